@@ -1,0 +1,313 @@
+"""From a fleet to its classes: one pass over the instances, one over the links."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from rollover.fleet.certificate import Certificate, Chain
+from rollover.fleet.goal import Goal
+from rollover.fleet.model import (
+    Availability,
+    Endpoint,
+    Fleet,
+    Instance,
+    Link,
+    State,
+)
+from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, InstanceName
+from rollover.pki.names import covers
+from rollover.planner.graph import (
+    Edge,
+    Feed,
+    Graph,
+    Node,
+    Ports,
+    Unit,
+    Value,
+    Vector,
+    edges_by_unit,
+)
+from rollover.planner.knowledge import Knowledge
+from rollover.planner.slots import Slot, bundle_slot, chain_slot
+
+
+class _Place(NamedTuple):
+    """Where a slot of an instance is first named: which endpoint, and which half of it."""
+
+    slot: str
+    is_chain: bool
+    endpoint: int
+
+
+class _EdgeKey(NamedTuple):
+    dialer: int
+    dialer_endpoint: int
+    acceptor: int
+    acceptor_endpoint: int
+    mutual: bool
+    same_instance: bool
+    named: bool
+
+
+class _Located(NamedTuple):
+    """The class of an instance, with its leaf names by endpoint."""
+
+    node: int
+    instance: Instance
+
+
+class Classifier:
+    """Builds the graph of one fleet for one goal. Used once."""
+
+    def __init__(
+        self, fleet: Fleet, goal: Goal, *, knowledge: Knowledge, now: datetime, horizon: datetime
+    ) -> None:
+        self._fleet = fleet
+        self._goal = goal
+        self._knowledge = knowledge
+        self._now = now
+        self._horizon = horizon
+        self._chain_keys: dict[Chain, Hashable] = {}
+        self._representatives: dict[Hashable, Chain] = {}
+        self._sources = {
+            endpoint.source.group
+            for group in fleet.groups
+            for instance in group.instances[:1]
+            for endpoint in instance.endpoints
+            if endpoint.source
+        }
+        self._collides = _subject_collision(knowledge.certificates, goal)
+
+    def graph(self) -> Graph:
+        """Return the graph; KeyError when a link names an endpoint that does not exist."""
+        nodes: list[Node] = []
+        units: list[Unit] = []
+        located: dict[InstanceName, _Located] = {}
+        for position, group in enumerate(self._fleet.groups):
+            members = self._members(group.instances)
+            first = len(nodes)
+            for instances in members:
+                nodes.append(self._node(len(nodes), position, instances))
+                for instance in instances:
+                    located[instance.name] = _Located(nodes[-1].index, instance)
+            units.append(self._unit(position, tuple(range(first, len(nodes))), nodes))
+        edges = self._edges(nodes, located)
+        return Graph(
+            units=tuple(units),
+            nodes=tuple(nodes),
+            edges=edges,
+            edges_of=edges_by_unit(units, nodes, edges),
+            longest=max((each.group.rollout_time for each in units), default=timedelta()),
+        )
+
+    def _members(self, instances: tuple[Instance, ...]) -> list[list[Instance]]:
+        members: dict[Hashable, list[Instance]] = {}
+        for instance in instances:
+            members.setdefault(self._instance_key(instance), []).append(instance)
+        return list(members.values())
+
+    def _instance_key(self, instance: Instance) -> Hashable:
+        return (
+            instance.availability is Availability.READY,
+            tuple(self._endpoint_key(endpoint) for endpoint in instance.endpoints),
+            tuple(self._state_key(state) for state in instance.may_be),
+        )
+
+    def _endpoint_key(self, endpoint: Endpoint) -> Hashable:
+        return (
+            endpoint.name,
+            self._chain_key(endpoint.presents),
+            endpoint.trusts,
+            endpoint.stack,
+            endpoint.chain_slot,
+            endpoint.bundle_slot,
+            endpoint.source,
+        )
+
+    def _state_key(self, state: State) -> Hashable:
+        return tuple(self._chain_key(chain) for chain in state.presents), state.trusts
+
+    def _chain_key(self, chain: Chain) -> Hashable:
+        """Return what decides verdicts on a chain: its shape, and dates as far as they matter."""
+        if not chain:
+            return None
+        key = self._chain_keys.get(chain)
+        if key is None:
+            certificates = self._knowledge.certificates
+            dates = tuple(
+                (
+                    certificates[each].not_before
+                    if certificates[each].not_before > self._now
+                    else None,
+                    certificates[each].not_after
+                    if certificates[each].not_after <= self._horizon
+                    else None,
+                )
+                for each in chain
+            )
+            key = self._chain_keys[chain] = (self._knowledge.shape(chain), dates)
+            self._representatives.setdefault(key, chain)
+        return key
+
+    def _typical(self, chain: Chain) -> Chain:
+        """Return one chain for all that are judged alike, so that values can be compared."""
+        return self._representatives[self._chain_key(chain)] if chain else chain
+
+    def _node(self, index: int, group: int, instances: list[Instance]) -> Node:
+        model = instances[0]
+        places = _places(model.endpoints)
+        slots = tuple(self._slot(place, model) for place in places)
+        states = [self._vector(model.state, places)]
+        states += [self._vector(state, places) for state in model.may_be]
+        return Node(
+            index=index,
+            group=group,
+            instances=tuple(instance.name for instance in instances),
+            endpoints=model.endpoints,
+            ports=_ports(model.endpoints, places),
+            slots=slots,
+            states=tuple(dict.fromkeys(states)),
+            frozen=model.availability is not Availability.READY,
+            why=model.why or model.availability.value,
+        )
+
+    def _slot(self, place: _Place, instance: Instance) -> Slot:
+        endpoint = instance.endpoints[place.endpoint]
+        if place.is_chain:
+            chain = self._typical(endpoint.presents)
+            return chain_slot(place.slot, chain, self._knowledge.prospect(chain), self._goal)
+        bundle = endpoint.trusts or ()
+        return bundle_slot(place.slot, bundle, self._goal, collides=self._collides)
+
+    def _vector(self, state: State, places: tuple[_Place, ...]) -> Vector:
+        values: list[Value] = []
+        for place in places:
+            if place.is_chain:
+                values.append(self._typical(state.presents[place.endpoint]))
+            else:
+                values.append(state.trusts[place.endpoint] or ())
+        return tuple(values)
+
+    def _unit(self, position: int, members: tuple[int, ...], nodes: list[Node]) -> Unit:
+        group = self._fleet.groups[position]
+        names: dict[str, None] = {}
+        for member in members:
+            names.update(dict.fromkeys(slot.name for slot in nodes[member].slots))
+        return Unit(
+            index=position,
+            group=group,
+            nodes=members,
+            slot_names=tuple(names),
+            feeds=self._feeds(position),
+            is_source=group.name in self._sources,
+        )
+
+    def _feeds(self, position: int) -> tuple[Feed, ...]:
+        feeds: dict[Feed, None] = {}
+        order = {group.name: index for index, group in enumerate(self._fleet.groups)}
+        for instance in self._fleet.groups[position].instances[:1]:
+            for endpoint in instance.endpoints:
+                if endpoint.source is None:
+                    continue
+                source = order[endpoint.source.group]
+                model = self._fleet.groups[source].instances[0].endpoints
+                origin = next(each for each in model if each.name == endpoint.source.endpoint)
+                if endpoint.presents:
+                    feeds[Feed(_chain_name(endpoint), source, _chain_name(origin))] = None
+                if endpoint.trusts is not None:
+                    feeds[Feed(_bundle_name(endpoint), source, _bundle_name(origin))] = None
+        return tuple(feeds)
+
+    def _edges(
+        self, nodes: list[Node], located: Mapping[InstanceName, _Located]
+    ) -> tuple[Edge, ...]:
+        counts: dict[_EdgeKey, int] = {}
+        examples: dict[_EdgeKey, Link] = {}
+        positions = [
+            {endpoint.name: at for at, endpoint in enumerate(node.endpoints)} for node in nodes
+        ]
+        covered: dict[tuple[Chain, str], bool] = {}
+        for link in self._fleet.links:
+            dialer = located[link.dialer.instance]
+            acceptor = located[link.acceptor.instance]
+            accepting = positions[acceptor.node][link.acceptor.endpoint]
+            named = link.name is None or self._covers(
+                acceptor.instance.endpoints[accepting].presents, link.name, covered
+            )
+            key = _EdgeKey(
+                dialer.node,
+                positions[dialer.node][link.dialer.endpoint],
+                acceptor.node,
+                accepting,
+                link.mutual,
+                link.dialer.instance == link.acceptor.instance,
+                named,
+            )
+            counts[key] = counts.get(key, 0) + 1
+            if key not in examples:
+                examples[key] = link
+        return tuple(_edge(key, nodes, counts[key], examples[key]) for key in counts)
+
+    def _covers(self, chain: Chain, name: str, covered: dict[tuple[Chain, str], bool]) -> bool:
+        key = (chain[:1], name)
+        if key not in covered:
+            names = self._knowledge.certificates[chain[0]].names if chain else ()
+            covered[key] = covers(names, name)
+        return covered[key]
+
+
+def _edge(key: _EdgeKey, nodes: list[Node], count: int, example: Link) -> Edge:
+    return Edge(
+        dialer=key.dialer,
+        dialer_endpoint=key.dialer_endpoint,
+        acceptor=key.acceptor,
+        acceptor_endpoint=key.acceptor_endpoint,
+        mutual=key.mutual,
+        same_instance=key.same_instance,
+        named=key.named,
+        dialer_stack=nodes[key.dialer].endpoints[key.dialer_endpoint].stack,
+        acceptor_stack=nodes[key.acceptor].endpoints[key.acceptor_endpoint].stack,
+        links=count,
+        example=example,
+    )
+
+
+def _chain_name(endpoint: Endpoint) -> str:
+    return endpoint.chain_slot or f"{endpoint.name}:chain"
+
+
+def _bundle_name(endpoint: Endpoint) -> str:
+    return endpoint.bundle_slot or f"{endpoint.name}:bundle"
+
+
+def _places(endpoints: tuple[Endpoint, ...]) -> tuple[_Place, ...]:
+    places: dict[str, _Place] = {}
+    for position, endpoint in enumerate(endpoints):
+        if endpoint.presents:
+            places.setdefault(_chain_name(endpoint), _Place(_chain_name(endpoint), True, position))
+        if endpoint.trusts is not None:
+            places.setdefault(
+                _bundle_name(endpoint), _Place(_bundle_name(endpoint), False, position)
+            )
+    return tuple(places.values())
+
+
+def _ports(endpoints: tuple[Endpoint, ...], places: tuple[_Place, ...]) -> tuple[Ports, ...]:
+    order = {place.slot: index for index, place in enumerate(places)}
+    return tuple(
+        Ports(
+            order[_chain_name(endpoint)] if endpoint.presents else None,
+            order[_bundle_name(endpoint)] if endpoint.trusts is not None else None,
+        )
+        for endpoint in endpoints
+    )
+
+
+def _subject_collision(certificates: Mapping[Fingerprint, Certificate], goal: Goal) -> bool:
+    """Whether two CAs in play share a subject: then the order inside a bundle may matter."""
+    in_play: set[Fingerprint] = {*goal.trusted, *goal.retired}
+    in_play.discard(SYSTEM_ROOTS)
+    subjects = [certificates[each].subject for each in in_play if each in certificates]
+    return len(set(subjects)) < len(subjects)

@@ -1,0 +1,123 @@
+"""From proven steps to the rollouts of a plan, in the words of the authority's versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rollover.fleet.goal import Goal
+from rollover.fleet.model import Fleet, Role, Touch
+from rollover.fleet.names import Fingerprint, short
+from rollover.fleet.plan import Assignment, Change, Phase, Rollout
+from rollover.planner.graph import Graph, Node, Value, Vector
+from rollover.planner.knowledge import Knowledge
+from rollover.planner.prove import Proven
+
+
+class Describer:
+    """Names what steps do. It decides nothing."""
+
+    def __init__(self, fleet: Fleet, goal: Goal, knowledge: Knowledge) -> None:
+        self._goal = goal
+        self._knowledge = knowledge
+        self._labels = {
+            version: authority.label(version)
+            for authority in fleet.authorities
+            for version in authority.versions
+        }
+        self._authority = set(self._labels)
+
+    def rollout(self, graph: Graph, number: int, proven: Proven) -> Rollout:
+        """Return a proven step as a rollout."""
+        group = graph.units[proven.step.unit].group
+        nodes = [graph.nodes[index] for index in proven.after]
+        changes = tuple(dict.fromkeys(self._changes(graph, proven)))
+        return Rollout(
+            number=number,
+            group=group.name,
+            phases=_in_order(self._phases(graph, proven)),
+            changes=changes,
+            assignments=tuple(_assignment(node, proven.after[node.index]) for node in nodes),
+            touch=group.touch,
+            weight=group.rollout_weight,
+            instances=sum(len(node.instances) for node in nodes),
+            duration=group.rollout_time,
+            proof=proven.proof,
+            notices=tuple(_notices(group.touch, changes)),
+        )
+
+    def _changes(self, graph: Graph, proven: Proven) -> Iterator[Change]:
+        for index, vector in proven.after.items():
+            node = graph.nodes[index]
+            before = proven.before[index][0]
+            for endpoint, ports in zip(node.endpoints, node.ports, strict=True):
+                presents = _pair(before, vector, ports.chain)
+                trusts = _pair(before, vector, ports.bundle)
+                if presents is None and trusts is None:
+                    continue
+                yield Change(
+                    group=graph.units[node.group].group.name,
+                    endpoint=endpoint.name,
+                    present_from=self._issuer(presents[0]) if presents else None,
+                    present=self._issuer(presents[1]) if presents else None,
+                    trust_from=self._bundle(trusts[0]) if trusts else None,
+                    trust=self._bundle(trusts[1]) if trusts else None,
+                )
+
+    def _issuer(self, chain: tuple[Fingerprint, ...]) -> str:
+        prospect = self._knowledge.prospect(chain)
+        issuer = self._labels.get(prospect.issuer, "") if prospect else ""
+        if self._goal.bridge in chain[1:]:
+            return f"{issuer}+bridge"
+        return issuer or short(chain[0] if chain else "none")
+
+    def _bundle(self, bundle: tuple[Fingerprint, ...]) -> tuple[str, ...]:
+        return tuple(self._labels[each] for each in bundle if each in self._labels)
+
+    def _phases(self, graph: Graph, proven: Proven) -> Iterator[Phase]:
+        for index, vector in proven.after.items():
+            node = graph.nodes[index]
+            before = proven.before[index][0]
+            for slot, now, later in zip(node.slots, before, vector, strict=True):
+                if now != later and not slot.is_chain:
+                    if set(later) - set(now):
+                        yield Phase.TRUST
+                    if (set(now) - set(later)) & self._authority:
+                        yield Phase.WITHDRAW
+            for endpoint, ports in zip(node.endpoints, node.ports, strict=True):
+                if _pair(before, vector, ports.chain) is not None:
+                    yield Phase.ACTIVATE if endpoint.role is Role.SOURCE else Phase.REISSUE
+
+
+def _in_order(phases: Iterator[Phase]) -> tuple[Phase, ...]:
+    found = set(phases)
+    return tuple(phase for phase in Phase if phase in found)
+
+
+def _pair(before: Vector, after: Vector, port: int | None) -> tuple[Value, Value] | None:
+    """Return what a port holds before and after, or None when that stays."""
+    if port is None or before[port] == after[port]:
+        return None
+    return before[port], after[port]
+
+
+def _assignment(node: Node, vector: Vector) -> Assignment:
+    return Assignment(
+        instances=node.instances,
+        endpoints=tuple(endpoint.name for endpoint in node.endpoints),
+        presents=tuple(() if port.chain is None else vector[port.chain] for port in node.ports),
+        trusts=tuple(None if port.bundle is None else vector[port.bundle] for port in node.ports),
+    )
+
+
+def _notices(touch: Touch, changes: tuple[Change, ...]) -> Iterator[str]:
+    if touch is Touch.RECONNECT and any(change.present for change in changes):
+        yield "each instance reconnects once: core messages sent to it meanwhile may be lost"
+    if touch is Touch.RESTART:
+        yield "each instance restarts once: its connections are cut, its peers reconnect"
+    if touch is Touch.RECREATE:
+        yield "each instance is recreated: its ephemeral state is lost"
+
+
+def point_of_no_return(rollouts: tuple[Rollout, ...]) -> int | None:
+    """Return the number of the first rollout that takes trust away, if any."""
+    return next((each.number for each in rollouts if Phase.WITHDRAW in each.phases), None)

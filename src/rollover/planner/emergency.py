@@ -1,0 +1,108 @@
+"""The plan for a compromised CA: its trust goes at once, and the plan says which links die when.
+
+Every group is rolled out once, straight to the goal. Only the order is left to choose: the one in
+which the fewest links are broken for the shortest time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import count
+
+import msgspec
+
+from rollover.fleet.plan import Break, Rollout
+from rollover.planner.explain import witness
+from rollover.planner.graph import Choice, Graph
+from rollover.planner.moves import State, move
+from rollover.planner.prove import Proven
+from rollover.planner.safety import Judge
+from rollover.planner.search import Search, Step
+from rollover.planner.slots import Stage
+
+MOST_ORDERED = 12
+"""Above this many groups the order is chosen one group at a time, not searched."""
+
+
+def least_harm(search: Search) -> tuple[Step, ...]:
+    """Return one rollout for each group that has to change, in the least harmful order."""
+    start = search.graph.start()
+    pending = frozenset(
+        kin.unit
+        for kin in search.kin
+        if not search.graph.arrived(start, search.graph.units[kin.unit].nodes)
+    )
+    if len(pending) > MOST_ORDERED:
+        return search.expanded(_greedy(search, start, pending))
+    order = count()
+    queue: list[tuple[float, int, frozenset[int], State, tuple[Step, ...]]] = []
+    heappush(queue, (0.0, next(order), pending, start, ()))
+    seen: set[frozenset[int]] = set()
+    while queue:
+        harm, _, left, state, path = heappop(queue)
+        if not left:
+            return search.expanded(path)
+        if left in seen:
+            continue
+        seen.add(left)
+        for unit in sorted(left):
+            after, step, more = _taken(search, state, unit)
+            heappush(queue, (harm + more, next(order), left - {unit}, after, (*path, step)))
+    raise AssertionError
+
+
+def _greedy(search: Search, state: State, pending: frozenset[int]) -> tuple[Step, ...]:
+    path: list[Step] = []
+    left = set(pending)
+    while left:
+        tried = [(_taken(search, state, unit), unit) for unit in sorted(left)]
+        (state, step, _), unit = min(tried, key=lambda item: item[0][2])
+        path.append(step)
+        left.discard(unit)
+    return tuple(path)
+
+
+def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]:
+    """Return the state after a group's rollout, the step, and the link-seconds that it breaks."""
+    graph = search.graph
+    choice = _straight(graph, unit)
+    after = move(graph, graph.units[unit], choice, state).applied(state)
+    dead = sum(
+        edge.links
+        for edge in graph.edges
+        if search.judge.link(edge, after[edge.dialer], after[edge.acceptor], search.now)
+    )
+    seconds = (graph.units[unit].group.rollout_time + search.margin).total_seconds()
+    return after, Step(unit, choice), dead * seconds
+
+
+def _straight(graph: Graph, unit: int) -> Choice:
+    return tuple(Stage.END for _ in graph.units[unit].slot_names)
+
+
+def with_breaks(
+    graph: Graph, judge: Judge, proven: tuple[Proven, ...], rollouts: tuple[Rollout, ...]
+) -> tuple[Rollout, ...]:
+    """Return the rollouts, each with the links that it breaks and when they work again."""
+    return tuple(
+        msgspec.structs.replace(rollout, breaks=tuple(_breaks(graph, judge, proven, position)))
+        for position, rollout in enumerate(rollouts)
+    )
+
+
+def _breaks(
+    graph: Graph, judge: Judge, proven: tuple[Proven, ...], position: int
+) -> Iterator[Break]:
+    for broken in proven[position].checked.broken:
+        edge = graph.edges[broken.edge]
+        healed = None
+        for later in range(position, len(proven)):
+            states = [
+                proven[later].after.get(index, proven[later].before[index][0])
+                for index in (edge.dialer, edge.acceptor)
+            ]
+            if judge.link(edge, states[0], states[1], proven[later].window.starts) is None:
+                healed = later + 1
+                break
+        yield Break(witness=witness(graph, broken), links=edge.links, heals_after=healed)

@@ -1,0 +1,130 @@
+"""The graph that the planner searches: classes of instances, and the links between classes.
+
+Endpoints of a group in the same state are one class; links between two classes are judged once.
+So a proof costs one pass over the links and classes squared verdicts, not instances squared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from rollover.fleet.certificate import Bundle, Chain, Stack
+from rollover.fleet.model import Endpoint, Group, Link
+from rollover.fleet.names import EndpointName, InstanceName
+from rollover.planner.slots import Slot, Stage
+
+Value = Chain | Bundle
+Vector = tuple[Value, ...]
+"""What each slot of a class holds, in the order of its slots."""
+
+Choice = tuple[Stage, ...]
+"""To which stage a rollout takes each slot of a group, in the order of the group's slot names."""
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Where an endpoint of a class finds its chain and its bundle among the class's slots."""
+
+    chain: int | None
+    bundle: int | None
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One class: instances of a group that are in the same state.
+
+    `frozen`: they cannot be changed or confirmed now. `states` are all the states that they may
+    be in; the first is the one observed last.
+    """
+
+    index: int
+    group: int
+    instances: tuple[InstanceName, ...]
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[Ports, ...]
+    slots: tuple[Slot, ...]
+    states: tuple[Vector, ...]
+    frozen: bool
+    why: str = ""
+
+    def endpoint_index(self, name: EndpointName) -> int:
+        """Return the position of an endpoint among the class's."""
+        for position, endpoint in enumerate(self.endpoints):
+            if endpoint.name == name:
+                return position
+        raise KeyError(name)
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """All links between two endpoints of two classes that are judged alike.
+
+    `same_instance`: both ends change together. `named`: whether the acceptor's leaf covers the
+    name that its dialer expects.
+    """
+
+    dialer: int
+    dialer_endpoint: int
+    acceptor: int
+    acceptor_endpoint: int
+    mutual: bool
+    same_instance: bool
+    named: bool
+    dialer_stack: Stack
+    acceptor_stack: Stack
+    links: int
+    example: Link
+
+
+class Feed(msgspec.Struct, frozen=True):
+    """A slot of a group whose rollouts deliver what a slot of another group holds then."""
+
+    slot: str
+    group: int
+    source_slot: str
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rollout covers: the classes of one group."""
+
+    index: int
+    group: Group
+    nodes: tuple[int, ...]
+    slot_names: tuple[str, ...]
+    feeds: tuple[Feed, ...]
+    is_source: bool
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a search needs; units, nodes and edges refer to one another by index."""
+
+    units: tuple[Unit, ...]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    edges_of: tuple[tuple[int, ...], ...]
+    """For each unit the edges that touch one of its classes."""
+    longest: timedelta
+    """How long the longest rollout of any unit takes."""
+
+    def start(self) -> tuple[Vector, ...]:
+        """Return the observed state of every class."""
+        return tuple(node.states[0] for node in self.nodes)
+
+    def arrived(self, state: Sequence[Vector], nodes: Sequence[int] | None = None) -> bool:
+        """Whether every slot (of the classes given) holds what the goal asks for."""
+        return all(
+            value in slot.ends
+            for index in (range(len(self.nodes)) if nodes is None else nodes)
+            for value, slot in zip(state[index], self.nodes[index].slots, strict=True)
+        )
+
+
+def edges_by_unit(
+    units: Sequence[Unit], nodes: Sequence[Node], edges: Sequence[Edge]
+) -> tuple[tuple[int, ...], ...]:
+    """Return for each unit the indices of the edges that touch it."""
+    touching: list[list[int]] = [[] for _ in units]
+    for index, edge in enumerate(edges):
+        for unit in sorted({nodes[edge.dialer].group, nodes[edge.acceptor].group}):
+            touching[unit].append(index)
+    return tuple(tuple(each) for each in touching)

@@ -1,0 +1,190 @@
+"""Plans: the table of contents of everything that a plan is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from rollover.fleet.goal import Goal
+from rollover.fleet.model import Fleet
+from rollover.fleet.plan import Plan, Rollout, Violation
+from rollover.planner import bounds, cautions, emergency
+from rollover.planner.classes import Classifier
+from rollover.planner.construct import construct
+from rollover.planner.describe import Describer, point_of_no_return
+from rollover.planner.explain import NO_SAFE_PLAN, violation
+from rollover.planner.graph import Graph
+from rollover.planner.knowledge import Knowledge
+from rollover.planner.prove import MOST_VIOLATIONS, Replay, examine, following, replay
+from rollover.planner.rollback import way_back
+from rollover.planner.safety import Judge
+from rollover.planner.search import MOST_STATES, Found, Search, Step
+from rollover.planner.slots import Stage
+
+HORIZON_ROLLOUTS = 8
+"""Dates are told apart as far ahead as this many rollouts of every group would take."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How hard to search. `ways_back`: prove for each rollout how to return from it."""
+
+    most_states: int = MOST_STATES
+    ways_back: bool = True
+
+
+class _Work(msgspec.Struct, frozen=True):
+    """What every part of one planning shares."""
+
+    fleet: Fleet
+    goal: Goal
+    knowledge: Knowledge
+    graph: Graph
+    judge: Judge
+    search: Search
+    now: datetime
+
+
+def plan(
+    fleet: Fleet, goal: Goal, *, knowledge: Knowledge, now: datetime, limits: Limits | None = None
+) -> Plan:
+    """Return the cheapest safe plan from what the fleet is to the goal, with its proof.
+
+    When instances are out of reach the plan ends before the step that would cut them off, and
+    `blocked` names them. The same when no safe plan exists: `blocked` says why. Pure.
+    """
+    limits = limits or Limits()
+    work = _prepare(fleet, goal, knowledge, now)
+    if goal.compromised:
+        return _emergency(work)
+    found = work.search.cheapest(most_states=limits.most_states) or construct(work.search)
+    if found is None:
+        return _impossible(work)
+    replayed = replay(work.graph, work.judge, found.steps, now=now, margin=goal.step_margin)
+    rollouts = _described(work, replayed, ways_back=limits.ways_back)
+    least = _least(work, found, limits)
+    return _plan(work, replayed, rollouts, found=found, least=least)
+
+
+def naive(
+    fleet: Fleet, goal: Goal, *, knowledge: Knowledge, now: datetime
+) -> tuple[Violation, ...]:
+    """Return what a naive swap would break: every group straight to the goal, one after another."""
+    work = _prepare(fleet, goal, knowledge, now)
+    steps = [
+        Step(unit.index, tuple(Stage.END for _ in unit.slot_names)) for unit in work.graph.units
+    ]
+    broken = []
+    for proven in examine(work.graph, work.judge, steps, now=now, margin=goal.step_margin):
+        broken += [violation(work.graph, each) for each in proven.checked.broken]
+    return tuple(broken[:MOST_VIOLATIONS])
+
+
+def _prepare(fleet: Fleet, goal: Goal, knowledge: Knowledge, now: datetime) -> _Work:
+    once = sum((group.rollout_time + goal.step_margin for group in fleet.groups), timedelta())
+    horizon = now + HORIZON_ROLLOUTS * once
+    graph = Classifier(fleet, goal, knowledge=knowledge, now=now, horizon=horizon).graph()
+    judge = Judge(graph, knowledge)
+    search = Search(graph, judge, now=now, margin=goal.step_margin)
+    return _Work(fleet, goal, knowledge, graph, judge, search, now)
+
+
+def _described(work: _Work, replayed: Replay, *, ways_back: bool) -> tuple[Rollout, ...]:
+    describer = Describer(work.fleet, work.goal, work.knowledge)
+    rollouts = []
+    for number, proven in enumerate(replayed.steps, 1):
+        rollout = describer.rollout(work.graph, number, proven)
+        if ways_back:
+            state = tuple(states[0] for states in following(proven))
+            back = way_back(work.graph, work.judge, state, now=work.now, margin=work.search.margin)
+            rollout = msgspec.structs.replace(rollout, rollback_rollouts=back)
+        rollouts.append(rollout)
+    return tuple(rollouts)
+
+
+def _least(work: _Work, found: Found, limits: Limits) -> bounds.Bound:
+    """Return what any safe plan costs at least: exact where the search was."""
+    weights = {unit.group.rollout_weight for unit in work.graph.units}
+    if found.exact and len(weights) == 1:
+        return bounds.Bound(found.weight, len(found.steps))
+    bound = bounds.lower_bound(work.graph, work.judge, now=work.now, margin=work.goal.step_margin)
+    if not found.exact:
+        return bound
+    equal = Search(
+        work.graph,
+        work.judge,
+        now=work.now,
+        margin=work.goal.step_margin,
+        weights=(1,) * len(work.graph.units),
+    ).cheapest(most_states=limits.most_states)
+    fewest = len(equal.steps) if equal is not None and equal.exact else bound.rollouts
+    return bounds.Bound(found.weight, fewest)
+
+
+def _plan(
+    work: _Work,
+    replayed: Replay,
+    rollouts: Sequence[Rollout],
+    *,
+    found: Found,
+    least: bounds.Bound,
+) -> Plan:
+    last = following(replayed.steps[-1]) if replayed.steps else None
+    state = tuple(each[0] for each in last) if last else work.graph.start()
+    return Plan(
+        fleet=work.fleet.name,
+        goal=work.goal,
+        made_at=work.now,
+        rollouts=tuple(rollouts),
+        complete=replayed.complete,
+        lower_bound=least.rollouts,
+        weight=sum(each.weight for each in rollouts),
+        weight_lower_bound=least.weight,
+        whole=len(found.steps),
+        blocked=replayed.blocked,
+        cautions=tuple(
+            cautions.cautions(work.fleet, work.graph, work.knowledge, work.search, state)
+        ),
+        broken=tuple(cautions.broken_now(work.graph, work.judge, work.search)),
+        point_of_no_return=point_of_no_return(tuple(rollouts)),
+        classes=len(work.graph.nodes),
+        states_searched=found.states,
+    )
+
+
+def _emergency(work: _Work) -> Plan:
+    steps = emergency.least_harm(work.search)
+    proven = tuple(
+        examine(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    )
+    replayed = Replay(steps=proven, blocked=(), complete=True)
+    described = _described(work, replayed, ways_back=False)
+    rollouts = emergency.with_breaks(work.graph, work.judge, proven, described)
+    weight = work.search.weighed(steps)
+    found = Found(steps=steps, weight=weight, exact=True, states=0)
+    return _plan(work, replayed, rollouts, found=found, least=bounds.Bound(weight, len(steps)))
+
+
+def _impossible(work: _Work) -> Plan:
+    """Return the plan of a fleet for which no safe order exists, with what stands in the way."""
+    steps = [
+        Step(unit.index, tuple(Stage.END for _ in unit.slot_names)) for unit in work.graph.units
+    ]
+    blocked: list[Violation] = []
+    for step in steps:
+        for proven in examine(
+            work.graph, work.judge, [step], now=work.now, margin=work.goal.step_margin
+        ):
+            blocked += [violation(work.graph, each) for each in proven.checked.broken]
+    if not blocked:
+        blocked.append(
+            Violation(
+                rule=NO_SAFE_PLAN,
+                message="no order of rollouts leads to the goal without breaking a link",
+                lift="look at `rollover check`",
+            )
+        )
+    replayed = Replay(steps=(), blocked=tuple(blocked[:MOST_VIOLATIONS]), complete=False)
+    found = Found(steps=(), weight=0, exact=False, states=0)
+    return _plan(work, replayed, (), found=found, least=bounds.Bound(0, 0))

@@ -1,0 +1,235 @@
+"""Builders of small fleets for tests, with certificates that are only names.
+
+A CA is named by a word (`old`, `new`); a chain by an instance gets `old:leaf`. A chain is accepted
+when its issuer is in the bundle, or when it carries a bridge that somebody in the bundle signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from rollover.fleet.certificate import (
+    Certificate,
+    Chain,
+    Fault,
+    FaultKind,
+    Question,
+    Stack,
+    Verdict,
+)
+from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.model import (
+    Authority,
+    Availability,
+    Endpoint,
+    EndpointRef,
+    Fleet,
+    Group,
+    Instance,
+    Link,
+    Role,
+    SourceRef,
+    Touch,
+)
+from rollover.fleet.names import (
+    AuthorityName,
+    EndpointName,
+    Fingerprint,
+    GroupName,
+    InstanceName,
+    SlotName,
+)
+from rollover.planner.knowledge import Knowledge
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LONG = timedelta(days=365)
+BRIDGE = Fingerprint("bridge:new-by-old")
+
+
+def certificate(
+    name: str, *, not_before: datetime = NOW - LONG, not_after: datetime = NOW + LONG
+) -> Certificate:
+    """A certificate that is known by its name only."""
+    issuer = name.split(":")[0]
+    return Certificate(
+        fingerprint=Fingerprint(name),
+        subject=f"CN={name}",
+        issuer=f"CN={issuer}",
+        serial=1,
+        not_before=not_before,
+        not_after=not_after,
+        dns_names=("localhost",),
+    )
+
+
+class World:
+    """Symbolic certificates and the knowledge about them that a planner needs."""
+
+    def __init__(self, *, target: str = "new", bridge: bool = False) -> None:
+        self.target = Fingerprint(target)
+        self.bridge = BRIDGE if bridge else None
+        self.certificates: dict[Fingerprint, Certificate] = {}
+        self.questions = 0
+        for name in ("old", "new", "next", BRIDGE, "old:leaf", "new:leaf", "next:leaf"):
+            self.add(certificate(name))
+
+    def add(self, added: Certificate) -> None:
+        """Make a certificate known, or replace it."""
+        self.certificates[added.fingerprint] = added
+
+    def accepts(self, question: Question) -> Verdict:
+        """Accept a chain whose issuer, or whose bridge's issuer, is in the bundle and in time."""
+        self.questions += 1
+        for each in (*question.chain, *question.bundle):
+            faults = self._dated(each, question.instant)
+            if faults and each in question.chain:
+                return Verdict(faults)
+        issuer = question.chain[0].split(":")[0]
+        anchors = [a for a in question.bundle if not self._dated(a, question.instant)]
+        if issuer in anchors or (BRIDGE in question.chain[1:] and "old" in anchors):
+            return Verdict()
+        return Verdict((Fault(kind=FaultKind.NO_PATH, detail=f"`{issuer}` is not trusted"),))
+
+    def _dated(self, fingerprint: Fingerprint, instant: datetime) -> tuple[Fault, ...]:
+        known = self.certificates[fingerprint]
+        if instant > known.not_after:
+            return (Fault(kind=FaultKind.EXPIRED, detail=f"`{fingerprint}` expired"),)
+        if instant < known.not_before:
+            return (Fault(kind=FaultKind.NOT_YET_VALID, detail=f"`{fingerprint}` not yet valid"),)
+        return ()
+
+    def shape(self, chain: Chain) -> Hashable:
+        """Chains of one issuer, with the same bridges, are judged alike."""
+        return (chain[0].split(":")[0], chain[1:])
+
+    def prospect(self, chain: Chain) -> Prospect | None:
+        """Every chain is of the one authority."""
+        renewed = (Fingerprint(f"{self.target}:leaf"),)
+        bridged = (*renewed, self.bridge) if self.bridge else None
+        return Prospect(Fingerprint(chain[0].split(":")[0]), renewed, bridged)
+
+    def knowledge(self) -> Knowledge:
+        """What the planner has to be told."""
+        return Knowledge(
+            certificates=self.certificates,
+            accepts=self.accepts,
+            shape=self.shape,
+            prospect=self.prospect,
+        )
+
+
+def endpoint(
+    name: str,
+    *,
+    presents: str | None = "old",
+    trusts: Iterable[str] | None = ("old",),
+    role: Role = Role.TLS,
+    slot: str | None = None,
+    source: tuple[str, str] | None = None,
+) -> Endpoint:
+    """An endpoint by the names of its CAs."""
+    return Endpoint(
+        name=EndpointName(name),
+        role=role,
+        stack=Stack.GO,
+        presents=(Fingerprint(f"{presents}:leaf"),) if presents else (),
+        trusts=None if trusts is None else tuple(Fingerprint(each) for each in trusts),
+        chain_slot=SlotName(f"{slot}.crt") if slot else None,
+        bundle_slot=SlotName(f"{slot}.ca") if slot else None,
+        source=SourceRef(GroupName(source[0]), EndpointName(source[1])) if source else None,
+    )
+
+
+def instance(
+    name: str, *endpoints: Endpoint, availability: Availability = Availability.READY
+) -> Instance:
+    """An instance with its endpoints."""
+    return Instance(
+        name=InstanceName(name),
+        endpoints=endpoints,
+        availability=availability,
+        why="" if availability is Availability.READY else availability.value,
+    )
+
+
+def group(
+    name: str,
+    *instances: Instance,
+    touch: Touch = Touch.RELOAD,
+    weight: int | None = None,
+    seconds: float = 1.0,
+) -> Group:
+    """A group of instances."""
+    return Group(
+        name=GroupName(name),
+        instances=instances,
+        touch=touch,
+        weight=weight,
+        seconds_per_instance=seconds,
+    )
+
+
+def uniform(name: str, size: int, *endpoints: Endpoint, touch: Touch = Touch.RELOAD) -> Group:
+    """A group of `size` instances that are alike, named `name1`, `name2`, …."""
+    return group(
+        name,
+        *(instance(f"{name}{number}", *endpoints) for number in range(1, size + 1)),
+        touch=touch,
+    )
+
+
+def links(
+    dialers: Group,
+    dialing: str,
+    acceptors: Group,
+    accepting: str,
+    *,
+    mutual: bool = True,
+    same_instance: bool = False,
+) -> list[Link]:
+    """Every instance of one group dials every other of the second; or only itself."""
+    return [
+        Link(
+            dialer=EndpointRef(dialer.name, EndpointName(dialing)),
+            acceptor=EndpointRef(acceptor.name, EndpointName(accepting)),
+            mutual=mutual,
+            name="localhost",
+        )
+        for dialer in dialers.instances
+        for acceptor in acceptors.instances
+        if (dialer.name == acceptor.name) == same_instance
+    ]
+
+
+def fleet(groups: Sequence[Group], all_links: Iterable[Link], world: World) -> Fleet:
+    """A fleet of the one authority `nats-ca`."""
+    versions = tuple(Fingerprint(each) for each in ("old", "new", "next"))
+    return Fleet(
+        name="test",
+        groups=tuple(groups),
+        links=tuple(all_links),
+        authorities=(Authority(name=AuthorityName("nats-ca"), versions=versions),),
+        certificates=world.certificates,
+    )
+
+
+def goal(
+    *,
+    target: str = "new",
+    trusted: Iterable[str] = ("new",),
+    retired: Iterable[str] = ("old",),
+    bridge: bool = False,
+    compromised: bool = False,
+    margin: timedelta = timedelta(minutes=5),
+) -> Goal:
+    """The goal of an ordinary rotation, unless said otherwise."""
+    return Goal(
+        authority=AuthorityName("nats-ca"),
+        target=Fingerprint(target),
+        trusted=tuple(Fingerprint(each) for each in trusted),
+        retired=tuple(Fingerprint(each) for each in retired),
+        bridge=BRIDGE if bridge else None,
+        compromised=compromised,
+        step_margin=margin,
+    )
