@@ -1,0 +1,1 @@
+"""Bytes to nouns and back: strict YAML with positions, JSON, digests. Pure."""

@@ -1,0 +1,170 @@
+"""The versions of an authority: which there are, making the next, the bridge between two."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import msgspec
+
+from rollover.engine.credentials_port import Credentials
+from rollover.errors import StoreError
+from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.credential import CertificateVersion, Flags
+from rollover.fleet.description import FleetDescription
+from rollover.fleet.model import Authority
+from rollover.fleet.names import AuthorityName, Fingerprint, short
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.crosssign import cross_sign
+from rollover.pki.issue import CLOCK_SKEW, issue_authority
+from rollover.pki.keys import PrivateKey, from_pem, generate, to_pem
+from rollover.pki.pem import read_certificates, write_certificates
+
+_GENERATION = re.compile(r"^(.*?)(\d+)$")
+_COMMON_NAME = re.compile(r"(?:^|,)CN=((?:\\.|[^,])*)")
+_ORGANIZATION = re.compile(r"(?:^|,)O=((?:\\.|[^,])*)")
+
+
+class SigningAuthority(msgspec.Struct, frozen=True):
+    """A CA certificate with the key that belongs to it."""
+
+    certificate: Certificate
+    key: PrivateKey
+
+
+def store_name(authority: str) -> str:
+    """Return the name that an authority's versions have in the credential store."""
+    return f"/authorities/{authority}"
+
+
+class Authorities:
+    """All versions of the fleet's authorities: those described, and those in the store."""
+
+    def __init__(self, credentials: Credentials, described: FleetDescription) -> None:
+        self._credentials = credentials
+        self._described = {each.name: each.certificates for each in described.authorities}
+
+    def stored(self, name: AuthorityName) -> tuple[CertificateVersion, ...]:
+        """Return the versions in the store, oldest first."""
+        return tuple(reversed(self._credentials.versions(store_name(name))))
+
+    def certificates(self, name: AuthorityName) -> tuple[Certificate, ...]:
+        """Return the certificates of the versions in the store, oldest first."""
+        return tuple(_first(version) for version in self.stored(name))
+
+    def versions(self, name: AuthorityName) -> Authority:
+        """Return the authority: versions described first, then those made here."""
+        made = tuple(version.fingerprint for version in self.stored(name))
+        described = tuple(each for each in self._described.get(name, ()) if each not in made)
+        return Authority(name=name, versions=(*described, *made))
+
+    def all(self) -> tuple[Authority, ...]:
+        """Return every authority that is described or has versions in the store."""
+        names = dict.fromkeys(self._described)
+        for each in self._credentials.names("/authorities/"):
+            names.setdefault(AuthorityName(each.removeprefix("/authorities/")))
+        return tuple(self.versions(name) for name in names)
+
+    def bring_in(
+        self, name: AuthorityName, pem: bytes, key: SecretBytes | None, *, at: datetime
+    ) -> CertificateVersion:
+        """Keep a CA that was made elsewhere; the same one again is no new version."""
+        first = read_certificates(pem, place=f"authority `{name}`").certificates[0]
+        for version in self.stored(name):
+            if version.fingerprint == first.fingerprint and (version.has_key or key is None):
+                return version
+        flags = Flags(self_signed=first.self_signed)
+        return self._credentials.add(store_name(name), pem, key=key, flags=flags, at=at)
+
+    def make_next(
+        self, name: AuthorityName, like: Certificate, *, at: datetime, key_kind: KeyKind | None
+    ) -> CertificateVersion:
+        """Make a new CA of the kind, size and lifetime of the present one, under a name of its own.
+
+        A CA of the same subject would be told apart by OpenSSL peers only through key
+        identifiers, and by probes not at all; so the new one counts on: `… CA 1`, `… CA 2`.
+        """
+        key = generate(key_kind or _kind(like))
+        made = issue_authority(
+            common_name=next_name(like, at=at, taken=self._taken(name)),
+            organization=_part(_ORGANIZATION, like.subject),
+            key=key,
+            not_before=at - CLOCK_SKEW,
+            lifetime=like.not_after - like.not_before,
+        )
+        return self._credentials.add(
+            store_name(name),
+            write_certificates((made,)),
+            key=SecretBytes(to_pem(key)),
+            flags=Flags(generated=True, self_signed=True),
+            at=at,
+        )
+
+    def _taken(self, name: AuthorityName) -> set[str]:
+        return {_part(_COMMON_NAME, each.subject) for each in self.certificates(name)}
+
+    def signing(self, name: AuthorityName, fingerprint: Fingerprint) -> SigningAuthority:
+        """Return a version with its key; `StoreError` when the store has no key for it."""
+        for version in self.stored(name):
+            if version.fingerprint == fingerprint and version.has_key:
+                sealed = self._credentials.private_key(version.name, version.number)
+                return SigningAuthority(_first(version), from_pem(sealed.reveal()))
+        raise StoreError(
+            f"there is no key for version {short(fingerprint)} of `{name}`",
+            hint=f"`rollover authority import {name} --certificate FILE --key FILE` brings it in",
+        )
+
+    def has_key(self, name: AuthorityName, fingerprint: Fingerprint) -> bool:
+        """Whether leaves can be issued from a version."""
+        return any(each.has_key and each.fingerprint == fingerprint for each in self.stored(name))
+
+    def bridge(
+        self, name: AuthorityName, target: Fingerprint, by: Fingerprint, *, at: datetime
+    ) -> Certificate:
+        """Return the target's certificate as signed by the other version: made once, then kept."""
+        place = f"/bridges/{name}/{short(target)}-by-{short(by)}"
+        for version in self._credentials.versions(place):
+            return _first(version)
+        signed = cross_sign(
+            self.signing(name, target).certificate,
+            by=self.signing(name, by).certificate,
+            by_key=self.signing(name, by).key,
+            not_before=at - CLOCK_SKEW,
+        )
+        self._credentials.add(
+            place, write_certificates((signed,)), key=None, flags=Flags(generated=True), at=at
+        )
+        return signed
+
+
+def next_name(like: Certificate, *, at: datetime, taken: Iterable[str]) -> str:
+    """Return a common name for the next version: the number at its end counts on."""
+    present = _part(_COMMON_NAME, like.subject) or "CA"
+    counted = _GENERATION.match(present)
+    stem, number = (counted[1], int(counted[2])) if counted else (f"{present} ", 1)
+    used = set(taken)
+    for _ in range(len(used) + 2):
+        number += 1
+        if f"{stem}{number}" not in used:
+            return f"{stem}{number}"
+    return f"{stem}{at:%Y%m%d%H%M%S}"
+
+
+def _part(pattern: re.Pattern[str], subject: str) -> str:
+    found = pattern.search(subject)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else ""
+
+
+def _kind(like: Certificate) -> KeyKind:
+    """Return the kind of key that a certificate has, or the default for kinds we do not make."""
+    return KeyKind(like.key) if like.key in set(KeyKind) else KeyKind.P256
+
+
+def _first(version: CertificateVersion) -> Certificate:
+    return read_certificates(version.chain, place=version.name).certificates[0]
+
+
+def by_fingerprint(certificates: Iterable[Certificate]) -> Mapping[Fingerprint, Certificate]:
+    """Return certificates by what they are."""
+    return {each.fingerprint: each for each in certificates}

@@ -1,0 +1,125 @@
+"""What a running rotation tells whoever watches: one frozen type for each thing that happens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.evidence import Evidence, Holdout, Result
+from rollover.fleet.goal import Goal
+from rollover.fleet.names import GroupName
+from rollover.fleet.plan import Plan, Rollout, Violation
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True, tag="observed"):
+    """The fleet was looked at."""
+
+    instances: int
+    seconds: float
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True, tag="planned"):
+    """A plan was made from what was observed; `done` rollouts of this run lie behind."""
+
+    plan: Plan
+    done: int
+    seconds: float
+
+
+class Preparing(msgspec.Struct, frozen=True, kw_only=True, tag="preparing"):
+    """Leaves are being made for a rollout."""
+
+    group: GroupName
+    leaves: int
+
+
+class RolloutStarted(msgspec.Struct, frozen=True, kw_only=True, tag="rollout-started"):
+    """A rollout begins; `number` counts within the whole rotation."""
+
+    number: int
+    of: int
+    rollout: Rollout
+
+
+class InstanceDone(msgspec.Struct, frozen=True, kw_only=True, tag="instance-done"):
+    """An instance was confirmed, or failed."""
+
+    group: GroupName
+    result: Result
+    done: int
+    of: int
+
+
+class GateChecked(msgspec.Struct, frozen=True, kw_only=True, tag="gate-checked"):
+    """Evidence was gathered; the next step depends on it."""
+
+    gate: str
+    evidence: tuple[Evidence, ...]
+    holds: bool
+
+
+class Draining(msgspec.Struct, frozen=True, kw_only=True, tag="draining"):
+    """Connections still present the old issuer's certificates and are asked to reconnect."""
+
+    holdouts: tuple[Holdout, ...]
+
+
+class RolloutFinished(msgspec.Struct, frozen=True, kw_only=True, tag="rollout-finished"):
+    """Every instance of a rollout is confirmed, and its gate holds."""
+
+    number: int
+    of: int
+    rollout: Rollout
+    seconds: float
+    reload_seconds: float
+
+
+class Blocked(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
+    """The next step would cut somebody off."""
+
+    violations: tuple[Violation, ...]
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
+    """The fleet is at the goal."""
+
+    goal: Goal
+    rollouts: int
+    seconds: float
+
+
+Event = (
+    Observed
+    | Planned
+    | Preparing
+    | RolloutStarted
+    | InstanceDone
+    | GateChecked
+    | Draining
+    | RolloutFinished
+    | Blocked
+    | Finished
+)
+
+
+class CertificateLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate as a report shows it."""
+
+    endpoint: str
+    subject: str
+    issuer: str
+    not_after: datetime
+    fingerprint: str
+
+
+def certificate_line(endpoint: str, certificate: Certificate) -> CertificateLine:
+    """Return what a report shows of a certificate."""
+    return CertificateLine(
+        endpoint=endpoint,
+        subject=certificate.subject,
+        issuer=certificate.issuer,
+        not_after=certificate.not_after,
+        fingerprint=certificate.fingerprint,
+    )

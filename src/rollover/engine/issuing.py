@@ -1,0 +1,227 @@
+"""Leaves of a rotation: specimens for the proof, and the real ones, made before they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from os import cpu_count
+from typing import NamedTuple
+
+import msgspec
+
+from rollover.engine.authorities import SigningAuthority
+from rollover.engine.credentials_port import Credentials
+from rollover.fleet.certificate import Certificate, Chain, KeyKind
+from rollover.fleet.credential import Flags
+from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.names import Fingerprint
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.anatomy import anatomy
+from rollover.pki.issue import CLOCK_SKEW, reissue_like
+from rollover.pki.keys import PrivateKey, generate, to_pem
+from rollover.pki.pem import read_certificates, write_certificates
+from rollover.pki.shape import shape
+from rollover.pki.signatures import Signed, check
+from rollover.pki.stacks import Verifier
+from rollover.planner.knowledge import Knowledge
+
+LEAST_LIFE_LEFT = 0.5
+"""A leaf made earlier and never used is used while more than this part of its life is left."""
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """A leaf with its key, ready to be delivered."""
+
+    certificate: Certificate
+    key: SecretBytes
+
+
+class Wanted(NamedTuple):
+    """A leaf that an instance will need: where it is kept, and which one it is to replace."""
+
+    name: str
+    like: Certificate
+
+
+class Issuers:
+    """Tells which version of an authority issued a chain. Answers are kept."""
+
+    def __init__(self, versions: Iterable[Certificate]) -> None:
+        self._versions = tuple(versions)
+        self._known: dict[Fingerprint, Fingerprint | None] = {}
+
+    def of(self, chain: Sequence[Certificate]) -> Fingerprint | None:
+        """Return the version whose key signed a certificate of the chain; None: not ours."""
+        for each in chain:
+            issuer = self._issuer(each)
+            if issuer is not None:
+                return issuer
+        return None
+
+    def _issuer(self, certificate: Certificate) -> Fingerprint | None:
+        if certificate.fingerprint not in self._known:
+            self._known[certificate.fingerprint] = next(
+                (
+                    version.fingerprint
+                    for version in self._versions
+                    if version.subject == certificate.issuer
+                    and check(anatomy(certificate), by=anatomy(version)) is Signed.GOOD
+                ),
+                None,
+            )
+        return self._known[certificate.fingerprint]
+
+
+class Specimens:
+    """Makes, for each shape of leaf, one that the target issued: what the proof is about."""
+
+    def __init__(
+        self,
+        certificates: dict[Fingerprint, Certificate],
+        *,
+        goal: Goal,
+        target: SigningAuthority,
+        issuers: Issuers,
+        now: datetime,
+    ) -> None:
+        self.certificates = certificates
+        self._goal = goal
+        self._target = target
+        self._issuers = issuers
+        self._now = now
+        self._keys: dict[str, PrivateKey] = {}
+        self._made: dict[Hashable, Certificate] = {}
+
+    def prospect(self, chain: Chain) -> Prospect | None:
+        """Return what would be presented instead of a chain; None when the chain is not ours."""
+        if not chain:
+            return None
+        known = [self.certificates[each] for each in chain]
+        issuer = self._issuers.of(known)
+        if issuer is None:
+            return None
+        if issuer == self._goal.target:
+            return Prospect(issuer, self._without_bridge(chain))
+        renewed = (self._specimen(known[0]).fingerprint,)
+        bridge = self._goal.bridge
+        return Prospect(issuer, renewed, (*renewed, bridge) if bridge else None)
+
+    def _without_bridge(self, chain: Chain) -> Chain:
+        bridged = {each for each in chain[1:] if self.certificates[each].is_ca}
+        target = self.certificates[self._goal.target].key_identity
+        own = {each for each in bridged if self.certificates[each].key_identity == target}
+        return tuple(each for each in chain if each not in own)
+
+    def _specimen(self, leaf: Certificate) -> Certificate:
+        key = shape(leaf)
+        if key not in self._made:
+            made = reissue_like(
+                leaf,
+                key=self._key(leaf.key),
+                authority=self._target.certificate,
+                authority_key=self._target.key,
+                not_before=self._now - CLOCK_SKEW,
+            )
+            self.certificates[made.fingerprint] = made
+            self._made[key] = made
+        return self._made[key]
+
+    def _key(self, kind: str) -> PrivateKey:
+        """One key of a kind serves all specimens: nobody ever presents them."""
+        if kind not in self._keys:
+            self._keys[kind] = generate(key_kind(kind))
+        return self._keys[kind]
+
+    def knowledge(self, verifier: Verifier) -> Knowledge:
+        """Return what the planner has to be told."""
+        return Knowledge(
+            certificates=self.certificates,
+            accepts=verifier,
+            shape=self._shape,
+            prospect=self.prospect,
+        )
+
+    def _shape(self, chain: Chain) -> Hashable:
+        return shape(self.certificates[chain[0]]), chain[1:]
+
+
+def key_kind(kind: str) -> KeyKind:
+    """Return the kind of key to make for a leaf whose predecessor had that one."""
+    return KeyKind(kind) if kind in set(KeyKind) else KeyKind.P256
+
+
+class Mint:
+    """Makes the real leaves and keeps them sealed, so that an interrupted rollout finds them."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        authority: SigningAuthority,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._credentials = credentials
+        self._authority = authority
+        self._clock = clock
+
+    def leaves(self, wanted: Sequence[Wanted]) -> Mapping[str, Leaf]:
+        """Return a leaf for each name: kept from before, or new. RSA keys are made side by side."""
+        found: dict[str, Leaf] = {}
+        missing: list[Wanted] = []
+        for each in dict.fromkeys(wanted):
+            kept = self._kept(each)
+            if kept is None:
+                missing.append(each)
+            else:
+                found[each.name] = kept
+        with ThreadPoolExecutor(max_workers=cpu_count() or 1) as pool:
+            keys = pool.map(lambda each: generate(key_kind(each.like.key)), missing)
+            for each, key in zip(missing, keys, strict=True):
+                found[each.name] = self._issue(each, key)
+        return found
+
+    def _kept(self, wanted: Wanted) -> Leaf | None:
+        for version in self._credentials.versions(wanted.name):
+            if not version.has_key:
+                continue
+            certificate = read_certificates(version.chain, place=version.name).certificates[0]
+            if self._still_good(certificate, wanted.like):
+                key = self._credentials.private_key(version.name, version.number)
+                return Leaf(certificate, key)
+        return None
+
+    def _still_good(self, certificate: Certificate, like: Certificate) -> bool:
+        issuer = self._authority.certificate
+        life = certificate.not_after - certificate.not_before
+        return (
+            certificate.issuer == issuer.subject
+            and check(anatomy(certificate), by=anatomy(issuer)) is Signed.GOOD
+            and (certificate.subject, certificate.names) == (like.subject, like.names)
+            and certificate.key == like.key
+            and certificate.not_after - self._clock() > life * LEAST_LIFE_LEFT
+        )
+
+    def _issue(self, wanted: Wanted, key: PrivateKey) -> Leaf:
+        now = self._clock()
+        certificate = reissue_like(
+            wanted.like,
+            key=key,
+            authority=self._authority.certificate,
+            authority_key=self._authority.key,
+            not_before=now - CLOCK_SKEW,
+            lifetime=_lifetime(wanted.like),
+        )
+        sealed = SecretBytes(to_pem(key))
+        self._credentials.add(
+            wanted.name,
+            write_certificates((certificate,)),
+            key=sealed,
+            flags=Flags(generated=True),
+            at=now,
+        )
+        return Leaf(certificate, sealed)
+
+
+def _lifetime(like: Certificate) -> timedelta:
+    return like.not_after - like.not_before

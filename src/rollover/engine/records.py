@@ -1,0 +1,90 @@
+"""What a rotation writes into the journal: plain values only, in words that a status can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import msgspec
+
+from rollover.engine.goals import Intent
+from rollover.fleet.evidence import Applied, Evidence, Result
+from rollover.fleet.journal import Plain
+from rollover.fleet.plan import Plan, Rollout, Violation
+
+Data = Mapping[str, Plain]
+
+MOST_SHOWN = 20
+"""Evidence of one gate that is written out in full; the rest is counted."""
+
+
+def started(intent: Intent, *, fleet: str) -> Data:
+    """Return the intent: what an interrupted rotation is gone on with."""
+    return {"fleet": fleet, "intent": cast("Plain", msgspec.to_builtins(intent))}
+
+
+def planned(plan: Plan, *, done: int) -> Data:
+    """Return a plan's outline."""
+    return {
+        "done": done,
+        "whole": done + plan.whole,
+        "complete": plan.complete,
+        "lower_bound": plan.lower_bound,
+        "point_of_no_return": None
+        if plan.point_of_no_return is None
+        else done + plan.point_of_no_return,
+        "rollouts": [rollout(each, done + each.number) for each in plan.rollouts],
+        "blocked": [violation(each) for each in plan.blocked],
+        "cautions": [f"{each.rule}: {each.message}" for each in plan.cautions],
+        "broken": sum(each.links for each in plan.broken),
+    }
+
+
+def rollout(each: Rollout, number: int) -> Data:
+    """Return what one rollout is."""
+    return {
+        "number": number,
+        "group": each.group,
+        "phases": [phase.value for phase in each.phases],
+        "instances": each.instances,
+        "links": each.proof.links,
+        "combinations": each.proof.combinations,
+        "rollback_rollouts": each.rollback_rollouts,
+    }
+
+
+def violation(each: Violation) -> Data:
+    """Return why a step is refused."""
+    return {"rule": each.rule, "message": each.message, "lift": each.lift}
+
+
+def result(each: Result) -> Data:
+    """Return what became of one instance."""
+    if isinstance(each, Applied):
+        return {
+            "seconds": round(each.seconds, 3),
+            "reload_seconds": round(each.reload_seconds, 4),
+            "evidence": evidence(each.evidence),
+        }
+    return {
+        "seconds": round(each.seconds, 3),
+        "code": each.code,
+        "message": each.message,
+        "hint": each.hint,
+        "restored": each.restored,
+    }
+
+
+def evidence(seen: Sequence[Evidence]) -> list[Plain]:
+    """Return evidence, what fails first."""
+    ordered = sorted(seen, key=lambda each: each.holds)
+    return [
+        {
+            "fact": each.fact.value,
+            "subject": str(each.subject),
+            "holds": each.holds,
+            "observed": each.observed,
+            "by": each.by,
+        }
+        for each in ordered[:MOST_SHOWN]
+    ]

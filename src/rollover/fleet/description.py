@@ -1,0 +1,148 @@
+"""What `fleet.yml` says: where instances and their files are, and who dials whom.
+
+It holds no certificates and no keys: those are observed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rollover.fleet.certificate import Stack
+from rollover.fleet.model import Role, Touch
+from rollover.fleet.names import (
+    AuthorityName,
+    EndpointName,
+    Fingerprint,
+    GroupName,
+    InstanceName,
+)
+
+FLEET_VERSION = 1
+
+
+class _Described(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Unknown fields are refused: a misspelt one would silently change what is proven."""
+
+
+class FileDelivery(_Described, frozen=True, kw_only=True, tag="files", tag_field="by"):
+    """Files of this machine, written in place."""
+
+
+class CommandDelivery(_Described, frozen=True, kw_only=True, tag="command", tag_field="by"):
+    """A command of the operator's own carries the files (ssh, Ansible, a pipeline)."""
+
+    command: tuple[str, ...]
+    timeout_seconds: float = 300.0
+
+
+Delivery = FileDelivery | CommandDelivery
+
+
+class EndpointDescription(_Described, frozen=True, kw_only=True):
+    """One TLS party of an instance, and the files that its material lives in.
+
+    `certificate`, `key` and `ca` are paths, relative ones to the instance's working directory.
+    `address` is `host:port` of a party that accepts. `verify`: it demands a certificate of its
+    dialers.
+    """
+
+    name: EndpointName
+    role: Role
+    stack: Stack = Stack.GO
+    address: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    ca: str | None = None
+    verify: bool = False
+    handshake_first: bool = False
+
+
+class InstanceDescription(_Described, frozen=True, kw_only=True):
+    """One instance: its files, and how to reach it.
+
+    `ignored` says why an operator leaves it out; it then counts as left behind.
+    """
+
+    name: InstanceName
+    endpoints: tuple[EndpointDescription, ...]
+    config: str | None = None
+    working_directory: str | None = None
+    pid_file: str | None = None
+    monitor: str | None = None
+    status_file: str | None = None
+    binary: str | None = None
+    restart: tuple[str, ...] = ()
+    """A command that restarts it, where a change needs that."""
+    ignored: str = ""
+
+
+class GroupDescription(_Described, frozen=True, kw_only=True):
+    """Instances that one rollout covers, and how they are rolled out."""
+
+    name: GroupName
+    platform: str
+    instances: tuple[InstanceDescription, ...]
+    touch: Touch = Touch.RELOAD
+    max_in_flight: int = 1
+    canaries: int = 1
+    seconds_per_instance: float = 1.0
+    confirm_seconds: float = 30.0
+    """How long an instance may take until the change is confirmed."""
+    delivery: Delivery = msgspec.field(default_factory=FileDelivery)
+
+
+class LinkDescription(_Described, frozen=True, kw_only=True):
+    """Who dials whom: `group/endpoint`, or `instance/endpoint` for one instance.
+
+    Within one group every instance dials every other one. `name`: what the dialers expect; by
+    default the host of the acceptor's address. `unverified`: they do not look at all.
+    """
+
+    dialer: str
+    acceptor: str
+    name: str | None = None
+    mutual: bool | None = None
+    """None: as the acceptor's `verify` says."""
+    unverified: bool = False
+
+
+class AuthorityDescription(_Described, frozen=True, kw_only=True):
+    """A named CA and the certificates of it that were in use when the fleet was described."""
+
+    name: AuthorityName
+    certificates: tuple[Fingerprint, ...] = ()
+
+
+class SystemAccount(_Described, frozen=True, kw_only=True):
+    """How to reach the NATS system account, for reloads that answer with their error."""
+
+    user: str | None = None
+    password_file: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
+class Silence(_Described, frozen=True, kw_only=True):
+    """A rule of `check` that is silenced, with the reason."""
+
+    rule: str
+    reason: str
+    subject: str = "*"
+
+
+class FleetDescription(_Described, frozen=True, kw_only=True):
+    """The whole file."""
+
+    version: Literal[1]
+    name: str
+    groups: tuple[GroupDescription, ...]
+    links: tuple[LinkDescription, ...] = ()
+    authorities: tuple[AuthorityDescription, ...] = ()
+    system: SystemAccount | None = None
+    silenced: tuple[Silence, ...] = ()
+    state: str = ".rollover"
+    """Directory of the store, the journal and the sealing key, relative to the file."""
+    margin_seconds: float = 300.0
+    """How long, between two rollouts, people may take: certificates must stay valid that long."""

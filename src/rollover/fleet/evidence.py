@@ -1,0 +1,124 @@
+"""What was observed: states of instances, handshakes, and what they prove."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.model import Availability, EndpointRef
+from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
+from rollover.fleet.secret import SecretBytes
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What one endpoint presents and trusts. `trusts` None: it verifies nobody."""
+
+    endpoint: EndpointName
+    presents: tuple[Certificate, ...] = ()
+    trusts: tuple[Certificate, ...] | None = None
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of one instance at one time.
+
+    `endpoints` is what it uses; `may_use` further states that it could be in (new files on its
+    disk that it has not loaded, or the other way round). Empty `endpoints`: nothing is known.
+    """
+
+    instance: InstanceName
+    at: datetime
+    availability: Availability = Availability.READY
+    why: str = ""
+    endpoints: tuple[Seen, ...] = ()
+    may_use: tuple[tuple[Seen, ...], ...] = ()
+
+
+class EndpointMaterial(msgspec.Struct, frozen=True, kw_only=True):
+    """What one endpoint is to hold. None stays as it is."""
+
+    endpoint: EndpointName
+    chain: tuple[Certificate, ...] | None = None
+    key: SecretBytes | None = None
+    bundle: tuple[Certificate, ...] | None = None
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """New material for one instance: only what changes."""
+
+    instance: InstanceName
+    endpoints: tuple[EndpointMaterial, ...]
+
+
+class Fact(StrEnum):
+    """The kinds of evidence."""
+
+    DELIVERED = "delivered"
+    LOADED = "loaded"
+    PRESENTS = "presents"
+    ADVERTISES = "advertises"
+    ACCEPTS = "accepts"
+    REFUSES = "refuses"
+    DRAINED = "drained"
+    REPORTED = "reported"
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact about one endpoint: expected, observed, when and how."""
+
+    fact: Fact
+    subject: EndpointRef
+    holds: bool
+    observed: str
+    expected: str = ""
+    at: datetime
+    by: str = ""
+    """How it was seen: `handshake`, `varz`, `connz`, `status file`, `disk`."""
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance took its order, confirmed by observation."""
+
+    instance: InstanceName
+    seconds: float
+    evidence: tuple[Evidence, ...] = ()
+    reload_seconds: float = 0.0
+    """The part of the time that the reload itself took."""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance did not take its order. `restored`: it has what it had before."""
+
+    instance: InstanceName
+    seconds: float
+    code: str
+    message: str
+    hint: str = ""
+    restored: bool = True
+    evidence: tuple[Evidence, ...] = ()
+
+
+Result = Applied | Failed
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """A chain and key that Rollover itself presents in handshakes."""
+
+    label: str
+    """The authority version that it comes from, `nats-ca@1`."""
+    issuer: Fingerprint
+    chain: tuple[Certificate, ...]
+    key: SecretBytes
+
+
+class Holdout(msgspec.Struct, frozen=True, kw_only=True):
+    """A live connection whose peer still presents a certificate of a retired issuer."""
+
+    server: InstanceName
+    connection: int
+    peer: str
+    """The peer's own name, or its address."""
+    certificate: Fingerprint
+    issuer: str = ""
