@@ -1,0 +1,91 @@
+"""A private directory for each instance, locked while something is delivered to it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from rollover.delivery.refusals import refusing
+from rollover.errors import Conflict
+
+LOCK_SECONDS: Final = 60.0
+"""How long to wait for another delivery to the same instance."""
+_POLL_SECONDS: Final = 0.02
+
+_NOTHING_TO_SYNC: Final = {errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EINVAL}
+"""No directory, one on a read-only disk, and file systems that keep nothing (fsync(2))."""
+
+
+@contextmanager
+def locked(state: Path, instance: str, *, operation: str) -> Iterator[Path]:
+    """Yield the instance's directory (0700) below `state`, which nobody else uses meanwhile.
+
+    The system gives the lock back when the process dies, so whatever unfinished work is found
+    there is nobody's. Raises `Conflict` after `LOCK_SECONDS`.
+    """
+    directory = state / f"{quote(instance, safe='')}.d"
+    with refusing(instance, operation, directory):
+        # One by one: `parents=True` would give the upper one the usual mode.
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _wait_for_lock(descriptor, instance, operation)
+        yield directory
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory survive a power cut, where there is anything to survive."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOTHING_TO_SYNC:
+            raise
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a 0600 file wholly or not at all, durable when this returns."""
+    staged = path.with_name(f"{path.name}.new")
+    staged.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def _wait_for_lock(descriptor: int, instance: str, operation: str) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Conflict(
+                    "another delivery is under way",
+                    system=f"instance `{instance}`",
+                    operation=operation,
+                    hint="wait for it to end, then run again",
+                ) from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return

@@ -1,0 +1,1 @@
+"""Where credentials, the journal and leases are kept: SQLite on this machine."""

@@ -1,0 +1,71 @@
+"""Which process this is, and whether another one on this machine still lives (Linux /proc)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from rollover.engine.lease_port import Holder
+
+_PROC = Path("/proc")
+_STATE, _START_TIME = 0, 19
+"""Fields 3 and 22 of proc_pid_stat(5), counted behind the name in brackets (field 2)."""
+
+_UNKNOWN = ""
+_ENDED = "ended"
+
+
+def this_process() -> Holder:
+    """Return a new holder for a task of this process: every call makes a distinct one."""
+    return Holder(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        boot=_boot(),
+        started=_started(os.getpid()),
+        task=secrets.token_hex(8),
+    )
+
+
+def is_known_dead(holder: Holder) -> bool:
+    """Say whether the holder's process has certainly ended.
+
+    Certain only for a process of this host, this boot and this process namespace whose number is
+    unused or used by a process that began at another time. Without /proc (other systems than
+    Linux) only an unused number counts. In doubt the answer is no, and its lease has to run out.
+    """
+    if holder.host != socket.gethostname() or holder.boot != _boot():
+        return False
+    if not _exists(holder.pid):
+        return True
+    return bool(holder.started) and _started(holder.pid) not in {holder.started, _UNKNOWN}
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _boot() -> str:
+    """Return the boot of the machine and the process namespace: numbers mean something in it."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    try:
+        status = (_PROC / str(pid) / "stat").read_text("latin-1")
+    except OSError:
+        return _UNKNOWN
+    fields = status.rpartition(")")[2].split()
+    # A zombie keeps its number until its parent asks for it, and does nothing any more.
+    return _ENDED if fields[_STATE] in {"Z", "X"} else fields[_START_TIME]
