@@ -1,0 +1,1 @@
+"""Real handshakes: what a TLS or NATS port presents, trusts and answers, seen from outside."""
