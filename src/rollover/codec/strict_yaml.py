@@ -117,7 +117,7 @@ class _Composer:
 
 def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     text = str(node.value)
-    if node.style is not None:
+    if node.style:  # the C parser says "" for plain scalars, the other one None
         return text
     if text in _WORDS:
         return _WORDS[text]

@@ -17,7 +17,7 @@ from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.model import Authority, Fleet
+from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint
 
 _OPENING = {EntryKind.STARTED}
@@ -107,33 +107,40 @@ def choose_authority(authorities: Iterable[Authority], wanted: str | None) -> Au
 def goal_for(
     request: Request,
     *,
-    fleet: Fleet,
     authorities: Authorities,
     origin: Fingerprint,
     certificates: Iterable[Certificate],
+    abandoned: Iterable[Fingerprint],
     now: datetime,
 ) -> Goal:
-    """Return a new goal, making the CA versions that it needs. Changes the store, not the fleet."""
+    """Return a new goal, making the CA versions that it needs. Changes the store, not the fleet.
+
+    A version that was made ahead (a standby, or by a run that was killed before it began) is
+    taken before another is made; one that was rotated to before, and left again, is not.
+    """
     known = {each.fingerprint: each for each in certificates}
-    name = request.authority
-    target = request.to or _standby_of(fleet, authorities, name, origin)
-    if target is None:
-        made = authorities.make_next(name, known[origin], at=now, key_kind=request.key_kind)
-        target = made.fingerprint
+    ahead = [
+        each
+        for each in _newer(authorities, request.authority, origin)
+        if each not in set(abandoned)
+    ]
+
+    def take(like: Certificate) -> Fingerprint:
+        if ahead:
+            return ahead.pop(0)
+        made = authorities.make_next(request.authority, like, at=now, key_kind=request.key_kind)
+        return made.fingerprint
+
+    target = request.to or take(known[origin])
     trusted: tuple[Fingerprint, ...] = (target,)
     if request.standby:
-        like = next(
-            (each for each in authorities.certificates(name) if each.fingerprint == target),
-            known[origin],
-        )
-        ahead = authorities.make_next(name, like, at=now, key_kind=request.key_kind)
-        trusted = (target, ahead.fingerprint, origin)
+        trusted = (target, take(known[origin]), origin)
     bridge = None
     if request.cross_sign:
-        bridge = authorities.bridge(name, target, origin, at=now).fingerprint
-    versions = {*authorities.versions(name).versions, origin}
+        bridge = authorities.bridge(request.authority, target, origin, at=now).fingerprint
+    versions = {*authorities.versions(request.authority).versions, origin}
     return Goal(
-        authority=name,
+        authority=request.authority,
         target=target,
         trusted=trusted,
         retired=tuple(sorted(versions - set(trusted))),
@@ -143,25 +150,24 @@ def goal_for(
     )
 
 
-def _standby_of(
-    fleet: Fleet, authorities: Authorities, name: AuthorityName, origin: Fingerprint
-) -> Fingerprint | None:
-    """Return a version, newer than the one in use, that every bundle of it already trusts."""
-    for version in reversed(authorities.versions(name).versions):
-        if version == origin:
-            return None
-        if authorities.has_key(name, version) and _trusted_wherever(fleet, origin, version):
-            return version
-    return None
+def _newer(authorities: Authorities, name: AuthorityName, origin: Fingerprint) -> list[Fingerprint]:
+    """Return the versions behind the one in use that leaves can be issued from, oldest first."""
+    versions = authorities.versions(name).versions
+    behind = versions[versions.index(origin) + 1 :] if origin in versions else ()
+    return [each for each in behind if authorities.has_key(name, each)]
 
 
-def _trusted_wherever(fleet: Fleet, origin: Fingerprint, version: Fingerprint) -> bool:
-    return all(
-        version in endpoint.trusts
-        for instance in fleet.instances()
-        for endpoint in instance.endpoints
-        if endpoint.trusts is not None and origin in endpoint.trusts
-    )
+def earlier_targets(journal: Journal, authority: AuthorityName) -> set[Fingerprint]:
+    """Return every version that a rotation of an authority was ever begun towards."""
+    found = set()
+    before = None
+    while summaries := journal.rotations(before=before):
+        for summary in summaries:
+            intent = _intent(journal, summary.rotation, authority)
+            if intent is not None:
+                found.add(intent.goal.target)
+        before = summaries[-1].first_sequence
+    return found
 
 
 def reversed_goal(intent: Intent) -> Goal:

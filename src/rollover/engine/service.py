@@ -13,6 +13,7 @@ from rollover.engine.goals import (
     Intent,
     Request,
     choose_authority,
+    earlier_targets,
     goal_for,
     last_intent,
     reversed_goal,
@@ -144,10 +145,10 @@ class Rollover:
             )
         return goal_for(
             request,
-            fleet=world.fleet,
             authorities=self.site.authorities,
             origin=origin,
             certificates=world.certificates.values(),
+            abandoned=earlier_targets(self.site.journal, request.authority),
             now=self.site.clock(),
         )
 

@@ -145,10 +145,16 @@ class Site:
         )
 
     def _known(self) -> dict[Fingerprint, Certificate]:
-        for authority in self.authorities.all():
-            stored = self.authorities.certificates(authority.name)
-            self._certificates.update(by_fingerprint(stored))
+        self._certificates.update(by_fingerprint(self.authority_certificates()))
         return self._certificates
+
+    def authority_certificates(self) -> tuple[Certificate, ...]:
+        """Return every CA certificate in the store: bundles are recognised by them."""
+        return tuple(
+            each
+            for authority in self.authorities.all()
+            for each in self.authorities.certificates(authority.name)
+        )
 
     def issuers(self, world: World) -> Issuers:
         """Return who can tell which version issued a chain; what it found out is kept."""

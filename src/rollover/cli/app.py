@@ -1,0 +1,101 @@
+"""The `rollover` command: its sub-commands are imported only when they are used."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from rollover import __version__
+from rollover.errors import ExitCode, RolloverError
+
+COMMANDS = {
+    "discover": ("discover", "Write a fleet file from configurations or monitoring ports."),
+    "topology": ("topology", "Who presents what, who trusts what, what expires when."),
+    "check": ("check", "Can this fleet be rotated? What stands in the way?"),
+    "plan": ("plan", "The rollouts, their proof, their cost, the point of no return."),
+    "rotate": ("rotate", "Rotate a CA, or go on with it; asks before each rollout."),
+    "status": ("status", "How far a rotation is, who is left behind, what to do next."),
+    "verify": ("verify", "Dial every endpoint afresh and say what it accepts."),
+    "rollback": ("rollback", "Take the last rotation back, proven like any other."),
+    "pause": ("pause", "Let a running rotation stop after the instances it has begun."),
+    "resume": ("resume", "Take a pause back and go on."),
+    "explain": ("explain", "What a rule means, with an example and the remedy."),
+    "journal": ("journal", "Show the journal, or verify its chain of hashes."),
+    "authority": ("authority", "List CA versions, or bring one in."),
+    "schema": ("schema", "Print the JSON Schema of the fleet file."),
+    "demo": ("demo", "Start a real fleet, rotate its CA under traffic, report."),
+    "lab": ("lab", "Real fleets on this machine to rehearse on."),
+    "completion": ("completion", "Print the shell completion for bash, zsh or fish."),
+}
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done, or safe
+  1  usage: a wrong option or input
+  2  waiting: an instance or a lease must come back first
+  3  refused as unsafe
+  4  stopped half-way, can go on
+  5  evidence is missing
+"""
+
+
+class LazyGroup(click.Group):
+    """Knows the names and purposes of its commands; imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the commands in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"rollover.cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(__version__, prog_name="rollover")
+def root() -> None:
+    """Change the certificate authority of a live platform without breaking a connection."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run one command; always ends the process with a documented exit code."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        result = root.main(args=arguments, prog_name="rollover", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except click.Abort:
+        sys.stderr.write("\naborted\n")
+        sys.exit(ExitCode.STOPPED)
+    except RolloverError as error:
+        _show(error, arguments)
+        sys.exit(error.exit_code)
+    sys.exit(result if isinstance(result, int) else ExitCode.DONE)
+
+
+def _show(error: RolloverError, arguments: list[str] | None) -> None:
+    from rollover.cli.printer import Printer  # noqa: PLC0415 - not needed for `--help`
+
+    words = " ".join(sys.argv[1:] if arguments is None else arguments)
+    machine = "--output json" in words or "--output=json" in words
+    Printer(output="json" if machine else "text").error(error)

@@ -1,0 +1,37 @@
+"""`rollover resume`: a pause is taken back, and the rotation goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rollover.cli.options import authority_option, settings_of, settings_options
+
+
+@click.command(epilog="Example:\n\n  rollover resume --yes", short_help="Go on after a pause.")
+@authority_option
+@click.option("--yes", is_flag=True, help="Approve every rollout beforehand.")
+@settings_options
+def command(**values: Any) -> int:
+    """Take a pause back and go on with the unfinished rotation, from what the fleet is now."""
+    from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
+    from rollover.cli.wiring import open_site  # noqa: PLC0415
+    from rollover.engine.goals import Request, last_intent  # noqa: PLC0415
+    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.errors import SpecError  # noqa: PLC0415
+
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_site(settings.fleet) as site:
+        library = Rollover(site)
+        authority = library.authority(values["authority"])
+        (settings.state / "pause").unlink(missing_ok=True)
+        intent = last_intent(site.journal, authority)
+        if intent is None or intent.finished:
+            raise SpecError(
+                f"no rotation of `{authority}` is unfinished", hint="`rollover rotate` begins one"
+            )
+        with conducted(printer, yes=values["yes"]) as conduct:
+            outcome = library.rotate(Request(authority=authority), conduct)
+    return close(printer, outcome)

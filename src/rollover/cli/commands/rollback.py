@@ -1,0 +1,29 @@
+"""`rollover rollback`: the last rotation taken back, by a plan that is proven like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rollover.cli.options import authority_option, settings_of, settings_options
+
+
+@click.command(epilog="Example:\n\n  rollover rollback --yes", short_help="Take it back.")
+@authority_option
+@click.option("--yes", is_flag=True, help="Approve every rollout beforehand.")
+@settings_options
+def command(**values: Any) -> int:
+    """Plan from what the fleet is now to the CA that was in use before, and do it."""
+    from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
+    from rollover.cli.wiring import open_site  # noqa: PLC0415
+    from rollover.engine.service import Rollover  # noqa: PLC0415
+
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_site(settings.fleet) as site:
+        library = Rollover(site)
+        authority = library.authority(values["authority"])
+        with conducted(printer, yes=values["yes"]) as conduct:
+            outcome = library.rollback(authority, conduct)
+    return close(printer, outcome)

@@ -1,0 +1,38 @@
+"""`rollover verify`: every endpoint dialled afresh, with the chains of every CA version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rollover.cli.options import authority_option, settings_of, settings_options
+from rollover.errors import ExitCode
+
+
+@click.command(epilog="Example:\n\n  rollover verify", short_help="Prove what the fleet accepts.")
+@authority_option
+@settings_options
+def command(**values: Any) -> int:
+    """Dial every endpoint afresh: what it presents, which CAs it advertises, whom it lets in."""
+    from rollover.cli.wiring import open_site  # noqa: PLC0415 - imports certificates
+    from rollover.engine.service import Rollover  # noqa: PLC0415
+
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_site(settings.fleet) as site:
+        library = Rollover(site)
+        seen = library.verify(library.authority(values["authority"]))
+    if printer.json:
+        printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
+    for gate in seen.gates if not printer.json else ():
+        sign = "✓" if gate.holds else "✗"
+        printer.line(
+            f"{sign} {gate.gate}: {len(gate.evidence)} facts", "good" if gate.holds else "bad"
+        )
+        for each in gate.evidence:
+            mark = "✓" if each.holds else "✗"
+            printer.line(f"  {mark} {each.subject} {each.fact}: {each.observed} ({each.by})")
+        for holdout in gate.holdouts:
+            printer.line(f"  ✗ `{holdout.peer}` on {holdout.server} still presents the old CA's")
+    return ExitCode.DONE if seen.holds else ExitCode.EVIDENCE_MISSING

@@ -1,0 +1,112 @@
+"""Options that several commands share, and the settings that come of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from rollover.cli.printer import Printer
+
+FLEET_VARIABLE = "ROLLOVER_FLEET"
+KEY_VARIABLE = "ROLLOVER_KEY"
+_STATE = re.compile(rb"^state:[ \t]*[\"']?([^\"'\r\n#]+)", re.MULTILINE)
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things are, and how to talk."""
+
+    fleet: Path
+    output: str = "text"
+    quiet: bool = False
+    color: bool | None = None
+
+    def printer(self) -> Printer:
+        """Return where results go."""
+        return Printer(output=self.output, quiet=self.quiet, color=self.color)
+
+    @property
+    def state(self) -> Path:
+        """The directory of store and journal, read off the fleet file without parsing it.
+
+        `status` must start fast; everything else goes by the parsed file, which says the same.
+        """
+        try:
+            found = _STATE.search(self.fleet.read_bytes())
+        except OSError:
+            found = None
+        name = found[1].decode(errors="replace").strip() if found else ".rollover"
+        return self.fleet.parent / name
+
+
+def settings_options(command: _F) -> _F:
+    """Add the options that every command has."""
+    options = (
+        click.option(
+            "--fleet",
+            type=click.Path(path_type=Path, dir_okay=False),
+            default=lambda: Path(os.environ.get(FLEET_VARIABLE, "fleet.yml")),
+            show_default="fleet.yml",
+            help=f"The fleet file [env: {FLEET_VARIABLE}].",
+        ),
+        click.option(
+            "--output",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            show_default=True,
+            help="Text for people, or JSON with a versioned schema.",
+        ),
+        click.option("--quiet", is_flag=True, help="Say nothing but results and errors."),
+        click.option("--color/--no-color", default=None, help="Colour; by default on a terminal."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def settings_of(values: dict[str, Any]) -> Settings:
+    """Take the shared options out of a command's values."""
+    return Settings(
+        fleet=values.pop("fleet"),
+        output=values.pop("output"),
+        quiet=values.pop("quiet"),
+        color=values.pop("color"),
+    )
+
+
+def authority_option(command: _F) -> _F:
+    """Add `--authority`."""
+    return click.option("--authority", help="Which CA; not needed when the fleet has one.")(command)
+
+
+def goal_options(command: _F) -> _F:
+    """Add the options that shape a goal."""
+    options = (
+        click.option(
+            "--cross-sign", is_flag=True, help="Bridge the new CA to the old: fewer rollouts."
+        ),
+        click.option("--standby", is_flag=True, help="Keep the next CA trusted ahead of its use."),
+        click.option(
+            "--compromised", is_flag=True, help="The old key leaked: its trust goes first."
+        ),
+        click.option(
+            "--new", "again", is_flag=True, help="Begin another rotation after a finished one."
+        ),
+        click.option("--to", metavar="FINGERPRINT", help="Go to a CA version that was imported."),
+        click.option(
+            "--key",
+            "key_kind",
+            type=click.Choice(["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "ed25519"]),
+            help="Kind of the new CA's key; by default that of the present one.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

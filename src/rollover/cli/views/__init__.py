@@ -1,0 +1,1 @@
+"""How results look: one module for each kind, text for people, JSON for machines."""

@@ -1,0 +1,129 @@
+"""How a plan looks to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from rollover.cli.printer import Printer
+from rollover.fleet.plan import Change, Plan, Rollout
+
+
+def show(printer: Printer, plan: Plan) -> None:
+    """Show the rollouts, each with its proof, then what an operator must know."""
+    printer.line(f"Plan for `{plan.fleet}`: {plan.goal.authority}, {verdict(plan)}", "bold")
+    if plan.rollouts:
+        printer.line()
+        printer.table(
+            (
+                "#",
+                "group",
+                "does",
+                "instances",
+                "in flight",
+                "weight",
+                "links",
+                "mixtures",
+                "back",
+                "takes",
+            ),
+            (_row(each) for each in plan.rollouts),
+        )
+        printer.line()
+        for rollout in plan.rollouts:
+            for text in _details(rollout):
+                printer.line(text, "dim")
+    for text, style in closing(plan):
+        printer.line(text, style)
+
+
+def verdict(plan: Plan) -> str:
+    """Return the exact word: how many rollouts, and whether fewer are possible."""
+    if plan.converged:
+        return "nothing to do: the fleet is at the goal"
+    count = _counted(len(plan.rollouts))
+    if not plan.complete:
+        return f"{count} of {plan.whole} possible now"
+    if plan.goal.compromised:
+        return f"{count}, straight to the goal: the old CA is compromised"
+    if plan.lower_bound == len(plan.rollouts):
+        return f"{count}, the fewest possible"
+    if plan.weight_lower_bound == plan.weight:
+        return f"{count}, the cheapest possible"
+    return f"{count}, at least {plan.lower_bound} are needed"
+
+
+def _counted(rollouts: int) -> str:
+    return "1 rollout" if rollouts == 1 else f"{rollouts} rollouts"
+
+
+def _row(each: Rollout) -> tuple[str, ...]:
+    back = "–" if each.rollback_rollouts is None else str(each.rollback_rollouts)
+    return (
+        str(each.number),
+        each.group,
+        ", ".join(each.phases),
+        str(each.instances),
+        each.touch.value,
+        str(each.weight),
+        f"{each.proof.links:,}",
+        f"{each.proof.combinations:,}",
+        back,
+        duration(each.duration),
+    )
+
+
+def _details(rollout: Rollout) -> Iterator[str]:
+    for change in rollout.changes:
+        yield f"{rollout.number:>3}. {change.group}/{change.endpoint}: {what(change)}"
+    for notice in rollout.notices:
+        yield f"     ! {notice}"
+    for each in rollout.breaks:
+        healed = f"until rollout {each.heals_after}" if each.heals_after else "and does not heal"
+        link = f"{each.witness.dialer} → {each.witness.acceptor}"
+        yield f"     ✗ breaks {each.links} links like {link}, {healed}"
+
+
+def what(change: Change) -> str:
+    """Return what an endpoint changes, in the words of the authority's versions."""
+    parts = []
+    if change.present is not None:
+        parts.append(f"presents {change.present} (was {change.present_from})")
+    if change.trust is not None:
+        before = "+".join(change.trust_from or ()) or "nothing of it"
+        parts.append(f"trusts {'+'.join(change.trust) or 'nothing of it'} (was {before})")
+    return ", ".join(parts)
+
+
+def closing(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Yield what follows the table, with its style."""
+    if plan.point_of_no_return is not None:
+        number = plan.point_of_no_return
+        yield (
+            f"Point of no return: rollout {number} is the first to take the old CA's trust away;",
+            "",
+        )
+        yield "  going back after it starts with trusting that CA again.", ""
+    for broken in plan.broken[:5]:
+        reasons = "; ".join(dict.fromkeys(each.detail for each in broken.witness.faults))
+        link = f"{broken.witness.dialer} → {broken.witness.acceptor}"
+        yield (
+            f"! {broken.links} links like {link} do not work now ({reasons}): not protected",
+            "warn",
+        )
+    for caution in plan.cautions:
+        remedy = f" ({caution.remedy})" if caution.remedy else ""
+        yield f"! {caution.rule}: {caution.message}{remedy}", "warn"
+    for violation in plan.blocked:
+        yield f"✗ {violation.rule}: {violation.message}", "bad"
+        yield f"  to lift it: {violation.lift}", ""
+
+
+def duration(time: timedelta) -> str:
+    """Return a time as people say it."""
+    seconds = time.total_seconds()
+    if seconds < 120:  # noqa: PLR2004 - two minutes read better in seconds
+        return f"{seconds:.0f} s"
+    if seconds < 7200:  # noqa: PLR2004 - two hours in minutes
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,148 @@
+"""A running rotation as people see it: bars on a terminal, one line for each fact elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rollover.cli.printer import Printer
+from rollover.cli.views.plan import verdict
+from rollover.engine import events
+from rollover.fleet.evidence import Applied
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+TICK_SECONDS = 0.25
+
+
+class Watcher:
+    """Shows events as they come. With `live`, rollouts are progress bars."""
+
+    def __init__(self, printer: Printer, *, ticker: Callable[[], str] | None = None) -> None:
+        self._printer = printer
+        self._ticker = ticker
+        self._progress: Progress | None = _progress() if printer.live else None
+        self._task: TaskID | None = None
+        self._said = ""
+        self._over = threading.Event()
+        if self._progress is not None:
+            self._progress.start()
+            if ticker is not None:
+                threading.Thread(target=self._tick, args=(self._progress,), daemon=True).start()
+
+    def _tick(self, progress: Progress) -> None:
+        assert self._ticker is not None  # noqa: S101 - started only with one
+        task = progress.add_task(self._ticker(), total=None)
+        while not self._over.wait(TICK_SECONDS):
+            progress.update(task, description=self._ticker())
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        self._over.set()
+        if self._progress is not None:
+            self._progress.stop()
+
+    def pause(self) -> None:
+        """Make room for a question."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def go_on(self) -> None:
+        """Draw bars again after a question."""
+        if self._progress is not None:
+            self._progress.start()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Say one line above the bars."""
+        if self._progress is not None:
+            self._progress.console.print(text, style=_RICH.get(style, ""), highlight=False)
+        else:
+            self._printer.say(text, style)
+
+    def tell(self, event: events.Event) -> None:  # noqa: C901 - one case for each event
+        """Show one event."""
+        match event:
+            case events.Planned():
+                self._planned(event)
+            case events.RolloutStarted():
+                self._started(event)
+            case events.InstanceDone():
+                self._instance(event)
+            case events.GateChecked():
+                self._gate(event)
+            case events.Draining():
+                names = ", ".join(sorted({each.peer for each in event.holdouts})[:5])
+                self.say(f"  … {len(event.holdouts)} connections still on the old CA: {names}")
+            case events.RolloutFinished():
+                self._finished(event)
+            case events.Blocked():
+                for violation in event.violations:
+                    self.say(f"✗ {violation.rule}: {violation.message}", "bad")
+            case events.Finished():
+                self.say(f"done: {event.rollouts} rollouts in {event.seconds:.1f} s", "good")
+            case events.Observed() | events.Preparing():
+                pass
+
+    def _planned(self, event: events.Planned) -> None:
+        left = len(event.plan.rollouts)
+        outline = verdict(event.plan) if event.done == 0 else f"{left} rollouts left"
+        text = f"observed, planned: {outline}"
+        if text != self._said:
+            self.say(text, "dim")
+            self._said = text
+
+    def _started(self, event: events.RolloutStarted) -> None:
+        phases = ", ".join(event.rollout.phases)
+        title = f"{event.number}/{event.of} {event.rollout.group}: {phases}"
+        if self._progress is None:
+            self.say(f"rollout {title} ({event.rollout.instances} instances)", "bold")
+            return
+        self._task = self._progress.add_task(title, total=event.rollout.instances)
+
+    def _instance(self, event: events.InstanceDone) -> None:
+        result = event.result
+        if isinstance(result, Applied):
+            if self._progress is not None and self._task is not None:
+                self._progress.update(self._task, completed=event.done)
+            else:
+                self.say(f"  ✓ {result.instance} {event.done}/{event.of} {result.seconds:.2f} s")
+            return
+        self.say(f"  ✗ {result.instance}: {result.message}", "bad")
+
+    def _gate(self, event: events.GateChecked) -> None:
+        sign, style = ("✓", "dim") if event.holds else ("✗", "bad")
+        self.say(f"  {sign} {event.gate}: {len(event.evidence)} facts", style)
+        for each in event.evidence:
+            if not each.holds:
+                self.say(f"    ✗ {each.subject}: {each.observed} (expected {each.expected})", "bad")
+
+    def _finished(self, event: events.RolloutFinished) -> None:
+        proof = event.rollout.proof
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=event.rollout.instances)
+        self.say(
+            f"  proven on {proof.links:,} links ({proof.combinations} mixtures), done in "
+            f"{event.seconds:.2f} s",
+            "dim",
+        )
+        if self._progress is None and self._ticker is not None:
+            self.say(f"  {self._ticker()}", "dim")
+
+
+_RICH = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "bold": "bold"}
+
+
+def _progress() -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - only where a person watches
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    return Progress(
+        TextColumn("{task.description:<42}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )

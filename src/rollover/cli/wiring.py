@@ -1,0 +1,193 @@
+"""The composition root: the one place that names concrete platforms, stores and deliveries."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rollover.cli.options import KEY_VARIABLE
+from rollover.codec.fleet_file import read_fleet
+from rollover.engine.credentials_port import Credentials
+from rollover.engine.delivery_port import Delivery
+from rollover.engine.platform_port import Platform
+from rollover.engine.site import Site
+from rollover.errors import SpecError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import CommandDelivery as CommandSettings
+from rollover.fleet.description import FleetDescription, GroupDescription
+from rollover.fleet.evidence import Identity
+from rollover.fleet.names import Fingerprint
+from rollover.platforms.nats.clients import NatsClients
+from rollover.platforms.nats.servers import NatsServers
+from rollover.store.memory import MemoryCredentials
+from rollover.store.processes import this_process
+from rollover.store.sealing import SealingKeys, keys_from_file, keys_from_text
+from rollover.store.sqlite_credentials import open_credentials
+from rollover.store.sqlite_journal import open_journal
+from rollover.store.sqlite_lease import open_leases
+
+PAUSE_FILE = "pause"
+STORE, JOURNAL, LEASES, SEALING_KEY = "credentials.db", "journal.db", "leases.db", "sealing.key"
+
+
+def now() -> datetime:
+    """Return the time, aware and in UTC: the only clock of the program."""
+    return datetime.now(UTC)
+
+
+def load_fleet(path: Path) -> FleetDescription:
+    """Read the fleet file; `SpecError` when it is missing or wrong."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise SpecError(
+            "there is no such fleet file",
+            place=str(path),
+            hint="`rollover discover --config FILE… -o fleet.yml` writes one, "
+            "or name another with `--fleet`",
+        ) from None
+    except OSError as error:
+        raise SpecError(
+            f"cannot be read: {error.strerror}", place=str(path), hint="look at its permissions"
+        ) from None
+    return read_fleet(data, place=str(path))
+
+
+@contextmanager
+def open_site(fleet: Path, *, scratch: bool = False) -> Iterator[Site]:
+    """Open everything that work on a fleet needs; closed again at the end.
+
+    `scratch`: what is made meanwhile (a CA for a plan) is kept in memory only.
+    """
+    described = load_fleet(fleet)
+    state = fleet.parent / described.state
+    with ExitStack() as stack:
+        credentials: Credentials = stack.enter_context(
+            open_credentials(state / STORE, keys=_sealing_keys(state))
+        )
+        if scratch:
+            credentials = _copied(credentials)
+        platforms = _Platforms(described, base=fleet.parent.resolve())
+        site = Site(
+            described,
+            platforms=platforms,
+            credentials=credentials,
+            journal=stack.enter_context(open_journal(state / JOURNAL)),
+            leases=stack.enter_context(open_leases(state / LEASES)),
+            clock=now,
+            holder=this_process(),
+            pause_requested=(state / PAUSE_FILE).exists,
+        )
+        platforms.site = site
+        yield site
+
+
+def _sealing_keys(state: Path) -> SealingKeys:
+    text = os.environ.get(KEY_VARIABLE)
+    if text:
+        return keys_from_text(text, source=f"${KEY_VARIABLE}")
+    return keys_from_file(state / SEALING_KEY)
+
+
+def _copied(credentials: Credentials) -> MemoryCredentials:
+    """Return the authorities and bridges of a store in memory, with the same numbers."""
+    scratch = MemoryCredentials()
+    for prefix in ("/authorities/", "/bridges/"):
+        for name in credentials.names(prefix):
+            for version in reversed(credentials.versions(name)):
+                key = credentials.private_key(name, version.number) if version.has_key else None
+                scratch.add(
+                    name, version.chain, key=key, flags=version.flags, at=version.created_at
+                )
+    return scratch
+
+
+class _Platforms:
+    """Makes the platform of each group once; what they need of the site comes later."""
+
+    def __init__(self, described: FleetDescription, *, base: Path) -> None:
+        self._described = described
+        self._base = base
+        self._made: dict[str, Platform] = {}
+        self._lock = threading.RLock()
+        self.site: Site | None = None
+
+    def __call__(self, name: str) -> Platform:
+        with self._lock:
+            if name not in self._made:
+                group = next(each for each in self._described.groups if each.name == name)
+                self._made[name] = self._make(group)
+            return self._made[name]
+
+    def _make(self, group: GroupDescription) -> Platform:
+        makers: dict[str, Callable[[GroupDescription], Platform]] = {
+            "nats": self._servers,
+            "nats-client": self._clients,
+        }
+        if group.platform not in makers:
+            raise SpecError(
+                f"group `{group.name}` is on the platform `{group.platform}`, which is not known",
+                field="platform",
+                hint=f"known are {', '.join(f'`{each}`' for each in makers)}",
+            )
+        return makers[group.platform](group)
+
+    def _servers(self, group: GroupDescription) -> NatsServers:
+        return NatsServers(
+            group,
+            delivery=self._delivery(group),
+            system=self._described.system,
+            base=self._base,
+            identities=self._identities,
+            issuer_of=self._issuer_of,
+            known=self._known,
+            environment=dict(os.environ),
+            clock=now,
+        )
+
+    def _clients(self, group: GroupDescription) -> NatsClients:
+        return NatsClients(
+            group,
+            delivery=self._delivery(group),
+            base=self._base,
+            servers=self._all_servers(),
+            known=self._known,
+            environment=dict(os.environ),
+            clock=now,
+        )
+
+    def _all_servers(self) -> list[NatsServers]:
+        found = [self(group.name) for group in self._described.groups if group.platform == "nats"]
+        return [each for each in found if isinstance(each, NatsServers)]
+
+    def _identities(self) -> tuple[Identity, ...]:
+        if self.site is None:
+            return ()
+        found: list[Identity] = []
+        for authority in self.site.authorities.all():
+            found += self.site.identities(authority.name)
+        return tuple(found)
+
+    def _known(self) -> tuple[Certificate, ...]:
+        return self.site.authority_certificates() if self.site else ()
+
+    def _issuer_of(self, leaf: Fingerprint) -> Fingerprint | None:
+        return self.site.issuer_of(leaf) if self.site else None
+
+    def _delivery(self, group: GroupDescription) -> Delivery:
+        from rollover.delivery.command import CommandDelivery  # noqa: PLC0415 - one form is used
+        from rollover.delivery.local import LocalDelivery  # noqa: PLC0415 - likewise
+
+        state = self._base / self._described.state
+        if isinstance(group.delivery, CommandSettings):
+            return CommandDelivery(
+                group.delivery.command,
+                state=state / "deliveries",
+                environment=dict(os.environ),
+                timeout_seconds=group.delivery.timeout_seconds,
+            )
+        return LocalDelivery(state=state / "deliveries")
