@@ -128,7 +128,9 @@ class Rollover:
     def _plan(self, world: World, goal: Goal) -> Plan:
         specimens = self.site.specimens(world, goal)
         knowledge = specimens.knowledge(self.site.verifier(specimens.certificates))
-        return make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        # The goal's CA may be younger than the look at the fleet: it needs its label too.
+        fleet = msgspec.structs.replace(world.fleet, authorities=self.site.authorities.all())
+        return make_plan(fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def _goal(self, request: Request, world: World) -> Goal:
         intent = last_intent(self.site.journal, request.authority)
