@@ -1,0 +1,1 @@
+"""Keys, certificates, bundles and path validation: pure, no input, no output, no clock."""

@@ -1,0 +1,149 @@
+"""The verdict of a Go peer: crypto/tls and crypto/x509 as nats-server and nats.go use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rollover.fleet.certificate import Fault, FaultKind, Question, Usage
+from rollover.pki import paths
+from rollover.pki.names import covers
+from rollover.pki.paths import Link, Path, Pool
+from rollover.pki.signatures import Signed
+
+ADVERTISED_NAMES_LIMIT = 65_535 - 256
+"""Octets of CA names that fit into a CertificateRequest.
+
+Their list has a length of two octets, and in TLS 1.3 it shares another one with the other
+extensions (under 256 octets in Go). Above it, *every* mutual handshake of the listener fails.
+"""
+NAME_PREFIX = 2
+"""Octets of the length before each name on the list."""
+
+
+def faults(
+    question: Question, *, chain: Sequence[Link], bundle: Pool, check: paths.CheckSignature
+) -> list[Fault]:
+    """Return everything for which a Go peer refuses the chain; empty when it accepts it."""
+    unreadable = list(_unreadable_faults(chain))
+    if unreadable:
+        return unreadable
+    leaf = chain[0]
+    search = paths.Search(roots=bundle, intermediates=Pool(chain[1:]), check=check)
+    found = [*paths.leaf_faults(leaf), *_name_faults(leaf, question.name)]
+    if question.usage is Usage.CLIENT:
+        found += _advertisement_faults(bundle)
+    if not _has_path(question, leaf, search):
+        found += _diagnosis(question, leaf, search, check)
+    return found
+
+
+def offer_faults(chain: Sequence[Link], bundle: Pool) -> Iterator[Fault]:
+    """Yield why a Go dialer would send no certificate to an acceptor that trusts `bundle`.
+
+    crypto/tls, CertificateRequestInfo.SupportsCertificate: some certificate of the chain must
+    name, byte for byte, an advertised CA as its issuer. With nothing advertised, all is sent.
+    """
+    subjects = bundle.subjects()
+    if subjects and not any(found.parts.raw_issuer in subjects for found in chain):
+        leaf = chain[0].certificate
+        yield Fault(
+            kind=FaultKind.NOT_OFFERED,
+            detail="a Go dialer sends no certificate: no issuer in its chain is among the CAs "
+            f"that the acceptor advertises (issuer of the leaf: `{leaf.issuer}`)",
+            certificate=leaf.fingerprint,
+        )
+
+
+def readable(links: Sequence[Link]) -> list[Link]:
+    """Return those that Go would load from a bundle; it skips the others without a word."""
+    return [found for found in links if not found.parts.go_refusal]
+
+
+def _unreadable_faults(chain: Sequence[Link]) -> Iterator[Fault]:
+    for found in chain:
+        if found.parts.go_refusal:
+            yield Fault(
+                kind=FaultKind.MALFORMED,
+                detail=f"Go cannot read it: {found.parts.go_refusal}",
+                certificate=found.certificate.fingerprint,
+            )
+
+
+def _name_faults(leaf: Link, name: str | None) -> Iterator[Fault]:
+    if name is None or covers(leaf.certificate.names, name):
+        return
+    given = ", ".join(f"`{known}`" for known in leaf.certificate.names)
+    detail = f"valid for {given}" if given else "it has no subject alternative name to compare"
+    yield Fault(
+        kind=FaultKind.NAME,
+        detail=f"`{name}` is expected, {detail}",
+        certificate=leaf.certificate.fingerprint,
+    )
+
+
+def _advertisement_faults(bundle: Pool) -> Iterator[Fault]:
+    size = bundle.advertised_octets(prefix=NAME_PREFIX)
+    if size > ADVERTISED_NAMES_LIMIT:
+        yield Fault(
+            kind=FaultKind.CONSTRAINT,
+            detail=f"the CA names of the bundle take {size} octets, a TLS message holds "
+            f"{ADVERTISED_NAMES_LIMIT}: every mutual handshake of this listener fails",
+        )
+
+
+def _has_path(question: Question, leaf: Link, search: paths.Search) -> bool:
+    if next(paths.time_faults(leaf, question.instant), None) is not None:
+        return False
+    return any(
+        next(paths.usage_faults(path, question.usage), None) is None
+        for path in search.strict(leaf, instant=question.instant)
+    )
+
+
+def _diagnosis(
+    question: Question, leaf: Link, search: paths.Search, check: paths.CheckSignature
+) -> list[Fault]:
+    """Return what is wrong with the path that comes nearest to being accepted."""
+
+    def wrong(path: Path) -> list[Fault]:
+        return paths.path_faults(path, usage=question.usage, instant=question.instant, check=check)
+
+    candidates = [wrong(path) for path in search.lenient(leaf)]
+    if not candidates:
+        return [*wrong((leaf,)), *_dead_end_faults(leaf, search, check)]
+    return min(candidates, key=len) or [_gave_up(leaf)]
+
+
+def _dead_end_faults(
+    leaf: Link, search: paths.Search, check: paths.CheckSignature
+) -> Iterator[Fault]:
+    end = search.dead_end(leaf)
+    certificate = end.certificate
+    named = search.named_parents(end)
+    for parent in named:
+        yield Fault(
+            kind=FaultKind.SIGNATURE,
+            detail=_signature_detail(check(end, parent), parent),
+            certificate=certificate.fingerprint,
+        )
+    yield Fault(
+        kind=FaultKind.NO_PATH,
+        detail=f"no certificate at hand issued it (issuer: `{certificate.issuer}`)",
+        certificate=certificate.fingerprint,
+    )
+
+
+def _signature_detail(signed: Signed, parent: Link) -> str:
+    key = parent.certificate.key_identity[:12]
+    if signed is Signed.UNKNOWN:
+        return f"its signature cannot be checked with the key {key} of its issuer"
+    return f"the CA of its issuer's name has another key ({key}), which did not sign it"
+
+
+def _gave_up(leaf: Link) -> Fault:
+    return Fault(
+        kind=FaultKind.CONSTRAINT,
+        detail=f"Go gives up after {paths.SIGNATURE_CHECK_LIMIT} signature checks: "
+        "too many CAs have the same name",
+        certificate=leaf.certificate.fingerprint,
+    )

@@ -1,0 +1,257 @@
+"""Path building and validation as Go's crypto/x509 does it (verify.go of Go 1.25 and later)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from rollover.fleet.certificate import Certificate, Fault, FaultKind, Usage
+from rollover.pki import constraints
+from rollover.pki.anatomy import Anatomy, anatomy
+from rollover.pki.signatures import Signed
+
+SIGNATURE_CHECK_LIMIT = 100
+"""verify.go, maxChainSignatureChecks: Go gives up when building one chain takes more."""
+
+DIAGNOSIS_CHECK_LIMIT = 1000
+"""How many links the search for the reason of a refusal looks at."""
+
+EXTENDED_USAGES = {Usage.SERVER: "server_auth", Usage.CLIENT: "client_auth"}
+LARGEST_RSA_BITS = 8192
+"""crypto/tls, maxRSAKeySize (CVE-2023-29409)."""
+
+
+class Link(NamedTuple):
+    """A certificate on a path: what everybody sees of it, and its parts."""
+
+    certificate: Certificate
+    parts: Anatomy
+
+
+Path = tuple[Link, ...]
+"""From the leaf up to the anchor."""
+
+CheckSignature = Callable[[Link, Link], Signed]
+"""Says whether the second one's key signed the first; memoised by whoever gives it."""
+
+
+def link(certificate: Certificate) -> Link:
+    """Return a certificate with its parts."""
+    return Link(certificate, anatomy(certificate))
+
+
+class Pool:
+    """Certificates by their raw subject, those whose key identifier fits first (cert_pool.go)."""
+
+    def __init__(self, links: Sequence[Link]) -> None:
+        self._by_subject: dict[bytes, list[Link]] = {}
+        self._fingerprints = frozenset(found.certificate.fingerprint for found in links)
+        for found in dict.fromkeys(links):
+            self._by_subject.setdefault(found.parts.raw_subject, []).append(found)
+
+    def __contains__(self, found: Link) -> bool:
+        return found.certificate.fingerprint in self._fingerprints
+
+    def subjects(self) -> frozenset[bytes]:
+        """Return the raw subjects: what an acceptor advertises."""
+        return frozenset(self._by_subject)
+
+    def advertised_octets(self, *, prefix: int) -> int:
+        """Return the size of the list of its names: one entry for each certificate."""
+        return sum(
+            (len(subject) + prefix) * len(found) for subject, found in self._by_subject.items()
+        )
+
+    def parents(self, child: Link) -> Sequence[Link]:
+        """Return the candidates for the issuer of `child`; key identifiers only order them."""
+        found = self._by_subject.get(child.parts.raw_issuer, ())
+        if len(found) < len(("one", "other")):
+            return found
+        wanted = child.certificate.authority_key_id
+        return sorted(found, key=lambda parent: _plausibility(parent, wanted))
+
+
+def _plausibility(parent: Link, wanted: str) -> int:
+    given = parent.certificate.subject_key_id
+    if given == wanted and given:
+        return 0
+    return 2 if given and wanted else 1
+
+
+class Search:
+    """Builds paths from a leaf over what it was served with to an anchor."""
+
+    def __init__(self, *, roots: Pool, intermediates: Pool, check: CheckSignature) -> None:
+        self._roots = roots
+        self._intermediates = intermediates
+        self._check = check
+
+    def strict(self, leaf: Link, *, instant: datetime) -> Iterator[Path]:
+        """Yield the paths that Go would build, in its order and within its limit."""
+        if leaf in self._roots:
+            yield (leaf,)
+            return
+        yield from self._grow((leaf,), _Strict(instant, SIGNATURE_CHECK_LIMIT))
+
+    def lenient(self, leaf: Link) -> Iterator[Path]:
+        """Yield every path whose signatures can be right, whatever else is wrong with it."""
+        if leaf in self._roots:
+            yield (leaf,)
+            return
+        yield from self._grow((leaf,), _Lenient(DIAGNOSIS_CHECK_LIMIT))
+
+    def named_parents(self, child: Link) -> list[Link]:
+        """Return every certificate at hand that has the subject which `child` names as issuer."""
+        return [*self._roots.parents(child), *self._intermediates.parents(child)]
+
+    def dead_end(self, leaf: Link) -> Link:
+        """Return the last certificate upwards from `leaf` whose issuer is not at hand."""
+        path: Path = (leaf,)
+        while True:
+            parents = self._intermediates.parents(path[-1])
+            rules = _Lenient(DIAGNOSIS_CHECK_LIMIT)
+            following = [parent for parent in parents if self._follows(path, parent, rules)]
+            if not following:
+                return path[-1]
+            path = (*path, following[0])
+
+    def _grow(self, path: Path, rules: _Strict | _Lenient) -> Iterator[Path]:
+        child = path[-1]
+        for parent in self._roots.parents(child):
+            if self._follows(path, parent, rules) and rules.permits(path, parent, anchor=True):
+                yield (*path, parent)
+        for parent in self._intermediates.parents(child):
+            if self._follows(path, parent, rules) and rules.permits(path, parent, anchor=False):
+                yield from self._grow((*path, parent), rules)
+
+    def _follows(self, path: Path, parent: Link, rules: _Strict | _Lenient) -> bool:
+        if any(_same_entity(parent, earlier) for earlier in path) or not rules.spend():
+            return False
+        return self._check(path[-1], parent) in rules.signatures
+
+
+class _Budget:
+    """How many signature checks are left."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def spend(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
+
+
+class _Strict(_Budget):
+    """Go's rules while it builds: a candidate that breaks one is no part of any path."""
+
+    signatures = frozenset({Signed.GOOD})
+
+    def __init__(self, instant: datetime, limit: int) -> None:
+        super().__init__(limit)
+        self._instant = instant
+
+    def permits(self, path: Path, parent: Link, *, anchor: bool) -> bool:
+        found = next(time_faults(parent, self._instant), None)
+        return found is None and next(issuer_faults(path, parent, anchor=anchor), None) is None
+
+
+class _Lenient(_Budget):
+    """No rules but the signatures: to find out what is wrong with a path."""
+
+    signatures = frozenset({Signed.GOOD, Signed.WEAK})
+
+    def permits(self, path: Path, parent: Link, *, anchor: bool) -> bool:
+        del path, parent, anchor
+        return True
+
+
+def _same_entity(one: Link, other: Link) -> bool:
+    """Say whether Go takes both for the same (alreadyInChain): subject, key and SAN."""
+    return (
+        one.parts.raw_subject == other.parts.raw_subject
+        and one.parts.spki == other.parts.spki
+        and one.parts.raw_san == other.parts.raw_san
+    )
+
+
+def leaf_faults(leaf: Link) -> Iterator[Fault]:
+    """Yield what is wrong with a leaf before any path is looked for, its dates aside."""
+    yield from _unhandled_faults(leaf)
+    bits = leaf.certificate.key.removeprefix("rsa-")
+    if bits.isdecimal() and int(bits) > LARGEST_RSA_BITS:
+        yield _fault(leaf, FaultKind.WEAK, f"its RSA key has more than {LARGEST_RSA_BITS} bits")
+
+
+def time_faults(found: Link, instant: datetime) -> Iterator[Fault]:
+    """Yield whether the certificate is expired or not yet valid at `instant`."""
+    if instant < found.parts.not_before:
+        detail = f"not valid before {found.parts.not_before:%Y-%m-%d %H:%M:%SZ}"
+        yield _fault(found, FaultKind.NOT_YET_VALID, detail)
+    if instant > found.parts.not_after:
+        detail = f"expired on {found.parts.not_after:%Y-%m-%d %H:%M:%SZ}"
+        yield _fault(found, FaultKind.EXPIRED, detail)
+
+
+def issuer_faults(path: Path, parent: Link, *, anchor: bool) -> Iterator[Fault]:
+    """Yield why `parent` may not issue the last certificate of `path`; its dates aside.
+
+    CheckSignatureFrom and isValid of verify.go: basic constraints, key usage where present,
+    critical extensions, path length, name constraints on every SAN below.
+    """
+    certificate, parts = parent
+    if parts.has_basic_constraints and not certificate.is_ca:
+        yield _fault(parent, FaultKind.CONSTRAINT, "it issues, but is no CA")
+    elif not parts.has_basic_constraints and (not anchor or parts.version == 3):  # noqa: PLR2004 - X.509 version 3
+        yield _fault(parent, FaultKind.CONSTRAINT, "it issues, but lacks basic constraints")
+    if certificate.key_usages and "key_cert_sign" not in certificate.key_usages:
+        yield _fault(parent, FaultKind.CONSTRAINT, "its key usage lacks `key_cert_sign`")
+    yield from _unhandled_faults(parent)
+    if parts.path_length is not None and len(path) - 1 > parts.path_length:
+        detail = f"{len(path) - 1} CAs below it, its path length allows {parts.path_length}"
+        yield _fault(parent, FaultKind.CONSTRAINT, detail)
+    for below in path:
+        for sentence in constraints.violations(parts, below.certificate):
+            yield _fault(parent, FaultKind.CONSTRAINT, sentence)
+
+
+def usage_faults(path: Path, usage: Usage) -> Iterator[Fault]:
+    """Yield the certificates whose extended key usage forbids the role, anchor included."""
+    wanted = EXTENDED_USAGES[usage]
+    for found in path:
+        given = found.certificate.extended_key_usages
+        if given and wanted not in given and "any" not in given:
+            detail = f"its extended key usage is {', '.join(given)}, `{wanted}` is needed"
+            yield _fault(found, FaultKind.USAGE, detail)
+
+
+def path_faults(
+    path: Path, *, usage: Usage, instant: datetime, check: CheckSignature
+) -> list[Fault]:
+    """Return everything that is wrong with one path, the leaf's own faults aside."""
+    faults: list[Fault] = []
+    for depth, found in enumerate(path):
+        faults += time_faults(found, instant)
+        if depth:
+            anchor = depth == len(path) - 1
+            faults += issuer_faults(path[:depth], found, anchor=anchor)
+            faults += _signature_faults(path[depth - 1], found, check)
+    return faults + list(usage_faults(path, usage))
+
+
+def _signature_faults(child: Link, parent: Link, check: CheckSignature) -> Iterator[Fault]:
+    if check(child, parent) is Signed.WEAK:
+        detail = (
+            f"its signature ({child.certificate.signature} by {parent.certificate.key}) is too weak"
+        )
+        yield _fault(child, FaultKind.WEAK, detail)
+
+
+def _unhandled_faults(found: Link) -> Iterator[Fault]:
+    for oid in found.parts.unhandled:
+        detail = f"its critical extension {oid} is not understood"
+        yield _fault(found, FaultKind.CONSTRAINT, detail)
+
+
+def _fault(found: Link, kind: FaultKind, detail: str) -> Fault:
+    return Fault(kind=kind, detail=detail, certificate=found.certificate.fingerprint)
