@@ -1,0 +1,1 @@
+"""Real fleets of real processes on loopback, to rehearse a rotation on."""

@@ -1,0 +1,167 @@
+"""Writes everything that a lab needs into its directory, before anything is started."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from rollover.codec.fleet_file import write_fleet
+from rollover.fleet.credential import Flags
+from rollover.fleet.description import FleetDescription
+from rollover.fleet.names import Fingerprint
+from rollover.fleet.secret import SecretBytes
+from rollover.lab import cast, material, private_files, record
+from rollover.lab.configuration import ServerPorts, address, server_config
+from rollover.lab.described import AUTHORITY, describe
+from rollover.lab.layout import Layout
+from rollover.lab.material import Issuer, LabAuthority
+from rollover.lab.ports import FindPorts
+from rollover.lab.record import LabRecord, ProcessRecord, Program
+from rollover.lab.spec import LabSpec
+from rollover.lab.traffic.spec import ClientSpec, Part, TrafficSpec
+from rollover.pki import keys
+from rollover.store.sealing import keys_from_file
+from rollover.store.sqlite_credentials import open_credentials
+
+AUTHORITY_PATH = f"/authorities/{AUTHORITY}"
+STREAM_REPLICAS = 3
+FINISH_SECONDS = 3.0
+"""How long the traffic waits at its end for messages that are still missing."""
+_PORTS_PER_SERVER = len(ServerPorts._fields)
+
+
+class Foundation(NamedTuple):
+    """What stays as it is when the ports have to be chosen anew."""
+
+    layout: Layout
+    spec: LabSpec
+    binary: Path
+    parts: tuple[Part, ...]
+    authorities: tuple[Fingerprint, ...]
+    system_password: str
+
+
+def lay_foundation(layout: Layout, spec: LabSpec, *, binary: Path, now: datetime) -> Foundation:
+    """Make the authorities, put them into the credential store, and issue every certificate."""
+    authorities = [material.new_authority(spec.certificates, generation=1, now=now)]
+    if spec.standby:
+        authorities.append(material.new_authority(spec.certificates, generation=2, now=now))
+    _store(layout, authorities, now=now)
+    parts = cast.play(spec)
+    subjects = [
+        subject
+        for server in spec.servers
+        for subject in material.server_subjects(
+            layout, server, separate=spec.certificates.separate_files
+        )
+    ] + [material.client_subject(layout, part.name) for part in parts]
+    trusted = b"".join(authority.pem for authority in authorities)
+    Issuer(authorities[0], spec.certificates, now).write(subjects, trusted=trusted)
+    password = secrets.token_urlsafe(24)
+    if spec.system_account:
+        private_files.write(layout.system_password, password.encode() + b"\n")
+    return Foundation(
+        layout=layout,
+        spec=spec,
+        binary=binary,
+        parts=parts,
+        authorities=tuple(authority.certificate.fingerprint for authority in authorities),
+        system_password=password,
+    )
+
+
+def write_on_ports(base: Foundation, find_ports: FindPorts) -> FleetDescription:
+    """Choose ports, and write everything that names one; returns the fleet's description."""
+    ports = _choose(base.spec.servers, find_ports)
+    for server in base.spec.servers:
+        text = server_config(
+            base.layout, base.spec, server, ports=ports, system_password=base.system_password
+        )
+        private_files.write(base.layout.config(server), text.encode())
+    description = describe(
+        base.layout,
+        base.spec,
+        ports=ports,
+        clients=tuple(part.name for part in base.parts),
+        authorities=base.authorities,
+        binary=base.binary,
+    )
+    private_files.write(base.layout.fleet, write_fleet(description))
+    private_files.write(base.layout.traffic_spec, msgspec.json.encode(_traffic(base, ports=ports)))
+    record.write(base.layout.record, LabRecord(spec=base.spec, processes=_processes(base)))
+    return description
+
+
+def _store(layout: Layout, authorities: list[LabAuthority], *, now: datetime) -> None:
+    """Import the authorities, the oldest signing, a standby one as the transitional version."""
+    sealing = keys_from_file(layout.sealing_key)
+    with open_credentials(layout.credentials, keys=sealing) as store:
+        for number, authority in enumerate(authorities):
+            store.add(
+                AUTHORITY_PATH,
+                authority.pem,
+                key=SecretBytes(keys.to_pem(authority.key)),
+                flags=Flags(signing=number == 0, transitional=number > 0, self_signed=True),
+                at=now,
+            )
+
+
+def _choose(servers: tuple[str, ...], find_ports: FindPorts) -> dict[str, ServerPorts]:
+    found = iter(find_ports(len(servers) * _PORTS_PER_SERVER))
+    return {server: ServerPorts(next(found), next(found), next(found)) for server in servers}
+
+
+def _traffic(base: Foundation, *, ports: dict[str, ServerPorts]) -> TrafficSpec:
+    return TrafficSpec(
+        servers=tuple(f"tls://{address(each.client)}" for each in ports.values()),
+        clients=tuple(_client(base, part) for part in base.parts),
+        report=str(base.layout.traffic_report),
+        replicas=min(STREAM_REPLICAS, len(ports)),
+        finish_seconds=FINISH_SECONDS,
+    )
+
+
+def _client(base: Foundation, part: Part) -> ClientSpec:
+    files = base.layout.client_material(part.name)
+    return ClientSpec(
+        name=part.name,
+        role=part.role,
+        certificate=str(files.certificate),
+        key=str(files.key),
+        ca=str(files.ca),
+        rate_per_second=part.rate_per_second,
+        rotating=base.spec.rotating_clients,
+        status_file=str(base.layout.status(part.name)) if base.spec.rotating_clients else "",
+    )
+
+
+def _processes(base: Foundation) -> tuple[ProcessRecord, ...]:
+    programs = [_server(base, name) for name in base.spec.servers]
+    if base.parts:
+        programs.append(_traffic_program(base.layout))
+    return tuple(ProcessRecord(program=program) for program in programs)
+
+
+def _server(base: Foundation, name: str) -> Program:
+    layout = base.layout
+    return Program(
+        name=name,
+        argv=(str(base.binary), "-c", str(layout.config(name))),
+        directory=str(layout.server(name)),
+        output=str(layout.output(name)),
+        logs=(str(layout.log(name)),),
+    )
+
+
+def _traffic_program(layout: Layout) -> Program:
+    return Program(
+        name=record.TRAFFIC,
+        argv=(sys.executable, "-m", "rollover.lab.traffic", "--spec", str(layout.traffic_spec)),
+        directory=str(layout.root),
+        output=str(layout.traffic_log),
+    )

@@ -1,0 +1,137 @@
+"""Starts processes that cannot outlive this one, and ends exactly those that are meant."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from rollover.errors import NotFound, Rejected
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_ORPHANED = 70
+_STATE, _START_TIME = 0, 19
+"""Fields 3 and 22 of proc_pid_stat(5), counted behind the name in brackets (field 2)."""
+_LOOK_SECONDS = 0.02
+
+
+class ProcessId(msgspec.Struct, frozen=True, kw_only=True):
+    """Which process: a number is used again, together with the start time it is not."""
+
+    pid: int
+    started: int
+    """Clock ticks since the machine started, as /proc tells."""
+
+
+def start(argv: Sequence[str], *, directory: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a process that the kernel kills when this process ends, however it ends.
+
+    Call it from the main thread of a process with a single thread: the kernel's promise is about
+    the thread that forks, and the child runs Python between fork and exec. The process gets a
+    session of its own: what a terminal sends does not reach it.
+    """
+    try:
+        with output.open("ab") as log:
+            return subprocess.Popen(
+                argv,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_tether(),  # noqa: PLW1509 - single thread, see above
+            )
+    except OSError as error:
+        raise Rejected(
+            f"`{argv[0]}`: {error.strerror}",
+            system="lab",
+            operation="start a process",
+            hint="check that the file can be executed here",
+        ) from None
+
+
+def _tether() -> Callable[[], None]:
+    """Return what ties a fork to this process; Linux only."""
+    if not sys.platform.startswith("linux"):
+        raise NotFound(
+            f"no way to tie processes to this one on `{sys.platform}`",
+            system="lab",
+            operation="start a process",
+            hint="run the lab on Linux, or in a Linux container",
+        )
+    parent, libc = os.getpid(), ctypes.CDLL(None, use_errno=True)
+
+    def tie() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the tie held
+            os._exit(_ORPHANED)
+
+    return tie
+
+
+def identity(pid: int) -> ProcessId | None:
+    """Return which process has this number now; None when none has."""
+    fields = _stat(pid)
+    return None if fields is None else ProcessId(pid=pid, started=int(fields[_START_TIME]))
+
+
+def alive(process: ProcessId) -> bool:
+    """Say whether exactly this process still runs; one that only waits to be reaped does not."""
+    fields = _stat(process.pid)
+    return (
+        fields is not None
+        and fields[_STATE] not in {"Z", "X"}
+        and int(fields[_START_TIME]) == process.started
+    )
+
+
+def send(process: ProcessId, number: signal.Signals) -> bool:
+    """Send a signal to exactly this process; say whether it was still there."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        # The handle holds the number: what is alive now cannot be another process any more.
+        if not alive(process):
+            return False
+        signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def await_end(process: ProcessId, *, seconds: float) -> bool:
+    """Wait until the process has ended; say whether it did in time. Reaps it if it is ours."""
+    deadline = time.monotonic() + seconds
+    while alive(process):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)
+    reap(process)
+    return True
+
+
+def reap(process: ProcessId) -> None:
+    """Take the exit code of an ended child of our own, so that it does not stay a zombie."""
+    try:
+        os.waitpid(process.pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("latin-1")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()

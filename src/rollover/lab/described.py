@@ -1,0 +1,144 @@
+"""Describes a lab the way `fleet.yml` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rollover.fleet.certificate import Stack
+from rollover.fleet.description import (
+    AuthorityDescription,
+    EndpointDescription,
+    FleetDescription,
+    GroupDescription,
+    InstanceDescription,
+    LinkDescription,
+    SystemAccount,
+)
+from rollover.fleet.model import Role, Touch
+from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, InstanceName
+from rollover.lab.configuration import SYSTEM_USER, ServerPorts, address
+from rollover.lab.layout import Layout, MaterialPaths
+from rollover.lab.spec import LabSpec
+
+AUTHORITY = AuthorityName("nats-ca")
+CLIENTS = GroupName("clients")
+CLIENT_PORT, ROUTE_PORT = EndpointName("client-port"), EndpointName("route")
+CLIENT = EndpointName("client")
+SERVER_PLATFORM, CLIENT_PLATFORM = "nats", "nats-client"
+CLIENTS_IN_FLIGHT = 10
+
+
+def describe(
+    layout: Layout,
+    spec: LabSpec,
+    *,
+    ports: dict[str, ServerPorts],
+    clients: tuple[str, ...],
+    authorities: tuple[Fingerprint, ...],
+    binary: Path,
+) -> FleetDescription:
+    """Return the description of the whole lab; paths in it are absolute."""
+    servers = GroupName(spec.clusters[0].name)
+    groups = [
+        GroupDescription(
+            name=servers,
+            platform=SERVER_PLATFORM,
+            instances=tuple(
+                _server(layout, spec, name, ports=each, alone=len(ports) == 1, binary=binary)
+                for name, each in ports.items()
+            ),
+        )
+    ]
+    links = []
+    if len(ports) > 1:
+        links.append(
+            LinkDescription(dialer=f"{servers}/{ROUTE_PORT}", acceptor=f"{servers}/{ROUTE_PORT}")
+        )
+    if clients:
+        groups.append(_clients(layout, clients, rotating=spec.rotating_clients))
+        links.append(
+            LinkDescription(dialer=f"{CLIENTS}/{CLIENT}", acceptor=f"{servers}/{CLIENT_PORT}")
+        )
+    return FleetDescription(
+        version=1,
+        name=spec.name,
+        groups=tuple(groups),
+        links=tuple(links),
+        authorities=(AuthorityDescription(name=AUTHORITY, certificates=authorities),),
+        system=_system(layout) if spec.system_account else None,
+        state=layout.state.name,
+    )
+
+
+def _system(layout: Layout) -> SystemAccount:
+    return SystemAccount(user=SYSTEM_USER, password_file=str(layout.system_password))
+
+
+def _server(
+    layout: Layout,
+    spec: LabSpec,
+    name: str,
+    *,
+    ports: ServerPorts,
+    alone: bool,
+    binary: Path,
+) -> InstanceDescription:
+    route_files = layout.route_port(name, separate=spec.certificates.separate_files)
+    endpoints = [
+        _endpoint(CLIENT_PORT, Role.CLIENT_PORT, layout.client_port(name), port=ports.client)
+    ]
+    if not alone:
+        endpoints.append(_endpoint(ROUTE_PORT, Role.ROUTE, route_files, port=ports.route))
+    return InstanceDescription(
+        name=InstanceName(name),
+        endpoints=tuple(endpoints),
+        config=str(layout.config(name)),
+        working_directory=str(layout.server(name)),
+        pid_file=str(layout.pid_file(name)),
+        monitor=f"http://{address(ports.monitor)}" if spec.monitoring else None,
+        binary=str(binary),
+    )
+
+
+def _endpoint(
+    name: EndpointName, role: Role, files: MaterialPaths, *, port: int
+) -> EndpointDescription:
+    return EndpointDescription(
+        name=name,
+        role=role,
+        address=address(port),
+        certificate=str(files.certificate),
+        key=str(files.key),
+        ca=str(files.ca),
+        verify=True,
+    )
+
+
+def _clients(layout: Layout, clients: tuple[str, ...], *, rotating: bool) -> GroupDescription:
+    """Return the clients' group; plain ones read their files at a reconnect and tell nobody."""
+    return GroupDescription(
+        name=CLIENTS,
+        platform=CLIENT_PLATFORM,
+        instances=tuple(_client(layout, name, rotating=rotating) for name in clients),
+        touch=Touch.WATCH if rotating else Touch.RECONNECT,
+        max_in_flight=CLIENTS_IN_FLIGHT,
+    )
+
+
+def _client(layout: Layout, name: str, *, rotating: bool) -> InstanceDescription:
+    files = layout.client_material(name)
+    return InstanceDescription(
+        name=InstanceName(name),
+        endpoints=(
+            EndpointDescription(
+                name=CLIENT,
+                role=Role.CLIENT,
+                stack=Stack.OPENSSL,
+                certificate=str(files.certificate),
+                key=str(files.key),
+                ca=str(files.ca),
+            ),
+        ),
+        working_directory=str(layout.client(name)),
+        status_file=str(layout.status(name)) if rotating else None,
+    )

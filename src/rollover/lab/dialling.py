@@ -1,0 +1,97 @@
+"""Dials the links of a lab the way their dialers do, with what lies in their files now."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from rollover.fleet.assemble import links
+from rollover.fleet.description import EndpointDescription, FleetDescription
+from rollover.fleet.model import EndpointRef, Link, Role
+
+TIMEOUT_SECONDS = 3.0
+CONCURRENCY = 8
+_LINE_LIMIT = 64 * 1024
+_HELLO = b'CONNECT {"verbose":false,"name":"lab-dial"}\r\nPING\r\n'
+_ANSWER = b"PONG"
+_GREETING = b"INFO "
+
+
+class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link on which a new handshake fails, and what the dialer was told."""
+
+    dialer: str
+    acceptor: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.dialer} → {self.acceptor}: {self.reason}"
+
+
+def broken_links(description: FleetDescription) -> tuple[BrokenLink, ...]:
+    """Dial every link once, with OpenSSL whatever the dialer's stack is; return those that fail."""
+    endpoints = _endpoints(description)
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="dial") as pool:
+        tried = pool.map(lambda link: _try(link, endpoints), links(description))
+        return tuple(broken for broken in tried if broken is not None)
+
+
+def _try(link: Link, endpoints: Mapping[EndpointRef, EndpointDescription]) -> BrokenLink | None:
+    try:
+        _dial(endpoints[link.dialer], endpoints[link.acceptor], name=link.name)
+    except OSError as error:
+        return BrokenLink(
+            dialer=str(link.dialer), acceptor=str(link.acceptor), reason=_reason(error)
+        )
+    return None
+
+
+def _dial(dialer: EndpointDescription, acceptor: EndpointDescription, *, name: str | None) -> None:
+    """Shake hands, and wait for a word inside TLS: TLS 1.3 refuses a dialer only behind that."""
+    context = ssl.create_default_context(cafile=dialer.ca)
+    context.load_cert_chain(dialer.certificate or "", dialer.key)
+    host, _, port = (acceptor.address or "").rpartition(":")
+    greets_in_clear = acceptor.role is Role.CLIENT_PORT
+    with socket.create_connection((host, int(port)), TIMEOUT_SECONDS) as connection:
+        if greets_in_clear:
+            _await(connection, _GREETING)
+        with context.wrap_socket(connection, server_hostname=name) as tls:
+            if greets_in_clear:
+                tls.sendall(_HELLO)
+            _await(tls, _ANSWER if greets_in_clear else _GREETING)
+
+
+def _await(connection: socket.socket, wanted: bytes) -> None:
+    """Read until a line begins with `wanted`."""
+    said = bytearray()
+    while len(said) <= _LINE_LIMIT:
+        part = connection.recv(4096)
+        if not part:
+            break
+        said += part
+        if any(line.startswith(wanted) for line in bytes(said).splitlines()):
+            return
+    raise ConnectionResetError("the server closed the connection without an answer")
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the dialer refuses: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"the acceptor refuses: {(error.reason or 'TLS error').lower().replace('_', ' ')}"
+    return error.strerror or str(error)
+
+
+def _endpoints(description: FleetDescription) -> dict[EndpointRef, EndpointDescription]:
+    return dict(_each(description))
+
+
+def _each(description: FleetDescription) -> Iterator[tuple[EndpointRef, EndpointDescription]]:
+    for group in description.groups:
+        for instance in group.instances:
+            for endpoint in instance.endpoints:
+                yield EndpointRef(instance.name, endpoint.name), endpoint

@@ -1,0 +1,175 @@
+"""Waits until a lab works: servers listen, routes stand, JetStream has a leader, clients talk."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from rollover.errors import Rejected, RolloverError, SpecError, TimedOut, Unreachable
+from rollover.fleet.description import InstanceDescription
+from rollover.fleet.model import Role
+from rollover.lab import record
+from rollover.lab.ports import LOOPBACK
+from rollover.lab.record import LabRecord, ProcessRecord, ProcessState, last_lines
+from rollover.lab.traffic import report as traffic_report
+from rollover.lab.traffic.report import Phase
+from rollover.probe.monitoring import Monitor, read
+
+READY_SECONDS = 30.0
+_LOOK_SECONDS = 0.03
+_REQUEST_SECONDS = 2.0
+_GREETING = b"INFO "
+_GREETING_SECONDS = 0.5
+_GREETING_LIMIT = 64 * 1024
+_PORT_TAKEN = "address already in use"
+
+
+class PortTaken(Rejected):
+    """Another process has taken the port of a server since it was found free."""
+
+
+class _Greeting(msgspec.Struct, frozen=True):
+    server_name: str = ""
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    leader: str = ""
+
+
+class _Jsz(msgspec.Struct, frozen=True):
+    meta_cluster: _Meta = _Meta()
+
+
+Report = Callable[[], LabRecord]
+"""Asks the supervisor what runs."""
+
+Missing = Callable[[], str]
+"""Says what is still missing, or nothing."""
+
+
+def await_servers(
+    servers: tuple[InstanceDescription, ...],
+    report: Report,
+    *,
+    seconds: float = READY_SECONDS,
+    settled: bool = True,
+    jetstream: bool = True,
+) -> None:
+    """Wait until these servers work with each other, and with `jetstream` have a leader in it.
+
+    `settled` False: until they listen, whatever their peers do. Raises `PortTaken`, `Rejected`
+    with the last lines of the log when a server ends, and `TimedOut`.
+    """
+    names = {str(server.name) for server in servers}
+
+    def missing() -> str:
+        for server in servers:
+            lack = _lack(server, peers=len(servers) - 1, settled=settled, jetstream=jetstream)
+            if lack:
+                return f"`{server.name}`: {lack}"
+        return ""
+
+    await_nothing_missing(missing, lambda: check_crashes(report(), names), seconds=seconds)
+
+
+def await_traffic(path: Path, report: Report, *, seconds: float = READY_SECONDS) -> None:
+    """Wait until every client of the traffic hears what it should, and messages are counted."""
+
+    def missing() -> str:
+        try:
+            phase = traffic_report.read(path).phase
+        except SpecError:
+            return "the traffic has not said anything yet"
+        return "" if phase is Phase.RUNNING else f"the traffic is {phase}"
+
+    await_nothing_missing(
+        missing, lambda: check_crashes(report(), {record.TRAFFIC}), seconds=seconds
+    )
+
+
+def await_nothing_missing(
+    missing: Missing, check: Callable[[], None], *, seconds: float = READY_SECONDS
+) -> None:
+    """Look again and again until nothing is missing; `check` may raise why that is in vain."""
+    deadline = time.monotonic() + seconds
+    while lack := missing():
+        check()
+        if time.monotonic() > deadline:
+            raise TimedOut(
+                f"waited {seconds:g} s; {lack}",
+                system="lab",
+                operation="wait",
+                hint="the logs are in the lab's directory; is the machine busy with other work?",
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def check_crashes(known: LabRecord, names: set[str]) -> None:
+    """Raise when one of these processes has ended by itself."""
+    for each in known.processes:
+        if each.name in names and each.state is ProcessState.CRASHED:
+            raise crashed(each)
+
+
+def crashed(process: ProcessRecord) -> Rejected:
+    """Return the error for a process that ended by itself, with its last words."""
+    lines = process.last_lines or last_lines(process)
+    said = "\n  ".join(lines) or "(it said nothing)"
+    kind = PortTaken if any(_PORT_TAKEN in line for line in lines) else Rejected
+    logs = process.program.logs or (process.program.output,)
+    return kind(
+        f"it ended with code {process.exit_code}; its last words:\n  {said}",
+        system=f"`{process.name}`",
+        operation="run",
+        hint=f"the whole log is `{logs[0]}`",
+    )
+
+
+def _lack(server: InstanceDescription, *, peers: int, settled: bool, jetstream: bool) -> str:
+    """Return what a server still lacks; without monitoring only the client port can tell."""
+    try:
+        if _greeting(_port(server)).server_name != server.name:
+            return "another server answers on its port"
+        if server.monitor is None or not settled:
+            return ""
+        return _lack_seen_by_monitor(server.monitor, peers=peers, jetstream=jetstream)
+    except (OSError, msgspec.MsgspecError, RolloverError) as error:
+        return f"it does not answer yet ({error})"
+
+
+def _lack_seen_by_monitor(url: str, *, peers: int, jetstream: bool) -> str:
+    monitor = Monitor(url, timeout_seconds=_REQUEST_SECONDS)
+    connected = {route.remote_name for route in monitor.routez().routes}
+    if len(connected) < peers:
+        return f"routes to {len(connected)} of {peers} servers"
+    if not jetstream:
+        return ""
+    health = monitor.healthz()
+    if not health.fine:
+        return health.error or health.status
+    if peers:
+        jsz = read(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
+        return "" if jsz.meta_cluster.leader else "JetStream has no leader"
+    return ""
+
+
+def _port(server: InstanceDescription) -> int:
+    for endpoint in server.endpoints:
+        if endpoint.role is Role.CLIENT_PORT and endpoint.address:
+            return int(endpoint.address.rpartition(":")[2])
+    raise Unreachable(
+        "it has no client port", system=f"`{server.name}`", operation="find its address"
+    )
+
+
+def _greeting(port: int) -> _Greeting:
+    """Return what a server says at once to everybody who dials its client port."""
+    with socket.create_connection((LOOPBACK, port), _GREETING_SECONDS) as connection:
+        line = connection.makefile("rb").readline(_GREETING_LIMIT)
+    if not line.startswith(_GREETING):
+        raise ConnectionError("no greeting")
+    return msgspec.json.decode(line.removeprefix(_GREETING), type=_Greeting)
