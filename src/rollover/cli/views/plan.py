@@ -41,7 +41,7 @@ def verdict(plan: Plan) -> str:
     """Return the exact word: how many rollouts, and whether fewer are possible."""
     if plan.converged:
         return "nothing to do: the fleet is at the goal"
-    count = _counted(len(plan.rollouts))
+    count = counted(len(plan.rollouts))
     if not plan.complete:
         return f"{count} of {plan.whole} possible now"
     if plan.goal.compromised:
@@ -53,7 +53,8 @@ def verdict(plan: Plan) -> str:
     return f"{count}, at least {plan.lower_bound} are needed"
 
 
-def _counted(rollouts: int) -> str:
+def counted(rollouts: int) -> str:
+    """Return a number of rollouts in words."""
     return "1 rollout" if rollouts == 1 else f"{rollouts} rollouts"
 
 

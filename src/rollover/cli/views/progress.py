@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rollover.cli.printer import Printer
-from rollover.cli.views.plan import verdict
+from rollover.cli.views.plan import counted, verdict
 from rollover.engine import events
 from rollover.fleet.evidence import Applied
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 
 TICK_SECONDS = 0.25
+MOST_NAMED = 8
+"""Groups of up to this many instances are named one by one where no bars are drawn."""
+QUARTERS = 4
 
 
 class Watcher:
@@ -88,7 +91,7 @@ class Watcher:
 
     def _planned(self, event: events.Planned) -> None:
         left = len(event.plan.rollouts)
-        outline = verdict(event.plan) if event.done == 0 else f"{left} rollouts left"
+        outline = verdict(event.plan) if event.done == 0 or not left else f"{counted(left)} left"
         text = f"observed, planned: {outline}"
         if text != self._said:
             self.say(text, "dim")
@@ -107,14 +110,20 @@ class Watcher:
         if isinstance(result, Applied):
             if self._progress is not None and self._task is not None:
                 self._progress.update(self._task, completed=event.done)
-            else:
+            elif event.of <= MOST_NAMED:
                 self.say(f"  ✓ {result.instance} {event.done}/{event.of} {result.seconds:.2f} s")
+            elif event.done % -(-event.of // QUARTERS) == 0 or event.done == event.of:
+                self.say(f"  ✓ {event.done}/{event.of} confirmed")
             return
         self.say(f"  ✗ {result.instance}: {result.message}", "bad")
 
     def _gate(self, event: events.GateChecked) -> None:
         sign, style = ("✓", "dim") if event.holds else ("✗", "bad")
-        self.say(f"  {sign} {event.gate}: {len(event.evidence)} facts", style)
+        seen = (
+            _NOTHING.get(event.gate, "") if not event.evidence else f"{len(event.evidence)} facts"
+        )
+        if seen or not event.holds:
+            self.say(f"  {sign} {event.gate}: {seen}", style)
         for each in event.evidence:
             if not each.holds:
                 self.say(f"    ✗ {each.subject}: {each.observed} (expected {each.expected})", "bad")
@@ -131,6 +140,9 @@ class Watcher:
         if self._progress is None and self._ticker is not None:
             self.say(f"  {self._ticker()}", "dim")
 
+
+_NOTHING = {"drained": "nobody presents a certificate of the CA that goes"}
+"""What it means that a gate saw no fact; others then had nothing to look at."""
 
 _RICH = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "bold": "bold"}
 
