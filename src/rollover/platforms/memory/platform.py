@@ -1,0 +1,228 @@
+"""`Platform` in memory: deterministic, without certificates' mathematics, with faults by name.
+
+It is the measure of the contract (tests/contracts) and what rehearsals of large fleets run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from rollover.engine.platform_port import Pacing
+from rollover.engine.window import in_window
+from rollover.errors import EvidenceMissing, SpecError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import GroupDescription
+from rollover.fleet.evidence import (
+    Applied,
+    Evidence,
+    Fact,
+    Failed,
+    Holdout,
+    Identity,
+    Observation,
+    Order,
+    Result,
+    Seen,
+)
+from rollover.fleet.model import Availability, EndpointRef
+from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.platforms.memory.instance import Connection, Fault, MemoryInstance, State, after
+
+BY = "memory"
+
+
+class MemoryPlatform:
+    """A group of instances in memory. `wait` is told every second that passes.
+
+    An endpoint lets an identity in when the identity's issuer is in its bundle.
+    """
+
+    def __init__(
+        self,
+        group: GroupDescription,
+        states: Mapping[InstanceName, State],
+        *,
+        clock: Callable[[], datetime],
+        wait: Callable[[float], None] = lambda _: None,
+        slow_seconds: float = 60.0,
+    ) -> None:
+        self.group = group
+        self._clock = clock
+        self._wait = wait
+        self._slow_seconds = slow_seconds
+        self._described = {each.name: each for each in group.instances}
+        self._instances = {each.name: MemoryInstance(states[each.name]) for each in group.instances}
+
+    # What a rehearsal does to it.
+
+    def instance(self, name: InstanceName) -> MemoryInstance:
+        """Return an instance, to look into it or to let it misbehave."""
+        if name not in self._instances:
+            raise SpecError(
+                f"group `{self.group.name}` has no instance `{name}`",
+                hint="name it in the fleet file",
+            )
+        return self._instances[name]
+
+    # What the engine does with it.
+
+    def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
+        """Yield what each instance shows, or, if it answers nobody, what it held last."""
+        for name in instances:
+            availability, why = self._availability(name)
+            found = self.instance(name)
+            unreachable = availability is Availability.UNREACHABLE
+            yield Observation(
+                instance=name,
+                at=self._clock(),
+                availability=availability,
+                why=why,
+                endpoints=found.state if unreachable else found.shown,
+            )
+
+    def _availability(self, name: InstanceName) -> tuple[Availability, str]:
+        found, ignored = self.instance(name), self._described[name].ignored
+        if ignored:
+            return Availability.IGNORED, f"ignored: {ignored}"
+        if found.has(Fault.UNREACHABLE):
+            return Availability.UNREACHABLE, "it does not answer"
+        if found.refused_before:
+            return Availability.REFUSING, "it refused what it was given"
+        return Availability.READY, ""
+
+    def roll_out(
+        self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
+    ) -> Iterator[Result]:
+        """Give each instance its order, and take it back when it does not show it."""
+        return in_window(self._bring, orders, pacing=pacing, stopping=stopping)
+
+    def _bring(self, order: Order) -> Result:
+        try:
+            found = self.instance(order.instance)
+            wanted = after(found.state, order.endpoints)
+        except (SpecError, KeyError) as error:
+            return _failed(order, SpecError.code, f"there is no such endpoint: {error}")
+        if found.has(Fault.UNREACHABLE):
+            return _failed(order, "unreachable", "it does not answer")
+        seconds = self._slow_seconds if found.has(Fault.SLOW) else self.group.seconds_per_instance
+        self._wait(seconds)
+        if found.has(Fault.REFUSES):
+            found.refused_before = True
+            return _failed(order, "rejected", "it refused what it was given", seconds=seconds)
+        before = found.state
+        found.give(wanted)
+        if found.shown != wanted:
+            found.give(before)
+            return _failed(order, "verification", "it shows what it had before", seconds=seconds)
+        return Applied(
+            instance=order.instance,
+            seconds=seconds,
+            evidence=tuple(
+                self._presents(order.instance, seen)
+                for seen in wanted
+                if seen.endpoint in {each.endpoint for each in order.endpoints}
+            ),
+            reload_seconds=seconds,
+        )
+
+    def handshakes(
+        self,
+        instances: Sequence[InstanceName],
+        *,
+        accepted: Sequence[Identity],
+        refused: Sequence[Identity],
+    ) -> Iterator[Evidence]:
+        """Yield what every endpoint shows, and whom it lets in."""
+        for name in instances:
+            found = self.instance(name)
+            silent = found.has(Fault.UNREACHABLE)
+            for seen in found.shown:
+                yield self._presents(name, seen, silent=silent)
+                if seen.trusts is None:
+                    continue
+                trusted = frozenset(one.fingerprint for one in seen.trusts)
+                for identity in accepted:
+                    lets_in = identity.issuer in trusted and not silent
+                    yield self._answer(Fact.ACCEPTS, name, seen, identity, holds=lets_in)
+                for identity in refused:
+                    turns_away = identity.issuer not in trusted and not silent
+                    yield self._answer(Fact.REFUSES, name, seen, identity, holds=turns_away)
+
+    def _presents(self, name: InstanceName, seen: Seen, *, silent: bool = False) -> Evidence:
+        leaf = seen.presents[0].fingerprint if seen.presents else ""
+        return Evidence(
+            fact=Fact.PRESENTS,
+            subject=EndpointRef(name, seen.endpoint),
+            holds=not silent,
+            observed="it does not answer" if silent else leaf,
+            at=self._clock(),
+            by=BY,
+        )
+
+    def _answer(
+        self, fact: Fact, name: InstanceName, seen: Seen, identity: Identity, *, holds: bool
+    ) -> Evidence:
+        return Evidence(
+            fact=fact,
+            subject=EndpointRef(name, seen.endpoint),
+            holds=holds,
+            observed="as expected" if holds else "otherwise",
+            expected=f"{fact} {identity.label}",
+            at=self._clock(),
+            by=BY,
+        )
+
+    def holdouts(
+        self, instances: Sequence[InstanceName], *, retired: Sequence[Certificate]
+    ) -> Iterator[Holdout]:
+        """Yield the connections whose issuer is retired or unknown."""
+        by_fingerprint = {one.fingerprint: one for one in retired}
+        for name in instances:
+            found = self.instance(name)
+            if found.has(Fault.UNREACHABLE):
+                raise EvidenceMissing(
+                    f"the connections of `{name}` cannot be listed: it does not answer",
+                    hint="make it answer, or leave it out of the fleet file",
+                )
+            for connection in found.connections:
+                if connection.issuer is None or connection.issuer in by_fingerprint:
+                    yield _holdout(name, connection, by_fingerprint)
+
+    def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
+        """Cut connections; their peers come again by themselves, if somebody makes them."""
+        for each in holdouts:
+            found = self.instance(each.server)
+            there = found.disconnect(each.connection)
+            yield Evidence(
+                fact=Fact.DRAINED,
+                subject=EndpointRef(each.server, found.state[0].endpoint),
+                holds=True,
+                observed=f"connection {each.connection} of `{each.peer}`: "
+                f"{'cut' if there else 'gone already'}",
+                at=self._clock(),
+                by=BY,
+            )
+
+
+def _failed(order: Order, code: str, message: str, *, seconds: float = 0.0) -> Failed:
+    return Failed(
+        instance=order.instance,
+        seconds=seconds,
+        code=code,
+        message=f"`{order.instance}`: {message}",
+        restored=True,
+    )
+
+
+def _holdout(
+    name: InstanceName, connection: Connection, retired: Mapping[Fingerprint, Certificate]
+) -> Holdout:
+    issuer = "" if connection.issuer is None else retired[connection.issuer].subject
+    return Holdout(
+        server=name,
+        connection=connection.number,
+        peer=connection.peer,
+        certificate=connection.certificate.fingerprint,
+        issuer=issuer,
+    )

@@ -1,0 +1,243 @@
+"""Makes a server take its new files: by its system account, by signal, or by a restart.
+
+The system account answers with the server's own error. A signal answers nothing: the proof is
+that `config_load_time` moved. Where neither says anything, only the ports can.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from rollover.delivery import running
+from rollover.errors import AdapterError, NotFound, Rejected, TimedOut, Unreachable
+from rollover.fleet.description import InstanceDescription
+from rollover.fleet.model import Touch
+from rollover.platforms.nats.access import ASK_TIMEOUT_SECONDS, Access
+from rollover.probe import system
+from rollover.probe.views import Varz
+
+POLL_SECONDS = 0.05
+SERVER_NAME = "nats"
+"""Part of the name of every nats-server's process, unless its `binary` is described."""
+_LONGEST_PID = 20
+_RESTARTING = frozenset((Touch.RESTART, Touch.RECREATE))
+
+
+class Reload(NamedTuple):
+    """How a server took its files. `loaded_at` None: nothing but its ports can prove it."""
+
+    how: str
+    seconds: float
+    loaded_at: datetime | None
+
+
+class Way(NamedTuple):
+    """How the servers of a group are made to take files."""
+
+    touch: Touch
+    timeout_seconds: float
+    environment: Mapping[str, str]
+    """For the operator's own restart command."""
+
+
+def reload(access: Access, way: Way) -> Reload:
+    """Make the server load its files; return when it says that it has.
+
+    Raises `Rejected` with the server's own words when it keeps what it had, `TimedOut` when the
+    proof does not come, and other `AdapterError`s when the server cannot be told.
+    """
+    started = monotonic()
+    how, loaded_at = _take(access, way)
+    return Reload(how, monotonic() - started, loaded_at)
+
+
+def _take(access: Access, way: Way) -> tuple[str, datetime | None]:
+    instance = access.instance
+    if way.touch in _RESTARTING:
+        return _restart(access, way)
+    if access.account is not None:
+        try:
+            answer = _by_account(access)
+        except AdapterError:
+            if instance.pid_file is None:
+                raise
+        else:
+            if isinstance(answer, system.ReloadRefused):
+                raise refused(instance, answer.description)
+            return "system account", answer
+    if instance.pid_file is not None:
+        return _by_signal(access, Path(instance.pid_file), way)
+    if instance.restart:
+        return _restart(access, way)
+    raise NotFound(
+        "nothing says how to make it reload",
+        system=_name(instance),
+        operation="reload",
+        hint="describe the system account under `system`, or the instance's `pid_file`",
+    )
+
+
+def _by_account(access: Access) -> datetime | system.ReloadRefused:
+    """Return the new `config_load_time`, or the refusal; raise when the server cannot be asked."""
+    with access.connection() as connection:
+        server = connection.info.server_id
+        before = system.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+        answer = system.reload(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+        if isinstance(answer, system.ReloadRefused):
+            return answer
+        after = system.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+    if after.config_load_time <= before.config_load_time:
+        return system.ReloadRefused(answer.server, "its `config_load_time` has not moved")
+    return after.config_load_time
+
+
+def refused(instance: InstanceDescription, words: str) -> Rejected:
+    """Return the error for a server that keeps what it had, in its own words."""
+    return Rejected(
+        words,
+        system=_name(instance),
+        operation="reload",
+        hint="it keeps what it had; correct what it names, then run again",
+    )
+
+
+def _by_signal(access: Access, pid_file: Path, way: Way) -> tuple[str, datetime | None]:
+    before = _load_time(access)
+    _send(access.instance, process_id(access.instance, pid_file))
+    if before is None:
+        return "signal", None
+    deadline = monotonic() + way.timeout_seconds
+    while monotonic() < deadline:
+        now = _load_time(access)
+        if now is not None and now > before:
+            return "signal", now
+        sleep(POLL_SECONDS)
+    raise TimedOut(
+        f"no reload within {way.timeout_seconds:g} s of the signal: `config_load_time` stays "
+        f"{before:%Y-%m-%d %H:%M:%S}Z",
+        system=_name(access.instance),
+        operation="reload",
+        hint="its log says why it refused; with a system account the reason would stand here",
+    )
+
+
+def _load_time(access: Access) -> datetime | None:
+    varz = _varz(access)
+    return varz.config_load_time if varz is not None else None
+
+
+def _varz(access: Access) -> Varz | None:
+    monitor = access.monitor()
+    if monitor is None:
+        return None
+    with suppress(AdapterError):
+        return monitor.varz()
+    return None
+
+
+def process_id(instance: InstanceDescription, pid_file: Path) -> int:
+    """Return the process id in a file; `Unreachable` when there is none.
+
+    A number that has been given to another program since is refused: SIGHUP ends most of them.
+    """
+    try:
+        with pid_file.open("rb") as file:
+            text = file.read(_LONGEST_PID).strip()
+    except OSError as error:
+        raise _no_process(instance, f"`{pid_file}`: {error.strerror}") from error
+    # 0 and 1 would reach whole groups of processes, or the init process.
+    if not text.isdigit() or int(text) <= 1:
+        raise _no_process(instance, f"`{pid_file}` holds no process id")
+    process = int(text)
+    name = _process_name(process)
+    expected = Path(instance.binary).name if instance.binary is not None else SERVER_NAME
+    if name and SERVER_NAME not in name and not expected.startswith(name):
+        raise _no_process(
+            instance, f"`{pid_file}` is stale: process {process} is `{name}`, no nats-server"
+        )
+    return process
+
+
+def _process_name(process: int) -> str:
+    """Return what the system calls a process, at most 15 characters; empty where it cannot tell."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _send(instance: InstanceDescription, process: int) -> None:
+    try:
+        os.kill(process, signal.SIGHUP)
+    except OSError as error:
+        raise _no_process(instance, f"process {process}: {error.strerror}") from error
+
+
+def _no_process(instance: InstanceDescription, reason: str) -> Unreachable:
+    return Unreachable(
+        reason,
+        system=_name(instance),
+        operation="reload",
+        hint="start the server, and check its `pid_file` in the fleet file",
+    )
+
+
+def _restart(access: Access, way: Way) -> tuple[str, datetime | None]:
+    before = _varz(access)
+    restart(access.instance, way)
+    deadline = monotonic() + way.timeout_seconds
+    while access.instance.monitor is not None and monotonic() < deadline:
+        now = _varz(access)
+        if now is not None and (before is None or now.start > before.start):
+            return "restart", now.config_load_time
+        sleep(POLL_SECONDS)
+    if access.instance.monitor is None:
+        return "restart", None
+    raise TimedOut(
+        f"it is not back within {way.timeout_seconds:g} s",
+        system=_name(access.instance),
+        operation="restart",
+        hint="see its log",
+    )
+
+
+def restart(instance: InstanceDescription, way: Way) -> None:
+    """Run the operator's restart command; `NotFound` without one, `Rejected` when it fails."""
+    if not instance.restart:
+        raise NotFound(
+            "no command restarts it",
+            system=_name(instance),
+            operation="restart",
+            hint="describe `restart`, a list: the command and its arguments",
+        )
+    try:
+        ended = running.run(
+            instance.restart, environment=way.environment, timeout_seconds=way.timeout_seconds
+        )
+    except OSError as error:
+        reason = error.strerror or "it cannot be started"
+        raise _restart_failed(instance, f"`{instance.restart[0]}`: {reason}") from error
+    if ended.timed_out or ended.code != 0:
+        how = "did not end in time" if ended.timed_out else f"ended with {ended.code}"
+        said = ended.output.strip()[-500:]
+        raise _restart_failed(instance, f"`{instance.restart[0]}` {how}: {said or 'no output'}")
+
+
+def _restart_failed(instance: InstanceDescription, reason: str) -> Rejected:
+    return Rejected(
+        reason,
+        system=_name(instance),
+        operation="restart",
+        hint="run the command by hand and see what it says",
+    )
+
+
+def _name(instance: InstanceDescription) -> str:
+    return f"nats-server `{instance.name}`"

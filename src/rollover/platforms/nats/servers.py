@@ -1,0 +1,244 @@
+"""The servers of one group of nats-servers: the `Platform` that the engine rolls out over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from rollover.engine.delivery_port import Delivery
+from rollover.engine.platform_port import Pacing
+from rollover.engine.window import in_window
+from rollover.errors import RolloverError, SpecError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import (
+    FileDelivery,
+    GroupDescription,
+    InstanceDescription,
+    SystemAccount,
+)
+from rollover.fleet.evidence import (
+    Evidence,
+    Failed,
+    Holdout,
+    Identity,
+    Observation,
+    Order,
+    Result,
+)
+from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.platforms.nats import disk, drain, matrix, rollout
+from rollover.platforms.nats.access import Access, Account, read_account
+from rollover.platforms.nats.disk import Disk
+from rollover.platforms.nats.drain import Inventory, IssuerOf
+from rollover.platforms.nats.observe import Found, observation
+from rollover.platforms.nats.places import resolved
+from rollover.platforms.nats.ports import fitting, look
+from rollover.platforms.nats.reload import Way
+from rollover.probe.contexts import Contexts
+from rollover.probe.views import ConnectionView
+
+INSTANCES_AT_ONCE = 16
+NOTICE_SECONDS = 5.0
+"""How long a client may take to move by itself before its connection is cut."""
+
+T = TypeVar("T")
+
+
+def nobody(_: Fingerprint) -> Fingerprint | None:
+    """Know no certificate's issuer."""
+    return None
+
+
+class NatsServers:
+    """`Platform` (rollover.engine.platform_port) for a group of nats-servers.
+
+    `identities` are the chains that Rollover presents itself, the newest first or last alike;
+    `issuer_of` tells which CA issued a certificate that a connection presents; `known` are CA
+    certificates by which a bundle is recognised that no file holds any more; `environment` is for
+    the operator's restart command. All are asked anew whenever they are needed.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a platform works with, each by its name
+        self,
+        group: GroupDescription,
+        *,
+        delivery: Delivery,
+        system: SystemAccount | None,
+        base: Path,
+        identities: Callable[[], Sequence[Identity]],
+        clock: Callable[[], datetime],
+        issuer_of: IssuerOf = nobody,
+        known: Callable[[], Sequence[Certificate]] = tuple,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        notice_seconds: float = NOTICE_SECONDS,
+    ) -> None:
+        self.group = group
+        self._delivery = delivery
+        self._system = system
+        self._base = base
+        self._identities = identities
+        self._clock = clock
+        self._issuer_of = issuer_of
+        self._known = known
+        self._way = Way(group.touch, group.confirm_seconds, environment)
+        self._notice_seconds = notice_seconds
+        self._instances = {each.name: resolved(each, base=base) for each in group.instances}
+
+    def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
+        """Yield what each server uses now, as its ports show it."""
+        contexts = Contexts()
+        return _side_by_side(
+            lambda each: self._observe(each, contexts=contexts), self._described(instances)
+        )
+
+    def _observe(self, instance: InstanceDescription, *, contexts: Contexts) -> Observation:
+        contents = disk.read(self._delivery, instance)
+        local = isinstance(self.group.delivery, FileDelivery)
+        kept = disk.read_kept(self._delivery, instance) if local else {}
+        now = disk.held(instance, contents)
+        before = disk.held(instance, disk.Contents({**contents.files, **kept}, contents.troubles))
+        found = Found(
+            disk=now,
+            kept=before if kept else None,
+            shown=look(instance, contexts=contexts, identity=fitting(now, self._identities())),
+            known=self._known(),
+            unwritable=disk.unwritable(instance) if local else "",
+        )
+        return observation(instance, found, at=self._clock())
+
+    def roll_out(
+        self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
+    ) -> Iterator[Result]:
+        """Deliver, reload and confirm, the canaries first; what refuses gets its files back."""
+        tools = rollout.Tools(
+            delivery=self._delivery,
+            way=self._way,
+            access=self._access,
+            contexts=Contexts(),
+            clock=self._clock,
+            identities=self._identities(),
+            confirm_seconds=self.group.confirm_seconds,
+        )
+
+        def work(order: Order) -> Result:
+            try:
+                return rollout.apply(order, self._instance(order.instance), tools)
+            except RolloverError as error:
+                return _untouched(order, error)
+
+        return in_window(work, orders, pacing=pacing, stopping=stopping)
+
+    def handshakes(
+        self,
+        instances: Sequence[InstanceName],
+        *,
+        accepted: Sequence[Identity],
+        refused: Sequence[Identity],
+    ) -> Iterator[Evidence]:
+        """Dial every port afresh with each identity; yield what each of them answered."""
+        contexts, candidates = Contexts(), matrix.Candidates(accepted, refused)
+        found = _side_by_side(
+            lambda each: matrix.handshakes(each, candidates, contexts=contexts, at=self._clock()),
+            self._described(instances),
+        )
+        for evidence in found:
+            yield from evidence
+
+    def holdouts(
+        self, instances: Sequence[InstanceName], *, retired: Sequence[Certificate]
+    ) -> Iterator[Holdout]:
+        """Yield the live connections that present a retired CA's certificates, or unknown ones.
+
+        Raises `EvidenceMissing` when a server's connections cannot be listed.
+        """
+        inventory = Inventory(
+            issuer_of=self._issuer_of,
+            retired={one.fingerprint: one for one in retired},
+            own=frozenset(each.chain[0].fingerprint for each in self._identities()),
+        )
+        found = _side_by_side(
+            lambda each: tuple(drain.holdouts(self._reach(each), inventory)),
+            self._described(instances),
+        )
+        for each in found:
+            yield from each
+
+    def cycle(
+        self, holdouts: Sequence[Holdout], *, notice_seconds: float | None = None
+    ) -> Iterator[Evidence]:
+        """Ask peers to move by a lame duck notice, and cut the connections of those that stay.
+
+        `notice_seconds`: how long they may take, by default that of the constructor.
+        """
+        patience = self._notice_seconds if notice_seconds is None else notice_seconds
+        for name in dict.fromkeys(each.server for each in holdouts):
+            mine = tuple(each for each in holdouts if each.server == name)
+            yield from drain.cycle(
+                self._reach(self._instance(name)),
+                mine,
+                notice_seconds=patience,
+                at=self._clock,
+            )
+
+    def connections(self) -> Iterator[tuple[InstanceName, ConnectionView]]:
+        """Yield every connection of every server; `EvidenceMissing` when one cannot list them."""
+        found = _side_by_side(
+            lambda each: (each.name, self._reach(each).connections()), self._instances.values()
+        )
+        for name, views in found:
+            for view in views:
+                yield name, view
+
+    def _described(self, instances: Sequence[InstanceName]) -> tuple[InstanceDescription, ...]:
+        return tuple(self._instance(name) for name in instances)
+
+    def _instance(self, name: InstanceName) -> InstanceDescription:
+        if name not in self._instances:
+            raise SpecError(
+                f"group `{self.group.name}` has no instance `{name}`",
+                hint="name it in the fleet file",
+            )
+        return self._instances[name]
+
+    def _reach(self, instance: InstanceDescription) -> Access:
+        held = disk.held(instance, disk.read(self._delivery, instance))
+        return self._access(instance, held, held)
+
+    def _access(self, instance: InstanceDescription, old: Disk, new: Disk) -> Access:
+        """Return the ways to a server that has the one or the other state of its files."""
+        before, after = old.certificates(), new.certificates()
+        accepted = frozenset(before) & frozenset(after) or frozenset(before)
+        return Access(
+            instance=instance,
+            account=self._account(),
+            trust=(*before, *after, *self._known()),
+            identities=self._identities(),
+            issuers=frozenset(one.fingerprint for one in accepted),
+        )
+
+    def _account(self) -> Account | None:
+        # Read at each use: the password or the certificate may have been replaced since.
+        return None if self._system is None else read_account(self._system, base=self._base)
+
+
+def _side_by_side(
+    work: Callable[[InstanceDescription], T], on: Iterable[InstanceDescription]
+) -> Iterator[T]:
+    """Yield the results of some work on many instances, in their order, many at once."""
+    with ThreadPoolExecutor(INSTANCES_AT_ONCE, thread_name_prefix="nats") as pool:
+        yield from pool.map(work, on)
+
+
+def _untouched(order: Order, error: RolloverError) -> Failed:
+    return Failed(
+        instance=order.instance,
+        seconds=0.0,
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+        restored=True,
+    )

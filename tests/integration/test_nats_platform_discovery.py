@@ -1,0 +1,67 @@
+"""Discovery of a live cluster: from its configurations, and from its monitoring ports alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from nats_fleet_rig import connected, rig, write_material
+from rollover.fleet.assemble import links
+from rollover.fleet.certificate import Stack
+from rollover.fleet.description import FleetDescription
+from rollover.fleet.model import Availability, Touch
+from rollover.platforms.nats.discover import discover
+from rollover.platforms.nats.servers import NatsServers
+
+
+def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) -> None:
+    """The description of its configurations is complete for the servers, and names the client."""
+    with rig(tmp_path, 2) as running:
+        write_material(
+            tmp_path / "c1", running.issue(running.old, "c1"), (running.old.certificate,)
+        )
+        with connected(running.servers[0].url, tmp_path / "c1", name="orders"):
+            parts = [
+                discover(
+                    (each.folder / "server.conf",),
+                    environment={},
+                    working_directory=each.folder,
+                )
+                for each in running.servers
+            ]
+            from_ports = discover(
+                (),
+                environment={},
+                monitors=[f"http://127.0.0.1:{each.monitor}" for each in running.servers],
+            )
+        for part, server in zip(parts, running.servers, strict=True):
+            (described, *_) = part.description.groups
+            platform = running.platform()
+            platform = NatsServers(
+                described,
+                delivery=platform._delivery,
+                system=None,
+                base=tmp_path,
+                identities=lambda: running.identities,
+                clock=platform._clock,
+            )
+            (observed,) = platform.observe([server.name])
+            assert observed.availability is Availability.READY, observed.why
+            assert len(observed.endpoints) == 2
+        clients = parts[0].description.groups[1]
+        assert (clients.platform, clients.touch) == ("nats-client", Touch.RECONNECT)
+        (client,) = clients.instances
+        assert client.name == "orders"
+        assert client.endpoints[0].stack is Stack.OPENSSL
+        assert any("clients were found" in each.message for each in parts[0].remarks)
+        servers, found = from_ports.description.groups
+        assert [each.name for each in servers.instances] == ["n1", "n2"]
+        assert [each.role.value for each in servers.instances[0].endpoints] == [
+            "client-port",
+            "route",
+        ]
+        assert [each.name for each in found.instances] == ["orders"]
+        assert list(links(from_ports.description))
+        text = msgspec.json.encode(from_ports.description)
+        assert msgspec.json.decode(text, type=FleetDescription) == from_ports.description
