@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -31,6 +32,8 @@ COMMANDS = {
     "lab": ("lab", "Real fleets on this machine to rehearse on."),
     "completion": ("completion", "Print the shell completion for bash, zsh or fish."),
 }
+
+LEAST_COLUMNS, DEFAULT_COLUMNS, MOST_COLUMNS = 50, 80, 100
 
 EXIT_CODES = """\b
 Exit codes:
@@ -66,7 +69,7 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name="rollover")
@@ -78,7 +81,9 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run one command; always ends the process with a documented exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        result = root.main(args=arguments, prog_name="rollover", standalone_mode=False)
+        result = root.main(
+            args=arguments, prog_name="rollover", standalone_mode=False, terminal_width=_width()
+        )
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.ClickException as error:
@@ -91,6 +96,15 @@ def main(arguments: list[str] | None = None) -> Any:
         _show(error, arguments)
         sys.exit(error.exit_code)
     sys.exit(result if isinstance(result, int) else ExitCode.DONE)
+
+
+def _width() -> int:
+    """Return how wide help may be; click would ask `shutil`, which imports four compressors."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (ValueError, OSError):
+        columns = DEFAULT_COLUMNS
+    return max(min(columns, MOST_COLUMNS) - 2, LEAST_COLUMNS)
 
 
 def _show(error: RolloverError, arguments: list[str] | None) -> None:

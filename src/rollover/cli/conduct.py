@@ -13,7 +13,7 @@ import click
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
 from rollover.cli.views.progress import Watcher
-from rollover.engine.rotation import Conduct, Ending, Outcome
+from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.errors import ExitCode, SpecError
 from rollover.fleet.names import RuleId
 from rollover.fleet.plan import Plan, Rollout
@@ -21,6 +21,7 @@ from rollover.fleet.plan import Plan, Rollout
 EXIT_OF = {
     Ending.DONE: ExitCode.DONE,
     Ending.WAITING: ExitCode.WAITING,
+    Ending.REFUSED: ExitCode.REFUSED,
     Ending.DECLINED: ExitCode.STOPPED,
     Ending.STOPPED: ExitCode.STOPPED,
     Ending.FAILED: ExitCode.STOPPED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Printer(output=self.output, quiet=self.quiet, color=self.color)
 
     @property
+    def fleet_words(self) -> str:
+        """What a command line needs to name this fleet: nothing where it is found anyway."""
+        if self.fleet == _default_fleet():
+            return ""
+        return f" --fleet {shlex.quote(str(self.fleet))}"
+
+    @property
     def state(self) -> Path:
         """The directory of store and journal, read off the fleet file without parsing it.
 
@@ -46,13 +54,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.fleet.parent / name
 
 
+def _default_fleet() -> Path:
+    return Path(os.environ.get(FLEET_VARIABLE, "fleet.yml"))
+
+
 def settings_options(command: _F) -> _F:
     """Add the options that every command has."""
     options = (
         click.option(
             "--fleet",
             type=click.Path(path_type=Path, dir_okay=False),
-            default=lambda: Path(os.environ.get(FLEET_VARIABLE, "fleet.yml")),
+            default=_default_fleet,
             show_default="fleet.yml",
             help=f"The fleet file [env: {FLEET_VARIABLE}].",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rollover.engine.goals import Request
+from rollover.engine.rules import OVERRIDABLE
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
@@ -46,11 +47,16 @@ def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
     """Return rule and reason of each `RULE=REASON`; an override without a reason is refused."""
     overrides: dict[RuleId, str] = {}
     for value in values:
-        rule, _, reason = value.partition("=")
-        if not reason.strip():
+        rule, _, reason = (part.strip() for part in value.partition("="))
+        if rule not in OVERRIDABLE:
+            raise SpecError(
+                f"`{rule}` is no refusal that can be overridden",
+                hint=f"these can: {', '.join(f'`{each}`' for each in sorted(OVERRIDABLE))}",
+            )
+        if not reason:
             raise SpecError(
                 f"`--override {value}` gives no reason",
                 hint="write `--override RULE=REASON`; both go into the journal",
             )
-        overrides[RuleId(rule.strip())] = reason.strip()
+        overrides[RuleId(rule)] = reason
     return overrides

@@ -14,6 +14,7 @@ from rollover.errors import SpecError
 from rollover.fleet.description import FLEET_VERSION, FleetDescription
 
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+_SILENT: tuple[object, ...] = (None, "", ())
 HEADER = b"# What Rollover knows of this fleet: `rollover discover` wrote it, you may edit it.\n"
 
 
@@ -26,13 +27,13 @@ def read_fleet(data: bytes, *, place: str) -> FleetDescription:
         described = msgspec.convert(document.value, FleetDescription)
     except msgspec.ValidationError as error:
         raise _refused(error, document) from None
-    _check_names(described, place)
+    _check_names(described, document)
     return described
 
 
 def write_fleet(described: FleetDescription) -> bytes:
     """Return the file: only fields that say something, in the order of the schema."""
-    return HEADER + dump_yaml(_lean(msgspec.to_builtins(described)))
+    return HEADER + dump_yaml(_lean(described))
 
 
 def schema() -> dict[str, Any]:
@@ -41,12 +42,22 @@ def schema() -> dict[str, Any]:
 
 
 def _lean(value: Any) -> Any:
-    if isinstance(value, dict):
-        lean = {key: _lean(each) for key, each in value.items()}
-        return {key: each for key, each in lean.items() if each not in (None, "", [], ())}
-    if isinstance(value, list | tuple):
+    """Return plain values without the optional fields that say nothing."""
+    if isinstance(value, msgspec.Struct):
+        return dict(_fields(value))
+    if isinstance(value, tuple):
         return [_lean(each) for each in value]
-    return value
+    return msgspec.to_builtins(value)
+
+
+def _fields(struct: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    config = struct.__struct_config__
+    if config.tag is not None and config.tag_field is not None:
+        yield config.tag_field, config.tag
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        if field.required or value not in _SILENT:
+            yield field.encode_name, _lean(value)
 
 
 def _check_version(document: Document) -> None:
@@ -67,13 +78,17 @@ def _refused(error: msgspec.ValidationError, document: Document) -> SpecError:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown:
         path = (*path, unknown[1])
-    field = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return SpecError(
         message[:1].lower() + message[1:],
         place=document.place(path),
-        field=field.lstrip("."),
+        field=_field(path),
         hint="`rollover schema` prints what a fleet file may say",
     )
+
+
+def _field(path: Path) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).lstrip(".")
 
 
 def _steps(where: str) -> Iterator[str | int]:
@@ -84,30 +99,29 @@ def _steps(where: str) -> Iterator[str | int]:
             yield int(index)
 
 
-def _check_names(described: FleetDescription, place: str) -> None:
+def _check_names(described: FleetDescription, document: Document) -> None:
     """Refuse two things of one name: nothing could be told apart."""
-    seen: dict[str, Path] = {}
+    seen: set[tuple[str, str]] = set()
+    for path, kind, name in _named(described):
+        if (kind, name) in seen:
+            raise SpecError(
+                f"{kind} `{name}` is there twice",
+                place=document.place(path),
+                field=_field(path),
+                hint="give each a name of its own",
+            )
+        seen.add((kind, name))
+
+
+def _named(described: FleetDescription) -> Iterator[tuple[Path, str, str]]:
+    """Yield where each name stands, and what it must be unique among."""
+    for number, authority in enumerate(described.authorities):
+        yield ("authorities", number, "name"), "authority", authority.name
     for number, group in enumerate(described.groups):
-        _once(seen, f"group `{group.name}`", ("groups", number), place)
+        yield ("groups", number, "name"), "group", group.name
         for index, instance in enumerate(group.instances):
             path: Path = ("groups", number, "instances", index)
-            _once(seen, f"instance `{instance.name}`", path, place)
-            names = [endpoint.name for endpoint in instance.endpoints]
-            if len(set(names)) < len(names):
-                raise SpecError(
-                    f"two endpoints of `{instance.name}` have one name",
-                    place=place,
-                    field=f"groups[{number}].instances[{index}].endpoints",
-                    hint="give each endpoint of an instance a name of its own",
-                )
-
-
-def _once(seen: dict[str, Path], what: str, path: Path, place: str) -> None:
-    if what in seen:
-        raise SpecError(
-            f"{what} is there twice",
-            place=place,
-            field=".".join(str(step) for step in path),
-            hint="give each a name of its own",
-        )
-    seen[what] = path
+            yield (*path, "name"), "instance", instance.name
+            for position, endpoint in enumerate(instance.endpoints):
+                where = (*path, "endpoints", position, "name")
+                yield where, f"of the instance `{instance.name}` the endpoint", endpoint.name

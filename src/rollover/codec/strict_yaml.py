@@ -1,13 +1,16 @@
 """YAML as people mean it: no duplicate keys, no surprises of YAML 1.1, every value with its place.
 
-PyYAML's C parser does the reading; this module composes plain values from its nodes, with limits
-on size, depth and aliases. Booleans are `true` and `false` only; dates and `0777` stay text.
+PyYAML's C parser does the reading; this module builds plain values from its events, with limits on
+size, depth and what aliases expand to. (Its own composer recurses without a limit and ends the
+process on deep input.) Booleans are `true` and `false` only; dates and `0777` stay text.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import yaml
 
@@ -15,12 +18,14 @@ from rollover.errors import SpecError
 
 MOST_BYTES = 16 * 1024 * 1024
 MOST_DEPTH = 60
-MOST_NODES = 2_000_000
+MOST_VALUES = 2_000_000
+"""How many values a document may come to, those that aliases repeat included."""
 
 Tree = dict[str, "Tree"] | list["Tree"] | str | int | float | bool | None
 Path = tuple[str | int, ...]
 
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+"""Longer ones stay text: no field counts that far, and Python refuses to read the longest."""
 _FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
@@ -50,7 +55,8 @@ def load(data: bytes, *, place: str) -> Document:
             hint="split the file",
         )
     try:
-        node = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.CSafeLoader)
+        text = data.decode("utf-8-sig")
+        return _Reader(yaml.parse(text, Loader=yaml.CSafeLoader), place).document()
     except UnicodeDecodeError as error:
         raise SpecError(
             f"not UTF-8 at byte {error.start}", place=place, hint="save it as UTF-8"
@@ -58,12 +64,9 @@ def load(data: bytes, *, place: str) -> Document:
     except yaml.MarkedYAMLError as error:
         raise _from_yaml(error, place) from None
     except yaml.YAMLError as error:
-        raise SpecError(str(error), place=place, hint="correct the YAML") from None
-    except RecursionError:
-        raise SpecError("nested too deeply", place=place, hint="flatten it") from None
-    if node is None:
-        raise SpecError("the file is empty", place=place, hint="`rollover discover` writes one")
-    return _Composer(place).document(node)
+        raise SpecError(
+            f"not YAML: {str(error).splitlines()[0]}", place=place, hint="correct the YAML"
+        ) from None
 
 
 def _from_yaml(error: yaml.MarkedYAMLError, place: str) -> SpecError:
@@ -72,58 +75,129 @@ def _from_yaml(error: yaml.MarkedYAMLError, place: str) -> SpecError:
     return SpecError(error.problem or "not YAML", place=where, hint="correct the YAML there")
 
 
-class _Composer:
-    def __init__(self, source: str) -> None:
+_Start = yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent
+
+
+class _Anchored(NamedTuple):
+    """What an alias stands for, and how many values that is."""
+
+    value: Tree
+    values: int
+
+
+class _Reader:
+    """Builds the value of one document from the parser's events."""
+
+    def __init__(self, events: Iterator[yaml.Event], source: str) -> None:
+        self._events = events
         self._source = source
         self._places: dict[Path, tuple[int, int]] = {}
+        self._anchors: dict[str, _Anchored] = {}
         self._count = 0
 
-    def document(self, node: yaml.Node) -> Document:
-        return Document(self._value(node, ()), self._places, self._source)
+    def document(self) -> Document:
+        next(self._events)
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            raise SpecError(
+                "the file is empty", place=self._source, hint="`rollover discover` writes one"
+            )
+        value = self._value(next(self._events), ())
+        next(self._events)
+        after = next(self._events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise self._refuse(after, "a second document begins", "keep one in a file")
+        return Document(value, self._places, self._source)
 
-    def _value(self, node: yaml.Node, path: Path) -> Tree:
-        self._count += 1
-        if len(path) > MOST_DEPTH or self._count > MOST_NODES:
-            raise self._refuse(node, "nested too deeply, or too many values", "flatten it")
-        self._places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(each, (*path, index)) for index, each in enumerate(node.value)]
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        raise self._refuse(node, "an alias leads nowhere", "write the value out")
+    def _value(self, event: yaml.Event, path: Path) -> Tree:
+        self._places[path] = _position(event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._aliased(event)
+        self._spend(event, 1, deep=len(path) > MOST_DEPTH)
+        if not isinstance(event, _Start):
+            raise self._refuse(event, "a value should stand here", "correct the YAML")
+        if event.tag is not None:
+            raise self._refuse(event, f"the tag `{event.tag}` is not known", "leave it out")
+        before = self._count
+        value = self._built(event, path)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = _Anchored(value, self._count - before + 1)
+        return value
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Tree]:
+    def _built(self, event: _Start, path: Path) -> Tree:
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        return _scalar(event)
+
+    def _aliased(self, event: yaml.AliasEvent) -> Tree:
+        anchored = self._anchors.get(event.anchor or "")
+        if anchored is None:
+            raise self._refuse(
+                event, f"nothing before this is anchored as `{event.anchor}`", "write it out"
+            )
+        self._spend(event, anchored.values, deep=False)
+        return anchored.value
+
+    def _spend(self, event: yaml.Event, values: int, *, deep: bool) -> None:
+        self._count += values
+        if deep:
+            raise self._refuse(event, f"nested more than {MOST_DEPTH} deep", "flatten it")
+        if self._count > MOST_VALUES:
+            raise self._refuse(
+                event, f"more than {MOST_VALUES:,} values, aliases included", "split the file"
+            )
+
+    def _sequence(self, path: Path) -> list[Tree]:
+        items: list[Tree] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._value(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, path: Path) -> dict[str, Tree]:
         mapping: dict[str, Tree] = {}
-        for key, value in self._pairs(node):
-            if key.value in mapping:
-                raise self._refuse(key, f"`{key.value}` stands here twice", "keep one of them")
-            mapping[key.value] = self._value(value, (*path, key.value))
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._key(event)
+            if key in mapping:
+                raise self._refuse(event, f"`{key}` stands here twice", "keep one of them")
+            mapping[key] = self._value(next(self._events), (*path, key))
+            self._places[*path, key] = _position(event)
         return mapping
 
-    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-                raise self._refuse(key, "keys must be plain words", "write the keys out")
-            yield key, value
+    def _key(self, event: yaml.Event) -> str:
+        merges = isinstance(event, yaml.ScalarEvent) and _is_plain(event) and event.value == "<<"
+        if not isinstance(event, yaml.ScalarEvent) or event.tag is not None or merges:
+            raise self._refuse(event, "keys must be plain words", "write the keys out")
+        return str(event.value)
 
-    def _refuse(self, node: yaml.Node, message: str, hint: str) -> SpecError:
-        mark = node.start_mark
-        return SpecError(
-            message, place=f"{self._source}:{mark.line + 1}:{mark.column + 1}", hint=hint
-        )
+    def _refuse(self, event: yaml.Event, message: str, hint: str) -> SpecError:
+        line, column = _position(event)
+        return SpecError(message, place=f"{self._source}:{line}:{column}", hint=hint)
 
 
-def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
-    text = str(node.value)
-    if node.style:  # the C parser says "" for plain scalars, the other one None
+def _position(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def _is_plain(event: yaml.ScalarEvent) -> bool:
+    return not event.style
+
+
+def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+    text = str(event.value)
+    if not _is_plain(event):
         return text
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return _decimal(text) if _FLOAT.fullmatch(text) else text
+
+
+def _decimal(text: str) -> float | str:
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def dump(value: object) -> bytes:
@@ -144,9 +218,16 @@ class _Dumper(yaml.SafeDumper):
 
     def represent_text(self, text: str) -> yaml.Node:
         """Quote what would be read as something else."""
-        special = text in _WORDS or _FLOAT.fullmatch(text) is not None
-        style = "|" if "\n" in text else ('"' if special else None)
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
+
+
+def _style(text: str) -> str | None:
+    if not all(each.isprintable() for each in text.split("\n")):
+        return '"'
+    if "\n" in text:
+        return "|"
+    special = text in _WORDS or text == "<<" or _FLOAT.fullmatch(text) is not None
+    return '"' if special else None
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)

@@ -8,7 +8,7 @@ import msgspec
 
 from rollover.cli.printer import Printer
 from rollover.engine.events import CertificateLine
-from rollover.engine.rotation import Outcome, RolloutReport
+from rollover.engine.outcome import Outcome, RolloutReport
 from rollover.fleet.evidence import Applied, Failed
 from rollover.lab.traffic.report import TrafficReport
 

@@ -13,7 +13,8 @@ MOST_COLUMNS = 160
 
 def show(printer: Printer, status: Status) -> None:
     """Show where a rotation stands."""
-    lines = list(_lines(status))
+    # Messages come from servers, too: what they say must not take more lines than it is given.
+    lines = [" ".join(text.splitlines()) for text in _lines(status)]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 2], "  …", lines[-1]]
     for text in lines:

@@ -1,0 +1,37 @@
+"""Every rule that Rollover knows, by its id: what `rollover explain` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rollover.checks import (
+    certificates,
+    instances,
+    links,
+    refusals,
+    silence,
+    trust,
+    usages,
+)
+from rollover.checks.rule import Rule
+
+
+def rules() -> tuple[Rule, ...]:
+    """Return all rules: those of the planner and the engine first, then those of `check`."""
+    return tuple(_all())
+
+
+def rule(name: str) -> Rule | None:
+    """Return the rule of that id, None when there is none."""
+    for each in _all():
+        if each.id == name:
+            return each
+    return None
+
+
+def _all() -> Iterator[Rule]:
+    yield from refusals.RULES
+    for module in (certificates, usages, trust, links, instances):
+        for each, _ in module.CHECKS:
+            yield each
+    yield silence.WITHOUT_EFFECT

@@ -1,0 +1,193 @@
+"""Rules over instances: can each of them be seen, changed, and changed alone?"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+
+from rollover.checks.rule import Finding, Rule, Severity, found
+from rollover.checks.scene import Scene, named
+from rollover.fleet.description import EndpointDescription, FileDelivery, InstanceDescription
+from rollover.fleet.model import TOUCH_WEIGHT, Availability, EndpointRef, Role, Touch
+from rollover.fleet.names import InstanceName, RuleId
+
+UNAVAILABLE = Rule(
+    id=RuleId("instance-unavailable"),
+    severity=Severity.ERROR,
+    title="Every instance can be changed",
+    meaning="An instance is ignored on purpose, or does not take what it is given.",
+    why="It keeps its old material, so the rotation stops before the step that would cut it off.",
+    example="`n3`: /etc/nats/tls is read-only.",
+    remedy="Bring it back, or take it out of the fleet file.",
+    source="The safety rule, over every state that an unconfirmed instance may be in",
+)
+UNREACHABLE = Rule(
+    id=RuleId("instance-unreachable"),
+    severity=Severity.EVIDENCE,
+    title="Every instance was seen",
+    meaning="An instance does not answer, or what it uses could not be found out.",
+    why="Nothing can be proven of what was not seen: no step that concerns it is safe.",
+    example="`n2`: 127.0.0.1:4222 refuses connections.",
+    remedy="Bring it back, mark it as `ignored` with the reason, or take it out of the fleet file.",
+    source="DESIGN: stop when evidence is missing",
+)
+NO_MATERIAL = Rule(
+    id=RuleId("no-material-files"),
+    severity=Severity.ERROR,
+    title="The files of every endpoint are known",
+    meaning="An endpoint presents a certificate or trusts a bundle, and the fleet file does not "
+    "name the file that it comes from (`certificate` and `key`, or `ca`).",
+    why="What has no place cannot be delivered: the endpoint can never be given the new CA.",
+    example="`billing/client` presents a certificate, no `certificate` is described.",
+    remedy="Name the files in the fleet file; for clients, those that the application reads.",
+    source="The fleet file",
+)
+SHARED_FILES = Rule(
+    id=RuleId("shared-files"),
+    severity=Severity.ERROR,
+    title="Instances that change apart have files of their own",
+    meaning="Two instances of this machine name the same certificate, key or CA file.",
+    why="A delivery to one changes the other too, unseen: its next reload takes files that no "
+    "proof was made for.",
+    example="`n1` and `n2` both read /etc/nats/ca.pem.",
+    remedy="Give each instance its own copies, or describe them as one instance.",
+    source="The safety rule ranges over what changes at once",
+)
+SHARED_KEY = Rule(
+    id=RuleId("shared-key"),
+    severity=Severity.WARNING,
+    title="No private key is used by two instances",
+    meaning="Two instances present certificates of the same key.",
+    why="A key that lies in several places is lost with the weakest of them, and a server that is "
+    "told apart by its certificate is not. A rotation gives each instance a key of its own.",
+    example="`c1` to `c20` all present one wildcard certificate.",
+    remedy="Rotate: every instance gets a leaf of its own.",
+    source="NIST SP 800-57 part 1, §5.2: a key has one use and one place",
+)
+ALONE = Rule(
+    id=RuleId("group-of-one"),
+    severity=Severity.WARNING,
+    title="Groups that restart have a second instance",
+    meaning="A group needs a restart or a new deploy to take new material, and has one instance.",
+    why="While it restarts nobody stands in for it: its clients wait or fail.",
+    example="`director` is one VM and is recreated twice during a rotation.",
+    remedy="Add an instance, or plan the interruption.",
+    source="DESIGN: the cost of touching a group",
+)
+
+_BY = {
+    Availability.IGNORED: UNAVAILABLE,
+    Availability.REFUSING: UNAVAILABLE,
+    Availability.UNREACHABLE: UNREACHABLE,
+}
+
+
+def unavailable(scene: Scene) -> Iterator[Finding]:
+    """Yield the instances that cannot be changed."""
+    yield from _in_state(scene, UNAVAILABLE)
+
+
+def unreachable(scene: Scene) -> Iterator[Finding]:
+    """Yield the instances that were not seen."""
+    yield from _in_state(scene, UNREACHABLE)
+
+
+def _in_state(scene: Scene, rule: Rule) -> Iterator[Finding]:
+    for instance in scene.fleet.instances():
+        if _BY.get(instance.availability) is rule:
+            yield found(rule, instance.name, instance.why or instance.availability.value)
+
+
+def no_material(scene: Scene) -> Iterator[Finding]:
+    """Yield the endpoints that hold something which comes from no file that is known."""
+    for instance in scene.fleet.instances():
+        for endpoint in instance.endpoints:
+            ref = EndpointRef(instance.name, endpoint.name)
+            described = scene.described_endpoint(ref)
+            if described is None or endpoint.role is Role.SOURCE:
+                continue
+            missing = list(_missing(described, endpoint.presents, endpoint.trusts))
+            if missing:
+                yield found(NO_MATERIAL, str(ref), f"{' and '.join(missing)} not described")
+
+
+def _missing(
+    described: EndpointDescription, presents: tuple[str, ...], trusts: tuple[str, ...] | None
+) -> Iterator[str]:
+    if presents and described.certificate is None:
+        yield "`certificate`"
+    if presents and described.key is None:
+        yield "`key`"
+    if trusts and described.ca is None:
+        yield "`ca`"
+    nothing = (described.certificate, described.key, described.ca) == (None, None, None)
+    if nothing and not presents and not trusts:
+        yield "`certificate`, `key` and `ca`"
+
+
+def shared_files(scene: Scene) -> Iterator[Finding]:
+    """Yield the files of this machine that two instances name."""
+    users: dict[str, list[InstanceName]] = {}
+    for group in scene.description.groups:
+        if not isinstance(group.delivery, FileDelivery):
+            continue
+        for instance in group.instances:
+            for path in sorted(_paths(instance)):
+                users.setdefault(path, []).append(instance.name)
+    for path, names in users.items():
+        if len(names) > 1:
+            yield found(SHARED_FILES, names[0], f"`{path}` is also a file of {_rest(names)}")
+
+
+def _paths(instance: InstanceDescription) -> set[str]:
+    home = instance.working_directory or ""
+    return {
+        posixpath.normpath(posixpath.join(home, path))
+        for each in instance.endpoints
+        for path in (each.certificate, each.key, each.ca)
+        if path is not None
+    }
+
+
+def _rest(names: list[InstanceName]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[1:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"  # noqa: PLR2004 - as many as a line takes
+
+
+def shared_key(scene: Scene) -> Iterator[Finding]:
+    """Yield the leaves whose key several instances use."""
+    for refs in _by_key(scene).values():
+        instances = tuple(dict.fromkeys(ref.instance for ref in refs))
+        if len(instances) > 1:
+            others = tuple(ref for ref in refs if ref.instance != refs[0].instance)
+            yield found(SHARED_KEY, str(refs[0]), f"{named(others)} present the same key")
+
+
+def _by_key(scene: Scene) -> Mapping[str, list[EndpointRef]]:
+    users: dict[str, list[EndpointRef]] = {}
+    for party in scene.parties:
+        for leaf in scene.certificates(party.endpoint.presents[:1]):
+            users.setdefault(leaf.key_identity or leaf.fingerprint, []).append(party.ref)
+    return users
+
+
+def alone(scene: Scene) -> Iterator[Finding]:
+    """Yield the groups of one instance that cannot change without going down."""
+    for group in scene.fleet.groups:
+        interrupts = TOUCH_WEIGHT[group.touch] >= TOUCH_WEIGHT[Touch.RESTART]
+        if interrupts and len(group.instances) == 1:
+            yield found(
+                ALONE,
+                group.name,
+                f"its one instance `{group.instances[0].name}` has to {group.touch.value}",
+            )
+
+
+CHECKS = (
+    (UNREACHABLE, unreachable),
+    (UNAVAILABLE, unavailable),
+    (NO_MATERIAL, no_material),
+    (SHARED_FILES, shared_files),
+    (SHARED_KEY, shared_key),
+    (ALONE, alone),
+)

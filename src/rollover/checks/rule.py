@@ -1,0 +1,67 @@
+"""What a rule is, and what it finds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from rollover.fleet.names import RuleId
+
+
+class Severity(StrEnum):
+    """How much a finding weighs."""
+
+    ERROR = "error"
+    """It stands in the way of a rotation."""
+    EVIDENCE = "evidence-missing"
+    """Something could not be seen, so nothing can be proven of it."""
+    WARNING = "warning"
+    """A rotation can go on; an operator should know."""
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule as `rollover explain` tells it. Its id never changes.
+
+    `remedy` is what helps in general; a finding may carry one with the names filled in. `source`
+    says where the rule comes from: a standard, a manual, or a measurement.
+    """
+
+    id: RuleId
+    severity: Severity
+    title: str
+    meaning: str
+    why: str
+    example: str
+    remedy: str
+    source: str
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a rule found. `silenced` holds the reason of the operator who silenced it."""
+
+    rule: RuleId
+    severity: Severity
+    subject: str
+    """What it is about: a group, instance, endpoint, link or CA version."""
+    message: str
+    remedy: str
+    silenced: str = ""
+
+
+def found(
+    rule: Rule,
+    subject: str,
+    message: str,
+    *,
+    remedy: str = "",
+    severity: Severity | None = None,
+) -> Finding:
+    """Return a finding of a rule, with the rule's own severity and remedy unless told otherwise."""
+    return Finding(
+        rule=rule.id,
+        severity=severity or rule.severity,
+        subject=subject,
+        message=message,
+        remedy=remedy or rule.remedy,
+    )

@@ -1,0 +1,120 @@
+"""How a discovered description is shown, compared with the file that is there, and written."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from rollover.cli.printer import Printer
+from rollover.codec.fleet_file import write_fleet
+from rollover.errors import SpecError
+from rollover.fleet.description import FleetDescription
+from rollover.platforms.nats.discover import Discovery
+
+
+class Discovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a discovery came to. `difference`: lines of a unified diff against the file there."""
+
+    file: str
+    written: bool
+    difference: tuple[str, ...]
+    remarks: tuple[str, ...]
+    description: FleetDescription
+
+
+def deliver(printer: Printer, found: Discovery, *, out: Path | None, write: bool) -> None:
+    """Print the description, or write it; a file that is there is changed only with `write`."""
+    remarks = tuple(f"{each.subject}: {each.message}" for each in found.remarks)
+    for remark in remarks:
+        printer.say(f"! {remark}", "warn")
+    content = write_fleet(found.description)
+    present = _present(out)
+    difference = tuple(_difference(present, content, out)) if present is not None else ()
+    written = out is not None and (present is None or (write and present != content))
+    if out is not None and written:
+        _write(out, content)
+    if printer.json:
+        result = Discovered(
+            file=str(out or ""),
+            written=written,
+            difference=difference,
+            remarks=remarks,
+            description=found.description,
+        )
+        printer.data("discovery", result)
+    elif out is None:
+        printer.line(content.decode().rstrip("\n"))
+    else:
+        _tell(printer, out, difference=difference, written=written)
+
+
+def _tell(printer: Printer, out: Path, *, difference: tuple[str, ...], written: bool) -> None:
+    for line in difference:
+        style = {"+": "good", "-": "bad"}.get(line[:1], "")
+        printer.line(line, style)
+    if written:
+        printer.say(f"{out} is written; next: `rollover topology --fleet {out}`", "good")
+    elif difference:
+        printer.say(f"{out} is left as it is; `--write` changes it", "warn")
+    else:
+        printer.say(f"{out} says the same already", "good")
+
+
+def _present(out: Path | None) -> bytes | None:
+    if out is None:
+        return None
+    try:
+        return out.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(out, error) from None
+
+
+def _difference(present: bytes, wanted: bytes, out: Path | None) -> Iterator[str]:
+    yield from difflib.unified_diff(
+        present.decode(errors="replace").splitlines(),
+        wanted.decode().splitlines(),
+        fromfile=f"{out} as it is",
+        tofile=f"{out} as discovered",
+        lineterm="",
+    )
+
+
+def _write(out: Path, content: bytes) -> None:
+    """Replace a file as a whole: a full disk leaves the one that was there."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=out.parent, prefix=f".{out.name}.", delete=False
+        ) as new:
+            try:
+                new.write(content)
+                new.flush()
+                os.fsync(new.fileno())
+                Path(new.name).chmod(_mode(out))
+                Path(new.name).replace(out)
+            except OSError:
+                Path(new.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise _unusable(out, error) from None
+
+
+def _mode(out: Path) -> int:
+    """Return the mode that the file has, or that of a new file of this process."""
+    try:
+        return out.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return 0o644
+
+
+def _unusable(out: Path, error: OSError) -> SpecError:
+    return SpecError(
+        f"cannot be written: {error.strerror}", place=str(out), hint="name another file with `-o`"
+    )
