@@ -123,7 +123,7 @@ class Authorities:
         self, name: AuthorityName, target: Fingerprint, by: Fingerprint, *, at: datetime
     ) -> Certificate:
         """Return the target's certificate as signed by the other version: made once, then kept."""
-        place = f"/bridges/{name}/{short(target)}-by-{short(by)}"
+        place = f"{_bridges(name)}{short(target)}-by-{short(by)}"
         for version in self._credentials.versions(place):
             return _first(version)
         signed = cross_sign(
@@ -136,6 +136,21 @@ class Authorities:
             place, write_certificates((signed,)), key=None, flags=Flags(generated=True), at=at
         )
         return signed
+
+    def kept_bridge(self, name: AuthorityName, fingerprint: Fingerprint) -> Certificate:
+        """Return a bridge that was made; `StoreError` when it is not in the store any more."""
+        for place in self._credentials.names(_bridges(name)):
+            for version in self._credentials.versions(place):
+                if version.fingerprint == fingerprint:
+                    return _first(version)
+        raise StoreError(
+            f"the bridge {short(fingerprint)} of `{name}` is not in the store",
+            hint="put back a backup of the store, or take the rotation back: `rollover rollback`",
+        )
+
+
+def _bridges(name: AuthorityName) -> str:
+    return f"/bridges/{name}/"
 
 
 def next_name(like: Certificate, *, at: datetime, taken: Iterable[str]) -> str:

@@ -6,14 +6,12 @@ another and stays valid.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from rollover.errors import JournalError
 from rollover.fleet.journal import GENESIS, Entry, EntryKind, Head, Plain
-from rollover.fleet.secret import holds_private_key
 
 LARGEST_DATA = 1024 * 1024
 """Bytes of canonical JSON that one entry may hold: evidence is facts, not dumps."""
@@ -122,6 +120,8 @@ def instant_text(at: datetime) -> str:
 
 
 def _digest(**fields: Plain) -> str:
+    import hashlib  # noqa: PLC0415 - `rollover status` reads entries and computes no hash
+
     return hashlib.sha256(canonical(fields).encode()).hexdigest()
 
 
@@ -135,6 +135,8 @@ def _utc(at: datetime) -> datetime:
 
 
 def _refuse_keys(*texts: str) -> None:
+    from rollover.fleet.secret import holds_private_key  # noqa: PLC0415 - for writing only
+
     if any(holds_private_key(text) for text in texts):
         raise JournalError(
             "a journal entry would hold a private key",

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
 from rollover.fleet.secret import SecretBytes
 
 NAMES_PAGE = 1000
 """Names that one call returns unless told otherwise."""
+
+
+class Addition(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that is to be added: what `CredentialWriter.add` takes."""
+
+    name: str
+    chain: bytes
+    key: SecretBytes | None
+    flags: Flags
+    at: datetime
 
 
 class CredentialReader(Protocol):
@@ -55,6 +68,13 @@ class CredentialWriter(Protocol):
         `chain` is PEM, the certificate first, then its intermediates; `key` is PEM. Raises
         `StoreError` when the chain or key cannot be read, when they do not belong together, and
         when the flags break a rule (a second transitional version, signing on a leaf).
+        """
+        ...
+
+    def add_many(self, additions: Sequence[Addition]) -> tuple[CertificateVersion, ...]:
+        """Add versions in their order, all of them or none: one durable change, not many.
+
+        Raises what `add` raises for the first that cannot be added.
         """
         ...
 

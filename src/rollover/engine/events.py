@@ -9,6 +9,7 @@ import msgspec
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Evidence, Holdout, Result
 from rollover.fleet.goal import Goal
+from rollover.fleet.model import Fleet
 from rollover.fleet.names import GroupName
 from rollover.fleet.plan import Plan, Rollout, Violation
 
@@ -123,3 +124,18 @@ def certificate_line(endpoint: str, certificate: Certificate) -> CertificateLine
         not_after=certificate.not_after,
         fingerprint=certificate.fingerprint,
     )
+
+
+def certificates_of(fleet: Fleet | None) -> tuple[CertificateLine, ...]:
+    """Return what a fleet presents, one line for each certificate of an instance."""
+    if fleet is None:
+        return ()
+    lines: dict[tuple[str, str], CertificateLine] = {}
+    for instance in fleet.instances():
+        for endpoint in instance.endpoints:
+            for leaf in endpoint.presents[:1]:
+                line = certificate_line(
+                    f"{instance.name}/{endpoint.name}", fleet.certificates[leaf]
+                )
+                lines.setdefault((instance.name, leaf), line)
+    return tuple(lines.values())

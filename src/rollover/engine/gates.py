@@ -6,16 +6,24 @@ mistake is silent until the next reconnect. So gates dial afresh.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import msgspec
 
 from rollover.engine.platform_port import Platforms
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.evidence import Evidence, Holdout, Identity
-from rollover.fleet.model import Availability, Fleet, Group
-from rollover.fleet.names import Fingerprint, GroupName, InstanceName
+from rollover.fleet.evidence import (
+    EndpointMaterial,
+    Evidence,
+    Fact,
+    Holdout,
+    Identity,
+    Order,
+)
+from rollover.fleet.model import Availability, EndpointRef, Fleet, Group, Instance
+from rollover.fleet.names import Fingerprint, GroupName, InstanceName, short
 
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +40,11 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def handshake_gate(
-    fleet: Fleet, platforms: Platforms, identities: Sequence[Identity], *, groups: set[GroupName]
+    fleet: Fleet,
+    platforms: Platforms,
+    identities: Sequence[Identity],
+    *,
+    groups: Collection[GroupName],
 ) -> GateResult:
     """Dial every endpoint of some groups afresh, with the chains of each CA that can be had."""
     evidence: list[Evidence] = []
@@ -63,6 +75,48 @@ def _by_trust(group: Group) -> dict[Trust, list[InstanceName]]:
     return found
 
 
+def order_gate(fleet: Fleet, orders: Sequence[Order], *, at: datetime) -> GateResult:
+    """Compare what instances were observed to use with what they were just ordered to.
+
+    One that cannot be reached any more is left to the next plan, which knows it as such.
+    """
+    instances = {each.name: each for each in fleet.instances()}
+    evidence = [
+        each
+        for order in orders
+        if instances[order.instance].availability is not Availability.UNREACHABLE
+        for material in order.endpoints
+        for each in _as_ordered(instances[order.instance], material, at=at)
+    ]
+    return GateResult(gate="as ordered", evidence=tuple(evidence))
+
+
+def _as_ordered(
+    instance: Instance, material: EndpointMaterial, *, at: datetime
+) -> Iterator[Evidence]:
+    endpoint = next(each for each in instance.endpoints if each.name == material.endpoint)
+    pairs = (
+        (Fact.PRESENTS, material.chain, endpoint.presents),
+        (Fact.LOADED, material.bundle, endpoint.trusts or ()),
+    )
+    for fact, ordered, observed in pairs:
+        if ordered is not None:
+            expected = tuple(each.fingerprint for each in ordered)
+            yield Evidence(
+                fact=fact,
+                subject=EndpointRef(instance.name, endpoint.name),
+                holds=observed == expected,
+                observed=_listed(observed),
+                expected=_listed(expected),
+                at=at,
+                by="observation",
+            )
+
+
+def _listed(fingerprints: Sequence[Fingerprint]) -> str:
+    return ", ".join(short(each) for each in fingerprints) or "nothing"
+
+
 def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate]) -> GateResult:
     """Ask every server for the live connections that still present a retired CA's certificates."""
 
@@ -77,33 +131,3 @@ def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = [holdout for each in pool.map(ask, fleet.groups) for holdout in each]
     return GateResult(gate="drained", holdouts=tuple(found))
-
-
-def cycle(fleet: Fleet, platforms: Platforms, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
-    """Ask the peers of connections to come again, through the servers that hold them."""
-    owner = {instance.name: group.name for group in fleet.groups for instance in group.instances}
-    groups: dict[GroupName, list[Holdout]] = {}
-    for each in holdouts:
-        groups.setdefault(owner[each.server], []).append(each)
-    for name, mine in groups.items():
-        yield from platforms(name).cycle(mine)
-
-
-def drained(
-    look: Callable[[], GateResult],
-    *,
-    ask: Callable[[Sequence[Holdout]], None],
-    expired: Callable[[], bool],
-    pause: Callable[[], None],
-) -> GateResult:
-    """Return the drain gate once it holds, or as it is when time is up. Asks each peer once."""
-    asked: set[tuple[str, int]] = set()
-    while True:
-        result = look()
-        fresh = [each for each in result.holdouts if (each.server, each.connection) not in asked]
-        if result.holds or expired():
-            return result
-        if fresh:
-            ask(fresh)
-            asked.update((each.server, each.connection) for each in fresh)
-        pause()

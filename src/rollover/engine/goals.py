@@ -6,7 +6,7 @@ not: that is observed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -18,7 +18,7 @@ from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Authority
-from rollover.fleet.names import AuthorityName, Fingerprint
+from rollover.fleet.names import AuthorityName, Fingerprint, short
 
 _OPENING = {EntryKind.STARTED}
 _CLOSING = {EntryKind.FINISHED}
@@ -57,11 +57,18 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
 def last_intent(journal: Journal, authority: AuthorityName) -> Intent | None:
     """Return the rotation of an authority that was begun last, finished or not."""
-    for summary in journal.rotations():
-        found = _intent(journal, summary.rotation, authority)
-        if found is not None:
-            return found
-    return None
+    return next(_intents(journal, authority), None)
+
+
+def _intents(journal: Journal, authority: AuthorityName) -> Iterator[Intent]:
+    """Yield the rotations of an authority, the last begun first."""
+    before = None
+    while summaries := journal.rotations(before=before):
+        for summary in summaries:
+            found = _intent(journal, summary.rotation, authority)
+            if found is not None:
+                yield found
+        before = summaries[-1].first_sequence
 
 
 def _intent(journal: Journal, rotation: str, authority: AuthorityName) -> Intent | None:
@@ -118,11 +125,16 @@ def goal_for(
     A version that was made ahead (a standby, or by a run that was killed before it began) is
     taken before another is made; one that was rotated to before, and left again, is not.
     """
+    if request.compromised and request.cross_sign:
+        raise SpecError(
+            "a CA whose key leaked can vouch for nothing: `--compromised` excludes `--cross-sign`",
+            hint="leave `--cross-sign` out",
+        )
     known = {each.fingerprint: each for each in certificates}
     ahead = [
         each
         for each in _newer(authorities, request.authority, origin)
-        if each not in set(abandoned)
+        if each not in {*abandoned, request.to}
     ]
 
     def take(like: Certificate) -> Fingerprint:
@@ -134,7 +146,8 @@ def goal_for(
     target = request.to or take(known[origin])
     trusted: tuple[Fingerprint, ...] = (target,)
     if request.standby:
-        trusted = (target, take(known[origin]), origin)
+        kept = () if request.compromised else (origin,)
+        trusted = (target, take(known[origin]), *kept)
     bridge = None
     if request.cross_sign:
         bridge = authorities.bridge(request.authority, target, origin, at=now).fingerprint
@@ -159,30 +172,47 @@ def _newer(authorities: Authorities, name: AuthorityName, origin: Fingerprint) -
 
 def earlier_targets(journal: Journal, authority: AuthorityName) -> set[Fingerprint]:
     """Return every version that a rotation of an authority was ever begun towards."""
-    found = set()
-    before = None
-    while summaries := journal.rotations(before=before):
-        for summary in summaries:
-            intent = _intent(journal, summary.rotation, authority)
-            if intent is not None:
-                found.add(intent.goal.target)
-        before = summaries[-1].first_sequence
-    return found
+    return {intent.goal.target for intent in _intents(journal, authority)}
+
+
+def fits(request: Request, goal: Goal) -> bool:
+    """Say whether a goal is what is asked for; what is not asked for may be either way."""
+    return (
+        request.to in {None, goal.target}
+        and request.compromised <= goal.compromised
+        and request.standby <= (len(goal.trusted) > 1)
+        and request.cross_sign <= (goal.bridge is not None)
+    )
+
+
+def check_target(certificate: Certificate, *, now: datetime) -> None:
+    """Refuse a CA that nobody would accept now; `SpecError`."""
+    named = f"the CA `{certificate.subject}` ({short(certificate.fingerprint)})"
+    if now > certificate.not_after:
+        raise SpecError(
+            f"{named} expired at {certificate.not_after:%Y-%m-%d %H:%M:%SZ}",
+            hint="`rollover rotate --new` makes a new one",
+        )
+    if now < certificate.not_before:
+        raise SpecError(
+            f"{named} is not valid before {certificate.not_before:%Y-%m-%d %H:%M:%SZ}",
+            hint="wait until then, and look at the clocks of both machines",
+        )
+    if not certificate.is_ca:
+        raise SpecError(
+            f"{named} is no CA certificate", hint="bring in the CA, not a leaf that it issued"
+        )
 
 
 def reversed_goal(intent: Intent) -> Goal:
     """Return the goal that takes a rotation back: its origin is the target again."""
-    going = (intent.goal.target, *intent.goal.trusted)
+    trusted = (intent.origin, *(each for each in intent.origin_trusted if each != intent.origin))
+    named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
     return msgspec.structs.replace(
         intent.goal,
         target=intent.origin,
-        trusted=intent.origin_trusted,
-        retired=tuple(
-            sorted(
-                {each for each in going if each not in intent.origin_trusted}
-                | {each for each in intent.goal.retired if each not in intent.origin_trusted}
-            )
-        ),
+        trusted=trusted,
+        retired=tuple(sorted(named - set(trusted))),
         bridge=None,
         compromised=False,
     )

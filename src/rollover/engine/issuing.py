@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from os import cpu_count
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
 
 from rollover.engine.authorities import SigningAuthority
-from rollover.engine.credentials_port import Credentials
+from rollover.engine.credentials_port import Addition, Credentials
 from rollover.fleet.certificate import Certificate, Chain, KeyKind
 from rollover.fleet.credential import Flags
 from rollover.fleet.goal import Goal, Prospect
@@ -19,7 +20,7 @@ from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.anatomy import anatomy
 from rollover.pki.issue import CLOCK_SKEW, reissue_like
-from rollover.pki.keys import PrivateKey, generate, to_pem
+from rollover.pki.keys import RSA_BITS, PrivateKey, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.pki.shape import shape
 from rollover.pki.signatures import Signed, check
@@ -28,6 +29,10 @@ from rollover.planner.knowledge import Knowledge
 
 LEAST_LIFE_LEFT = 0.5
 """A leaf made earlier and never used is used while more than this part of its life is left."""
+
+
+BATCH_SECONDS = 0.25
+"""A durable write can take longer than issuing a leaf; a crash costs no more work than this."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -166,19 +171,18 @@ class Mint:
         self._clock = clock
 
     def leaves(self, wanted: Sequence[Wanted]) -> Mapping[str, Leaf]:
-        """Return a leaf for each name: kept from before, or new. RSA keys are made side by side."""
-        found: dict[str, Leaf] = {}
-        missing: list[Wanted] = []
-        for each in dict.fromkeys(wanted):
-            kept = self._kept(each)
-            if kept is None:
-                missing.append(each)
-            else:
-                found[each.name] = kept
-        with ThreadPoolExecutor(max_workers=cpu_count() or 1) as pool:
-            keys = pool.map(lambda each: generate(key_kind(each.like.key)), missing)
-            for each, key in zip(missing, keys, strict=True):
-                found[each.name] = self._issue(each, key)
+        """Return a leaf for each name: kept from before, or new and stored before it is returned.
+
+        RSA keys are made side by side.
+        """
+        wanted = list(dict.fromkeys(wanted))
+        found = {each.name: leaf for each in wanted if (leaf := self._kept(each)) is not None}
+        missing = [each for each in wanted if each.name not in found]
+        for batch in _batches(self._made(missing)):
+            self._credentials.add_many(
+                [_addition(name, leaf, self._clock()) for name, leaf in batch]
+            )
+            found.update(batch)
         return found
 
     def _kept(self, wanted: Wanted) -> Leaf | None:
@@ -202,25 +206,54 @@ class Mint:
             and certificate.not_after - self._clock() > life * LEAST_LIFE_LEFT
         )
 
+    def _made(self, missing: Sequence[Wanted]) -> Iterator[tuple[str, Leaf]]:
+        for each, key in zip(missing, _keys(missing), strict=True):
+            yield each.name, self._issue(each, key)
+
     def _issue(self, wanted: Wanted, key: PrivateKey) -> Leaf:
-        now = self._clock()
         certificate = reissue_like(
             wanted.like,
             key=key,
             authority=self._authority.certificate,
             authority_key=self._authority.key,
-            not_before=now - CLOCK_SKEW,
+            not_before=self._clock() - CLOCK_SKEW,
             lifetime=_lifetime(wanted.like),
         )
-        sealed = SecretBytes(to_pem(key))
-        self._credentials.add(
-            wanted.name,
-            write_certificates((certificate,)),
-            key=sealed,
-            flags=Flags(generated=True),
-            at=now,
-        )
-        return Leaf(certificate, sealed)
+        return Leaf(certificate, SecretBytes(to_pem(key)))
+
+
+def _keys(wanted: Sequence[Wanted]) -> Iterator[PrivateKey]:
+    """Yield a key for each leaf, in their order."""
+    kinds = [key_kind(each.like.key) for each in wanted]
+    if RSA_BITS.keys().isdisjoint(kinds):
+        # Handing one over to a thread takes longer than making it.
+        yield from map(generate, kinds)
+        return
+    with ThreadPoolExecutor(max_workers=cpu_count() or 1) as pool:
+        yield from pool.map(generate, kinds)
+
+
+def _batches(made: Iterable[tuple[str, Leaf]]) -> Iterator[list[tuple[str, Leaf]]]:
+    """Yield together what was made within `BATCH_SECONDS`."""
+    batch: list[tuple[str, Leaf]] = []
+    begun = monotonic()
+    for each in made:
+        batch.append(each)
+        if monotonic() - begun > BATCH_SECONDS:
+            yield batch
+            batch, begun = [], monotonic()
+    if batch:
+        yield batch
+
+
+def _addition(name: str, leaf: Leaf, at: datetime) -> Addition:
+    return Addition(
+        name=name,
+        chain=write_certificates((leaf.certificate,)),
+        key=leaf.key,
+        flags=Flags(generated=True),
+        at=at,
+    )
 
 
 def _lifetime(like: Certificate) -> timedelta:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from rollover.engine.issuing import Issuers, Leaf, Wanted
 from rollover.fleet.certificate import Certificate, Chain
@@ -98,12 +98,3 @@ class Drafting:
     def _leaf_name(self, instance: InstanceName, endpoint: Endpoint) -> str:
         slot = endpoint.chain_slot or f"{endpoint.name}:chain"
         return f"/fleets/{self._fleet}/{instance}/{slot}"
-
-
-def fingerprints_in(instance: Instance) -> Iterator[Fingerprint]:
-    """Yield what an instance presents."""
-    for endpoint in instance.endpoints:
-        yield from endpoint.presents
-
-
-Minting = Callable[[list[Wanted]], Mapping[str, Leaf]]

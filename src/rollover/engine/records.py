@@ -7,8 +7,10 @@ from typing import cast
 
 import msgspec
 
+from rollover.engine.gates import GateResult
 from rollover.engine.goals import Intent
-from rollover.fleet.evidence import Applied, Evidence, Result
+from rollover.engine.outcome import RolloutReport
+from rollover.fleet.evidence import Applied, Evidence, Holdout, Result
 from rollover.fleet.journal import Plain
 from rollover.fleet.plan import Plan, Rollout, Violation
 
@@ -58,6 +60,16 @@ def violation(each: Violation) -> Data:
     return {"rule": each.rule, "message": each.message, "lift": each.lift}
 
 
+def finished(number: int, report: RolloutReport, *, reload_seconds: float) -> Data:
+    """Return what a rollout came to."""
+    return {
+        "number": number,
+        "instances": len(report.results),
+        "seconds": round(report.seconds, 3),
+        "reload_seconds": round(reload_seconds, 4),
+    }
+
+
 def result(each: Result) -> Data:
     """Return what became of one instance."""
     if isinstance(each, Applied):
@@ -73,6 +85,22 @@ def result(each: Result) -> Data:
         "hint": each.hint,
         "restored": each.restored,
     }
+
+
+def gate(seen: GateResult) -> Data:
+    """Return what a gate saw."""
+    return {
+        "holds": seen.holds,
+        "facts": len(seen.evidence),
+        "evidence": evidence(seen.evidence),
+        "holdouts": [holdout(each) for each in seen.holdouts[:MOST_SHOWN]],
+    }
+
+
+def holdout(each: Holdout) -> str:
+    """Say who still presents what, and where."""
+    issuer = each.issuer or "an unknown CA"
+    return f"`{each.peer}` on {each.server} still presents a certificate of {issuer}"
 
 
 def evidence(seen: Sequence[Evidence]) -> list[Plain]:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 
-from rollover.engine import gates, records
-from rollover.engine.goals import (
-    Intent,
-    Request,
-    choose_authority,
-    earlier_targets,
-    goal_for,
-    last_intent,
-    reversed_goal,
-)
-from rollover.engine.lease_port import Lease
-from rollover.engine.rotation import Conduct, Ending, Outcome, Rotation
-from rollover.engine.site import LEASE_SECONDS, Site, World
-from rollover.errors import SpecError
+from rollover.engine import gates, goals, records
+from rollover.engine.goals import Intent, Request, last_intent
+from rollover.engine.outcome import Conduct, Outcome
+from rollover.engine.rotation import Rotation
+from rollover.engine.site import Site
+from rollover.engine.tenure import Tenure
+from rollover.engine.world import World
+from rollover.errors import Interrupted, SpecError
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.names import AuthorityName
+from rollover.fleet.names import AuthorityName, Fingerprint
 from rollover.fleet.plan import Plan, Violation
 from rollover.planner.planner import naive
 from rollover.planner.planner import plan as make_plan
@@ -49,7 +41,7 @@ class Rollover:
 
     def authority(self, name: str | None = None) -> AuthorityName:
         """Return the authority of that name, or the only one; `SpecError` when unclear."""
-        return choose_authority(self.site.authorities.all(), name)
+        return goals.choose_authority(self.site.authorities.all(), name)
 
     def observe(self, authority: AuthorityName) -> World:
         """Look at the fleet; changes nothing."""
@@ -62,57 +54,47 @@ class Rollover:
         store to leave no trace.
         """
         world = self.site.look(request.authority)
-        return self._plan(world, self._goal(request, world))
+        goal = self._goal(request, world)
+        knowledge = self.site.knowledge(world, goal)
+        return make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def naive_swap(self, request: Request) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
         world = self.site.look(request.authority)
         goal = self._goal(request, world)
-        specimens = self.site.specimens(world, goal)
-        knowledge = specimens.knowledge(self.site.verifier(specimens.certificates))
+        knowledge = self.site.knowledge(world, goal)
         return naive(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def rotate(self, request: Request, conduct: Conduct) -> Outcome:
         """Begin a rotation, or go on with the one that is unfinished, until it ends or stops.
 
-        A finished rotation is not begun again unless `request.again` says so. Raises `StaleError`
-        when another process rotates this authority.
+        A finished rotation is looked at again and mended where it no longer holds; another is
+        begun only when the request says so. Raises `StaleError` when another process works on
+        this fleet, `SpecError` when the request does not fit the unfinished rotation.
         """
-        with self._lease(request.authority) as lease:
-            intent = last_intent(self.site.journal, request.authority)
-            if intent is not None and intent.finished and not _asks_for_more(request):
-                return self._settled(intent, conduct, lease)
-            if intent is None or intent.finished:
-                intent = self._begin(request)
-            return Rotation(self.site, intent, conduct, lease).run()
+        with self._tenure() as tenure:
+            return Rotation(self.site, self._intent(request), conduct, tenure).run()
 
     def rollback(self, authority: AuthorityName, conduct: Conduct) -> Outcome:
-        """Take the last rotation back: a rotation like any other, towards the version before."""
-        with self._lease(authority) as lease:
+        """Take the last rotation back: a rotation like any other, towards the version before.
+
+        Raises `SpecError` when there is nothing to take back or the old CA can serve no more,
+        `StoreError` when its key is not in the store; nothing is begun then.
+        """
+        with self._tenure() as tenure:
             intent = last_intent(self.site.journal, authority)
             if intent is None:
                 raise SpecError(
                     f"`{authority}` was never rotated here", hint="there is nothing to take back"
                 )
             if not intent.rollback:
-                intent = self._record_start(
-                    msgspec.structs.replace(
-                        intent,
-                        rotation=_new_id(),
-                        goal=reversed_goal(intent),
-                        origin=intent.goal.target,
-                        origin_trusted=intent.goal.trusted,
-                        started_at=self.site.clock(),
-                        finished=False,
-                        rollback=True,
-                    )
-                )
-            return Rotation(self.site, intent, conduct, lease).run()
+                intent = self._begin_rollback(intent)
+            return Rotation(self.site, intent, conduct, tenure).run()
 
     def verify(self, authority: AuthorityName) -> Verification:
         """Dial every endpoint afresh with the chains of every CA version that can be had."""
         world = self.site.look(authority)
-        groups = {group.name for group in world.fleet.groups}
+        groups = [group.name for group in world.fleet.groups]
         dialled = gates.handshake_gate(
             world.fleet, self.site.platforms, self.site.identities(authority), groups=groups
         )
@@ -121,56 +103,98 @@ class Rollover:
         drained = gates.drain_gate(world.fleet, self.site.platforms, withdrawn)
         return Verification(gates=(dialled, drained))
 
-    def _settled(self, intent: Intent, conduct: Conduct, lease: Lease) -> Outcome:
-        """Look whether a finished rotation still holds; mend what came back, begin nothing new."""
-        return Rotation(self.site, intent, conduct, lease).run()
-
-    def _plan(self, world: World, goal: Goal) -> Plan:
-        specimens = self.site.specimens(world, goal)
-        knowledge = specimens.knowledge(self.site.verifier(specimens.certificates))
-        # The goal's CA may be younger than the look at the fleet: it needs its label too.
-        fleet = msgspec.structs.replace(world.fleet, authorities=self.site.authorities.all())
-        return make_plan(fleet, goal, knowledge=knowledge, now=self.site.clock())
+    # What a request comes to.
 
     def _goal(self, request: Request, world: World) -> Goal:
+        """Return the goal to plan for: that of the last rotation where it is what is asked for."""
         intent = last_intent(self.site.journal, request.authority)
-        if intent is not None and (not intent.finished or not _asks_for_more(request)):
+        going = intent is not None and not (intent.finished and request.again)
+        if intent is not None and going and goals.fits(request, intent.goal):
             return intent.goal
         return self._new_goal(request, world)
 
+    def _intent(self, request: Request) -> Intent:
+        intent = last_intent(self.site.journal, request.authority)
+        if intent is None or (intent.finished and request.again):
+            return self._begin(request)
+        if goals.fits(request, intent.goal):
+            return intent
+        if request.compromised and not intent.finished:
+            # The key that leaked is the one being left: the way is the same, its order is not.
+            return self._begin(msgspec.structs.replace(request, to=intent.goal.target))
+        if intent.finished and (request.compromised or request.to is not None):
+            return self._begin(request)
+        raise SpecError(
+            f"rotation {intent.rotation} of `{request.authority}` is "
+            f"{'finished' if intent.finished else 'not finished'}, and another goal is asked for",
+            hint="`rollover rotate --new …` begins another one"
+            if intent.finished
+            else "`rollover rotate` goes on with it, `rollover rollback` takes it back",
+        )
+
     def _new_goal(self, request: Request, world: World) -> Goal:
+        return goals.goal_for(
+            request,
+            authorities=self.site.authorities,
+            origin=self._origin(request, world),
+            certificates=world.certificates.values(),
+            abandoned=goals.earlier_targets(self.site.journal, request.authority),
+            now=self.site.clock(),
+        )
+
+    def _origin(self, request: Request, world: World) -> Fingerprint:
         origin = world.origin(self.site.issuers(world))
         if origin is None:
             raise SpecError(
                 f"nothing in the fleet presents a certificate of `{request.authority}`",
                 hint="`rollover topology` shows who presents what",
             )
-        return goal_for(
-            request,
-            authorities=self.site.authorities,
-            origin=origin,
-            certificates=world.certificates.values(),
-            abandoned=earlier_targets(self.site.journal, request.authority),
-            now=self.site.clock(),
-        )
+        return origin
+
+    # Beginnings.
 
     def _begin(self, request: Request) -> Intent:
+        if self.site.pause_requested():
+            raise Interrupted("paused: nothing is begun", hint="`rollover resume` takes it back")
         world = self.site.look(request.authority)
-        origin = world.origin(self.site.issuers(world))
         goal = self._new_goal(request, world)
-        assert origin is not None  # noqa: S101 - `_new_goal` refused that
+        self._check(world, goal)
         return self._record_start(
             Intent(
                 rotation=_new_id(),
                 goal=goal,
-                origin=origin,
-                origin_trusted=tuple(
-                    each for each in world.trusted_versions() if each != goal.target
-                )
-                or (origin,),
+                origin=self._origin(request, world),
+                origin_trusted=world.trusted_versions(),
                 started_at=self.site.clock(),
             )
         )
+
+    def _begin_rollback(self, intent: Intent) -> Intent:
+        if intent.goal.compromised:
+            raise SpecError(
+                f"rotation {intent.rotation} left a CA whose key leaked: going back would trust "
+                "it again",
+                hint="`rollover rotate` goes on with it; `rollover rotate --new` makes another CA",
+            )
+        goal = goals.reversed_goal(intent)
+        self._check(self.site.look(goal.authority), goal)
+        return self._record_start(
+            msgspec.structs.replace(
+                intent,
+                rotation=_new_id(),
+                goal=goal,
+                origin=intent.goal.target,
+                origin_trusted=intent.goal.trusted,
+                started_at=self.site.clock(),
+                finished=False,
+                rollback=True,
+            )
+        )
+
+    def _check(self, world: World, goal: Goal) -> None:
+        """Refuse a goal that cannot be gone to before it is written down as the one to go to."""
+        self.site.specimens(world, goal)
+        goals.check_target(world.certificates[goal.target], now=self.site.clock())
 
     def _record_start(self, intent: Intent) -> Intent:
         self.site.journal.append(
@@ -181,24 +205,19 @@ class Rollover:
         )
         return intent
 
-    @contextmanager
-    def _lease(self, authority: AuthorityName) -> Iterator[Lease]:
-        name = f"{self.site.described.name}/{authority}"
-        lease = self.site.leases.acquire(
-            name, self.site.holder, seconds=LEASE_SECONDS, now=self.site.clock()
+    def _tenure(self) -> Tenure:
+        """Return the right to change this fleet: one at a time, whatever the authority.
+
+        Two rotations of different authorities would deliver the same bundles, each without what
+        the other had just added.
+        """
+        return Tenure(
+            self.site.leases,
+            self.site.described.name,
+            holder=self.site.holder,
+            clock=self.site.clock,
         )
-        try:
-            yield lease
-        finally:
-            self.site.leases.release(lease)
-
-
-def _asks_for_more(request: Request) -> bool:
-    return request.again or request.to is not None
 
 
 def _new_id() -> str:
     return uuid.uuid4().hex[:12]
-
-
-__all__ = ["Conduct", "Ending", "Outcome", "Request", "Rollover", "Verification"]

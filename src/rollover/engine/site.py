@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import msgspec
-
 from rollover.engine.authorities import Authorities, by_fingerprint
 from rollover.engine.credentials_port import Credentials
 from rollover.engine.issuing import Issuers, Specimens
@@ -14,87 +12,30 @@ from rollover.engine.journal_port import Journal
 from rollover.engine.lease_port import Holder, Leases
 from rollover.engine.observing import fleet_of, observe
 from rollover.engine.platform_port import Platforms
-from rollover.errors import SpecError
+from rollover.engine.world import World
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.evidence import Identity
 from rollover.fleet.goal import Goal
-from rollover.fleet.model import Availability, Fleet
-from rollover.fleet.names import AuthorityName, Fingerprint, InstanceName
+from rollover.fleet.names import AuthorityName, Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import CLOCK_SKEW, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.profiles import LEAF_NODE
 from rollover.pki.stacks import Verifier
+from rollover.planner.knowledge import Knowledge
 
-LEASE_SECONDS = 120.0
 PROBE_NAME = "rollover-probe"
 PROBE_LIFETIME = timedelta(hours=12)
 
 
-class World:
-    """A fleet as it was observed, with every certificate that is known."""
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        *,
-        versions: tuple[Certificate, ...],
-        certificates: dict[Fingerprint, Certificate],
-    ) -> None:
-        self.fleet = fleet
-        self.versions = versions
-        self.certificates = certificates
-
-    def unavailable(self) -> set[InstanceName]:
-        """Return the instances that cannot be changed now."""
-        return {
-            each.name
-            for each in self.fleet.instances()
-            if each.availability is not Availability.READY
-        }
-
-    def drop(self, names: set[InstanceName]) -> None:
-        """Leave instances out of what is planned: they are given up."""
-        groups = tuple(
-            msgspec.structs.replace(
-                group, instances=tuple(each for each in group.instances if each.name not in names)
-            )
-            for group in self.fleet.groups
-        )
-        links = tuple(
-            each
-            for each in self.fleet.links
-            if each.dialer.instance not in names and each.acceptor.instance not in names
-        )
-        self.fleet = msgspec.structs.replace(
-            self.fleet, groups=tuple(each for each in groups if each.instances), links=links
-        )
-
-    def origin(self, issuers: Issuers) -> Fingerprint | None:
-        """Return the version that most chains come from, the older one when it is a tie."""
-        counted: dict[Fingerprint, int] = {}
-        for instance in self.fleet.instances():
-            for endpoint in instance.endpoints:
-                issuer = issuers.of([self.certificates[each] for each in endpoint.presents])
-                if issuer is not None:
-                    counted[issuer] = counted.get(issuer, 0) + 1
-        order = [each.fingerprint for each in self.versions]
-        return max(counted, key=lambda each: (counted[each], -order.index(each)), default=None)
-
-    def trusted_versions(self) -> tuple[Fingerprint, ...]:
-        """Return the versions that anybody trusts, oldest first."""
-        trusted = {
-            each
-            for instance in self.fleet.instances()
-            for endpoint in instance.endpoints
-            for each in endpoint.trusts or ()
-        }
-        return tuple(each.fingerprint for each in self.versions if each.fingerprint in trusted)
-
-
 class Site:
-    """One fleet and what is needed to work on it. `scratch` gives a store for plans only."""
+    """One fleet and what is needed to work on it.
+
+    `drain_seconds`: how long peers may take to come again before trust is withdrawn;
+    `return_seconds`: how long each may be away then (NATS clients wait 2 s and some jitter).
+    `fresh_seconds`: after an approval that took longer the fleet is looked at again.
+    """
 
     def __init__(  # noqa: PLR0913 - the ports of the engine, each by its name
         self,
@@ -108,7 +49,9 @@ class Site:
         holder: Holder,
         pause_requested: Callable[[], bool] = lambda: False,
         drain_seconds: float = 20.0,
+        return_seconds: float = 3.0,
         poll_seconds: float = 0.05,
+        fresh_seconds: float = 10.0,
     ) -> None:
         self.described = described
         self.platforms = platforms
@@ -120,7 +63,9 @@ class Site:
         self.holder = holder
         self.pause_requested = pause_requested
         self.drain_seconds = drain_seconds
+        self.return_seconds = return_seconds
         self.poll_seconds = poll_seconds
+        self.fresh_seconds = fresh_seconds
         self._certificates: dict[Fingerprint, Certificate] = {}
         self._verifier = Verifier(self._certificates)
         self._specimens: dict[Goal, Specimens] = {}
@@ -158,30 +103,28 @@ class Site:
 
     def issuers(self, world: World) -> Issuers:
         """Return who can tell which version issued a chain; what it found out is kept."""
-        key = tuple(each.fingerprint for each in world.versions)
-        if key not in self._issuers:
-            self._issuers[key] = Issuers(world.versions)
-        return self._issuers[key]
+        return self._issuers_among(tuple(each.fingerprint for each in world.versions))
+
+    def _issuers_among(self, versions: tuple[Fingerprint, ...]) -> Issuers:
+        if versions not in self._issuers:
+            self._issuers[versions] = Issuers(self._certificates[each] for each in versions)
+        return self._issuers[versions]
 
     def issuer_of(self, leaf: Fingerprint) -> Fingerprint | None:
-        """Return which CA version issued a leaf that was seen or made here; None: unknown."""
+        """Return which version of any authority issued a leaf that was seen; None: unknown."""
         certificate = self._certificates.get(leaf)
         if certificate is None:
             return None
-        for issuers in reversed(self._issuers.values()):
-            issuer = issuers.of([certificate])
-            if issuer is not None:
-                return issuer
-        return None
+        named = {each for authority in self.authorities.all() for each in authority.versions}
+        known = sorted(named & self._certificates.keys())
+        return self._issuers_among(tuple(known)).of([certificate])
 
     def specimens(self, world: World, goal: Goal) -> Specimens:
         """Return the specimens for a goal; `StoreError` when its target has no key here."""
         if goal not in self._specimens:
             self._known()
             if goal.bridge is not None:
-                bridge = self.authorities.bridge(
-                    goal.authority, goal.target, self._bridged_by(goal), at=self.clock()
-                )
+                bridge = self.authorities.kept_bridge(goal.authority, goal.bridge)
                 self._certificates[bridge.fingerprint] = bridge
             self._specimens[goal] = Specimens(
                 self._certificates,
@@ -192,33 +135,29 @@ class Site:
             )
         return self._specimens[goal]
 
-    def _bridged_by(self, goal: Goal) -> Fingerprint:
-        for each in reversed(goal.retired):
-            if self.authorities.has_key(goal.authority, each):
-                return each
-        raise SpecError(
-            "the bridge of this rotation cannot be found again",
-            hint="bring the old CA's key back with `rollover authority import`",
-        )
-
-    def verifier(self, certificates: dict[Fingerprint, Certificate]) -> Verifier:
-        """Return the judge of chains over these certificates."""
-        if certificates is self._certificates:
-            return self._verifier
-        return Verifier(certificates)
+    def knowledge(self, world: World, goal: Goal) -> Knowledge:
+        """Return what the planner has to be told; raises as `specimens` does."""
+        return self.specimens(world, goal).knowledge(self._verifier)
 
     def identities(self, authority: AuthorityName) -> tuple[Identity, ...]:
-        """Return a chain and key of our own from every version whose key is at hand.
+        """Return a chain and key of our own from every valid version whose key is at hand.
 
-        They are made for this run and live in memory only.
+        They live in memory only. A version that has expired proves nothing: nobody lets it in.
         """
-        made = []
-        for version in self.authorities.versions(authority).versions:
-            if version not in self._identities and self.authorities.has_key(authority, version):
-                self._identities[version] = self._identity(authority, version)
-            if version in self._identities:
-                made.append(self._identities[version])
-        return tuple(made)
+        now = self.clock()
+        known = self._known()
+        return tuple(
+            self._fresh_identity(authority, version)
+            for version in self.authorities.versions(authority).versions
+            if self.authorities.has_key(authority, version)
+            and known[version].not_before <= now <= known[version].not_after
+        )
+
+    def _fresh_identity(self, authority: AuthorityName, version: Fingerprint) -> Identity:
+        made = self._identities.get(version)
+        if made is None or made.chain[0].not_after < self.clock() + PROBE_LIFETIME / 2:
+            made = self._identities[version] = self._identity(authority, version)
+        return made
 
     def _identity(self, authority: AuthorityName, version: Fingerprint) -> Identity:
         signing = self.authorities.signing(authority, version)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import msgspec
@@ -11,6 +12,7 @@ from rollover.engine.journal_port import Journal
 from rollover.fleet.journal import Entry, EntryKind
 
 MOST_LEFT_BEHIND = 6
+ENDED_UNHEARD = "the process that ran it ended without a word"
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,8 +95,17 @@ def _failure(entry: Entry) -> Left:
     )
 
 
-def read_status(journal: Journal) -> Status | None:
-    """Return where the last rotation stands; None when there never was one."""
+def read_status(
+    journal: Journal,
+    *,
+    runs: Callable[[str], bool] = lambda _fleet: True,
+    paused: bool = False,
+) -> Status | None:
+    """Return where the last rotation stands; None when there never was one.
+
+    `runs(fleet)` says whether a live process holds the lease of that fleet: a rotation whose
+    process was killed has written no last word. `paused`: a pause was asked for.
+    """
     for summary in journal.rotations(limit=1):
         reading = _Reading()
         first: Entry | None = None
@@ -102,7 +113,7 @@ def read_status(journal: Journal) -> Status | None:
             first = first or entry
             reading.take(entry)
         if first is not None and reading.last is not None:
-            return _status(first, reading, reading.last)
+            return _status(first, reading, reading.last, runs=runs, paused=paused)
     return None
 
 
@@ -113,15 +124,24 @@ def _entries(journal: Journal, rotation: str) -> Iterator[Entry]:
         after = entries[-1].sequence
 
 
-def _status(first: Entry, reading: _Reading, last: Entry) -> Status:
+def _status(
+    first: Entry,
+    reading: _Reading,
+    last: Entry,
+    *,
+    runs: Callable[[str], bool],
+    paused: bool,
+) -> Status:
     intent = _mapping(first.data.get("intent"))
-    goal = _mapping(intent.get("goal"))
+    fleet = str(first.data.get("fleet", ""))
+    authority = str(_mapping(intent.get("goal")).get("authority", ""))
     upcoming = reading.rollout or _next_rollout(reading.plan)
-    state = _state(reading)
+    state = _state(reading, alive=runs(fleet))
+    unheard = ENDED_UNHEARD if state == "stopped" else ""
     return Status(
         rotation=first.rotation,
-        fleet=str(first.data.get("fleet", "")),
-        authority=str(goal.get("authority", "")),
+        fleet=fleet,
+        authority=authority,
         kind="rollback" if intent.get("rollback") else "rotation",
         state=state,
         started_at=first.at,
@@ -135,24 +155,24 @@ def _status(first: Entry, reading: _Reading, last: Entry) -> Status:
         left_behind=tuple(_left(reading))[:MOST_LEFT_BEHIND],
         point_of_no_return=_number(reading.plan.get("point_of_no_return")) or None,
         overridden=tuple(reading.overridden),
-        message=str(reading.end.data.get("message", "")) if reading.end else "",
-        next_command=_next_command(state),
+        message=str(reading.end.data.get("message", "")) if reading.end else unheard,
+        next_command=_next_command(state, authority, paused=paused),
     )
 
 
-def _state(reading: _Reading) -> str:
+def _state(reading: _Reading, *, alive: bool) -> str:
     if reading.end is None:
-        return "running"
+        return "running" if alive else "stopped"
     if reading.end.kind is EntryKind.FINISHED:
         return "finished"
     return "waiting" if reading.end.kind is EntryKind.REFUSED else "stopped"
 
 
-def _next_command(state: str) -> str:
-    return {
-        "running": "rollover status",
-        "finished": "rollover verify",
-    }.get(state, "rollover rotate")
+def _next_command(state: str, authority: str, *, paused: bool) -> str:
+    if state == "running":
+        return "rollover status"
+    verb = {"finished": "verify"}.get(state, "resume" if paused else "rotate")
+    return f"rollover {verb} --authority {shlex.quote(authority)}"
 
 
 def _left(reading: _Reading) -> Iterator[Left]:

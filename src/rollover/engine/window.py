@@ -55,15 +55,15 @@ def _slide(
         running: set[Future[Result]] = {
             pool.submit(work, order) for order in islice(waiting, width) if not stopping()
         }
-        failed = False
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            for each in done:
-                result = each.result()
-                failed = failed or isinstance(result, Failed)
-                yield result
-            while len(running) < width and not failed and not stopping():
-                order = next(waiting, None)
-                if order is None:
+            results = [each.result() for each in done]
+            if any(isinstance(each, Failed) for each in results):
+                waiting = iter(())
+            # Before the results are told: who takes them down may be slower than an instance.
+            for order in islice(waiting, width - len(running)):
+                if stopping():
+                    waiting = iter(())
                     break
                 running.add(pool.submit(work, order))
+            yield from results

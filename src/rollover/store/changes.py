@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from rollover.engine.credentials_port import Addition
 from rollover.errors import StaleError, StoreError
-from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
-from rollover.fleet.secret import SecretBytes
+from rollover.fleet.credential import CertificateVersion, FlagChange
 from rollover.store import rules
 
 
 def added(
-    existing: Sequence[CertificateVersion],
-    chain: bytes,
-    *,
-    name: str,
-    number: int,
-    key: SecretBytes | None,
-    flags: Flags,
-    at: datetime,
+    existing: Sequence[CertificateVersion], addition: Addition, *, number: int
 ) -> CertificateVersion:
     """Return the new version, or raise `StoreError` for what cannot be stored."""
     from rollover.store import contents  # noqa: PLC0415 -- 100 ms of import that reading never needs
 
+    name, flags = addition.name, addition.flags
     _raise_first(rules.of_name(name))
-    facts = contents.read(name, chain, key=key)
+    facts = contents.read(name, addition.chain, key=addition.key)
     if flags.self_signed and not facts.self_issued:
         raise StoreError(
             f"`{name}` is marked self-signed, but another issuer signed it",
@@ -34,12 +28,12 @@ def added(
     version = CertificateVersion(
         name=name,
         number=number,
-        chain=bytes(chain),
+        chain=bytes(addition.chain),
         fingerprint=facts.fingerprint,
         certificate_authority=facts.certificate_authority,
         flags=flags,
-        created_at=_utc(at),
-        has_key=key is not None,
+        created_at=_utc(addition.at),
+        has_key=addition.key is not None,
     )
     _raise_first(rules.of_versions((*existing, version)))
     return version

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 
-from rollover.engine.credentials_port import NAMES_PAGE
+from rollover.engine.credentials_port import NAMES_PAGE, Addition
+from rollover.errors import StoreError
 from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
 from rollover.fleet.secret import SecretBytes
 from rollover.store import changes as decisions
@@ -57,16 +59,27 @@ class MemoryCredentials:
         at: datetime,
     ) -> CertificateVersion:
         """Add a version with the next number."""
+        addition = Addition(name=name, chain=chain, key=key, flags=flags, at=at)
+        return self.add_many((addition,))[0]
+
+    def add_many(self, additions: Sequence[Addition]) -> tuple[CertificateVersion, ...]:
+        """Add versions in their order, all of them or none."""
         with self._lock:
-            existing = self.versions(name)
-            number = self._last_numbers.get(name, 0) + 1
-            version = decisions.added(
-                existing, chain, name=name, number=number, key=key, flags=flags, at=at
-            )
-            self._versions[name] = (version, *existing)
-            self._last_numbers[name] = number
-            if key is not None:
-                self._keys[name, number] = key
+            before = dict(self._versions), dict(self._keys), dict(self._last_numbers)
+            try:
+                return tuple(self._add(each) for each in additions)
+            except StoreError:
+                self._versions, self._keys, self._last_numbers = before
+                raise
+
+    def _add(self, addition: Addition) -> CertificateVersion:
+        name, existing = addition.name, self.versions(addition.name)
+        number = self._last_numbers.get(name, 0) + 1
+        version = decisions.added(existing, addition, number=number)
+        self._versions[name] = (version, *existing)
+        self._last_numbers[name] = number
+        if addition.key is not None:
+            self._keys[name, number] = addition.key
         return version
 
     def set_flags(self, name: str, changes: tuple[FlagChange, ...]) -> None:

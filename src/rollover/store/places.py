@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def make_private_file(path: Path, content: bytes) -> bool:
     """
     if path.exists():
         return False
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    staged = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     try:
         descriptor = os.open(
             staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE_FILE
@@ -61,7 +60,7 @@ def make_private_file(path: Path, content: bytes) -> bool:
 
 def replace_private_file(path: Path, content: bytes) -> None:
     """Put new content into a private file, wholly or not at all."""
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}.next")
+    staged = path.with_name(f"{path.name}.{os.urandom(8).hex()}.next")
     try:
         make_private_file(staged, content)
         staged.replace(path)

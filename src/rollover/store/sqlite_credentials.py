@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from rollover.engine.chain import instant_text
-from rollover.engine.credentials_port import NAMES_PAGE
+from rollover.engine.credentials_port import NAMES_PAGE, Addition
 from rollover.errors import StoreError
 from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
 from rollover.fleet.names import Fingerprint
@@ -90,20 +91,23 @@ class SqliteCredentials:
         at: datetime,
     ) -> CertificateVersion:
         """Add a version with the next number."""
+        addition = Addition(name=name, chain=chain, key=key, flags=flags, at=at)
+        return self.add_many((addition,))[0]
+
+    def add_many(self, additions: Sequence[Addition]) -> tuple[CertificateVersion, ...]:
+        """Add versions in their order, all of them or none."""
         with self._database.writing() as connection:
-            version = decisions.added(
-                _versions(connection, name),
-                chain,
-                name=name,
-                number=_last_number(connection, name) + 1,
-                key=key,
-                flags=flags,
-                at=at,
-            )
-            _insert(connection, version)
-            if key is not None:
-                sealed = sealing.seal(self._keys, key, name=name, number=version.number)
-                _insert_key(connection, version, sealed)
+            return tuple(self._add(connection, each) for each in additions)
+
+    def _add(self, connection: sqlite3.Connection, addition: Addition) -> CertificateVersion:
+        name = addition.name
+        version = decisions.added(
+            _versions(connection, name), addition, number=_last_number(connection, name) + 1
+        )
+        _insert(connection, version)
+        if addition.key is not None:
+            sealed = sealing.seal(self._keys, addition.key, name=name, number=version.number)
+            _insert_key(connection, version, sealed)
         return version
 
     def set_flags(self, name: str, changes: tuple[FlagChange, ...]) -> None:

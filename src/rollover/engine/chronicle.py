@@ -1,0 +1,67 @@
+"""The account that a run gives of itself: to the journal, and to whoever watches."""
+
+from __future__ import annotations
+
+from rollover.engine import events, records
+from rollover.engine.gates import GateResult
+from rollover.engine.outcome import Conduct, Ended, Ending
+from rollover.engine.rules import OVERRIDABLE
+from rollover.engine.site import Site
+from rollover.fleet.journal import EntryKind
+from rollover.fleet.names import RuleId
+
+MOST_NAMED = 3
+"""Failed facts that a message names; the journal and the events have all."""
+
+
+class Chronicle:
+    """One rotation's entries and events, and the refusals that an operator answers for."""
+
+    def __init__(self, site: Site, rotation: str, conduct: Conduct) -> None:
+        self._site = site
+        self._rotation = rotation
+        self._conduct = conduct
+        self._answered: set[tuple[RuleId, str]] = set()
+
+    def record(
+        self, kind: EntryKind, *, subject: str = "", data: records.Data | None = None
+    ) -> None:
+        """Add an entry to the journal."""
+        self._site.journal.append(
+            self._rotation, kind, at=self._site.clock(), subject=subject, data=data
+        )
+
+    def tell(self, event: events.Event) -> None:
+        """Tell whoever watches."""
+        self._conduct.tell(event)
+
+    def rollouts_finished(self) -> int:
+        """Return how many rollouts of this rotation were finished, by any run."""
+        after = done = 0
+        while entries := self._site.journal.entries(rotation=self._rotation, after=after):
+            done += sum(each.kind is EntryKind.ROLLOUT_FINISHED for each in entries)
+            after = entries[-1].sequence
+        return done
+
+    def overridden(self, rule: RuleId, subject: str) -> bool:
+        """Say whether an operator answers for a refusal; rule and reason are recorded once."""
+        reason = self._conduct.overrides.get(rule)
+        if reason is None or rule not in OVERRIDABLE:
+            return False
+        if (rule, subject) not in self._answered:
+            self._answered.add((rule, subject))
+            self.record(
+                EntryKind.OVERRIDDEN, subject=subject, data={"rule": rule, "reason": reason}
+            )
+        return True
+
+    def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:
+        """Record what a gate saw, and end the run when it does not hold."""
+        self.tell(events.GateChecked(gate=seen.gate, evidence=seen.evidence, holds=seen.holds))
+        self.record(EntryKind.GATE, subject=seen.gate, data=records.gate(seen))
+        if seen.holds or self.overridden(rule, seen.gate):
+            return
+        wrong = [f"{each.subject}: {each.observed}" for each in seen.evidence if not each.holds]
+        wrong += [records.holdout(each) for each in seen.holdouts]
+        more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+        raise Ended(Ending.EVIDENCE_MISSING, f"{rule}: {'; '.join(wrong[:MOST_NAMED])}{more}", hint)

@@ -1,0 +1,208 @@
+"""Who presents what, who trusts what, what expires when, and which links work now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from rollover.checks.handshakes import Handshake, Handshakes
+from rollover.engine.site import Site
+from rollover.engine.survey import Survey, survey
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.model import Endpoint, Fleet, Group, Instance, Link
+from rollover.fleet.names import Fingerprint
+
+_SECONDS_OF_DAY = 86_400
+
+
+class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint: what it presents, until when, and whom it trusts.
+
+    `issuer` is `authority@n`, or the issuer's subject where it is none of ours; empty when nothing
+    is presented. `expires` is the earliest end in the chain. `trusts` None: it verifies nobody.
+    """
+
+    name: str
+    role: str
+    stack: str
+    address: str = ""
+    subject: str = ""
+    fingerprint: str = ""
+    issuer: str = ""
+    expires: datetime | None = None
+    days_left: float | None = None
+    trusts: tuple[str, ...] | None = None
+
+
+class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance with its endpoints. `unconfirmed`: its files differ from what it uses."""
+
+    name: str
+    availability: str
+    why: str
+    unconfirmed: bool
+    endpoints: tuple[EndpointView, ...]
+
+
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """One group with its instances."""
+
+    name: str
+    platform: str
+    touch: str
+    instances: tuple[InstanceView, ...]
+
+
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """One link. `works` None: an end of it was not seen."""
+
+    dialer: str
+    acceptor: str
+    name: str | None
+    mutual: bool
+    works: bool | None
+    reason: str = ""
+
+
+class LinksView(msgspec.Struct, frozen=True, kw_only=True):
+    """The links from an endpoint of one group to an endpoint of another, counted."""
+
+    dialers: str
+    acceptors: str
+    links: int
+    working: int
+    broken: int
+    unseen: int
+    reason: str = ""
+    """Why the first broken one does not work."""
+
+
+class Topology(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole fleet as it was observed. `every_link` is empty unless it was asked for."""
+
+    fleet: str
+    at: datetime
+    groups: tuple[GroupView, ...]
+    links: tuple[LinksView, ...]
+    every_link: tuple[LinkView, ...] = ()
+
+
+def topology(site: Site, *, every_link: bool = False) -> Topology:
+    """Observe a fleet and return its topology; changes nothing."""
+    return topology_of(survey(site), every_link=every_link)
+
+
+def topology_of(seen: Survey, *, every_link: bool = False) -> Topology:
+    """Return the topology of a fleet that was observed. Pure."""
+    handshakes = Handshakes(seen.fleet, accepts=seen.accepts, shape=seen.shape, now=seen.at)
+    judged = [(link, handshakes.on(link)) for link in seen.fleet.links]
+    return Topology(
+        fleet=seen.fleet.name,
+        at=seen.at,
+        groups=tuple(_group(group, seen) for group in seen.fleet.groups),
+        links=tuple(_summaries(seen.fleet, judged)),
+        every_link=tuple(_link(link, shake) for link, shake in judged) if every_link else (),
+    )
+
+
+def _group(group: Group, seen: Survey) -> GroupView:
+    return GroupView(
+        name=group.name,
+        platform=group.platform,
+        touch=group.touch.value,
+        instances=tuple(_instance(each, seen) for each in group.instances),
+    )
+
+
+def _instance(instance: Instance, seen: Survey) -> InstanceView:
+    return InstanceView(
+        name=instance.name,
+        availability=instance.availability.value,
+        why=instance.why,
+        unconfirmed=bool(instance.may_be),
+        endpoints=tuple(_endpoint(each, seen) for each in instance.endpoints),
+    )
+
+
+def _endpoint(endpoint: Endpoint, seen: Survey) -> EndpointView:
+    labels = _labels(seen.fleet)
+    trusts = endpoint.trusts
+    view = EndpointView(
+        name=endpoint.name,
+        role=endpoint.role.value,
+        stack=endpoint.stack.value,
+        address=endpoint.address or "",
+        trusts=None if trusts is None else tuple(_label(each, seen, labels) for each in trusts),
+    )
+    if not endpoint.presents:
+        return view
+    leaf = seen.fleet.certificates[endpoint.presents[0]]
+    issuer = next((seen.issuers[each] for each in endpoint.presents if each in seen.issuers), None)
+    expires = min(each.not_after for each in _chain(endpoint, issuer, seen.fleet))
+    return msgspec.structs.replace(
+        view,
+        subject=leaf.subject,
+        fingerprint=leaf.fingerprint,
+        issuer=labels[issuer] if issuer else leaf.issuer,
+        expires=expires,
+        days_left=round((expires - seen.at).total_seconds() / _SECONDS_OF_DAY, 1),
+    )
+
+
+def _chain(endpoint: Endpoint, issuer: Fingerprint | None, fleet: Fleet) -> Iterator[Certificate]:
+    for fingerprint in (*endpoint.presents, *((issuer,) if issuer else ())):
+        yield fleet.certificates[fingerprint]
+
+
+def _labels(fleet: Fleet) -> dict[Fingerprint, str]:
+    return {
+        version: authority.label(version)
+        for authority in fleet.authorities
+        for version in authority.versions
+    }
+
+
+def _label(fingerprint: Fingerprint, seen: Survey, labels: dict[Fingerprint, str]) -> str:
+    certificate = seen.fleet.certificates.get(fingerprint)
+    return labels.get(fingerprint) or (certificate.subject if certificate else fingerprint)
+
+
+def _summaries(fleet: Fleet, judged: list[tuple[Link, Handshake]]) -> Iterator[LinksView]:
+    groups = {each.name: group.name for group in fleet.groups for each in group.instances}
+    pairs: dict[tuple[str, str], list[Handshake]] = {}
+    for link, shake in judged:
+        dialers = f"{groups[link.dialer.instance]}/{link.dialer.endpoint}"
+        acceptors = f"{groups[link.acceptor.instance]}/{link.acceptor.endpoint}"
+        pairs.setdefault((dialers, acceptors), []).append(shake)
+    for (dialers, acceptors), shakes in pairs.items():
+        broken = [each for each in shakes if not each.works]
+        unseen = sum(not each.seen for each in shakes)
+        yield LinksView(
+            dialers=dialers,
+            acceptors=acceptors,
+            links=len(shakes),
+            working=len(shakes) - len(broken) - unseen,
+            broken=len(broken),
+            unseen=unseen,
+            reason=_reason(broken[0]) if broken else "",
+        )
+
+
+def _link(link: Link, shake: Handshake) -> LinkView:
+    return LinkView(
+        dialer=str(link.dialer),
+        acceptor=str(link.acceptor),
+        name=link.name,
+        mutual=link.mutual,
+        works=shake.works if shake.seen else None,
+        reason=_reason(shake),
+    )
+
+
+def _reason(shake: Handshake) -> str:
+    if not shake.faults:
+        return ""
+    details = "; ".join(dict.fromkeys(fault.detail for fault in shake.faults))
+    return f"{shake.refused_by} would refuse its peer: {details}"

@@ -1,0 +1,142 @@
+"""The rotator is killed, again and again: the next run goes on from what the fleet is."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from rollover.fleet.journal import EntryKind
+from rollover.lab.lab import Lab, running
+from rotating import SMALL, begin, command, entries, holds, trusted_and_presented
+
+pytestmark = pytest.mark.xdist_group("rotation-killed")
+
+KILLS = 50
+SEED = 20261122
+LATEST_SECONDS = 1.2
+"""Random kills come within this time after a run has written its first entry."""
+RUN_SECONDS = 60.0
+
+EACH_ROLLOUT = [EntryKind.ROLLOUT_FINISHED] * 5
+STEPS = (
+    EntryKind.STARTED,
+    EntryKind.GATE,
+    EntryKind.PLANNED,
+    EntryKind.APPROVED,
+    EntryKind.ROLLOUT_STARTED,
+    EntryKind.CONFIRMED,
+    EntryKind.ROLLOUT_FINISHED,
+)
+
+
+def _moments() -> Iterator[EntryKind | float]:
+    """Yield when to kill: behind each rollout of one rotation, then at steps and at any time."""
+    chosen = random.Random(SEED)  # noqa: S311 - moments, not secrets
+    kinds = cycle(STEPS)
+    yield from EACH_ROLLOUT
+    while True:
+        yield next(kinds)
+        yield chosen.uniform(0, LATEST_SECONDS)
+
+
+class _Watched:
+    """The journal as another process sees it: which entries came since."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._last() if path.exists() else 0
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5)
+
+    def _last(self) -> int:
+        connection = self._connect()
+        try:
+            return int(connection.execute("SELECT max(sequence) FROM entries").fetchone()[0] or 0)
+        finally:
+            connection.close()
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of the new entries, in order."""
+        if not self._path.exists():
+            return []
+        connection = self._connect()
+        try:
+            rows = connection.execute(
+                "SELECT kind FROM entries WHERE sequence > ? ORDER BY sequence", (self._seen,)
+            ).fetchall()
+        except sqlite3.OperationalError:
+            return []
+        finally:
+            connection.close()
+        return [str(row[0]) for row in rows]
+
+
+def _killed(process: subprocess.Popen[str], watched: _Watched, moment: EntryKind | float) -> bool:
+    """Kill the process at the moment; false when it ended before."""
+    begun: float | None = None
+    deadline = time.monotonic() + RUN_SECONDS
+    while process.poll() is None:
+        assert time.monotonic() < deadline, "the run does not end"
+        kinds = watched.kinds()
+        if kinds and begun is None:
+            begun = time.monotonic()
+        due = (
+            moment in kinds
+            if isinstance(moment, EntryKind)
+            else begun is not None and time.monotonic() - begun >= moment
+        )
+        if due:
+            process.kill()
+            process.wait()
+            return process.returncode < 0
+        time.sleep(0.002)
+    return False
+
+
+def test_a_rotator_killed_fifty_times_gets_there_and_loses_nothing(tmp_path: Path) -> None:
+    """SIGKILL behind every rollout, at every kind of step and at random moments: runs go on."""
+    with running(SMALL, tmp_path / "lab") as lab:
+        killed_at = _run_and_kill(lab)
+        code, said = command(lab, "rotate", "--yes")
+        assert code == 0, said
+        trusted, presented = trusted_and_presented(lab)
+        assert trusted == presented
+        assert len(trusted) == 1
+        assert holds(lab)
+        finished = [each for each in entries(lab) if each.kind is EntryKind.FINISHED]
+        assert finished
+    report = lab.traffic()
+    assert report.final
+    assert (report.lost, report.failures, report.disconnects) == (0, 0, 0)
+    assert len(killed_at) == KILLS
+    assert {each for each in killed_at if isinstance(each, EntryKind)} == set(STEPS)
+
+
+def _run_and_kill(lab: Lab) -> list[EntryKind | float]:
+    killed_at: list[EntryKind | float] = []
+    moments = _moments()
+    moment = next(moments)
+    while len(killed_at) < KILLS:
+        watched = _Watched(lab.layout.state / "journal.db")
+        with begin(lab, "rotate", "--yes", "--new") as process:
+            try:
+                if _killed(process, watched, moment):
+                    killed_at.append(moment)
+                    moment = next(moments)
+                    continue
+                said = process.communicate()[0]
+                assert process.returncode == 0, said
+                # What had been begun is finished; a beginning comes with the next run.
+                if moment is not EntryKind.STARTED:
+                    moment = next(moments)
+            finally:
+                process.kill()
+    return killed_at

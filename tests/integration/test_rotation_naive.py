@@ -1,0 +1,31 @@
+"""The naive swap: what the planner refuses breaks in reality, at the link that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rollover.cli.wiring import now, open_site
+from rollover.engine.service import Rollover
+from rollover.lab import naive
+from rollover.lab.lab import running
+from rollover.lab.presets import preset
+from rotating import request
+
+pytestmark = pytest.mark.xdist_group("rotation-naive")
+
+
+def test_what_the_planner_refuses_does_break(tmp_path: Path) -> None:
+    """The refusal names a link; done all the same, that link breaks and messages are lost."""
+    with running(preset("cluster"), tmp_path / "lab") as lab:
+        with open_site(lab.layout.fleet, scratch=True) as site:
+            refused = Rollover(site).naive_swap(request())
+        witnesses = [each.witness for each in refused if each.witness is not None]
+        assert witnesses
+        assert {each.rule for each in refused} == {"trust-before-use"}
+        report = naive.naive_swap(lab, naive.new_authority(lab, now=now()))
+    broken = {(each.dialer, each.acceptor) for each in report.broken}
+    for witness in witnesses:
+        assert (str(witness.dialer), str(witness.acceptor)) in broken
+    assert lab.traffic().lost > 0
