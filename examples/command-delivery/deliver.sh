@@ -22,18 +22,22 @@ for each in json.load(open(sys.argv[1]))["files"]:
 ' "$directory/manifest.json"
 }
 
+list=$(files)
+each() { printf '%s\n' "$list"; }
 there() { $shell "$instance" "$1" </dev/null; }
 
 restore() {
-    files | while read -r _ _ path; do
+    each | while read -r _ _ path; do
         there "if [ -e $path$kept ]; then mv -f $path$kept $path; fi; rm -f $path.rollover-new"
     done
 }
 
 case $verb in
 deliver)
+    # What an earlier delivery kept is not what this one replaces.
+    each | while read -r _ _ path; do there "rm -f $path$kept"; done
     trap 'restore || true' EXIT      # until all files are in place
-    files | while read -r file mode path; do
+    each | while read -r file mode path; do
         # Private keys go through standard input: never through a command line.
         $shell "$instance" "umask 077; cat >$path.rollover-new" <"$directory/$file"
         if [ "$mode" != - ]; then
@@ -42,7 +46,7 @@ deliver)
             there "chmod --reference=$path $path.rollover-new 2>/dev/null || chmod 0644 $path.rollover-new"
         fi
     done
-    files | while read -r _ _ path; do
+    each | while read -r _ _ path; do
         there "if [ -e $path ]; then cp -p $path $path$kept; fi; mv -f $path.rollover-new $path"
     done
     trap - EXIT
@@ -53,10 +57,10 @@ restore)
     echo "$instance: restored"
     ;;
 confirm)
-    files | while read -r _ _ path; do there "rm -f $path$kept"; done
+    each | while read -r _ _ path; do there "rm -f $path$kept"; done
     ;;
 read)
-    files | while read -r file _ path; do there "cat $path" >"$directory/$file"; done
+    each | while read -r file _ path; do there "cat $path" >"$directory/$file"; done
     ;;
 *)
     echo "unknown verb: $verb" >&2

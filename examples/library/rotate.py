@@ -3,19 +3,21 @@
 Usage: python examples/library/rotate.py FLEET.YML
 """
 
+# ruff: noqa: INP001, T201 - a program, which prints
+
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from rollover.cli.wiring import open_site
+import rollover
 from rollover.engine.events import Event, RolloutFinished
-from rollover.engine.service import Conduct, Ending, Outcome, Request, Rollover
+from rollover.engine.goals import Request
+from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.fleet.plan import Plan, Rollout
 
 
-def approve(plan: Plan, rollout: Rollout) -> bool:
-    """Say yes to rollouts that can be taken back; this is asked before each of them."""
+def approve(_plan: Plan, rollout: Rollout) -> bool:
+    """Say yes to a rollout from which a way leads back; this is asked before each of them."""
     return rollout.rollback_rollouts is not None
 
 
@@ -26,20 +28,20 @@ def tell(event: Event) -> None:
         print(f"rollout {event.number} of {event.of}: {event.rollout.group}, {words}")
 
 
-def rotate(fleet: Path) -> Outcome:
-    """Plan the rotation of the fleet's only CA, show the proofs, and do it."""
-    with open_site(fleet) as site:
-        rollover = Rollover(site)
-        request = Request(authority=rollover.authority())
-        plan = rollover.plan(request)
-        for rollout in plan.rollouts:
-            proof = rollout.proof
-            print(f"{rollout.group}: safe on {proof.links} links, in {proof.combinations} mixtures")
+def rotate(path: str) -> Outcome:
+    """Plan the rotation of the fleet's only CA, show the proofs, do it, and look again."""
+    with rollover.open_fleet(path) as fleet:
+        request = Request(authority=fleet.authority())
+        plan = fleet.plan(request)
+        for step in plan.rollouts:
+            print(f"{step.group}: safe on {step.proof.links} links")
         conduct = Conduct(approve=approve, tell=tell, stopping=lambda: False)
-        return rollover.rotate(request, conduct)
+        outcome = fleet.rotate(request, conduct)
+        seen = fleet.verify(request.authority)
+        print(outcome.message, "and every handshake is as it should be" if seen.holds else "")
+        return outcome
 
 
 if __name__ == "__main__":
-    outcome = rotate(Path(sys.argv[1]))
-    print(outcome.message)
-    sys.exit(0 if outcome.ending is Ending.DONE else 4)
+    ended = rotate(sys.argv[1])
+    sys.exit(0 if ended.ending is Ending.DONE else 4)

@@ -1,0 +1,181 @@
+"""The documentation says what the program does: commands, options, codes, rules, links."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from rollover import errors
+from rollover.checks import catalogue
+from rollover.cli.app import COMMANDS, root
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
+    if path.is_file()
+)
+WRITTEN = [path for path in PAGES if path.parent != DOCS / "reference"]
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+INLINE = re.compile(r"`(rollover [^`]+)`")
+CALL = re.compile(r"^ *(?:\$ )?(?:[\w ./-]+ )?(rollover(?: .+)?)$")
+PUNCTUATION = {"|", "&&", "||", ">", ";", "#"}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """The program that writes the reference."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _calls(text: str) -> Iterator[list[str]]:
+    """Yield every call of the program in a page, word by word."""
+    for language, block in FENCE.findall(text):
+        if language in {"", "sh", "console"}:
+            for line in block.splitlines():
+                found = CALL.match(line)
+                if found and " … " not in line:
+                    yield _words(found[1])
+    for call in INLINE.findall(FENCE.sub("", text)):
+        yield _words(call)
+
+
+def _words(call: str) -> list[str]:
+    lexer = shlex.shlex(call, posix=True, punctuation_chars="|&;>")
+    lexer.commenters = "#"
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in lexer:
+        if word in PUNCTUATION:
+            break
+        words.append(word.rstrip(",.:"))
+    return words[1:]
+
+
+def _command(words: list[str]) -> tuple[click.Command, list[str]]:
+    """Return the command that is called, and what it is called with."""
+    command: click.Command = root
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        found = command.get_command(click.Context(command), words[0])
+        assert found is not None, f"no such command: {words[0]}"
+        command, words = found, words[1:]
+    return command, words
+
+
+def _options(command: click.Command) -> set[str]:
+    names = {"--help", "-h"}
+    for parameter in command.params:
+        names.update((*parameter.opts, *parameter.secondary_opts))
+    return names
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_in_a_page_exists_with_its_options(page: Path) -> None:
+    """Whoever types what a page shows meets no unknown command or option."""
+    for words in _calls(page.read_text()):
+        command, given = _command(words)
+        options = {word.split("=")[0] for word in given if re.match(r"--?[a-z]", word)}
+        unknown = options - _options(command)
+        assert not unknown, f"rollover {' '.join(words)}: {unknown}"
+
+
+def test_pages_hold_commands_to_check() -> None:
+    """The check above does look at something."""
+    assert sum(len(list(_calls(page.read_text()))) for page in WRITTEN) > len(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file, and every anchor a heading of it."""
+    for target in LINK.findall(FENCE.sub("", page.read_text())):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{page.name}: {target}"
+        if anchor and path.suffix == ".md":
+            assert anchor in _anchors(path.read_text()), f"{page.name}: {target}"
+
+
+def _anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
+
+
+def test_the_reference_is_what_the_code_says(generator: ModuleType) -> None:
+    """`make docs` would change nothing: help texts, fields, codes and rules have not drifted."""
+    assert generator.outdated() == ()
+
+
+def test_every_command_has_an_example() -> None:
+    """`--help` of each command ends with a line that can be typed."""
+    for name in COMMANDS:
+        command = root.get_command(click.Context(root), name)
+        assert command is not None
+        assert f"rollover {name}" in (command.epilog or ""), name
+
+
+def test_every_error_code_and_exit_code_is_documented() -> None:
+    """Each code that a script can meet has its place in the reference."""
+    text = (DOCS / "reference/errors.md").read_text()
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    codes = {each.code for each in classes if issubclass(each, errors.RolloverError)}
+    assert codes
+    for code in codes:
+        assert f"### `{code}`\n" in text
+    for exit_code in errors.ExitCode:
+        assert f"| {exit_code.value} |" in text
+
+
+def test_every_rule_is_documented() -> None:
+    """Each rule id that a refusal can carry has a heading."""
+    text = (DOCS / "reference/rules.md").read_text()
+    for rule in catalogue.rules():
+        assert f"## `{rule.id}`\n" in text
+
+
+def test_every_environment_variable_is_documented() -> None:
+    """Each variable of ours that the code names stands in the reference."""
+    text = (DOCS / "reference/environment.md").read_text()
+    named: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        named |= set(re.findall(r"\b(?:ROLLOVER_[A-Z]+|NO_COLOR)\b", path.read_text()))
+    assert "ROLLOVER_FLEET" in named
+    for name in named:
+        assert f"`{name}`" in text
+
+
+def test_the_python_example_of_the_readme_runs_as_it_stands() -> None:
+    """The README shows the body of `examples/library/rotate.py`, which a test runs."""
+    program = (ROOT / "examples/library/rotate.py").read_text()
+    blocks = [block for language, block in FENCE.findall((ROOT / "README.md").read_text())
+              if language == "python"]  # fmt: skip
+    assert blocks
+    for block in blocks:
+        assert block.strip() in program
+
+
+def test_the_picture_is_of_a_run_in_which_nothing_was_lost() -> None:
+    """`docs/demo.svg` shows a whole run, and is small enough for a page."""
+    picture = DOCS / "demo.svg"
+    text = picture.read_text().replace("&#160;", " ")
+    assert "the CA was rotated in" in text
+    assert "0 messages lost" in text
+    assert picture.stat().st_size <= 150_000
