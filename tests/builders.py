@@ -6,8 +6,10 @@ when its issuer is in the bundle, or when it carries a bridge that somebody in t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from rollover.fleet.certificate import (
     Certificate,
@@ -30,6 +32,7 @@ from rollover.fleet.model import (
     Link,
     Role,
     SourceRef,
+    State,
     Touch,
 )
 from rollover.fleet.names import (
@@ -40,6 +43,7 @@ from rollover.fleet.names import (
     InstanceName,
     SlotName,
 )
+from rollover.fleet.plan import Rollout
 from rollover.planner.knowledge import Knowledge
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -51,7 +55,7 @@ def certificate(
     name: str, *, not_before: datetime = NOW - LONG, not_after: datetime = NOW + LONG
 ) -> Certificate:
     """A certificate that is known by its name only."""
-    issuer = name.split(":")[0]
+    issuer = name.split(":", maxsplit=1)[0]
     return Certificate(
         fingerprint=Fingerprint(name),
         subject=f"CN={name}",
@@ -232,4 +236,79 @@ def goal(
         bridge=BRIDGE if bridge else None,
         compromised=compromised,
         step_margin=margin,
+    )
+
+
+def with_weight(changed: Group, weight: int) -> Group:
+    """The same group, whose rollouts cost so much."""
+    return msgspec.structs.replace(changed, weight=weight)
+
+
+def with_availability(
+    changed: Fleet, unavailable: Mapping[str, Availability], may_be: Mapping[str, tuple[State, ...]]
+) -> Fleet:
+    """The same fleet, in which some instances are out of reach and may be in further states."""
+
+    def each(one: Instance) -> Instance:
+        reach = unavailable.get(one.name, one.availability)
+        return msgspec.structs.replace(
+            one,
+            availability=reach,
+            why="" if reach is Availability.READY else reach.value,
+            may_be=may_be.get(one.name, one.may_be),
+        )
+
+    return _each(changed, each)
+
+
+def with_groups_reversed(changed: Fleet) -> Fleet:
+    """The same fleet with its groups in the opposite order."""
+    return msgspec.structs.replace(changed, groups=changed.groups[::-1])
+
+
+def after(changed: Fleet, rollouts: Iterable[Rollout]) -> Fleet:
+    """The fleet after some rollouts, as it would be observed then."""
+    held = {
+        (name, endpoint): (chain, bundle)
+        for rollout in rollouts
+        for each in rollout.assignments
+        for name in each.instances
+        for endpoint, chain, bundle in zip(each.endpoints, each.presents, each.trusts, strict=True)
+    }
+
+    def observed(one: Instance) -> Instance:
+        endpoints = tuple(
+            msgspec.structs.replace(
+                each,
+                presents=held.get((one.name, each.name), (each.presents,))[0],
+                trusts=held.get((one.name, each.name), ((), each.trusts))[1],
+            )
+            for each in one.endpoints
+        )
+        return msgspec.structs.replace(one, endpoints=endpoints)
+
+    return _each(changed, observed)
+
+
+def after_reissue(changed: Fleet, issuer: str) -> Fleet:
+    """The same fleet with every chain issued by another CA."""
+
+    def reissued(one: Instance) -> Instance:
+        chain = (Fingerprint(f"{issuer}:leaf"),)
+        endpoints = tuple(
+            msgspec.structs.replace(each, presents=chain if each.presents else ())
+            for each in one.endpoints
+        )
+        return msgspec.structs.replace(one, endpoints=endpoints)
+
+    return _each(changed, reissued)
+
+
+def _each(changed: Fleet, change: Callable[[Instance], Instance]) -> Fleet:
+    return msgspec.structs.replace(
+        changed,
+        groups=tuple(
+            msgspec.structs.replace(group, instances=tuple(map(change, group.instances)))
+            for group in changed.groups
+        ),
     )

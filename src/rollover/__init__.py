@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from rollover.engine.service import Rollover
 
 __version__ = "0.1.0"
@@ -33,6 +33,8 @@ def open_fleet(path: str | PathLike[str], *, scratch: bool = False) -> Iterator[
     `scratch`: CA versions that a plan needs are made in memory only, so planning leaves no trace.
     Raises `SpecError` when the file is missing or wrong, `StoreError` when the store is not ours.
     """
+    from pathlib import Path  # noqa: PLC0415 - `rollover --help` needs none
+
     from rollover.cli.wiring import open_site  # noqa: PLC0415 - names every platform there is
     from rollover.engine.service import Rollover  # noqa: PLC0415
 

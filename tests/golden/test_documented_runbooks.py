@@ -1,10 +1,10 @@
-"""The procedures that vendors document must be what the search finds: nothing more, nothing less."""
+"""The procedures that vendors document must be what the search finds: no more, and no less."""
 
 from __future__ import annotations
 
 import builders as build
 from rollover.fleet.model import Fleet, Role, Touch
-from rollover.fleet.plan import Phase, Plan
+from rollover.fleet.plan import Phase, Plan, Rollout
 from rollover.planner.planner import plan
 
 
@@ -88,16 +88,16 @@ def test_bosh_director_goes_first_and_each_side_is_touched_twice() -> None:
 
 
 def test_bosh_steps_do_what_the_documentation_says() -> None:
-    """Step 1 trusts both and signs anew; 2 reissues agents; 3 drops the old; 4 drops it on agents."""
+    """1 trusts both and signs anew; 2 reissues agents; 3 drops the old; 4 drops it on agents."""
     found = planned(bosh(world := build.World()), world)
     first, second, third, fourth = found.rollouts
-    changed = {change.endpoint: change for change in first.changes}
+    changed = {str(change.endpoint): change for change in first.changes}
     assert changed["nats"].trust == ("nats-ca@1", "nats-ca@2")
     assert changed["nats"].present is None
     assert changed["director"].present == "nats-ca@2"
     assert changed["agents"].present == "nats-ca@2"
     assert Phase.REISSUE in second.phases
-    assert {change.endpoint: change.present for change in third.changes}["nats"] == "nats-ca@2"
+    assert {str(change.endpoint): change.present for change in third.changes}["nats"] == "nats-ca@2"
     assert Phase.WITHDRAW in third.phases
     assert fourth.phases == (Phase.WITHDRAW,)
 
@@ -122,6 +122,18 @@ def test_standby_already_trusted_takes_one_rollout_per_group() -> None:
     fleet = nats(world, trusts=("old", "new"))
     found = planned(fleet, world, trusted=("new", "next", "old"), retired=())
     assert sorted(order(found)) == ["client", "server"]
+    assert found.lower_bound == 2
+
+
+def test_standby_of_three_generations_drops_the_oldest_on_the_way() -> None:
+    """The CA before goes, the standby takes over, the next standby comes: still one visit each."""
+    world = build.World(target="next")
+    fleet = build.after_reissue(nats(world, trusts=("old", "new", "next")), "new")
+    world.add(build.certificate("third"))
+    found = planned(fleet, world, target="next", trusted=("next", "third", "new"), retired=("old",))
+    assert sorted(order(found)) == ["client", "server"]
+    ends = {trusts for each in found.rollouts for a in each.assignments for trusts in a.trusts}
+    assert ends == {("new", "next", "third")}
 
 
 def test_converged_fleet_needs_nothing() -> None:
@@ -129,3 +141,145 @@ def test_converged_fleet_needs_nothing() -> None:
     world = build.World(target="old")
     found = planned(nats(world), world, target="old", trusted=("old",), retired=())
     assert found.converged
+
+
+def test_cross_signed_a9s_takes_three_rollouts() -> None:
+    """A bridge spares the visit that only adds trust: nodes twice, clients once."""
+    world = build.World(bridge=True)
+    found = planned(a9s(world), world, bridge=True)
+    assert sorted(order(found)) == ["client", "node", "node"]
+    assert found.lower_bound == 3
+
+
+def credhub(world: build.World) -> Fleet:
+    """A store whose flags cost nothing, and two deployments of peers that it feeds."""
+    store = build.group(
+        "store",
+        build.instance("store/ca", build.endpoint("ca", role=Role.SOURCE, slot="ca")),
+        weight=0,
+    )
+    source = ("store", "ca")
+    deployments = [
+        build.uniform(
+            name, 3, build.endpoint("tls", slot="tls", source=source), touch=Touch.RESTART
+        )
+        for name in ("diego", "uaa")
+    ]
+    links = [link for each in deployments for link in build.links(each, "tls", each, "tls")]
+    links += build.links(deployments[0], "tls", deployments[1], "tls")
+    return build.fleet([store, *deployments], links, world)
+
+
+def test_credhub_takes_three_deploys_of_each_consumer() -> None:
+    """Mark transitional, deploy; let it sign, deploy; delete the old one, deploy."""
+    found = planned(credhub(world := build.World()), world)
+    deployed = [each for each in order(found) if each != "store"]
+    assert sorted(deployed) == ["diego"] * 3 + ["uaa"] * 3
+    assert {*deployed[:2]} == {*deployed[2:4]} == {*deployed[4:]} == {"diego", "uaa"}
+
+
+def test_credhub_flips_its_flags_between_the_deploys() -> None:
+    """The store trusts both first, signs anew then, and forgets the old CA last."""
+    found = planned(credhub(world := build.World()), world)
+    (flips,) = [[each for each in found.rollouts if each.group == "store"]]
+    assert [each.phases for each in flips] == [
+        (Phase.TRUST,),
+        (Phase.ACTIVATE,),
+        (Phase.WITHDRAW,),
+    ]
+    assert found.weight == found.weight_lower_bound == 6 * 20
+
+
+def supercluster(world: build.World) -> Fleet:
+    """Three clusters of three servers, gateways between all of them, clients at each."""
+    groups, links = [], []
+    for name in ("east", "west", "north"):
+        servers = build.uniform(
+            name,
+            3,
+            build.endpoint("client", slot="tls"),
+            build.endpoint("route", slot="tls"),
+            build.endpoint("gateway", slot="gateway"),
+        )
+        clients = build.uniform(f"{name}-client", 4, build.endpoint("tls"), touch=Touch.WATCH)
+        links += build.links(servers, "route", servers, "route")
+        links += build.links(clients, "tls", servers, "client")
+        groups += [servers, clients]
+    clusters = groups[::2]
+    for one in clusters:
+        for other in clusters:
+            if one is not other:
+                links += build.links(one, "gateway", other, "gateway")
+    return build.fleet(groups, links, world)
+
+
+def test_supercluster_widens_every_bundle_before_any_certificate() -> None:
+    """Gateways: both CAs in every bundle, then leaves in any order, then the old CA goes."""
+    found = planned(supercluster(world := build.World()), world)
+    clusters = [each for each in found.rollouts if "client" not in each.group]
+    assert len(clusters) == 9
+    assert {each.group for each in clusters[:3]} == {"east", "west", "north"}
+    assert all(Phase.TRUST in each.phases for each in clusters[:3])
+    assert all(Phase.WITHDRAW in each.phases for each in clusters[6:])
+    leaf = next(at for at, each in enumerate(clusters) if _presents(each, "gateway"))
+    assert leaf >= 2
+    assert found.lower_bound == len(found.rollouts) == 15
+
+
+def _presents(rollout: Rollout, endpoint: str) -> bool:
+    return any(each.endpoint == endpoint and each.present for each in rollout.changes)
+
+
+def test_twenty_client_groups_that_look_alike_are_searched_as_one() -> None:
+    """Each of them is rolled out twice, and the word is exact: the fewest possible."""
+    world = build.World()
+    servers = build.uniform("server", 3, build.endpoint("tls"))
+    clients = [build.uniform(f"client{n}", 5, build.endpoint("tls")) for n in range(20)]
+    links = build.links(servers, "tls", servers, "tls")
+    for each in clients:
+        links += build.links(each, "tls", servers, "tls")
+    found = planned(build.fleet([servers, *clients], links, world), world)
+    assert found.complete
+    assert len(found.rollouts) == found.lower_bound == 3 + 20 * 2
+
+
+def mesh(world: build.World, size: int) -> Fleet:
+    """Groups of their own kinds, each a peer of all others."""
+    groups = [
+        build.uniform(f"g{n}", 2, build.endpoint("tls", trusts=("old", f"own{n}")))
+        for n in range(size)
+    ]
+    for n in range(size):
+        world.add(build.certificate(f"own{n}"))
+    links = [
+        link
+        for at, one in enumerate(groups)
+        for other in groups[at + 1 :]
+        for link in build.links(one, "tls", other, "tls")
+    ]
+    return build.fleet(groups, links, world)
+
+
+def test_a_product_too_large_to_search_is_still_proven_safe_with_a_bound() -> None:
+    """Twelve kinds of groups, each linked with all: every step has its proof, and a bound holds."""
+    found = planned(mesh(world := build.World(), 12), world)
+    assert found.complete
+    assert all(each.proof.holds for each in found.rollouts)
+    assert len(found.rollouts) == 3 * 12 - 2
+    assert 2 * 12 < found.lower_bound <= len(found.rollouts)
+
+
+def test_a_server_with_twelve_files_is_planned_exactly() -> None:
+    """Client, route, gateway, leaf node, websocket and MQTT files of their own: still five."""
+    world = build.World()
+    ports = ("client", "route", "gateway", "leafnode", "websocket", "mqtt")
+    servers = build.uniform("server", 3, *(build.endpoint(each, slot=each) for each in ports))
+    links = []
+    for each in ("route", "gateway", "leafnode"):
+        links += build.links(servers, each, servers, each)
+    clients = build.uniform("client", 5, build.endpoint("tls"))
+    for each in ("client", "websocket", "mqtt"):
+        links += build.links(clients, "tls", servers, each)
+    found = planned(build.fleet([servers, clients], links, world), world)
+    assert sorted(order(found)) == ["client"] * 2 + ["server"] * 3
+    assert found.lower_bound == 5

@@ -10,7 +10,7 @@ import pytest
 
 import rollover
 from rollover.engine.goals import Request
-from rollover.engine.rotation import Conduct
+from rollover.engine.outcome import Conduct
 from rollover.lab.lab import running
 from rollover.lab.presets import preset
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from rollover.fleet.certificate import Question, Stack, Usage
 from rollover.fleet.model import Fleet, Touch
@@ -12,7 +13,6 @@ from rollover.planner.explain import witness
 from rollover.planner.graph import Edge, Graph, Vector
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.safety import Broken, Judge, Refusal
-from rollover.planner.search import Search
 
 STACKS_DISAGREE = RuleId("stacks-disagree")
 BROKEN_NOW = RuleId("broken-now")
@@ -20,16 +20,16 @@ RECONNECTS = RuleId("reconnects")
 UNVERIFIED = RuleId("unverified-link")
 
 
-def broken_now(graph: Graph, judge: Judge, search: Search) -> Iterator[BrokenLink]:
+def broken_now(graph: Graph, judge: Judge, now: datetime) -> Iterator[BrokenLink]:
     """Yield the links that do not work before the first step: the rule cannot protect those."""
     start = graph.start()
     for index, edge in enumerate(graph.edges):
-        refusal = judge.link(edge, start[edge.dialer], start[edge.acceptor], search.now)
+        refusal = judge.link(edge, start[edge.dialer], start[edge.acceptor], now)
         if refusal is not None:
-            yield BrokenLink(witness=_seen(graph, index, refusal, search), links=edge.links)
+            yield BrokenLink(witness=_seen(graph, index, refusal, now), links=edge.links)
 
 
-def _seen(graph: Graph, index: int, refusal: Refusal, search: Search) -> Witness:
+def _seen(graph: Graph, index: int, refusal: Refusal, now: datetime) -> Witness:
     return witness(
         graph,
         Broken(
@@ -37,16 +37,16 @@ def _seen(graph: Graph, index: int, refusal: Refusal, search: Search) -> Witness
             dialer_side=Side.BEFORE,
             acceptor_side=Side.BEFORE,
             refusal=refusal,
-            instant=search.now,
+            instant=now,
         ),
     )
 
 
 def cautions(
-    fleet: Fleet, graph: Graph, knowledge: Knowledge, search: Search, last: tuple[Vector, ...]
+    fleet: Fleet, graph: Graph, knowledge: Knowledge, now: datetime, last: tuple[Vector, ...]
 ) -> Iterator[Caution]:
     """Yield what may surprise: stacks that judge differently, dear touches, links not verified."""
-    yield from _disagreements(graph, knowledge, search, last)
+    yield from _disagreements(graph, knowledge, now, last)
     for group in fleet.groups:
         if group.touch is Touch.RECONNECT:
             yield Caution(
@@ -71,7 +71,7 @@ def _unverified(graph: Graph, edge: Edge) -> bool:
 
 
 def _disagreements(
-    graph: Graph, knowledge: Knowledge, search: Search, last: tuple[Vector, ...]
+    graph: Graph, knowledge: Knowledge, now: datetime, last: tuple[Vector, ...]
 ) -> Iterator[Caution]:
     """Yield the links on which the other TLS stack would answer otherwise, now or in the end."""
     told: set[tuple[object, ...]] = set()
@@ -90,7 +90,7 @@ def _disagreements(
                     Question(
                         chain=chain,
                         bundle=bundle,
-                        instant=search.now,
+                        instant=now,
                         usage=Usage.SERVER,
                         stack=stack,
                     )

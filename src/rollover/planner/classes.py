@@ -100,6 +100,7 @@ class Classifier:
             edges=edges,
             edges_of=edges_by_unit(units, nodes, edges),
             longest=max((each.group.rollout_time for each in units), default=timedelta()),
+            collides=self._collides,
         )
 
     def _members(self, instances: tuple[Instance, ...]) -> list[list[Instance]]:

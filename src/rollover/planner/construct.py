@@ -1,59 +1,103 @@
 """A safe plan where an exact search would take too long: one good rollout after another.
 
 Each rollout is safe by the same rule; only the claim that no cheaper plan exists is given up.
+Because going further never makes a later rollout harder, a plan is found wherever there is one
+(of fleets without sources).
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from rollover.planner.estimate import NEVER, Part
+from rollover.planner.graph import State
+from rollover.planner.moves import Move
+from rollover.planner.search import Path, Search
+from rollover.planner.slots import Stage
 
-from rollover.planner.moves import Move, State, stage_of
-from rollover.planner.search import Found, Search, Step
-from rollover.planner.twins import Kin
+_Ranked = tuple[tuple[int, bool, bool, int], Move]
+"""A rollout behind what decides between rollouts: the least comes first."""
 
 
-def construct(search: Search) -> Found | None:
-    """Return a plan, or None when at some point no safe rollout makes progress."""
-    state = search.graph.start()
-    path: list[Step] = []
-    at = search.now
-    while not search.arrived(state):
-        best = _best(search, state, at)
-        if best is None:
+class Constructor:
+    """Builds a plan rollout by rollout, each the one that makes the rest the least dear."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._costs = {unit: cost.ranked for unit, cost in search.costs.items()}
+        self._near = {unit: tuple(search.estimate.neighbours(unit)) for unit in self._costs}
+        self._ranked: dict[int, _Ranked | None] = {}
+
+    def plan(self) -> Path | None:
+        """Return a way to the goal, or None when at some point no safe rollout makes progress."""
+        search, path = self._search, self._search.start()
+        while not search.arrived(path.state):
+            best = self._best(path)
+            if best is None:
+                return None
+            path = search.taken(path, best)
+        return path
+
+    def _best(self, path: Path) -> Move | None:
+        for unit in self._costs:
+            if unit not in self._ranked:
+                self._ranked[unit] = self._rank(unit, path)
+        ranked = [each for each in self._ranked.values() if each is not None]
+        if not ranked:
             return None
-        kin, step = best
-        path.append(Step(step.unit, step.choice))
-        state = step.applied(state)
-        at += search.lasts(kin)
-    steps = search.expanded(path)
-    return Found(steps=steps, weight=search.weighed(steps), exact=False, states=len(path))
+        best = min(ranked, key=lambda each: each[0])[1]
+        self._forget(best.unit)
+        return best
 
+    def _forget(self, unit: int) -> None:
+        """Drop what a rollout of a group may have changed."""
+        fed = [
+            each.index
+            for each in self._search.graph.units
+            if any(feed.group == unit for feed in each.feeds)
+        ]
+        for each in (unit, *self._near[unit], *fed):
+            self._ranked.pop(each, None)
 
-def _best(search: Search, state: State, at: datetime) -> tuple[Kin, Move] | None:
-    """Return the rollout that saves the most later ones, then the one that gets most done."""
-    ranked: list[tuple[tuple[int, float], Kin, Move]] = []
-    for kin in search.kin:
-        unit = search.graph.units[kin.unit]
-        if search.graph.arrived(state, unit.nodes):
-            continue
-        needed = search.needs(kin, state)
-        for step in search.moves(kin, state, at):
-            left = search.needs(kin, step.applied(state))
-            if needed is None or left is None:
-                continue
-            progress = _progress(search, step, state) / max(1, search.weight(kin))
-            ranked.append(((needed - left, progress), kin, step))
-    if not ranked:
-        return None
-    _, kin, step = max(ranked, key=lambda item: item[0])
-    return kin, step
+    def _rank(self, unit: int, path: Path) -> _Ranked | None:
+        """Return the best rollout of a group, with how much dearer it makes the whole."""
+        before = self._outlook(unit, path.state)
+        ranked: list[_Ranked] = []
+        for step in self._search.moves(unit, path):
+            after = step.applied(path.state)
+            outlook = self._outlook(unit, after)
+            if outlook < NEVER:
+                dearer = self._costs[unit] + outlook - before
+                ranked.append(((dearer, *self._haste(step, path.state)), step))
+        return min(ranked, key=lambda each: each[0]) if ranked else None
 
+    def _outlook(self, unit: int, state: State) -> int:
+        """Return what a group and its neighbours still cost, as far as this group matters."""
+        near = self._near[unit] if self._search.terms.bounded else ()
+        needed = [(each, self._search.needed(each, state)) for each in (unit, *near)]
+        if any(rollouts >= NEVER for _, rollouts in needed):
+            return NEVER
+        alone = sum(self._costs[each] * rollouts for each, rollouts in needed)
+        return alone + sum(self._strife(unit, each, state) for each in near)
 
-def _progress(search: Search, step: Move, state: State) -> int:
-    return sum(
-        stage_of(slot, later) - stage_of(slot, now)
-        for index, vector in step.after
-        for slot, now, later in zip(
-            search.graph.nodes[index].slots, state[index], vector, strict=True
-        )
-    )
+    def _strife(self, one: int, other: int, state: State) -> int:
+        """Return by how much two groups together cost more than each with the other for free."""
+        units = (min(one, other), max(one, other))
+        cost = self._search.estimate.cost
+        together = cost(Part(units, (self._costs[units[0]], self._costs[units[1]])), state)
+        first, second = cost(Part(units, (1, 0)), state), cost(Part(units, (0, 1)), state)
+        return together - first * self._costs[units[0]] - second * self._costs[units[1]]
+
+    def _haste(self, step: Move, state: State) -> tuple[bool, bool, int]:
+        """Return what orders rollouts that cost the same: trust first, withdrawal last.
+
+        So the way back stays short for as long as it can.
+        """
+        nodes = self._search.graph.nodes
+        changes = [
+            (slot, slot.stage(now), slot.stage(later))
+            for index, vector in step.after
+            for slot, now, later in zip(nodes[index].slots, state[index][0], vector, strict=True)
+            if now != later
+        ]
+        withdraws = any(not slot.is_chain and later is Stage.END for slot, _, later in changes)
+        reissues = any(slot.is_chain for slot, _, _ in changes)
+        return withdraws, reissues, -sum(later - now for _, now, later in changes)

@@ -14,8 +14,8 @@ import msgspec
 
 from rollover.fleet.plan import Break, Rollout
 from rollover.planner.explain import witness
-from rollover.planner.graph import Choice, Graph
-from rollover.planner.moves import State, move
+from rollover.planner.graph import Choice, Graph, State
+from rollover.planner.moves import move
 from rollover.planner.prove import Proven
 from rollover.planner.safety import Judge
 from rollover.planner.search import Search, Step
@@ -27,12 +27,8 @@ MOST_ORDERED = 12
 
 def least_harm(search: Search) -> tuple[Step, ...]:
     """Return one rollout for each group that has to change, in the least harmful order."""
-    start = search.graph.start()
-    pending = frozenset(
-        kin.unit
-        for kin in search.kin
-        if not search.graph.arrived(start, search.graph.units[kin.unit].nodes)
-    )
+    start = search.terms.start
+    pending = frozenset(kin.unit for kin in search.kin if not search.graph.arrived(start, kin.unit))
     if len(pending) > MOST_ORDERED:
         return search.expanded(_greedy(search, start, pending))
     order = count()
@@ -71,9 +67,9 @@ def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]
     dead = sum(
         edge.links
         for edge in graph.edges
-        if search.judge.link(edge, after[edge.dialer], after[edge.acceptor], search.now)
+        if search.judge.link(edge, after[edge.dialer][0], after[edge.acceptor][0], search.terms.now)
     )
-    seconds = (graph.units[unit].group.rollout_time + search.margin).total_seconds()
+    seconds = (graph.units[unit].group.rollout_time + search.terms.margin).total_seconds()
     return after, Step(unit, choice), dead * seconds
 
 

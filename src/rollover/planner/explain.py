@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rollover.fleet.certificate import FaultKind
-from rollover.fleet.names import RuleId
+from rollover.fleet.names import GroupName, RuleId
 from rollover.fleet.plan import Side, Violation, Witness
-from rollover.planner.graph import Edge, Graph, Node
-from rollover.planner.safety import Broken, Possible
+from rollover.planner.graph import Edge, Graph, Node, Possible
+from rollover.planner.safety import Broken
 
 TRUST_BEFORE_USE = RuleId("trust-before-use")
 REISSUE_BEFORE_WITHDRAW = RuleId("reissue-before-withdraw")
@@ -59,7 +59,7 @@ def _rule(graph: Graph, broken: Broken) -> RuleId:
     edge = graph.edges[broken.edge]
     if graph.nodes[edge.dialer].frozen or graph.nodes[edge.acceptor].frozen:
         return LEFT_BEHIND
-    if any(fault.kind in _DATED for fault in broken.refusal.faults):
+    if broken.lapses or any(fault.kind in _DATED for fault in broken.refusal.faults):
         return VALIDITY_WINDOW
     verifier, presenter = broken.dialer_side, broken.acceptor_side
     if not broken.refusal.by_dialer:
@@ -104,6 +104,16 @@ def left_behind(graph: Graph, last: Sequence[Possible]) -> Iterator[Violation]:
             message=f"{names}{more} would be left behind: {node.why}",
             lift="bring it back and run again; the plan goes on from there",
         )
+
+
+def cut_off(source: Node, group: GroupName) -> Violation:
+    """Return why a group cannot be rolled out while its source cannot be changed."""
+    return Violation(
+        rule=LEFT_BEHIND,
+        message=f"`{group}` gets its material from `{source.instances[0]}`, which is out of reach: "
+        f"{source.why}",
+        lift="bring it back and run again; the plan goes on from there",
+    )
 
 
 def _arrived(node: Node, state: Sequence[object]) -> bool:

@@ -6,7 +6,7 @@ So a proof costs one pass over the links and classes squared verdicts, not insta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -19,6 +19,15 @@ from rollover.planner.slots import Slot, Stage
 Value = Chain | Bundle
 Vector = tuple[Value, ...]
 """What each slot of a class holds, in the order of its slots."""
+
+Possible = tuple[Vector, ...]
+"""All that a class may hold; what was observed, or delivered, comes first."""
+
+State = tuple[Possible, ...]
+"""All that every class may hold."""
+
+Held = Mapping[int, Possible] | State
+"""All that some classes, or every class, may hold."""
 
 Choice = tuple[Stage, ...]
 """To which stage a rollout takes each slot of a group, in the order of the group's slot names."""
@@ -44,7 +53,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...]
     ports: tuple[Ports, ...]
     slots: tuple[Slot, ...]
-    states: tuple[Vector, ...]
+    states: Possible
     frozen: bool
     why: str = ""
 
@@ -105,17 +114,28 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """For each unit the edges that touch one of its classes."""
     longest: timedelta
     """How long the longest rollout of any unit takes."""
+    collides: bool = False
+    """Whether two CAs in play share a subject: then the order inside a bundle may matter."""
 
     def start(self) -> tuple[Vector, ...]:
         """Return the observed state of every class."""
         return tuple(node.states[0] for node in self.nodes)
 
-    def arrived(self, state: Sequence[Vector], nodes: Sequence[int] | None = None) -> bool:
-        """Whether every slot (of the classes given) holds what the goal asks for."""
+    def observed(self) -> State:
+        """Return the observed state of every class as all that it may hold."""
+        return tuple((node.states[0],) for node in self.nodes)
+
+    def possible(self) -> State:
+        """Return all that every class may hold."""
+        return tuple(node.states for node in self.nodes)
+
+    def arrived(self, state: Held, unit: int) -> bool:
+        """Whether every slot of a unit's classes surely holds what the goal asks for."""
         return all(
             value in slot.ends
-            for index in (range(len(self.nodes)) if nodes is None else nodes)
-            for value, slot in zip(state[index], self.nodes[index].slots, strict=True)
+            for index in self.units[unit].nodes
+            for vector in state[index]
+            for value, slot in zip(vector, self.nodes[index].slots, strict=True)
         )
 
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 
 from rollover.fleet.goal import Goal
 from rollover.fleet.model import Fleet
 from rollover.fleet.plan import Plan, Rollout, Violation
-from rollover.planner import bounds, cautions, emergency
+from rollover.planner import cautions, emergency
 from rollover.planner.classes import Classifier
-from rollover.planner.construct import construct
 from rollover.planner.describe import Describer, point_of_no_return
 from rollover.planner.explain import NO_SAFE_PLAN, violation
 from rollover.planner.graph import Graph
 from rollover.planner.knowledge import Knowledge
-from rollover.planner.prove import MOST_VIOLATIONS, Replay, examine, following, replay
-from rollover.planner.rollback import way_back
+from rollover.planner.prove import MOST_VIOLATIONS, Proven, Replay, examine, following, replay
+from rollover.planner.rollback import MOST_GROUPS_BACK, undoable, way_back
 from rollover.planner.safety import Judge
-from rollover.planner.search import MOST_STATES, Found, Search, Step
+from rollover.planner.search import MOST_STATES, Found, Search, Step, Terms
 from rollover.planner.slots import Stage
+from rollover.planner.solve import Solved, Solver
 
 HORIZON_ROLLOUTS = 8
 """Dates are told apart as far ahead as this many rollouts of every group would take."""
@@ -34,6 +35,13 @@ class Limits(msgspec.Struct, frozen=True):
     ways_back: bool = True
 
 
+class Bound(NamedTuple):
+    """What any safe plan costs at least."""
+
+    weight: int
+    rollouts: int
+
+
 class _Work(msgspec.Struct, frozen=True):
     """What every part of one planning shares."""
 
@@ -42,8 +50,12 @@ class _Work(msgspec.Struct, frozen=True):
     knowledge: Knowledge
     graph: Graph
     judge: Judge
-    search: Search
     now: datetime
+
+    def search(self) -> Search:
+        """Return a search from what was observed."""
+        terms = Terms(now=self.now, margin=self.goal.step_margin, start=self.graph.observed())
+        return Search(self.graph, self.judge, terms)
 
 
 def plan(
@@ -58,13 +70,15 @@ def plan(
     work = _prepare(fleet, goal, knowledge, now)
     if goal.compromised:
         return _emergency(work)
-    found = work.search.cheapest(most_states=limits.most_states) or construct(work.search)
-    if found is None:
+    solved = _solved(work, limits)
+    if solved.found is None:
         return _impossible(work)
-    replayed = replay(work.graph, work.judge, found.steps, now=now, margin=goal.step_margin)
+    steps = solved.found.steps
+    replayed = replay(work.graph, work.judge, steps, now=now, margin=goal.step_margin)
     rollouts = _described(work, replayed, ways_back=limits.ways_back)
-    least = _least(work, found, limits)
-    return _plan(work, replayed, rollouts, found=found, least=least)
+    return _plan(
+        work, replayed, rollouts, found=solved.found, least=Bound(solved.weight, solved.rollouts)
+    )
 
 
 def naive(
@@ -85,41 +99,44 @@ def _prepare(fleet: Fleet, goal: Goal, knowledge: Knowledge, now: datetime) -> _
     once = sum((group.rollout_time + goal.step_margin for group in fleet.groups), timedelta())
     horizon = now + HORIZON_ROLLOUTS * once
     graph = Classifier(fleet, goal, knowledge=knowledge, now=now, horizon=horizon).graph()
-    judge = Judge(graph, knowledge)
-    search = Search(graph, judge, now=now, margin=goal.step_margin)
-    return _Work(fleet, goal, knowledge, graph, judge, search, now)
+    return _Work(fleet, goal, knowledge, graph, Judge(graph, knowledge), now)
+
+
+def _solved(work: _Work, limits: Limits) -> Solved:
+    """Return the cheapest plan for all that instances may hold, or else for what was observed."""
+    solved = Solved(None)
+    for start in dict.fromkeys((work.graph.possible(), work.graph.observed())):
+        solver = Solver(
+            work.graph,
+            work.judge,
+            now=work.now,
+            margin=work.goal.step_margin,
+            start=start,
+            most_states=limits.most_states,
+        )
+        solved = solver.solve()
+        if solved.found is not None:
+            break
+    return solved
 
 
 def _described(work: _Work, replayed: Replay, *, ways_back: bool) -> tuple[Rollout, ...]:
     describer = Describer(work.fleet, work.goal, work.knowledge)
-    rollouts = []
-    for number, proven in enumerate(replayed.steps, 1):
-        rollout = describer.rollout(work.graph, number, proven)
-        if ways_back:
-            state = tuple(states[0] for states in following(proven))
-            back = way_back(work.graph, work.judge, state, now=work.now, margin=work.search.margin)
-            rollout = msgspec.structs.replace(rollout, rollback_rollouts=back)
-        rollouts.append(rollout)
-    return tuple(rollouts)
+    return tuple(
+        msgspec.structs.replace(
+            describer.rollout(work.graph, number, proven),
+            rollback_rollouts=_way_back(work, number, proven) if ways_back else None,
+        )
+        for number, proven in enumerate(replayed.steps, 1)
+    )
 
 
-def _least(work: _Work, found: Found, limits: Limits) -> bounds.Bound:
-    """Return what any safe plan costs at least: exact where the search was."""
-    weights = {unit.group.rollout_weight for unit in work.graph.units}
-    if found.exact and len(weights) == 1:
-        return bounds.Bound(found.weight, len(found.steps))
-    bound = bounds.lower_bound(work.graph, work.judge, now=work.now, margin=work.goal.step_margin)
-    if not found.exact:
-        return bound
-    equal = Search(
-        work.graph,
-        work.judge,
-        now=work.now,
-        margin=work.goal.step_margin,
-        weights=(1,) * len(work.graph.units),
-    ).cheapest(most_states=limits.most_states)
-    fewest = len(equal.steps) if equal is not None and equal.exact else bound.rollouts
-    return bounds.Bound(found.weight, fewest)
+def _way_back(work: _Work, number: int, proven: Proven) -> int | None:
+    """Return how many rollouts lead back from a step: of many groups at most as many as came."""
+    if len(work.graph.units) > MOST_GROUPS_BACK and undoable(work.graph, work.judge, work.now):
+        return number
+    state = tuple(states[0] for states in following(proven))
+    return way_back(work.graph, work.judge, state, now=work.now, margin=work.goal.step_margin)
 
 
 def _plan(
@@ -128,7 +145,7 @@ def _plan(
     rollouts: Sequence[Rollout],
     *,
     found: Found,
-    least: bounds.Bound,
+    least: Bound,
 ) -> Plan:
     last = following(replayed.steps[-1]) if replayed.steps else None
     state = tuple(each[0] for each in last) if last else work.graph.start()
@@ -143,10 +160,8 @@ def _plan(
         weight_lower_bound=least.weight,
         whole=len(found.steps),
         blocked=replayed.blocked,
-        cautions=tuple(
-            cautions.cautions(work.fleet, work.graph, work.knowledge, work.search, state)
-        ),
-        broken=tuple(cautions.broken_now(work.graph, work.judge, work.search)),
+        cautions=tuple(cautions.cautions(work.fleet, work.graph, work.knowledge, work.now, state)),
+        broken=tuple(cautions.broken_now(work.graph, work.judge, work.now)),
         point_of_no_return=point_of_no_return(tuple(rollouts)),
         classes=len(work.graph.nodes),
         states_searched=found.states,
@@ -154,16 +169,17 @@ def _plan(
 
 
 def _emergency(work: _Work) -> Plan:
-    steps = emergency.least_harm(work.search)
+    search = work.search()
+    steps = emergency.least_harm(search)
     proven = tuple(
         examine(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
     )
     replayed = Replay(steps=proven, blocked=(), complete=True)
     described = _described(work, replayed, ways_back=False)
     rollouts = emergency.with_breaks(work.graph, work.judge, proven, described)
-    weight = work.search.weighed(steps)
+    weight = search.weighed(steps)
     found = Found(steps=steps, weight=weight, exact=True, states=0)
-    return _plan(work, replayed, rollouts, found=found, least=bounds.Bound(weight, len(steps)))
+    return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
 
 
 def _impossible(work: _Work) -> Plan:
@@ -187,4 +203,4 @@ def _impossible(work: _Work) -> Plan:
         )
     replayed = Replay(steps=(), blocked=tuple(blocked[:MOST_VIOLATIONS]), complete=False)
     found = Found(steps=(), weight=0, exact=False, states=0)
-    return _plan(work, replayed, (), found=found, least=bounds.Bound(0, 0))
+    return _plan(work, replayed, (), found=found, least=Bound(0, 0))

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from rollover.fleet.plan import Proof, Violation
-from rollover.planner.explain import left_behind, violation
-from rollover.planner.graph import Graph, Unit, Vector
-from rollover.planner.moves import resolve, window
-from rollover.planner.safety import Checked, Judge, Possible, Window
+from rollover.planner.explain import cut_off, left_behind, violation
+from rollover.planner.graph import Choice, Graph, Possible, Unit, Vector
+from rollover.planner.moves import dictated, resolve, window
+from rollover.planner.safety import Checked, Judge, Window
 from rollover.planner.search import Step
 
 MOST_VIOLATIONS = 10
@@ -47,6 +47,8 @@ def replay(
     proven: list[Proven] = []
     last: tuple[Possible, ...] = tuple(node.states for node in graph.nodes)
     for each in examine(graph, judge, steps, now=now, margin=margin):
+        if starved := tuple(_starved(graph, each)):
+            return Replay(steps=tuple(proven), blocked=starved, complete=False)
         if not each.proof.holds:
             found = tuple(
                 violation(graph, broken) for broken in each.checked.broken[:MOST_VIOLATIONS]
@@ -56,6 +58,20 @@ def replay(
         last = following(each)
     behind = tuple(left_behind(graph, last))
     return Replay(steps=tuple(proven), blocked=behind, complete=not behind)
+
+
+def _starved(graph: Graph, proven: Proven) -> Iterator[Violation]:
+    """Yield what a step would need of its sources and cannot get, because they are out of reach."""
+    unit = graph.units[proven.step.unit]
+    given = dictated(graph, unit, proven.before)
+    wanted = dict(zip(unit.slot_names, proven.step.choice, strict=True))
+    actual = tuple(given.get(name, stage) for name, stage in wanted.items())
+    if _after(graph, unit, actual, proven.before) == proven.after:
+        return
+    for source in dict.fromkeys(feed.group for feed in unit.feeds):
+        for node in (graph.nodes[index] for index in graph.units[source].nodes):
+            if node.frozen:
+                yield cut_off(node, unit.group.name)
 
 
 def examine(
@@ -69,7 +85,7 @@ def examine(
     starts = now
     for step in steps:
         unit = graph.units[step.unit]
-        after = _after(graph, unit, step, possible)
+        after = _after(graph, unit, step.choice, possible)
         if not after:
             continue
         during = window(graph, unit, starts, margin)
@@ -95,13 +111,15 @@ def following(proven: Proven) -> tuple[Possible, ...]:
     )
 
 
-def _after(graph: Graph, unit: Unit, step: Step, possible: Sequence[Possible]) -> dict[int, Vector]:
+def _after(
+    graph: Graph, unit: Unit, choice: Choice, possible: Sequence[Possible]
+) -> dict[int, Vector]:
     after = {}
     for index in unit.nodes:
         node = graph.nodes[index]
         if node.frozen:
             continue
-        vector = resolve(node, unit, step.choice, possible[index][0])
+        vector = resolve(node, unit, choice, possible[index][0])
         if possible[index] != (vector,):
             after[index] = vector
     return after

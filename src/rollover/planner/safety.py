@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from itertools import chain as flatten
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,14 +28,40 @@ from rollover.fleet.certificate import (
 )
 from rollover.fleet.names import SYSTEM_ROOTS
 from rollover.fleet.plan import Side
-from rollover.planner.graph import Edge, Graph, Node, Vector
+from rollover.planner.graph import Edge, Graph, Held, Node, Vector
 from rollover.planner.knowledge import Knowledge
 
 _INSTANT = timedelta(microseconds=1)
 """A certificate is still valid at its last instant (RFC 5280 §4.1.2.5), no longer after it."""
 
-Possible = tuple[Vector, ...]
-"""All states that a class may be in."""
+
+class Half(NamedTuple):
+    """One of the two verifications of a handshake: whose bundle judges whose chain."""
+
+    verifier: int
+    bundle: int
+    presenter: int
+    chain: int | None
+    usage: Usage
+    stack: Stack
+    presenter_stack: Stack | None
+    named: bool
+
+
+def halves(graph: Graph, edge: Edge) -> Iterator[Half]:
+    """Yield what the acceptance of a link comes down to; nothing where nobody verifies."""
+    dials = graph.nodes[edge.dialer].ports[edge.dialer_endpoint]
+    accepts = graph.nodes[edge.acceptor].ports[edge.acceptor_endpoint]
+    if dials.bundle is not None:
+        yield Half(
+            edge.dialer, dials.bundle, edge.acceptor, accepts.chain,
+            Usage.SERVER, edge.dialer_stack, None, edge.named,
+        )  # fmt: skip
+    if edge.mutual and accepts.bundle is not None:
+        yield Half(
+            edge.acceptor, accepts.bundle, edge.dialer, dials.chain,
+            Usage.CLIENT, edge.acceptor_stack, edge.dialer_stack, True,
+        )  # fmt: skip
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -52,6 +79,8 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     acceptor_side: Side
     refusal: Refusal
     instant: datetime
+    lapses: bool = False
+    """It works when the step starts, and stops when a date passes."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -98,6 +127,11 @@ class Judge:
     def dates_between(self, start: datetime, end: datetime) -> bool:
         """Whether any certificate in play starts or stops to be valid in between."""
         return self.epoch(start) != self.epoch(end)
+
+    def instants(self, window: Window) -> tuple[datetime, ...]:
+        """Return the instants of a window at which verdicts may differ, its start first."""
+        first, last = self.epoch(window.starts), self.epoch(window.ends)
+        return (window.starts, *self._dates[first:last])
 
     def link(
         self, edge: Edge, dialer: Vector, acceptor: Vector, instant: datetime
@@ -165,10 +199,16 @@ class Judge:
             self._known[key] = self._knowledge.accepts(question).faults
         return self._known[key]
 
+    def accepts(self, half: Half, chain: Chain, bundle: Bundle, instant: datetime) -> bool:
+        """Whether one verification of a handshake succeeds with these two."""
+        return half.named and not self._ask(
+            chain, bundle, instant, half.usage, half.stack, half.presenter_stack
+        )
+
     def check(
         self,
         edges: Sequence[int],
-        before: Mapping[int, Possible] | Sequence[Possible],
+        before: Held,
         after: Mapping[int, Vector],
         window: Window,
     ) -> Checked:
@@ -194,7 +234,7 @@ class Judge:
     def safe(
         self,
         edges: Sequence[int],
-        before: Sequence[Possible],
+        before: Held,
         after: Mapping[int, Vector],
         window: Window,
     ) -> bool:
@@ -210,17 +250,18 @@ class Judge:
     def _check_edge(
         self,
         index: int,
-        before: Mapping[int, Possible] | Sequence[Possible],
+        before: Held,
         after: Mapping[int, Vector],
         window: Window,
     ) -> Iterator[Broken | None]:
         """Yield one item for each combination looked at: None, or the breakage."""
         edge = self._graph.edges[index]
-        for dialer, acceptor in _starts(edge, before):
+        instants = self.instants(window)
+        for dialer, acceptor in starts(edge, before):
             if self.link(edge, dialer, acceptor, window.starts) is not None:
                 continue
             for mixture in _mixtures(edge, (dialer, acceptor), after):
-                for instant in (window.starts, window.ends):
+                for instant in instants:
                     refusal = self.link(edge, mixture[0][1], mixture[1][1], instant)
                     if refusal is None:
                         yield None
@@ -231,12 +272,11 @@ class Judge:
                         acceptor_side=mixture[1][0],
                         refusal=refusal,
                         instant=instant,
+                        lapses=instant > window.starts,
                     )
 
 
-def _starts(
-    edge: Edge, before: Mapping[int, Possible] | Sequence[Possible]
-) -> Iterator[tuple[Vector, Vector]]:
+def starts(edge: Edge, before: Held) -> Iterator[tuple[Vector, Vector]]:
     """Yield what the two ends may hold when the step begins."""
     if edge.same_instance:
         for state in before[edge.dialer]:

@@ -1,26 +1,36 @@
 """The cheapest safe path from what a fleet is to what it shall be.
 
 A* over the states of the classes; an edge is one safe rollout of one group, its weight what
-touching that group costs. The estimate is what each group would still need if only its own
-instances existed: leaving links out can only make a plan cheaper, so it never says too much.
+touching that group costs. Only the furthest rollouts of a group are tried (see `scope`), except
+for the slots of a source, for what those hold decides what others get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, product
 
 import msgspec
 
-from rollover.planner.graph import Choice, Graph, Unit, Vector
-from rollover.planner.moves import Move, State, safe_moves, window
-from rollover.planner.safety import Judge
+from rollover.planner.estimate import NEVER, Estimate
+from rollover.planner.graph import Choice, Graph, Held, State
+from rollover.planner.moves import Move, feeding, window
+from rollover.planner.safety import Judge, Window, starts
+from rollover.planner.scope import Scope
+from rollover.planner.slots import Stage
 from rollover.planner.twins import Kin, kin_of
 
 MOST_STATES = 20_000
 """How many states an exact search may open before the plan is built step by step instead."""
+
+MOST_LOOKS = 60_000
+"""How many links of classes it may look at; where groups have many this ends it sooner."""
+
+
+_FAR = 1 << 20
+"""More rollouts than any plan has."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -39,188 +49,248 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     states: int
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """How a search ended. `exhausted`: it looked everywhere; nothing found means there is none."""
+
+    found: Found | None
+    exhausted: bool
+    states: int = 0
+
+
 class Cost(msgspec.Struct, frozen=True, order=True):
-    """What a path costs: its weight, then its rollouts, then how late it gets things done."""
+    """What a path costs: its weight, then its rollouts."""
 
     weight: int = 0
     rollouts: int = 0
-    lateness: int = 0
 
-    def plus(self, weight: int, rollouts: int, lateness: int = 0) -> Cost:
-        """Return the cost of a longer path."""
-        return Cost(self.weight + weight, self.rollouts + rollouts, self.lateness + lateness)
+    @property
+    def ranked(self) -> int:
+        """One number that orders costs as they are ordered, and adds up as they do."""
+        return self.weight * _FAR + self.rollouts
+
+    @classmethod
+    def of(cls, ranked: int) -> Cost:
+        """Return the cost with that number."""
+        return cls(*divmod(ranked, _FAR))
+
+    def plus(self, other: Cost, times: int) -> Cost:
+        """Return what this and a multiple of another cost together."""
+        return Cost(self.weight + times * other.weight, self.rollouts + times * other.rollouts)
+
+
+class Path(msgspec.Struct, frozen=True):
+    """How a state was reached: the rollout before, what was paid until then, and when it ends.
+
+    `needs` is what each group needs from here at least, and `left` what that costs together.
+    """
+
+    before: Path | None
+    step: Step | None
+    state: State
+    paid: Cost
+    elapsed: timedelta
+    needs: tuple[int, ...]
+    left: Cost
+
+    @property
+    def whole(self) -> Cost:
+        """The least that any plan costs which begins like this."""
+        return Cost(self.paid.weight + self.left.weight, self.paid.rollouts + self.left.rollouts)
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps from the last to the first."""
+        path: Path | None = self
+        while path is not None:
+            if path.step is not None:
+                yield path.step
+            path = path.before
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """On which terms a graph is searched.
+
+    `weights`: what a rollout of each unit costs; None: by its group. `without`: edges that are
+    left out, a relaxation. `every`: try every safe rollout, not only the furthest.
+    """
+
+    now: datetime
+    margin: timedelta
+    start: State
+    weights: tuple[int, ...] | None = None
+    without: frozenset[int] = frozenset()
+    every: bool = False
+    bounded: bool = True
+    """Whether estimates hold: no date passes, and going further is never worse."""
 
 
 class Search:
-    """Searches one graph. `weights`: what a rollout of each unit costs; None: by its group."""
+    """Searches one graph on some terms."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        judge: Judge,
-        *,
-        now: datetime,
-        margin: timedelta,
-        weights: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, graph: Graph, judge: Judge, terms: Terms) -> None:
         self.graph = graph
         self.judge = judge
-        self.now = now
-        self.margin = margin
-        self._weights = (
-            tuple(unit.group.rollout_weight for unit in graph.units)
-            if weights is None
-            else tuple(weights)
-        )
+        self.terms = terms
         self.kin = kin_of(graph)
-        self._edges = {each.unit: self._edges_among_kin(each) for each in self.kin}
-        self._inner = {each.unit: self._edges_inside(each) for each in self.kin}
-        self._needs: dict[tuple[int, tuple[Vector, ...]], int | None] = {}
+        self._weights = terms.weights or tuple(each.group.rollout_weight for each in graph.units)
+        self.costs = {
+            kin.unit: Cost(sum(self._weights[each] for each in kin.members), len(kin.members))
+            for kin in self.kin
+        }
+        self._lasts = {kin.unit: self._time(kin) for kin in self.kin}
+        self._scopes = {
+            kin.unit: Scope(graph, judge, kin.unit, self._edges_among_kin(kin.unit))
+            for kin in self.kin
+        }
+        self._feeding = feeding(graph)
+        self._moves: dict[tuple[object, ...], tuple[Move, ...]] = {}
+        self._looks = 0
+        self.estimate = Estimate(
+            graph,
+            judge,
+            self.kin,
+            edges=working(graph, judge, terms.start, terms.now) - terms.without,
+            during=window(graph, graph.units[0], terms.now, terms.margin),
+        )
+        self._places = {kin.unit: place for place, kin in enumerate(self.kin)}
+        self._seen_by = self.estimate.seen_by()
 
-    def _edges_among_kin(self, kin: Kin) -> tuple[int, ...]:
+    def _edges_among_kin(self, unit: int) -> tuple[int, ...]:
         speakers = {each.unit for each in self.kin}
-        nodes = self.graph.nodes
+        nodes, edges = self.graph.nodes, self.graph.edges
         return tuple(
             index
-            for index in self.graph.edges_of[kin.unit]
-            if nodes[self.graph.edges[index].dialer].group in speakers
-            and nodes[self.graph.edges[index].acceptor].group in speakers
+            for index in self.graph.edges_of[unit]
+            if nodes[edges[index].dialer].group in speakers
+            and nodes[edges[index].acceptor].group in speakers
+            and index not in self.terms.without
         )
 
-    def _edges_inside(self, kin: Kin) -> tuple[int, ...]:
-        nodes = self.graph.nodes
-        return tuple(
-            index
-            for index in self.graph.edges_of[kin.unit]
-            if nodes[self.graph.edges[index].dialer].group == kin.unit
-            and nodes[self.graph.edges[index].acceptor].group == kin.unit
+    def _time(self, kin: Kin) -> timedelta:
+        """Return the time that one rollout of each of the kin takes, people's time included."""
+        times = (self.graph.units[each].group.rollout_time for each in kin.members)
+        return sum((each + self.terms.margin for each in times), timedelta())
+
+    def start(self) -> Path:
+        """Return the path of no steps."""
+        needs = tuple(self.needed(kin.unit, self.terms.start) for kin in self.kin)
+        return Path(None, None, self.terms.start, Cost(), timedelta(), needs, self._left(needs))
+
+    def _left(self, needs: Sequence[int]) -> Cost:
+        costs = [self.costs[kin.unit] for kin in self.kin]
+        return Cost(
+            sum(each * cost.weight for each, cost in zip(needs, costs, strict=True)),
+            sum(each * cost.rollouts for each, cost in zip(needs, costs, strict=True)),
         )
-
-    def weight(self, kin: Kin) -> int:
-        """Return what one rollout of each of the kin costs together."""
-        return sum(self._weights[each] for each in kin.members)
-
-    def needs(self, kin: Kin, state: State) -> int | None:
-        """Return the least rollouts that a group needs for its own links; None: it has no way."""
-        unit = self.graph.units[kin.unit]
-        key = (kin.unit, tuple(state[index] for index in unit.nodes))
-        if key not in self._needs:
-            self._needs[key] = self._least(unit, state)
-        return self._needs[key]
-
-    def _least(self, unit: Unit, state: State) -> int | None:
-        """Breadth-first over the group's own states, with only the links inside it."""
-        during = window(self.graph, unit, self.now, self.margin)
-        layer = [state]
-        seen = {state}
-        for rollouts in count():
-            if any(self.graph.arrived(each, unit.nodes) for each in layer):
-                return rollouts
-            following = []
-            for each in layer:
-                for step in safe_moves(
-                    self.graph,
-                    self.judge,
-                    unit,
-                    each,
-                    edges=self._inner[unit.index],
-                    during=during,
-                    free=True,
-                ):
-                    after = step.applied(each)
-                    if after not in seen:
-                        seen.add(after)
-                        following.append(after)
-            if not following:
-                return None
-            layer = following
-        raise AssertionError
-
-    def estimate(self, state: State) -> tuple[int, int] | None:
-        """Return the least weight and rollouts still needed; None when a group has no way."""
-        weight = rollouts = 0
-        for kin in self.kin:
-            needed = self.needs(kin, state)
-            if needed is None:
-                return None
-            weight += needed * self.weight(kin)
-            rollouts += needed * len(kin.members)
-        return weight, rollouts
 
     def arrived(self, state: State) -> bool:
         """Whether every group that speaks for its kin is at the goal."""
-        return all(self.graph.arrived(state, self.graph.units[kin.unit].nodes) for kin in self.kin)
+        return all(self.graph.arrived(state, kin.unit) for kin in self.kin)
 
-    def moves(self, kin: Kin, state: State, at: datetime) -> list[Move]:
-        """Return the rollouts of a group that are worth trying in a state, at that time."""
-        unit = self.graph.units[kin.unit]
-        during = window(self.graph, unit, at, self.margin)
-        return safe_moves(
-            self.graph, self.judge, unit, state, edges=self._edges[kin.unit], during=during
+    def needed(self, unit: int, state: Held) -> int:
+        """Return how many rollouts a group still needs at least."""
+        if self.terms.bounded:
+            return self.estimate.needs(unit, state)
+        return 0 if self.graph.arrived(state, unit) else 1
+
+    def moves(self, unit: int, path: Path) -> tuple[Move, ...]:
+        """Return the rollouts of a group that are worth trying at the end of a path."""
+        if self.graph.arrived(path.state, unit):
+            return ()
+        scope = self._scopes[unit]
+        during = window(self.graph, scope.unit, self.terms.now + path.elapsed, self.terms.margin)
+        epochs = self.judge.epoch(during.starts), self.judge.epoch(during.ends)
+        key = (unit, epochs, *(path.state[index] for index in scope.looks_at))
+        if key not in self._moves:
+            self._looks += 1 + len(scope.looks_at)
+            found = (
+                step
+                for fixed in self._fixed(scope, path.state)
+                for step in self._tried(scope, path.state, during, fixed)
+            )
+            self._moves[key] = tuple(dict.fromkeys(found))
+        return self._moves[key]
+
+    def _tried(
+        self, scope: Scope, state: State, during: Window, fixed: dict[str, Stage]
+    ) -> Iterable[Move]:
+        if self.terms.every:
+            return scope.every(state, during, fixed)
+        furthest = scope.furthest(state, during, fixed)
+        return () if furthest is None else (furthest,)
+
+    def _fixed(self, scope: Scope, state: State) -> Iterator[dict[str, Stage]]:
+        """Yield the stages that are not free: dictated ones, with each that feeds others."""
+        given = scope.dictated(state)
+        feeds = sorted(self._feeding.get(scope.unit.index, frozenset()) - given.keys())
+        options = (reversed(scope.options(state, name)) for name in feeds)
+        for stages in product(*options):
+            yield {**given, **dict(zip(feeds, stages, strict=True))}
+
+    def taken(self, path: Path, step: Move) -> Path:
+        """Return a path with one more rollout."""
+        after = step.applied(path.state)
+        needs = list(path.needs)
+        left = path.left
+        for unit in self._seen_by[step.unit]:
+            place = self._places[unit]
+            now, needs[place] = needs[place], self.needed(unit, after)
+            left = left.plus(self.costs[unit], needs[place] - now)
+        return Path(
+            path,
+            Step(step.unit, step.choice),
+            after,
+            path.paid.plus(self.costs[step.unit], 1),
+            path.elapsed + self._lasts[step.unit],
+            tuple(needs),
+            left,
         )
 
-    def lasts(self, kin: Kin) -> timedelta:
-        """Return the time that one rollout of each of the kin takes, people's time included."""
-        times = (self.graph.units[each].group.rollout_time for each in kin.members)
-        return sum((each + self.margin for each in times), timedelta())
+    def cheapest(self, *, most_states: int = MOST_STATES, below: Cost | None = None) -> Outcome:
+        """Return the cheapest path, if any was found before too many states had to be opened.
 
-    def cheapest(self, *, most_states: int = MOST_STATES) -> Found | None:
-        """Return the cheapest path, or None: there is none, or too many states had to be opened.
-
-        `states` of the result tells how many were opened.
+        Among equals the path that is nearest to the goal goes on first, so that a good estimate
+        leads straight there. `below`: paths that cost as much as that are of no interest.
         """
-        start = self.graph.start()
-        first = self.estimate(start)
-        if first is None:
-            return None
         order = count()
-        queue: list[tuple[Cost, int, Cost, State, timedelta, tuple[Step, ...]]] = []
-        heappush(queue, (Cost(*first), next(order), Cost(), start, timedelta(), ()))
+        queue: list[tuple[Cost, Cost, int, Path]] = []
+        self._push(queue, self.start(), next(order), below)
         closed: set[tuple[State, int]] = set()
-        while queue and len(closed) < most_states:
-            _, _, cost, state, elapsed, path = heappop(queue)
-            if self.arrived(state):
-                return self._found(path, len(closed), elapsed)
-            at = self.now + elapsed
-            if (state, self.judge.epoch(at)) in closed:
+        while queue and len(closed) < most_states and self._looks < MOST_LOOKS:
+            path = heappop(queue)[-1]
+            if self.arrived(path.state):
+                return Outcome(self.found(path, exact=self.thorough, states=len(closed)), True)
+            place = (path.state, self.judge.epoch(self.terms.now + path.elapsed))
+            if place in closed:
                 continue
-            closed.add((state, self.judge.epoch(at)))
+            closed.add(place)
             for kin in self.kin:
-                if self.graph.arrived(state, self.graph.units[kin.unit].nodes):
-                    continue
-                for step in self.moves(kin, state, at):
-                    after = step.applied(state)
-                    needed = self.estimate(after)
-                    if needed is None:
-                        continue
-                    paid = cost.plus(self.weight(kin), len(kin.members), self._late(after))
-                    item = (
-                        paid.plus(*needed),
-                        next(order),
-                        paid,
-                        after,
-                        elapsed + self.lasts(kin),
-                        (*path, Step(step.unit, step.choice)),
-                    )
-                    heappush(queue, item)
-        return None
+                for step in self.moves(kin.unit, path):
+                    self._push(queue, self.taken(path, step), next(order), below)
+        return Outcome(None, not queue and self.thorough, len(closed))
 
-    def _late(self, state: State) -> int:
-        """Return how many slots are not where they shall be: breaks ties towards early progress."""
-        return sum(
-            value not in slot.ends
-            for kin in self.kin
-            for index in self.graph.units[kin.unit].nodes
-            for value, slot in zip(state[index], self.graph.nodes[index].slots, strict=True)
-        )
+    def _push(
+        self,
+        queue: list[tuple[Cost, Cost, int, Path]],
+        path: Path,
+        order: int,
+        below: Cost | None,
+    ) -> None:
+        if path.left.rollouts < NEVER and (below is None or path.whole < below):
+            heappush(queue, (path.whole, path.left, order, path))
 
-    def _found(self, path: tuple[Step, ...], states: int, elapsed: timedelta) -> Found:
-        steps = self.expanded(path)
-        dated = self.judge.dates_between(self.now, self.now + elapsed + self.margin)
+    @property
+    def thorough(self) -> bool:
+        """Whether no rollout that is worth trying was left out so far."""
+        return not any(scope.truncated for scope in self._scopes.values())
+
+    def found(self, path: Path, *, exact: bool, states: int) -> Found:
+        """Return a path as a result; it is exact only as long as no date passes on its way."""
+        steps = self.expanded(tuple(path.steps())[::-1])
+        ends = self.terms.now + path.elapsed + self.terms.margin
         return Found(
             steps=steps,
             weight=self.weighed(steps),
-            exact=not dated,
+            exact=exact and not self.judge.dates_between(self.terms.now, ends),
             states=states,
         )
 
@@ -232,3 +302,12 @@ class Search:
         """Return the path with every rollout of a group repeated for its kin."""
         members = {kin.unit: kin.members for kin in self.kin}
         return tuple(Step(member, step.choice) for step in path for member in members[step.unit])
+
+
+def working(graph: Graph, judge: Judge, state: State, instant: datetime) -> frozenset[int]:
+    """Return the edges that work at an instant, whatever their ends hold of what they may."""
+    return frozenset(
+        index
+        for index, edge in enumerate(graph.edges)
+        if all(judge.link(edge, *ends, instant) is None for ends in starts(edge, state))
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from enum import IntEnum
 
 import msgspec
 
 from rollover.fleet.certificate import Bundle, Chain
 from rollover.fleet.goal import Goal, Prospect
-from rollover.fleet.names import Fingerprint
 
 
 class Stage(IntEnum):
@@ -25,45 +25,80 @@ class Stage(IntEnum):
 class Slot(msgspec.Struct, frozen=True):
     """One slot of a class: its values by stage. A stage that it does not have is absent.
 
-    `ends` are the values that count as having arrived.
+    `ends` are the values that count as having arrived. `marks` say of each value what it has in
+    common with material of the same origin in other slots: what a source holds is recognised by it.
     """
 
     name: str
     is_chain: bool
     values: tuple[tuple[Stage, Chain | Bundle], ...]
     ends: frozenset[Chain | Bundle]
+    marks: tuple[Hashable, ...]
 
     @property
     def moves(self) -> bool:
         """Whether the goal asks for anything else than what the slot holds."""
         return len(self.values) > 1
 
+    def stage(self, value: Chain | Bundle) -> Stage:
+        """Return the furthest stage at which the slot holds a value; KEEP for any foreign value."""
+        return max((stage for stage, held in self.values if held == value), default=Stage.KEEP)
 
-def still(name: str, value: Chain | Bundle, *, is_chain: bool) -> Slot:
+    def raised(self, value: Chain | Bundle, wanted: Stage) -> Chain | Bundle:
+        """Return what a rollout towards a stage leaves: the furthest up to it, never less."""
+        now = self.stage(value)
+        further = [held for stage, held in self.values if now < stage <= wanted]
+        return further[-1] if further else value
+
+    def mark(self, value: Chain | Bundle) -> Hashable:
+        """Return the mark of a value; None for a foreign one."""
+        for (_, held), mark in zip(self.values, self.marks, strict=True):
+            if held == value:
+                return mark
+        return None
+
+    def marked(self, mark: Hashable) -> Stage:
+        """Return the furthest stage whose value bears a mark; KEEP when none does."""
+        return max(
+            (
+                stage
+                for (stage, _), each in zip(self.values, self.marks, strict=True)
+                if mark is not None and each == mark
+            ),
+            default=Stage.KEEP,
+        )
+
+
+def still(name: str, value: Chain | Bundle, *, is_chain: bool, mark: Hashable) -> Slot:
     """Return a slot that keeps its value throughout."""
-    return Slot(name, is_chain, ((Stage.KEEP, value),), frozenset((value,)))
+    return Slot(name, is_chain, ((Stage.KEEP, value),), frozenset((value,)), (mark,))
 
 
 def chain_slot(name: str, chain: Chain, prospect: Prospect | None, goal: Goal) -> Slot:
     """Return the stages of a chain: as it is, bridged, reissued."""
     if prospect is None or not chain:
-        return still(name, chain, is_chain=True)
+        return still(name, chain, is_chain=True, mark=chain)
+    now = (prospect.issuer, goal.bridge is not None and goal.bridge in chain)
     if prospect.issuer == goal.target:
-        return _already_reissued(name, chain, prospect)
+        return _already_reissued(name, chain, prospect, mark=now)
     stages: list[tuple[Stage, Chain]] = [(Stage.KEEP, chain)]
+    marks: list[Hashable] = [now]
     ends = {prospect.renewed}
     if prospect.bridged is not None and not goal.compromised:
         stages.append((Stage.MEANWHILE, prospect.bridged))
+        marks.append((goal.target, True))
         ends.add(prospect.bridged)
     stages.append((Stage.END, prospect.renewed))
-    return Slot(name, True, tuple(stages), frozenset(ends))
+    marks.append((goal.target, False))
+    return Slot(name, True, tuple(stages), frozenset(ends), tuple(marks))
 
 
-def _already_reissued(name: str, chain: Chain, prospect: Prospect) -> Slot:
+def _already_reissued(name: str, chain: Chain, prospect: Prospect, *, mark: Hashable) -> Slot:
     if chain == prospect.renewed:
-        return still(name, chain, is_chain=True)
+        return still(name, chain, is_chain=True, mark=mark)
     values = ((Stage.KEEP, chain), (Stage.END, prospect.renewed))
-    return Slot(name, True, values, frozenset((chain, prospect.renewed)))
+    renewed = (prospect.issuer, False)
+    return Slot(name, True, values, frozenset((chain, prospect.renewed)), (mark, renewed))
 
 
 def bundle_slot(name: str, bundle: Bundle, goal: Goal, *, collides: bool) -> Slot:
@@ -73,34 +108,50 @@ def bundle_slot(name: str, bundle: Bundle, goal: Goal, *, collides: bool) -> Slo
     """
     of_authority = {*goal.retired, *goal.trusted}
     if not of_authority.intersection(bundle):
-        return still(name, bundle, is_chain=False)
+        return still(name, bundle, is_chain=False, mark=frozenset(bundle))
     end = joined(tuple(ca for ca in bundle if ca not in goal.retired), goal.trusted)
-    return between(name, bundle, end, is_chain=False, collides=collides)
+    values = _between(bundle, end, collides=collides)
+    marks = tuple(_mark(held, of_authority, in_order=collides) for _, held in values)
+    return Slot(name, False, values, frozenset((end,)), marks)
 
 
-def between(
-    name: str, start: Chain | Bundle, end: Chain | Bundle, *, is_chain: bool, collides: bool = False
-) -> Slot:
-    """Return the slot that leads from one value to another: how a rollback is planned too."""
+def _mark(bundle: Bundle, of_authority: Iterable[str], *, in_order: bool) -> Hashable:
+    """Return the authority's versions in a bundle; their order counts where it can matter."""
+    held = tuple(ca for ca in bundle if ca in of_authority)
+    return held if in_order else frozenset(held)
+
+
+def returning(slot: Slot, start: Chain | Bundle, end: Chain | Bundle, *, collides: bool) -> Slot:
+    """Return the slot that leads from one value of a slot to another: how a rollback is planned."""
     if start == end:
-        return still(name, start, is_chain=is_chain)
-    stages: list[tuple[Stage, Chain | Bundle]] = [(Stage.KEEP, start)]
-    if not is_chain:
-        both = joined(start, end)
-        if both not in (start, end):
-            stages.append((Stage.MEANWHILE, both))
-        turned = joined(end, start)
-        if collides and turned not in (start, end, both):
-            stages.append((Stage.TURNED, turned))
-    stages.append((Stage.END, end))
-    return Slot(name, is_chain, tuple(stages), frozenset((end,)))
+        return still(slot.name, start, is_chain=slot.is_chain, mark=slot.mark(start))
+    if slot.is_chain:
+        values: tuple[tuple[Stage, Chain | Bundle], ...] = ((Stage.KEEP, start), (Stage.END, end))
+    else:
+        values = _between(start, end, collides=collides)
+    both = _united(slot.mark(start), slot.mark(end))
+    marks = tuple(both if held not in (start, end) else slot.mark(held) for _, held in values)
+    return Slot(slot.name, slot.is_chain, values, frozenset((end,)), marks)
+
+
+def _united(one: Hashable, other: Hashable) -> Hashable:
+    if isinstance(one, frozenset) and isinstance(other, frozenset):
+        return one | other
+    return None
+
+
+def _between(start: Bundle, end: Bundle, *, collides: bool) -> tuple[tuple[Stage, Bundle], ...]:
+    if start == end:
+        return ((Stage.KEEP, start),)
+    stages = [(Stage.KEEP, start)]
+    both, turned = joined(start, end), joined(end, start)
+    if both not in (start, end):
+        stages.append((Stage.MEANWHILE, both))
+    if collides and turned not in (start, end, both):
+        stages.append((Stage.TURNED, turned))
+    return (*stages, (Stage.END, end))
 
 
 def joined(first: Bundle, second: Bundle) -> Bundle:
     """Return the first bundle, then what the second adds: order kept, nothing twice."""
     return tuple(dict.fromkeys((*first, *second)))
-
-
-def removed(before: Bundle, after: Bundle) -> tuple[Fingerprint, ...]:
-    """Return what a change of bundle takes away."""
-    return tuple(ca for ca in before if ca not in after)

@@ -6,11 +6,11 @@ others, may follow the same schedule: if one of them has a cheaper one, the othe
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 
 import msgspec
 
-from rollover.planner.graph import Graph, Node
+from rollover.planner.graph import Edge, Graph, Unit
 
 
 class Kin(msgspec.Struct, frozen=True):
@@ -22,41 +22,39 @@ class Kin(msgspec.Struct, frozen=True):
 
 def kin_of(graph: Graph) -> tuple[Kin, ...]:
     """Return the groups that a search has to tell apart, each with those that it speaks for."""
+    classes = class_numbers(graph)
     alike: dict[Hashable, list[int]] = {}
     for unit in graph.units:
-        if unit.is_source:
-            alike[("source", unit.index)] = [unit.index]
-            continue
-        alike.setdefault(_looks(graph, unit.index), []).append(unit.index)
+        key = ("source", unit.index) if unit.is_source else _looks(graph, unit, classes)
+        alike.setdefault(key, []).append(unit.index)
     return tuple(Kin(members[0], tuple(members)) for members in alike.values())
 
 
-def _looks(graph: Graph, unit: int) -> Hashable:
-    nodes = graph.units[unit].nodes
-    place = {index: order for order, index in enumerate(nodes)}
-    edges: list[tuple[Hashable, ...]] = []
-    for index in graph.edges_of[unit]:
-        edge = graph.edges[index]
-        edges.append(
-            (
-                place.get(edge.dialer, ("other", edge.dialer)),
-                edge.dialer_endpoint,
-                place.get(edge.acceptor, ("other", edge.acceptor)),
-                edge.acceptor_endpoint,
-                edge.mutual,
-                edge.same_instance,
-                edge.named,
-                edge.dialer_stack,
-                edge.acceptor_stack,
-            )
-        )
+def _looks(graph: Graph, unit: Unit, classes: Sequence[int]) -> Hashable:
+    place: dict[int, Hashable] = {index: order for order, index in enumerate(unit.nodes)}
+    edges = frozenset(looks(graph.edges[index], place) for index in graph.edges_of[unit.index])
+    return tuple(classes[index] for index in unit.nodes), edges, unit.feeds, unit.slot_names
+
+
+def looks(edge: Edge, place: Mapping[int, Hashable]) -> Hashable:
+    """Return all that matters of an edge, its ends named by their places where they have one."""
     return (
-        tuple(_class(graph.nodes[index]) for index in nodes),
-        frozenset(edges),
-        graph.units[unit].feeds,
-        graph.units[unit].slot_names,
+        place.get(edge.dialer, ("other", edge.dialer)),
+        edge.dialer_endpoint,
+        place.get(edge.acceptor, ("other", edge.acceptor)),
+        edge.acceptor_endpoint,
+        edge.mutual,
+        edge.same_instance,
+        edge.named,
+        edge.dialer_stack,
+        edge.acceptor_stack,
     )
 
 
-def _class(node: Node) -> Hashable:
-    return node.slots, node.states, node.frozen, node.ports
+def class_numbers(graph: Graph) -> list[int]:
+    """Return a number for each class: the same for classes that hold and do the same."""
+    numbers: dict[Hashable, int] = {}
+    return [
+        numbers.setdefault((node.slots, node.states, node.frozen, node.ports), len(numbers))
+        for node in graph.nodes
+    ]
