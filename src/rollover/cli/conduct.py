@@ -96,7 +96,8 @@ def close(printer: Printer, outcome: Outcome) -> int:
         printer.data("outcome", outcome)
         return EXIT_OF[outcome.ending]
     style = "good" if outcome.ending is Ending.DONE else "bad"
-    printer.line(f"{outcome.ending.value}: {outcome.message}", style)
+    word = "" if outcome.ending is Ending.DONE else f"{outcome.ending.value}: "
+    printer.line(f"{word}{outcome.message}", style)
     if outcome.hint:
         printer.line(f"\nhint: {outcome.hint}")
     return EXIT_OF[outcome.ending]

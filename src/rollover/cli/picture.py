@@ -10,7 +10,7 @@ from typing import TextIO
 
 from rollover.cli.printer import Printer
 
-COLUMNS = 118
+COLUMNS = 100
 TITLE = "rollover demo"
 
 

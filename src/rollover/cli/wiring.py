@@ -179,7 +179,7 @@ class _Platforms:
         return self.site.issuer_of(leaf) if self.site else None
 
     def _delivery(self, group: GroupDescription) -> Delivery:
-        from rollover.delivery.command import CommandDelivery  # noqa: PLC0415 - one form is used
+        from rollover.delivery.command import CommandDelivery, Verb  # noqa: PLC0415 - one form is used
         from rollover.delivery.local import LocalDelivery  # noqa: PLC0415 - likewise
 
         state = self._base / self._described.state
@@ -189,5 +189,6 @@ class _Platforms:
                 state=state / "deliveries",
                 environment=dict(os.environ),
                 timeout_seconds=group.delivery.timeout_seconds,
+                verbs=frozenset((Verb.DELIVER, Verb.RESTORE, *map(Verb, group.delivery.verbs))),
             )
         return LocalDelivery(state=state / "deliveries")

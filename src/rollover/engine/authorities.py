@@ -55,7 +55,7 @@ class Authorities:
 
     def versions(self, name: AuthorityName) -> Authority:
         """Return the authority: versions described first, then those made here."""
-        made = tuple(version.fingerprint for version in self.stored(name))
+        made = tuple(dict.fromkeys(version.fingerprint for version in self.stored(name)))
         described = tuple(each for each in self._described.get(name, ()) if each not in made)
         return Authority(name=name, versions=(*described, *made))
 

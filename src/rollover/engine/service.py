@@ -53,17 +53,21 @@ class Rollover:
         Changes no instance. A new CA is made in the site's store, so give the site a scratch
         store to leave no trace.
         """
-        world = self.site.look(request.authority)
-        goal = self._goal(request, world)
+        world, goal = self._aimed(request)
         knowledge = self.site.knowledge(world, goal)
         return make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def naive_swap(self, request: Request) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
-        world = self.site.look(request.authority)
-        goal = self._goal(request, world)
+        world, goal = self._aimed(request)
         knowledge = self.site.knowledge(world, goal)
         return naive(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
+
+    def _aimed(self, request: Request) -> tuple[World, Goal]:
+        """Return a look at the fleet, and a goal: its CA may be younger than the look."""
+        world = self.site.look(request.authority)
+        goal = self._goal(request, world)
+        return self.site.renamed(world, request.authority), goal
 
     def rotate(self, request: Request, conduct: Conduct) -> Outcome:
         """Begin a rotation, or go on with the one that is unfinished, until it ends or stops.

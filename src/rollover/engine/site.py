@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+import msgspec
+
 from rollover.engine.authorities import Authorities, by_fingerprint
 from rollover.engine.credentials_port import Credentials
 from rollover.engine.issuing import Issuers, Specimens
@@ -17,6 +19,7 @@ from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.evidence import Identity
 from rollover.fleet.goal import Goal
+from rollover.fleet.model import Fleet
 from rollover.fleet.names import AuthorityName, Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import CLOCK_SKEW, issue_leaf
@@ -80,6 +83,15 @@ class Site:
             self.described, observations, authorities=self.authorities.all(), known=known
         )
         self._certificates.update(fleet.certificates)
+        return self._world(fleet, authority)
+
+    def renamed(self, world: World, authority: AuthorityName) -> World:
+        """Return a look with the CA versions that were made since it was taken."""
+        self._known()
+        fleet = msgspec.structs.replace(world.fleet, authorities=self.authorities.all())
+        return self._world(fleet, authority)
+
+    def _world(self, fleet: Fleet, authority: AuthorityName) -> World:
         versions = self.authorities.versions(authority).versions
         return World(
             fleet,

@@ -31,10 +31,15 @@ class FileDelivery(_Described, frozen=True, kw_only=True, tag="files", tag_field
 
 
 class CommandDelivery(_Described, frozen=True, kw_only=True, tag="command", tag_field="by"):
-    """A command of the operator's own carries the files (ssh, Ansible, a pipeline)."""
+    """A command of the operator's own carries the files (ssh, Ansible, a pipeline).
+
+    `verbs` are those that the command understands, besides `deliver` and `restore`: `confirm`
+    lets it delete what it kept, `read` lets Rollover see what an instance has on its disk.
+    """
 
     command: tuple[str, ...]
     timeout_seconds: float = 300.0
+    verbs: tuple[Literal["confirm", "read"], ...] = ()
 
 
 Delivery = FileDelivery | CommandDelivery

@@ -14,15 +14,21 @@ import msgspec
 
 from rollover.fleet.plan import Break, Rollout
 from rollover.planner.explain import witness
-from rollover.planner.graph import Choice, Graph, State
+from rollover.planner.graph import Choice, Edge, Graph, State
 from rollover.planner.moves import move
 from rollover.planner.prove import Proven
 from rollover.planner.safety import Judge
 from rollover.planner.search import Search, Step
 from rollover.planner.slots import Stage
 
+DIALER_FIRST = 2
+"""A dead link counts so many times when its dialer went first: until those that it dials follow,
+it cannot make one handshake to prove that it took its new material."""
+
 MOST_ORDERED = 12
 """Above this many groups the order is chosen one group at a time, not searched."""
+CUT_OFF_WEIGHT = 1000
+"""How many links may rather break than one whose dialer is being rolled out."""
 
 
 def least_harm(search: Search) -> tuple[Step, ...]:
@@ -60,17 +66,26 @@ def _greedy(search: Search, state: State, pending: frozenset[int]) -> tuple[Step
 
 
 def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]:
-    """Return the state after a group's rollout, the step, and the link-seconds that it breaks."""
+    """Return the state after a group's rollout, the step, and what it costs.
+
+    That is the link-seconds that it breaks. A dialer shows what it took by dialling, so one that
+    is cut off by its own rollout cannot be confirmed: its acceptors go first where they can.
+    """
     graph = search.graph
     choice = _straight(graph, unit)
     after = move(graph, graph.units[unit], choice, state).applied(state)
     dead = sum(
-        edge.links
+        edge.links * (DIALER_FIRST if _dials_out(graph, edge, unit) else 1)
         for edge in graph.edges
         if search.judge.link(edge, after[edge.dialer][0], after[edge.acceptor][0], search.terms.now)
     )
     seconds = (graph.units[unit].group.rollout_time + search.terms.margin).total_seconds()
     return after, Step(unit, choice), dead * seconds
+
+
+def _dials_out(graph: Graph, edge: Edge, unit: int) -> bool:
+    nodes = graph.nodes
+    return nodes[edge.dialer].group == unit != nodes[edge.acceptor].group
 
 
 def _straight(graph: Graph, unit: int) -> Choice:

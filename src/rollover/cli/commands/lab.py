@@ -145,7 +145,7 @@ def naive(**values: Any) -> int:
     fleet = _attached(values)
     with open_site(fleet.layout.fleet, scratch=True) as site:
         library = Rollover(site)
-        refused = library.naive_swap(Request(authority=library.authority()))
+        refused = library.naive_swap(Request(authority=library.authority(), again=True))
     if not printer.json:
         view.refusal(printer, refused)
     if not values["yes"]:

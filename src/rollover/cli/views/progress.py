@@ -132,8 +132,9 @@ class Watcher:
         proof = event.rollout.proof
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=event.rollout.instances)
+        known = "proven on" if proof.holds else "broke, as announced, some of"
         self.say(
-            f"  proven on {proof.links:,} links ({proof.combinations} mixtures), done in "
+            f"  {known} {proof.links:,} links ({proof.combinations} mixtures), done in "
             f"{event.seconds:.2f} s",
             "dim",
         )
