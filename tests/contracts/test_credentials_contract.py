@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rollover.engine.credentials_port import Credentials
+from rollover.engine.credentials_port import Addition, Credentials
 from rollover.errors import StaleError, StoreError
 from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
 from rollover.fleet.secret import SecretBytes
@@ -223,6 +223,33 @@ def test_a_chain_or_key_that_is_not_right_is_refused(
     assert TLS in str(refusal.value)
     assert refusal.value.hint
     assert credentials.names() == ()
+
+
+def _addition(name: str, pair: Pair, flags: Flags = PLAIN) -> Addition:
+    return Addition(name=name, chain=pair.chain, key=pair.key, flags=flags, at=NOON)
+
+
+def test_versions_are_added_together_in_their_order(credentials: Credentials) -> None:
+    """One call adds versions of several names, and several of one name."""
+    wanted = [_addition(TLS, leaf("a")), _addition(CA, authority()), _addition(TLS, leaf("b"))]
+
+    added = credentials.add_many(wanted)
+
+    assert [(each.name, each.number) for each in added] == [(TLS, 1), (CA, 1), (TLS, 2)]
+    assert credentials.versions(TLS) == (added[2], added[0])
+    assert credentials.private_key(TLS, 2) == leaf("b").key
+    assert credentials.add_many(()) == ()
+
+
+def test_one_version_that_is_refused_keeps_all_others_out(credentials: Credentials) -> None:
+    """Versions are added together or not at all, and no number is used up."""
+    refused = _addition(TLS, leaf(), flags=SIGNING)
+
+    with pytest.raises(StoreError, match="is not a CA"):
+        credentials.add_many([_addition(CA, authority()), refused])
+
+    assert credentials.names() == ()
+    assert _add(credentials, CA, authority()).number == 1
 
 
 def test_threads_add_versions_without_losing_any(credentials: Credentials) -> None:
