@@ -129,6 +129,18 @@ def test_a_certificate_that_dies_during_a_step_stops_it_by_its_rule() -> None:
     assert {each.rule for each in found.blocked} == {"validity-window"}
 
 
+def test_a_ca_that_is_not_valid_yet_is_trusted_first_and_used_later() -> None:
+    """Nothing presents the new CA before its time, and the plan gets there all the same."""
+    world = build.World()
+    begins = build.NOW + timedelta(minutes=7)
+    for name in ("new", "new:leaf"):
+        world.add(build.certificate(name, not_before=begins))
+    found = planned(cluster(world), world)
+    assert found.complete
+    reissues = [each for each in found.rollouts if any(change.present for change in each.changes)]
+    assert all(each.proof.starts >= begins for each in reissues)
+
+
 def test_a_straggler_stops_the_plan_before_the_step_that_cuts_it_off() -> None:
     """An ignored client still presents the old CA: servers may not withdraw it, and it is named."""
     world = build.World()

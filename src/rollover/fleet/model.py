@@ -154,10 +154,16 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return TOUCH_WEIGHT[self.touch] if self.weight is None else self.weight
 
     @property
+    def waves(self) -> int:
+        """How often as many instances as may be in flight begin: the canaries, then the rest."""
+        canaries = min(self.canaries, len(self.instances))
+        rest = len(self.instances) - canaries
+        return canaries + -(-rest // max(1, self.max_in_flight))
+
+    @property
     def rollout_time(self) -> timedelta:
-        """How long one rollout is expected to take, with all its windows."""
-        waves = -(-len(self.instances) // max(1, self.max_in_flight))
-        return timedelta(seconds=(waves + min(1, self.canaries)) * self.seconds_per_instance)
+        """How long one rollout is expected to take, with all its waves."""
+        return timedelta(seconds=self.waves * self.seconds_per_instance)
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -114,6 +114,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     touch: Touch
     weight: int
     instances: int
+    waves: int = 1
+    """How often as many instances as may be in flight begin."""
     duration: timedelta
     proof: Proof
     rollback_rollouts: int | None = None

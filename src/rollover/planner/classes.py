@@ -78,6 +78,7 @@ class Classifier:
             for endpoint in instance.endpoints
             if endpoint.source
         }
+        self._positions = {group.name: index for index, group in enumerate(fleet.groups)}
         self._collides = _subject_collision(knowledge.certificates, goal)
 
     def graph(self) -> Graph:
@@ -207,12 +208,11 @@ class Classifier:
 
     def _feeds(self, position: int) -> tuple[Feed, ...]:
         feeds: dict[Feed, None] = {}
-        order = {group.name: index for index, group in enumerate(self._fleet.groups)}
         for instance in self._fleet.groups[position].instances[:1]:
             for endpoint in instance.endpoints:
                 if endpoint.source is None:
                     continue
-                source = order[endpoint.source.group]
+                source = self._positions[endpoint.source.group]
                 model = self._fleet.groups[source].instances[0].endpoints
                 origin = next(each for each in model if each.name == endpoint.source.endpoint)
                 if endpoint.presents:
@@ -224,32 +224,36 @@ class Classifier:
     def _edges(
         self, nodes: list[Node], located: Mapping[InstanceName, _Located]
     ) -> tuple[Edge, ...]:
-        counts: dict[_EdgeKey, int] = {}
-        examples: dict[_EdgeKey, Link] = {}
+        # One pass over all links: plain tuples, and names looked up once for each.
+        found: dict[tuple[int, int, int, int, bool, bool, bool], list[Link]] = {}
         positions = [
             {endpoint.name: at for at, endpoint in enumerate(node.endpoints)} for node in nodes
         ]
         covered: dict[tuple[Chain, str], bool] = {}
         for link in self._fleet.links:
-            dialer = located[link.dialer.instance]
-            acceptor = located[link.acceptor.instance]
-            accepting = positions[acceptor.node][link.acceptor.endpoint]
+            one, other = link.dialer, link.acceptor
+            node, acceptor = located[one.instance].node, located[other.instance]
+            accepting = positions[acceptor.node][other.endpoint]
             named = link.name is None or self._covers(
                 acceptor.instance.endpoints[accepting].presents, link.name, covered
             )
-            key = _EdgeKey(
-                dialer.node,
-                positions[dialer.node][link.dialer.endpoint],
+            key = (
+                node,
+                positions[node][one.endpoint],
                 acceptor.node,
                 accepting,
                 link.mutual,
-                link.dialer.instance == link.acceptor.instance,
+                one.instance == other.instance,
                 named,
             )
-            counts[key] = counts.get(key, 0) + 1
-            if key not in examples:
-                examples[key] = link
-        return tuple(_edge(key, nodes, counts[key], examples[key]) for key in counts)
+            alike = found.get(key)
+            if alike is None:
+                found[key] = [link]
+            else:
+                alike.append(link)
+        return tuple(
+            _edge(_EdgeKey(*key), nodes, len(alike), alike[0]) for key, alike in found.items()
+        )
 
     def _covers(self, chain: Chain, name: str, covered: dict[tuple[Chain, str], bool]) -> bool:
         key = (chain[:1], name)

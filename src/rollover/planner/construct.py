@@ -7,14 +7,18 @@ Because going further never makes a later rollout harder, a plan is found wherev
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from rollover.planner.estimate import NEVER, Part
 from rollover.planner.graph import State
 from rollover.planner.moves import Move
 from rollover.planner.search import Path, Search
 from rollover.planner.slots import Stage
 
-_Ranked = tuple[tuple[int, bool, bool, int], Move]
-"""A rollout behind what decides between rollouts: the least comes first."""
+_Order = tuple[int, bool, bool, int]
+"""What decides between rollouts: the least comes first."""
+
+_Ranked = tuple[_Order, Move]
 
 
 class Constructor:
@@ -24,12 +28,19 @@ class Constructor:
         self._search = search
         self._costs = {unit: cost.ranked for unit, cost in search.costs.items()}
         self._near = {unit: tuple(search.estimate.neighbours(unit)) for unit in self._costs}
-        self._ranked: dict[int, _Ranked | None] = {}
+        self._fed: dict[int, list[int]] = {unit: [] for unit in self._costs}
+        for unit in search.graph.units:
+            for feed in unit.feeds:
+                if unit.index in self._costs and feed.group in self._costs:
+                    self._fed[feed.group].append(unit.index)
+        self._ages = dict.fromkeys(self._costs, 0)
+        self._queue: list[tuple[_Order, int, int, Move]] = []
+        self._due = dict.fromkeys(self._costs)
 
     def plan(self) -> Path | None:
         """Return a way to the goal, or None when at some point no safe rollout makes progress."""
         search, path = self._search, self._search.start()
-        while not search.arrived(path.state):
+        while path.left.rollouts:
             best = self._best(path)
             if best is None:
                 return None
@@ -37,25 +48,19 @@ class Constructor:
         return path
 
     def _best(self, path: Path) -> Move | None:
-        for unit in self._costs:
-            if unit not in self._ranked:
-                self._ranked[unit] = self._rank(unit, path)
-        ranked = [each for each in self._ranked.values() if each is not None]
-        if not ranked:
-            return None
-        best = min(ranked, key=lambda each: each[0])[1]
-        self._forget(best.unit)
-        return best
-
-    def _forget(self, unit: int) -> None:
-        """Drop what a rollout of a group may have changed."""
-        fed = [
-            each.index
-            for each in self._search.graph.units
-            if any(feed.group == unit for feed in each.feeds)
-        ]
-        for each in (unit, *self._near[unit], *fed):
-            self._ranked.pop(each, None)
+        """Return the best rollout of all; only those are ranked again that may have changed."""
+        for unit in self._due:
+            self._ages[unit] += 1
+            ranked = self._rank(unit, path)
+            if ranked is not None:
+                heappush(self._queue, (ranked[0], unit, self._ages[unit], ranked[1]))
+        self._due = {}
+        while self._queue:
+            _, unit, age, best = heappop(self._queue)
+            if age == self._ages[unit]:
+                self._due = dict.fromkeys((unit, *self._near[unit], *self._fed[unit]))
+                return best
+        return None
 
     def _rank(self, unit: int, path: Path) -> _Ranked | None:
         """Return the best rollout of a group, with how much dearer it makes the whole."""

@@ -40,6 +40,7 @@ class Describer:
             touch=group.touch,
             weight=group.rollout_weight,
             instances=sum(len(node.instances) for node in nodes),
+            waves=group.waves,
             duration=group.rollout_time,
             proof=proven.proof,
             notices=tuple(_notices(group.touch, changes)),

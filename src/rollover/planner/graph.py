@@ -13,7 +13,7 @@ import msgspec
 
 from rollover.fleet.certificate import Bundle, Chain, Stack
 from rollover.fleet.model import Endpoint, Group, Link
-from rollover.fleet.names import EndpointName, InstanceName
+from rollover.fleet.names import InstanceName
 from rollover.planner.slots import Slot, Stage
 
 Value = Chain | Bundle
@@ -56,13 +56,6 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     states: Possible
     frozen: bool
     why: str = ""
-
-    def endpoint_index(self, name: EndpointName) -> int:
-        """Return the position of an endpoint among the class's."""
-        for position, endpoint in enumerate(self.endpoints):
-            if endpoint.name == name:
-                return position
-        raise KeyError(name)
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):

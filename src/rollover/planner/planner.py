@@ -96,10 +96,14 @@ def naive(
 
 
 def _prepare(fleet: Fleet, goal: Goal, knowledge: Knowledge, now: datetime) -> _Work:
-    once = sum((group.rollout_time + goal.step_margin for group in fleet.groups), timedelta())
-    horizon = now + HORIZON_ROLLOUTS * once
+    horizon = _horizon(fleet, goal, now)
     graph = Classifier(fleet, goal, knowledge=knowledge, now=now, horizon=horizon).graph()
     return _Work(fleet, goal, knowledge, graph, Judge(graph, knowledge), now)
+
+
+def _horizon(fleet: Fleet, goal: Goal, now: datetime) -> datetime:
+    once = sum((group.rollout_time + goal.step_margin for group in fleet.groups), timedelta())
+    return now + HORIZON_ROLLOUTS * once
 
 
 def _solved(work: _Work, limits: Limits) -> Solved:
@@ -112,6 +116,7 @@ def _solved(work: _Work, limits: Limits) -> Solved:
             now=work.now,
             margin=work.goal.step_margin,
             start=start,
+            horizon=_horizon(work.fleet, work.goal, work.now),
             most_states=limits.most_states,
         )
         solved = solver.solve()
@@ -122,19 +127,19 @@ def _solved(work: _Work, limits: Limits) -> Solved:
 
 def _described(work: _Work, replayed: Replay, *, ways_back: bool) -> tuple[Rollout, ...]:
     describer = Describer(work.fleet, work.goal, work.knowledge)
-    return tuple(
-        msgspec.structs.replace(
-            describer.rollout(work.graph, number, proven),
-            rollback_rollouts=_way_back(work, number, proven) if ways_back else None,
-        )
-        for number, proven in enumerate(replayed.steps, 1)
-    )
+    many = len(work.graph.units) > MOST_GROUPS_BACK
+    by_undoing = many and undoable(work.graph, work.judge, work.now)
+    rollouts = []
+    for number, proven in enumerate(replayed.steps, 1):
+        back = None
+        if ways_back:
+            back = number if by_undoing else _way_back(work, proven)
+        rollout = describer.rollout(work.graph, number, proven)
+        rollouts.append(msgspec.structs.replace(rollout, rollback_rollouts=back))
+    return tuple(rollouts)
 
 
-def _way_back(work: _Work, number: int, proven: Proven) -> int | None:
-    """Return how many rollouts lead back from a step: of many groups at most as many as came."""
-    if len(work.graph.units) > MOST_GROUPS_BACK and undoable(work.graph, work.judge, work.now):
-        return number
+def _way_back(work: _Work, proven: Proven) -> int | None:
     state = tuple(states[0] for states in following(proven))
     return way_back(work.graph, work.judge, state, now=work.now, margin=work.goal.step_margin)
 

@@ -105,10 +105,10 @@ def examine(
 
 def following(proven: Proven) -> tuple[Possible, ...]:
     """Return what every class may hold once a step has ended."""
-    return tuple(
-        (proven.after[index],) if index in proven.after else states
-        for index, states in enumerate(proven.before)
-    )
+    held = list(proven.before)
+    for index, vector in proven.after.items():
+        held[index] = (vector,)
+    return tuple(held)
 
 
 def _after(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count, product
+from typing import NamedTuple
 
 import msgspec
 
@@ -78,14 +79,20 @@ class Cost(msgspec.Struct, frozen=True, order=True):
         return Cost(self.weight + times * other.weight, self.rollouts + times * other.rollouts)
 
 
+class Trail(NamedTuple):
+    """The steps of a path, the last one first."""
+
+    before: Trail | None
+    step: Step
+
+
 class Path(msgspec.Struct, frozen=True):
-    """How a state was reached: the rollout before, what was paid until then, and when it ends.
+    """How a state was reached: the steps, what was paid for them, and when the last one ends.
 
     `needs` is what each group needs from here at least, and `left` what that costs together.
     """
 
-    before: Path | None
-    step: Step | None
+    trail: Trail | None
     state: State
     paid: Cost
     elapsed: timedelta
@@ -95,15 +102,16 @@ class Path(msgspec.Struct, frozen=True):
     @property
     def whole(self) -> Cost:
         """The least that any plan costs which begins like this."""
-        return Cost(self.paid.weight + self.left.weight, self.paid.rollouts + self.left.rollouts)
+        return self.paid.plus(self.left, 1)
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the steps from the last to the first."""
-        path: Path | None = self
-        while path is not None:
-            if path.step is not None:
-                yield path.step
-            path = path.before
+    def steps(self) -> tuple[Step, ...]:
+        """Return the steps in order."""
+        steps = []
+        trail = self.trail
+        while trail is not None:
+            steps.append(trail.step)
+            trail = trail.before
+        return tuple(reversed(steps))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +181,7 @@ class Search:
     def start(self) -> Path:
         """Return the path of no steps."""
         needs = tuple(self.needed(kin.unit, self.terms.start) for kin in self.kin)
-        return Path(None, None, self.terms.start, Cost(), timedelta(), needs, self._left(needs))
+        return Path(None, self.terms.start, Cost(), timedelta(), needs, self._left(needs))
 
     def _left(self, needs: Sequence[int]) -> Cost:
         costs = [self.costs[kin.unit] for kin in self.kin]
@@ -181,10 +189,6 @@ class Search:
             sum(each * cost.weight for each, cost in zip(needs, costs, strict=True)),
             sum(each * cost.rollouts for each, cost in zip(needs, costs, strict=True)),
         )
-
-    def arrived(self, state: State) -> bool:
-        """Whether every group that speaks for its kin is at the goal."""
-        return all(self.graph.arrived(state, kin.unit) for kin in self.kin)
 
     def needed(self, unit: int, state: Held) -> int:
         """Return how many rollouts a group still needs at least."""
@@ -236,8 +240,7 @@ class Search:
             now, needs[place] = needs[place], self.needed(unit, after)
             left = left.plus(self.costs[unit], needs[place] - now)
         return Path(
-            path,
-            Step(step.unit, step.choice),
+            Trail(path.trail, Step(step.unit, step.choice)),
             after,
             path.paid.plus(self.costs[step.unit], 1),
             path.elapsed + self._lasts[step.unit],
@@ -257,7 +260,7 @@ class Search:
         closed: set[tuple[State, int]] = set()
         while queue and len(closed) < most_states and self._looks < MOST_LOOKS:
             path = heappop(queue)[-1]
-            if self.arrived(path.state):
+            if not path.left.rollouts:
                 return Outcome(self.found(path, exact=self.thorough, states=len(closed)), True)
             place = (path.state, self.judge.epoch(self.terms.now + path.elapsed))
             if place in closed:
@@ -285,7 +288,7 @@ class Search:
 
     def found(self, path: Path, *, exact: bool, states: int) -> Found:
         """Return a path as a result; it is exact only as long as no date passes on its way."""
-        steps = self.expanded(tuple(path.steps())[::-1])
+        steps = self.expanded(path.steps())
         ends = self.terms.now + path.elapsed + self.terms.margin
         return Found(
             steps=steps,

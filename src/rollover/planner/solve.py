@@ -40,11 +40,13 @@ class Solver:
         now: datetime,
         margin: timedelta,
         start: State,
+        horizon: datetime,
         most_states: int,
     ) -> None:
         self._graph = graph
         self._judge = judge
         self._most_states = most_states
+        self._dates_ahead = judge.dates_between(now, horizon)
         every_edge = frozenset(range(len(graph.edges)))
         self._broken = every_edge - working(graph, judge, start, now)
         self._closed = closed(graph, judge, every_edge, now)
@@ -100,7 +102,8 @@ class Solver:
         first = search.cheapest(most_states=self._most_states, below=below)
         if first.found is None and first.exhausted and built is not None:
             first = Outcome(search.found(built, exact=True, states=first.states), True)
-        if first.found is not None and not first.found.exact:
+        settled = not self._dates_ahead if first.found is None else first.found.exact
+        if not settled:
             first = self._search(terms, bounded=False).cheapest(most_states=self._most_states)
         return self._settled(terms, first) if self._broken else first
 

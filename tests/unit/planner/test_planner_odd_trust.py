@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 import builders as build
+from planner_oracle import Cheapest, Oracle
 from rollover.fleet.certificate import Fault, FaultKind, Question, Verdict
 from rollover.planner.planner import plan
 
@@ -74,3 +75,16 @@ def test_pairs_that_are_not_closed_are_searched_through_every_rollout() -> None:
     assert found.complete
     assert all(each.proof.holds for each in found.rollouts)
     assert found.lower_bound == len(found.rollouts)
+
+
+def test_a_link_that_is_broken_anyway_binds_nobody() -> None:
+    """Both ends of it go straight to the new CA, as brute force finds: three visits, not four."""
+    world = build.World()
+    u = build.uniform("u", 1, build.endpoint("r", presents=None), build.endpoint("x"))
+    p = build.uniform("p", 1, build.endpoint("r", trusts=None), build.endpoint("x", presents="new"))
+    links = build.links(u, "r", p, "r", mutual=False) + build.links(u, "x", p, "x")
+    fleet = build.fleet([u, p], links, world)
+    found = plan(fleet, build.goal(), knowledge=world.knowledge(), now=build.NOW)
+    assert [each.group for each in found.rollouts] == ["u", "p", "u"]
+    assert found.lower_bound == 3
+    assert Oracle(fleet, build.goal()).cheapest() == Cheapest(weight=3, rollouts=3)

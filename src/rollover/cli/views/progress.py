@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,11 @@ from rollover.engine import events
 from rollover.fleet.evidence import Applied
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress, TaskID
 
 
-TICK_SECONDS = 0.25
+DRAWS_PER_SECOND = 4
 MOST_NAMED = 8
 """Groups of up to this many instances are named one by one where no bars are drawn."""
 QUARTERS = 4
@@ -27,41 +27,32 @@ class Watcher:
     def __init__(self, printer: Printer, *, ticker: Callable[[], str] | None = None) -> None:
         self._printer = printer
         self._ticker = ticker
-        self._progress: Progress | None = _progress() if printer.live else None
+        self._progress: Progress | None = None
+        self._live: Live | None = None
         self._task: TaskID | None = None
         self._said = ""
-        self._over = threading.Event()
-        if self._progress is not None:
-            self._progress.start()
-            if ticker is not None:
-                threading.Thread(target=self._tick, args=(self._progress,), daemon=True).start()
-
-    def _tick(self, progress: Progress) -> None:
-        assert self._ticker is not None  # noqa: S101 - started only with one
-        task = progress.add_task(self._ticker(), total=None)
-        while not self._over.wait(TICK_SECONDS):
-            progress.update(task, description=self._ticker())
+        if printer.live:
+            self._progress, self._live = _drawn(ticker)
+            self._live.start()
 
     def close(self) -> None:
         """Leave the bars as they are."""
-        self._over.set()
-        if self._progress is not None:
-            self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def pause(self) -> None:
         """Make room for a question."""
-        if self._progress is not None:
-            self._progress.stop()
+        self.close()
 
     def go_on(self) -> None:
         """Draw bars again after a question."""
-        if self._progress is not None:
-            self._progress.start()
+        if self._live is not None:
+            self._live.start()
 
     def say(self, text: str, style: str = "") -> None:
         """Say one line above the bars."""
-        if self._progress is not None:
-            self._progress.console.print(text, style=_RICH.get(style, ""), highlight=False)
+        if self._live is not None:
+            self._live.console.print(text, style=_RICH.get(style, ""), highlight=False)
         else:
             self._printer.say(text, style)
 
@@ -148,14 +139,26 @@ _NOTHING = {"drained": "nobody presents a certificate of the CA that goes"}
 _RICH = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "bold": "bold"}
 
 
-def _progress() -> Progress:
-    from rich.console import Console  # noqa: PLC0415 - only where a person watches
+def _drawn(ticker: Callable[[], str] | None) -> tuple[Progress, Live]:
+    """Return the bars, and what draws them with the ticker's line below."""
+    from rich.console import Console, Group  # noqa: PLC0415 - only where a person watches
+    from rich.live import Live  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    return Progress(
-        TextColumn("{task.description:<42}"),
+    class Ticking:
+        """A line that is asked for anew whenever the screen is drawn."""
+
+        def __rich__(self) -> Text:
+            return Text("" if ticker is None else ticker(), style="cyan")
+
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn("{task.description:<38}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
     )
+    shown = Group(progress, Ticking()) if ticker is not None else Group(progress)
+    return progress, Live(shown, console=console, refresh_per_second=DRAWS_PER_SECOND)

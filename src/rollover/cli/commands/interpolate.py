@@ -1,0 +1,72 @@
+"""`rollover int`: what `bosh interpolate` does, with its options, output and error texts."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rollover.errors import ExitCode
+
+
+@click.command(
+    epilog="Example:\n\n  rollover int manifest.yml -o ops.yml -v name=value "
+    "--vars-store creds.yml > out.yml",
+    short_help="Interpolate a BOSH manifest.",
+)
+@click.argument("manifest")
+@click.option("-o", "--ops-file", "ops_files", multiple=True, metavar="PATH", help="Operations.")
+@click.option("-v", "--var", "assignments", multiple=True, metavar="VAR=VALUE", help="A variable.")
+@click.option(
+    "--var-file", "contents", multiple=True, metavar="VAR=PATH", help="A file as a variable."
+)
+@click.option(
+    "-l", "--vars-file", "vars_files", multiple=True, metavar="PATH", help="Variables from YAML."
+)
+@click.option(
+    "--vars-env", "prefixes", multiple=True, metavar="PREFIX", help="Variables `PREFIX_name`."
+)
+@click.option("--vars-store", metavar="PATH", help="Where typed variables are kept or generated.")
+@click.option("--path", metavar="OP-PATH", help="Print what is there, not all (`/private_key`).")
+@click.option("--var-errs", is_flag=True, help="Refuse references without a variable.")
+@click.option("--var-errs-unused", is_flag=True, help="Refuse variables that nothing uses.")
+def command(  # noqa: PLR0913 - the options of `bosh interpolate`
+    *,
+    manifest: str,
+    ops_files: tuple[str, ...],
+    assignments: tuple[str, ...],
+    contents: tuple[str, ...],
+    vars_files: tuple[str, ...],
+    prefixes: tuple[str, ...],
+    vars_store: str | None,
+    path: str | None,
+    var_errs: bool,
+    var_errs_unused: bool,
+) -> int:
+    """Apply ops files and variables to MANIFEST (`-`: from stdin), and print the result.
+
+    Output, error texts and exit codes are those of `bosh interpolate`, so either can replace the
+    other in a script. A vars store is written atomically and never empty.
+    """
+    from rollover.manifest import arguments, interpolate  # noqa: PLC0415 - imports YAML
+    from rollover.manifest.trouble import ManifestError  # noqa: PLC0415
+
+    try:
+        text = interpolate(
+            arguments.template(manifest),
+            operations=arguments.operations(ops_files),
+            variables=arguments.variables(
+                assignments=assignments, contents=contents, files=vars_files, prefixes=prefixes
+            ),
+            store=arguments.store(vars_store),
+            path=arguments.path(path),
+            all_found=var_errs,
+            all_used=var_errs_unused,
+        )
+    except ManifestError as error:
+        sys.stdout.write("\n")
+        sys.stderr.write(f"{error.report()}\nExit code {int(ExitCode.USAGE)}\n")
+        return ExitCode.USAGE
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    return ExitCode.DONE
