@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from rollover.engine import draining, events, gates, records
@@ -20,7 +21,7 @@ from rollover.engine.rules import AS_ORDERED, HANDSHAKES
 from rollover.engine.site import Site
 from rollover.engine.tenure import Tenure
 from rollover.engine.world import World
-from rollover.errors import RolloverError
+from rollover.errors import JournalError, RolloverError, StoreError
 from rollover.fleet.evidence import Applied, Identity
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Fleet
@@ -80,7 +81,8 @@ class Rotation:
             self._record_end(ended)
             return self._outcome(ended.ending, ended.message, ended.hint)
         except RolloverError as error:
-            self._record_end(Ended(Ending.STOPPED, error.message, error.hint))
+            with suppress(JournalError, StoreError):  # what stopped the run counts, and may be that
+                self._record_end(Ended(Ending.STOPPED, error.message, error.hint))
             raise
         return self._finish(world)
 

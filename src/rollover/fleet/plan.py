@@ -119,7 +119,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     duration: timedelta
     proof: Proof
     rollback_rollouts: int | None = None
-    """How many rollouts lead back to the start from here; None: no way back was found."""
+    """How many rollouts lead back from here to where this plan starts; None: none was found."""
     breaks: tuple[Break, ...] = ()
     notices: tuple[str, ...] = ()
 
