@@ -17,7 +17,7 @@ from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint, short
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import CLOCK_SKEW, issue_authority
+from rollover.pki.issue import CLOCK_SKEW, allowing_for_skew, issue_authority
 from rollover.pki.keys import PrivateKey, from_pem, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 
@@ -86,12 +86,13 @@ class Authorities:
         identifiers, and by probes not at all; so the new one counts on: `… CA 1`, `… CA 2`.
         """
         key = generate(key_kind or _kind(like))
+        lifetime = like.not_after - like.not_before
         made = issue_authority(
             common_name=next_name(like, at=at, taken=self._taken(name)),
             organization=_part(_ORGANIZATION, like.subject),
             key=key,
-            not_before=at - CLOCK_SKEW,
-            lifetime=like.not_after - like.not_before,
+            not_before=allowing_for_skew(at, lifetime),
+            lifetime=lifetime,
         )
         return self._credentials.add(
             store_name(name),

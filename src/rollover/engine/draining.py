@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from rollover.engine import events, records
@@ -56,16 +57,25 @@ class Patience(NamedTuple):
 
 
 def withdrawal(
-    fleet: Fleet, rollout: Rollout, certificates: Mapping[Fingerprint, Certificate]
+    fleet: Fleet,
+    rollout: Rollout,
+    certificates: Mapping[Fingerprint, Certificate],
+    *,
+    now: datetime,
 ) -> Withdrawal:
-    """Return what a rollout withdraws; without instances it withdraws nothing."""
+    """Return what a rollout withdraws; without instances it withdraws nothing.
+
+    Trust in a CA that has expired lets nobody in already: whoever takes it away takes nothing.
+    """
     instances = {each.name: each for each in fleet.group(rollout.group).instances}
     lost: dict[InstanceName, set[Fingerprint]] = {}
     for assignment in rollout.assignments:
         for name in assignment.instances:
             for endpoint, bundle in zip(instances[name].endpoints, assignment.trusts, strict=True):
                 gone = set(endpoint.trusts or ()) - set(bundle or ()) if bundle is not None else ()
-                lost.setdefault(name, set()).update(gone)
+                lost.setdefault(name, set()).update(
+                    each for each in gone if certificates[each].not_after >= now
+                )
     retired = sorted(set().union(*lost.values())) if lost else []
     return Withdrawal(
         instances=tuple(name for name, gone in lost.items() if gone),

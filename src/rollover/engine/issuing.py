@@ -19,7 +19,7 @@ from rollover.fleet.goal import Goal, Prospect
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.anatomy import anatomy
-from rollover.pki.issue import CLOCK_SKEW, reissue_like
+from rollover.pki.issue import allowing_for_skew, reissue_like
 from rollover.pki.keys import RSA_BITS, PrivateKey, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.pki.shape import shape
@@ -126,7 +126,7 @@ class Specimens:
                 key=self._key(leaf.key),
                 authority=self._target.certificate,
                 authority_key=self._target.key,
-                not_before=self._now - CLOCK_SKEW,
+                not_before=allowing_for_skew(self._now, _lifetime(leaf)),
             )
             self.certificates[made.fingerprint] = made
             self._made[key] = made
@@ -216,7 +216,7 @@ class Mint:
             key=key,
             authority=self._authority.certificate,
             authority_key=self._authority.key,
-            not_before=self._clock() - CLOCK_SKEW,
+            not_before=allowing_for_skew(self._clock(), _lifetime(wanted.like)),
             lifetime=_lifetime(wanted.like),
         )
         return Leaf(certificate, SecretBytes(to_pem(key)))

@@ -197,7 +197,9 @@ class Rotation:
 
     def _drain(self, world: World, rollout: Rollout) -> None:
         """Prove that nobody still lives on what is about to be withdrawn; ask those who do."""
-        leaving = draining.withdrawal(world.fleet, rollout, world.certificates)
+        leaving = draining.withdrawal(
+            world.fleet, rollout, world.certificates, now=self._site.clock()
+        )
         if not leaving.instances or self._goal.compromised:
             return
         draining.drain(

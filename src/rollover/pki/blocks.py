@@ -42,6 +42,11 @@ def split(data: bytes) -> tuple[Block, ...]:
     return tuple(_blocks(data))
 
 
+def place_of(line: int, *, file: str) -> str:
+    """Return `file:line`, or the line alone when nobody says which file it is."""
+    return f"{file}:{line}" if file else f"line {line}"
+
+
 def _blocks(data: bytes) -> Iterator[Block]:
     line, counted, last_end = 1, 0, -1
     start = data.find(BEGIN)

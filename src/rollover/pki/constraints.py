@@ -56,7 +56,7 @@ def _within(form: type[x509.GeneralName], name: str, limit: object, *, excluding
 
 
 def _address_within(name: str, limit: object) -> bool:
-    if not isinstance(limit, ipaddress.IPv4Network | ipaddress.IPv6Network):
+    if not isinstance(limit, Network):
         return False
     address = ipaddress.ip_address(name)
     return address.version == limit.version and address in limit

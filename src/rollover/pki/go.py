@@ -45,12 +45,11 @@ def offer_faults(chain: Sequence[Link], bundle: Pool) -> Iterator[Fault]:
     """
     subjects = bundle.subjects()
     if subjects and not any(found.parts.raw_issuer in subjects for found in chain):
-        leaf = chain[0].certificate
-        yield Fault(
-            kind=FaultKind.NOT_OFFERED,
-            detail="a Go dialer sends no certificate: no issuer in its chain is among the CAs "
-            f"that the acceptor advertises (issuer of the leaf: `{leaf.issuer}`)",
-            certificate=leaf.fingerprint,
+        yield paths.fault(
+            chain[0],
+            FaultKind.NOT_OFFERED,
+            "a Go dialer sends no certificate: no issuer in its chain is among the CAs "
+            f"that the acceptor advertises (issuer of the leaf: `{chain[0].certificate.issuer}`)",
         )
 
 
@@ -62,11 +61,8 @@ def readable(links: Sequence[Link]) -> list[Link]:
 def _unreadable_faults(chain: Sequence[Link]) -> Iterator[Fault]:
     for found in chain:
         if found.parts.go_refusal:
-            yield Fault(
-                kind=FaultKind.MALFORMED,
-                detail=f"Go cannot read it: {found.parts.go_refusal}",
-                certificate=found.certificate.fingerprint,
-            )
+            detail = f"Go cannot read it: {found.parts.go_refusal}"
+            yield paths.fault(found, FaultKind.MALFORMED, detail)
 
 
 def _name_faults(leaf: Link, name: str | None) -> Iterator[Fault]:
@@ -74,11 +70,7 @@ def _name_faults(leaf: Link, name: str | None) -> Iterator[Fault]:
         return
     given = ", ".join(f"`{known}`" for known in leaf.certificate.names)
     detail = f"valid for {given}" if given else "it has no subject alternative name to compare"
-    yield Fault(
-        kind=FaultKind.NAME,
-        detail=f"`{name}` is expected, {detail}",
-        certificate=leaf.certificate.fingerprint,
-    )
+    yield paths.fault(leaf, FaultKind.NAME, f"`{name}` is expected, {detail}")
 
 
 def _advertisement_faults(bundle: Pool) -> Iterator[Fault]:
@@ -118,19 +110,11 @@ def _dead_end_faults(
     leaf: Link, search: paths.Search, check: paths.CheckSignature
 ) -> Iterator[Fault]:
     end = search.dead_end(leaf)
-    certificate = end.certificate
-    named = search.named_parents(end)
-    for parent in named:
-        yield Fault(
-            kind=FaultKind.SIGNATURE,
-            detail=_signature_detail(check(end, parent), parent),
-            certificate=certificate.fingerprint,
-        )
-    yield Fault(
-        kind=FaultKind.NO_PATH,
-        detail=f"no certificate at hand issued it (issuer: `{certificate.issuer}`)",
-        certificate=certificate.fingerprint,
-    )
+    for parent in search.named_parents(end):
+        detail = _signature_detail(check(end, parent), parent)
+        yield paths.fault(end, FaultKind.SIGNATURE, detail)
+    detail = f"no certificate at hand issued it (issuer: `{end.certificate.issuer}`)"
+    yield paths.fault(end, FaultKind.NO_PATH, detail)
 
 
 def _signature_detail(signed: Signed, parent: Link) -> str:
@@ -141,9 +125,8 @@ def _signature_detail(signed: Signed, parent: Link) -> str:
 
 
 def _gave_up(leaf: Link) -> Fault:
-    return Fault(
-        kind=FaultKind.CONSTRAINT,
-        detail=f"Go gives up after {paths.SIGNATURE_CHECK_LIMIT} signature checks: "
-        "too many CAs have the same name",
-        certificate=leaf.certificate.fingerprint,
+    detail = (
+        f"Go gives up after {paths.SIGNATURE_CHECK_LIMIT} signature checks: "
+        "too many CAs have the same name"
     )
+    return paths.fault(leaf, FaultKind.CONSTRAINT, detail)

@@ -15,7 +15,7 @@ from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint
 from rollover.pki import encode, signing
-from rollover.pki.anatomy import anatomy
+from rollover.pki.anatomy import SAN, anatomy
 from rollover.pki.certificate import KEY_USAGE_NAMES, extended_key_usage, key_usage
 from rollover.pki.der import RawExtension
 from rollover.pki.keys import PrivateKey
@@ -25,7 +25,6 @@ from rollover.pki.subject_names import SubjectName, general_name
 BASIC_CONSTRAINTS = ExtensionOID.BASIC_CONSTRAINTS.dotted_string
 KEY_USAGE = ExtensionOID.KEY_USAGE.dotted_string
 EXTENDED_KEY_USAGE = ExtensionOID.EXTENDED_KEY_USAGE.dotted_string
-SUBJECT_ALTERNATIVE_NAME = ExtensionOID.SUBJECT_ALTERNATIVE_NAME.dotted_string
 
 UNSIGNED = Fingerprint("")
 """Stands in the facts of a certificate until it is signed."""
@@ -33,6 +32,15 @@ UNSIGNED = Fingerprint("")
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the clocks of a fleet may differ. A caller whose certificate must be valid everywhere
 at once subtracts it from `not_before`; nothing here does."""
+
+
+def allowing_for_skew(at: datetime, lifetime: timedelta) -> datetime:
+    """Return when a certificate should begin so that it is valid on all clocks of a fleet.
+
+    Never more than a tenth of its lifetime earlier: a very short one would be born expired.
+    """
+    return at - min(CLOCK_SKEW, lifetime / 10)
+
 
 LONGEST_COMMON_NAME = 64
 """RFC 5280, ub-common-name; longer names of a certificate go into its SANs."""
@@ -238,7 +246,7 @@ def _name_extensions(
 ) -> tuple[RawExtension, ...]:
     if not len(names):
         return ()
-    return (RawExtension(SUBJECT_ALTERNATIVE_NAME, critical=critical, value=names.public_bytes()),)
+    return (RawExtension(SAN, critical=critical, value=names.public_bytes()),)
 
 
 @functools.lru_cache(maxsize=64)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from rollover.errors import PemError
 from rollover.fleet.certificate import KeyKind
 from rollover.pki.anatomy import CURVE_KINDS, key_kind
-from rollover.pki.blocks import Block, split
+from rollover.pki.blocks import Block, place_of, split
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -123,7 +123,7 @@ def from_pem(data: bytes, *, place: str = "") -> PrivateKey:
     if "ENCRYPTED" in block.label or block.headers:
         raise PemError(
             "the private key is encrypted",
-            place=f"{place}:{block.line}" if place else f"line {block.line}",
+            place=place_of(block.line, file=place),
             hint="decrypt it first: `openssl pkey -in encrypted.pem -out key.pem`, mode 0600",
         )
     return _decode(block, place=place)
@@ -154,7 +154,7 @@ def _only_key(blocks: tuple[Block, ...], *, place: str) -> Block:
 
 
 def _decode(block: Block, *, place: str) -> PrivateKey:
-    where = f"{place}:{block.line}" if place else f"line {block.line}"
+    where = place_of(block.line, file=place)
     if not block.content:
         raise PemError(
             f"the private key is damaged: {block.damage or 'it is empty'}",

@@ -85,7 +85,8 @@ class OpensslStack:
         unreadable = [one for one in (*chain, *bundle) if not self._readable(one)]
         if unreadable:
             return [
-                _fault(one, FaultKind.MALFORMED, "OpenSSL cannot read it") for one in unreadable
+                paths.fault(one, FaultKind.MALFORMED, "OpenSSL cannot read it")
+                for one in unreadable
             ]
         found = [*_name_faults(chain[0], question.name), *_key_faults(chain[0])]
         return found + self._path_faults(question, chain, bundle)
@@ -183,7 +184,7 @@ def _name_faults(leaf: Link, name: str | None) -> Iterator[Fault]:
     if name is None or covers_as_openssl(leaf, name):
         return
     given = ", ".join(f"`{known}`" for known in leaf.certificate.names) or "no name"
-    yield _fault(leaf, FaultKind.NAME, f"`{name}` is expected, valid for {given}")
+    yield paths.fault(leaf, FaultKind.NAME, f"`{name}` is expected, valid for {given}")
 
 
 def _accepted_path_faults(path: Sequence[Link], instant: datetime) -> Iterator[Fault]:
@@ -193,7 +194,7 @@ def _accepted_path_faults(path: Sequence[Link], instant: datetime) -> Iterator[F
             yield from _key_faults(found)
         if depth < len(path) - 1 and found.certificate.signature in WEAK_HASHES:
             detail = f"its signature uses {found.certificate.signature}, below security level 2"
-            yield _fault(found, FaultKind.WEAK, detail)
+            yield paths.fault(found, FaultKind.WEAK, detail)
 
 
 def _key_faults(found: Link) -> Iterator[Fault]:
@@ -201,7 +202,7 @@ def _key_faults(found: Link) -> Iterator[Fault]:
     smallest = {"rsa": SMALLEST_RSA_BITS, "dsa": SMALLEST_RSA_BITS, "p": SMALLEST_EC_BITS}.get(kind)
     if smallest is not None and bits.isdecimal() and int(bits) < smallest:
         detail = f"its key `{found.certificate.key}` is below security level 2"
-        yield _fault(found, FaultKind.WEAK, detail)
+        yield paths.fault(found, FaultKind.WEAK, detail)
 
 
 def _outcome_fault(outcome: Outcome, known: Mapping[bytes, Link]) -> Fault:
@@ -216,14 +217,10 @@ def _outcome_fault(outcome: Outcome, known: Mapping[bytes, Link]) -> Fault:
 def _merged(found: Sequence[Fault], more: Iterable[Fault]) -> list[Fault]:
     """Return both, one fault for each kind and certificate: the first."""
     unique: dict[tuple[FaultKind, str | None], Fault] = {}
-    for fault in (*found, *more):
-        unique.setdefault((fault.kind, fault.certificate), fault)
+    for each in (*found, *more):
+        unique.setdefault((each.kind, each.certificate), each)
     return list(unique.values())
 
 
 def _der(found: crypto.X509) -> bytes:
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, found)
-
-
-def _fault(found: Link, kind: FaultKind, detail: str) -> Fault:
-    return Fault(kind=kind, detail=detail, certificate=found.certificate.fingerprint)

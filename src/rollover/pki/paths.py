@@ -180,17 +180,17 @@ def leaf_faults(leaf: Link) -> Iterator[Fault]:
     yield from _unhandled_faults(leaf)
     bits = leaf.certificate.key.removeprefix("rsa-")
     if bits.isdecimal() and int(bits) > LARGEST_RSA_BITS:
-        yield _fault(leaf, FaultKind.WEAK, f"its RSA key has more than {LARGEST_RSA_BITS} bits")
+        yield fault(leaf, FaultKind.WEAK, f"its RSA key has more than {LARGEST_RSA_BITS} bits")
 
 
 def time_faults(found: Link, instant: datetime) -> Iterator[Fault]:
     """Yield whether the certificate is expired or not yet valid at `instant`."""
     if instant < found.parts.not_before:
         detail = f"not valid before {found.parts.not_before:%Y-%m-%d %H:%M:%SZ}"
-        yield _fault(found, FaultKind.NOT_YET_VALID, detail)
+        yield fault(found, FaultKind.NOT_YET_VALID, detail)
     if instant > found.parts.not_after:
         detail = f"expired on {found.parts.not_after:%Y-%m-%d %H:%M:%SZ}"
-        yield _fault(found, FaultKind.EXPIRED, detail)
+        yield fault(found, FaultKind.EXPIRED, detail)
 
 
 def issuer_faults(path: Path, parent: Link, *, anchor: bool) -> Iterator[Fault]:
@@ -201,18 +201,18 @@ def issuer_faults(path: Path, parent: Link, *, anchor: bool) -> Iterator[Fault]:
     """
     certificate, parts = parent
     if parts.has_basic_constraints and not certificate.is_ca:
-        yield _fault(parent, FaultKind.CONSTRAINT, "it issues, but is no CA")
+        yield fault(parent, FaultKind.CONSTRAINT, "it issues, but is no CA")
     elif not parts.has_basic_constraints and (not anchor or parts.version == 3):  # noqa: PLR2004 - X.509 version 3
-        yield _fault(parent, FaultKind.CONSTRAINT, "it issues, but lacks basic constraints")
+        yield fault(parent, FaultKind.CONSTRAINT, "it issues, but lacks basic constraints")
     if certificate.key_usages and "key_cert_sign" not in certificate.key_usages:
-        yield _fault(parent, FaultKind.CONSTRAINT, "its key usage lacks `key_cert_sign`")
+        yield fault(parent, FaultKind.CONSTRAINT, "its key usage lacks `key_cert_sign`")
     yield from _unhandled_faults(parent)
     if parts.path_length is not None and len(path) - 1 > parts.path_length:
         detail = f"{len(path) - 1} CAs below it, its path length allows {parts.path_length}"
-        yield _fault(parent, FaultKind.CONSTRAINT, detail)
+        yield fault(parent, FaultKind.CONSTRAINT, detail)
     for below in path:
         for sentence in constraints.violations(parts, below.certificate):
-            yield _fault(parent, FaultKind.CONSTRAINT, sentence)
+            yield fault(parent, FaultKind.CONSTRAINT, sentence)
 
 
 def usage_faults(path: Path, usage: Usage) -> Iterator[Fault]:
@@ -222,7 +222,7 @@ def usage_faults(path: Path, usage: Usage) -> Iterator[Fault]:
         given = found.certificate.extended_key_usages
         if given and wanted not in given and "any" not in given:
             detail = f"its extended key usage is {', '.join(given)}, `{wanted}` is needed"
-            yield _fault(found, FaultKind.USAGE, detail)
+            yield fault(found, FaultKind.USAGE, detail)
 
 
 def path_faults(
@@ -244,14 +244,15 @@ def _signature_faults(child: Link, parent: Link, check: CheckSignature) -> Itera
         detail = (
             f"its signature ({child.certificate.signature} by {parent.certificate.key}) is too weak"
         )
-        yield _fault(child, FaultKind.WEAK, detail)
+        yield fault(child, FaultKind.WEAK, detail)
 
 
 def _unhandled_faults(found: Link) -> Iterator[Fault]:
     for oid in found.parts.unhandled:
         detail = f"its critical extension {oid} is not understood"
-        yield _fault(found, FaultKind.CONSTRAINT, detail)
+        yield fault(found, FaultKind.CONSTRAINT, detail)
 
 
-def _fault(found: Link, kind: FaultKind, detail: str) -> Fault:
+def fault(found: Link, kind: FaultKind, detail: str) -> Fault:
+    """Return a fault that lies in a certificate of the path."""
     return Fault(kind=kind, detail=detail, certificate=found.certificate.fingerprint)

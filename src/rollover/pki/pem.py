@@ -13,7 +13,7 @@ from rollover.fleet.certificate import Certificate, Stack
 from rollover.fleet.names import short
 from rollover.pki import gopem
 from rollover.pki.anatomy import anatomy
-from rollover.pki.blocks import BYTE_ORDER_MARK, NO_END, Block, split
+from rollover.pki.blocks import BYTE_ORDER_MARK, NO_END, Block, place_of, split
 from rollover.pki.certificate import parse_der
 from rollover.pki.der import DamagedDerError, first_element
 
@@ -82,7 +82,7 @@ def read_certificates(data: bytes, *, place: str = "") -> PemReading:
         if block.damage == NO_END:
             raise PemError(
                 f"block `{block.label}` is truncated: {block.damage}",
-                place=_at(place, block.line),
+                place=place_of(block.line, file=place),
                 hint="write the file again, complete",
             )
     certificates: dict[str, Certificate] = {}
@@ -250,7 +250,7 @@ def _nothing(blocks: tuple[Block, ...], remarks: list[Remark], *, place: str) ->
         if remark.kind is RemarkKind.GARBAGE:
             return PemError(
                 remark.detail,
-                place=_at(place, remark.line),
+                place=place_of(remark.line, file=place),
                 hint="fetch or issue the certificate again",
             )
     if any(block.label.endswith("PRIVATE KEY") for block in blocks):
@@ -264,7 +264,3 @@ def _nothing(blocks: tuple[Block, ...], remarks: list[Remark], *, place: str) ->
         place=place,
         hint="a certificate file has a block `-----BEGIN CERTIFICATE-----`",
     )
-
-
-def _at(place: str, line: int) -> str:
-    return f"{place}:{line}" if place else f"line {line}"

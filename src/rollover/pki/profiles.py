@@ -9,12 +9,9 @@ import msgspec
 SERVER_AUTH = "server_auth"
 CLIENT_AUTH = "client_auth"
 
-YEAR_DAYS = 365
-CA_YEARS = 10
-
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """Usages and default lifetime of one kind of certificate (RFC 5280 §4.2.1.3, §4.2.1.12)."""
+    """Usages of one kind of certificate (RFC 5280 §4.2.1.3, §4.2.1.12)."""
 
     name: str
     key_usages: tuple[str, ...] = ("digital_signature",)
@@ -22,7 +19,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Set besides when the key is RSA: what TLS 1.2 key transport needs."""
     extended_key_usages: tuple[str, ...] = ()
     """Empty: the extension is left out, which allows every purpose."""
-    lifetime_days: int = YEAR_DAYS
     is_ca: bool = False
 
 
@@ -51,7 +47,6 @@ MONITORING = Profile(
 CA = Profile(
     name="ca",
     key_usages=("key_cert_sign", "crl_sign"),
-    lifetime_days=CA_YEARS * YEAR_DAYS,
     is_ca=True,
 )
 

@@ -18,12 +18,11 @@ from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint
 from rollover.pki import encode
-from rollover.pki.anatomy import anatomy, key_kind
+from rollover.pki.anatomy import AUTHORITY_KEY_ID, anatomy, key_kind
 from rollover.pki.der import SEQUENCE, RawExtension, key_bits
 from rollover.pki.keys import PrivateKey
 
 SUBJECT_KEY_ID = ExtensionOID.SUBJECT_KEY_IDENTIFIER.dotted_string
-AUTHORITY_KEY_ID = ExtensionOID.AUTHORITY_KEY_IDENTIFIER.dotted_string
 
 SERIAL_BITS = 159
 """Random bits of a serial: the most that stay positive within 20 octets (RFC 5280 §4.1.2.2)."""

@@ -11,7 +11,7 @@ import builders as build
 import check_scenes as scenes
 from rollover.checks.rule import Severity
 from rollover.checks.run import Report
-from rollover.fleet.description import CommandDelivery, Delivery, FileDelivery
+from rollover.fleet.description import CommandDelivery, Delivery, FileDelivery, SystemAccount
 from rollover.fleet.model import Availability, Fleet, Touch
 
 
@@ -110,3 +110,26 @@ def test_a_group_of_one_that_restarts_goes_down(touch: Touch, size: int, count: 
     group = build.uniform("director", size, build.endpoint("c"), touch=touch)
     report = scenes.run((group,), (), scenes.world())
     assert len(scenes.of(report, "group-of-one")) == count
+
+
+@pytest.mark.parametrize(
+    ("touch", "status_file", "system", "count"),
+    [
+        (Touch.RECONNECT, None, None, 1),
+        (Touch.RECONNECT, "/run/c.json", None, 0),
+        (Touch.RECONNECT, None, SystemAccount(user="sys"), 0),
+        (Touch.WATCH, None, None, 0),
+    ],
+)
+def test_clients_that_nobody_can_ask_to_reconnect_are_an_error(
+    touch: Touch, status_file: str | None, system: SystemAccount | None, count: int
+) -> None:
+    """Their rollout would fail half-way; a system account or a status file lifts it."""
+    group = build.uniform("clients", 1, build.endpoint("c"), touch=touch)
+    made = scenes.world()
+    plain = scenes.described(build.fleet((group,), (), made))
+    instance = msgspec.structs.replace(plain.groups[0].instances[0], status_file=status_file)
+    described = msgspec.structs.replace(plain.groups[0], instances=(instance,), touch=touch)
+    description = msgspec.structs.replace(plain, groups=(described,), system=system)
+    report = scenes.run((group,), (), made, description=description)
+    assert len(scenes.of(report, "no-way-to-reconnect")) == count

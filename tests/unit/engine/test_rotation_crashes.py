@@ -13,6 +13,7 @@ from memory_fleet import CLIENTS, SERVERS, MemoryFleet, Through, conduct
 from rollover.engine.outcome import Ending
 from rollover.engine.platform_port import Pacing
 from rollover.engine.reference import MemoryJournal
+from rollover.errors import JournalError
 from rollover.fleet.evidence import Evidence, Identity, Order, Result
 from rollover.fleet.journal import Entry, EntryKind, Plain
 from rollover.fleet.names import GroupName, InstanceName, RuleId
@@ -30,6 +31,8 @@ class _CrashingJournal(MemoryJournal):
         super().__init__()
         self.left: int | None = None
         self.written = True
+        self.full: int | None = None
+        """From this entry on there is no room."""
 
     def append(
         self,
@@ -40,6 +43,8 @@ class _CrashingJournal(MemoryJournal):
         subject: str = "",
         data: Mapping[str, Plain] | None = None,
     ) -> Entry:
+        if self.full is not None and len(self.entries()) + 1 >= self.full:
+            raise JournalError("no room", hint="make room")
         if self.left is not None:
             self.left -= 1
         if self.left == 0 and not self.written:
@@ -84,6 +89,20 @@ def test_a_crash_of_a_standby_rotation_makes_no_further_ca() -> None:
     """The CA that was made ahead before the crash is found again."""
     rollouts = list(_crashes(written=True, standby=True))
     assert max(rollouts) == 2
+
+
+@pytest.mark.parametrize("entry", [1, 2, 4, 5, 7, 10])
+def test_a_journal_without_room_stops_the_run(entry: int) -> None:
+    """What cannot be recorded is not gone on with; once there is room, the next run does."""
+    fleet = MemoryFleet()
+    fleet.journal = journal = _CrashingJournal()
+    journal.full = entry
+    with pytest.raises(JournalError, match="no room"):
+        fleet.rotate()
+    assert len(journal.entries()) == entry - 1
+    journal.full = None
+    assert fleet.rotate().ending is Ending.DONE
+    assert fleet.broken == []
 
 
 class _Forgetful(Through):

@@ -232,7 +232,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None
         length = journal.verify().sequence
         assert "room" in refusal.value.hint
         (disk.path / "filler").unlink()
-        assert journal.append("r", EntryKind.RESUMED, at=NOON).sequence == length + 1
+        assert journal.append("r", EntryKind.STARTED, at=NOON).sequence == length + 1
 
 
 def _append_until_refused(journal: SqliteJournal) -> None:

@@ -146,7 +146,7 @@ def test_what_append_returned_survives_kill_9(tmp_path: Path, heard: int) -> Non
     with open_journal(path) as journal:
         head = journal.verify()
         kept = {str(e.sequence): e.hash for e in journal.entries(limit=head.sequence)}
-        assert journal.append("r", EntryKind.RESUMED, at=NOON).sequence == head.sequence + 1
+        assert journal.append("r", EntryKind.STARTED, at=NOON).sequence == head.sequence + 1
     assert len(told) >= heard
     assert all(kept[sequence] == digest for sequence, digest in told)
 
