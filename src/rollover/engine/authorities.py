@@ -43,6 +43,8 @@ class Authorities:
 
     def __init__(self, credentials: Credentials, described: FleetDescription) -> None:
         self._credentials = credentials
+        # Reading an RSA key tests its primes, a quarter of a second for the larger ones.
+        self._signing: dict[Fingerprint, SigningAuthority] = {}
         self._described = {each.name: each.certificates for each in described.authorities}
 
     def stored(self, name: AuthorityName) -> tuple[CertificateVersion, ...]:
@@ -107,10 +109,14 @@ class Authorities:
 
     def signing(self, name: AuthorityName, fingerprint: Fingerprint) -> SigningAuthority:
         """Return a version with its key; `StoreError` when the store has no key for it."""
+        if fingerprint in self._signing:
+            return self._signing[fingerprint]
         for version in self.stored(name):
             if version.fingerprint == fingerprint and version.has_key:
                 sealed = self._credentials.private_key(version.name, version.number)
-                return SigningAuthority(_first(version), from_pem(sealed.reveal()))
+                found = SigningAuthority(_first(version), from_pem(sealed.reveal()))
+                self._signing[fingerprint] = found
+                return found
         raise StoreError(
             f"there is no key for version {short(fingerprint)} of `{name}`",
             hint=f"`rollover authority import {name} --certificate FILE --key FILE` brings it in",

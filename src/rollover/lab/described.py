@@ -26,6 +26,7 @@ CLIENT_PORT, ROUTE_PORT = EndpointName("client-port"), EndpointName("route")
 CLIENT = EndpointName("client")
 SERVER_PLATFORM, CLIENT_PLATFORM = "nats", "nats-client"
 CLIENTS_IN_FLIGHT = 10
+"""At least; of more than 200 clients one in twenty."""
 
 
 def describe(
@@ -121,7 +122,7 @@ def _clients(layout: Layout, clients: tuple[str, ...], *, rotating: bool) -> Gro
         platform=CLIENT_PLATFORM,
         instances=tuple(_client(layout, name, rotating=rotating) for name in clients),
         touch=Touch.WATCH if rotating else Touch.RECONNECT,
-        max_in_flight=CLIENTS_IN_FLIGHT,
+        max_in_flight=max(CLIENTS_IN_FLIGHT, len(clients) // 20),
     )
 
 

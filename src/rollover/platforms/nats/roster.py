@@ -46,8 +46,10 @@ class Roster:
 
     def of(self, name: str) -> tuple[Connected, ...]:
         """Return the connections of that name; `EvidenceMissing` when they cannot be listed."""
+        # Noted before the lock: who waited for a listing may use it, and need not fetch another.
+        asked = monotonic()
         with self._lock:
-            if monotonic() - self._fetched_at > MAX_AGE_SECONDS:
+            if asked - self._fetched_at > MAX_AGE_SECONDS:
                 # Begun before it is fetched: what it shows is never older than it claims.
                 self._fetched_at, self._by_name = monotonic(), self._fetch()
             return self._by_name.get(name, ())
