@@ -21,6 +21,7 @@ from rotating import (
     UNHARMED,
     Losses,
     await_connected,
+    await_true,
     command,
     conduct,
     holds,
@@ -173,7 +174,10 @@ def test_an_ignored_client_is_waited_for(at_rest: Lab) -> None:
 
 
 def test_those_left_behind_are_given_up_for_a_reason_only(at_rest: Lab) -> None:
-    """An override finishes without them; rule and reason are in the journal, and they can come."""
+    """An override finishes without them; rule and reason are in the journal.
+
+    They are cut off at their next reconnect, and come back with the next run all the same.
+    """
     losses = Losses(at_rest)
     overrides = {RuleId("left-behind"): "it is being scrapped"}
     with _ignored(at_rest, "responder-1"):
@@ -183,5 +187,16 @@ def test_those_left_behind_are_given_up_for_a_reason_only(at_rest: Lab) -> None:
         (entry,) = of_last_rotation(at_rest, EntryKind.OVERRIDDEN)
         assert entry.subject == "responder-1"
         assert entry.data == {"rule": "left-behind", "reason": "it is being scrapped"}
-    _goes_on(at_rest)
-    assert losses.since() == UNHARMED
+        assert losses.since() == UNHARMED
+        for name in at_rest.spec.servers:
+            at_rest.restart_server(name)
+        await_true(lambda: not _connected(at_rest, "responder-1"), what="the cut")
+    assert rotate(at_rest, request(again=False)).ending is Ending.DONE
+    await_connected(at_rest)
+    trusted, presented = trusted_and_presented(at_rest)
+    assert trusted == presented
+    assert holds(at_rest)
+
+
+def _connected(lab: Lab, name: str) -> bool:
+    return next(each.connected for each in lab.traffic().clients if each.name == name)

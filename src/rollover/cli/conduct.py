@@ -53,12 +53,12 @@ def conducted(
         if yes:
             return True
         watcher.pause()
-        if not asked:
+        if not asked and not printer.json:
             asked.append(True)
             plan_view.show(printer, plan)
         changes = "; ".join(dict.fromkeys(plan_view.what(each) for each in rollout.changes))
         question = f"Roll out {rollout.group} ({rollout.instances} instances): {changes}?"
-        answer = click.confirm(question, default=False, err=True)
+        answer = _answered(question)
         watcher.go_on()
         return answer
 
@@ -69,6 +69,18 @@ def conducted(
             )
     finally:
         watcher.close()
+
+
+def _answered(question: str) -> bool:
+    """Ask; Ctrl-C at the question, or the end of the input, means no."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -96,8 +108,8 @@ def close(printer: Printer, outcome: Outcome) -> int:
         printer.data("outcome", outcome)
         return EXIT_OF[outcome.ending]
     style = "good" if outcome.ending is Ending.DONE else "bad"
-    word = "" if outcome.ending is Ending.DONE else f"{outcome.ending.value}: "
-    printer.line(f"{word}{outcome.message}", style)
+    said = outcome.message.startswith(outcome.ending.value)
+    printer.line(outcome.message if said else f"{outcome.ending.value}: {outcome.message}", style)
     if outcome.hint:
         printer.line(f"\nhint: {outcome.hint}")
     return EXIT_OF[outcome.ending]

@@ -125,12 +125,14 @@ def _availability(
     status = found.report.status
     if doubt or (troubles and status is None):
         return Availability.UNREACHABLE, doubt or troubles
-    if status is not None and status.error:
+    if status is not None and status.error and status.connected:
         return Availability.REFUSING, status.error
     if found.unwritable:
         return Availability.REFUSING, found.unwritable
+    # One that was cut off is let in again by new files, and by nothing else.
+    cut_off = status.error if status is not None else ""
     stopped = NOT_RUNNING if instance.status_file is not None and status is None else ""
-    return Availability.READY, found.report.trouble or troubles or stopped
+    return Availability.READY, found.report.trouble or troubles or cut_off or stopped
 
 
 def _used(instance: InstanceDescription, found: FoundClient) -> tuple[tuple[Seen, ...], str]:
