@@ -30,6 +30,7 @@ COMMANDS = {
     "schema": ("schema", "Print the JSON Schema of the fleet file."),
     "demo": ("demo", "Start a real fleet, rotate its CA under traffic, report."),
     "lab": ("lab", "Real fleets on this machine to rehearse on."),
+    "int": ("interpolate", "Interpolate a BOSH manifest, as `bosh int` does, to the byte."),
     "completion": ("completion", "Print the shell completion for bash, zsh or fish."),
 }
 
