@@ -61,7 +61,6 @@ ENTRIES = {
     journal.EntryKind.ROLLOUT_STARTED: "A rollout began: its group, what it does, its proof.",
     journal.EntryKind.CONFIRMED: "An instance shows that it uses what it was given.",
     journal.EntryKind.FAILED: "An instance did not take what it was given.",
-    journal.EntryKind.RESTORED: "The run ended because of such an instance.",
     journal.EntryKind.EVIDENCE: "Something was observed besides.",
     journal.EntryKind.GATE: "What was seen before the next step: handshakes, or the drain.",
     journal.EntryKind.ROLLOUT_FINISHED: "Every instance of a rollout was confirmed.",

@@ -32,11 +32,11 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]
 def test_an_appended_entry_is_returned_as_it_is_read_back(journal: Journal) -> None:
     """What append returns is what entries shows later."""
     entry = journal.append(
-        "r1", EntryKind.APPLIED, at=NOON, subject="n1", data={"b": [1, None], "a": {"ü": 1.5}}
+        "r1", EntryKind.CONFIRMED, at=NOON, subject="n1", data={"b": [1, None], "a": {"ü": 1.5}}
     )
 
     assert journal.entries() == (entry,)
-    assert (entry.sequence, entry.previous, entry.kind) == (1, GENESIS, EntryKind.APPLIED)
+    assert (entry.sequence, entry.previous, entry.kind) == (1, GENESIS, EntryKind.CONFIRMED)
 
 
 def test_entries_are_chained_by_their_hashes(journal: Journal) -> None:

@@ -20,6 +20,7 @@ from rollover.fleet.credential import Flags
 from rollover.fleet.description import FleetDescription
 from rollover.lab import children, lab, record
 from rollover.lab.dialling import broken_links
+from rollover.lab.lab import LabStatus
 from rollover.lab.layout import Layout
 from rollover.lab.ports import FindPorts, free_ports
 from rollover.lab.presets import preset
@@ -67,6 +68,10 @@ def _await(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def _states(status: LabStatus) -> set[ProcessState]:
+    return {each.state for each in status.processes}
+
+
 def _ports(described: FleetDescription) -> list[int]:
     servers = described.groups[0].instances
     addresses = [end.address for server in servers for end in server.endpoints]
@@ -112,9 +117,9 @@ def test_killing_the_supervisor_ends_the_lab(tmp_path: Path) -> None:
         assert supervisor is not None
         assert children.send(supervisor, signal.SIGKILL)
         _await(lambda: not [pid for pid in _processes_of(tmp_path) if pid != supervisor.pid])
-        status = fleet.status()
-        assert not status.up
-        assert {each.state for each in status.processes} == {ProcessState.STOPPED}
+        # A process that is being killed has no command line any more a little before it has ended.
+        _await(lambda: not fleet.status().up)
+        _await(lambda: _states(fleet.status()) == {ProcessState.STOPPED})
         with pytest.raises(Unreachable, match="no supervisor answers"):
             fleet.stop_server("n1")
 

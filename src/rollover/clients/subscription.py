@@ -134,11 +134,6 @@ class Subscription:
         self._closing: asyncio.Task[None] | None = None
 
     @property
-    def pending_msgs(self) -> int:
-        """Messages received and not yet handed over."""
-        return self._messages.qsize()
-
-    @property
     def messages(self) -> AsyncIterator[Message]:
         """Every message until the subscription ends, for `async for`."""
         return self._iterate()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from rollover.codec.strict_yaml import Document, Path, load
+from rollover.codec import typed
+from rollover.codec.strict_yaml import Document, Path, Tree, load
 from rollover.codec.strict_yaml import dump as dump_yaml
 from rollover.errors import SpecError
 from rollover.fleet.description import FLEET_VERSION, FleetDescription
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 _SILENT: tuple[object, ...] = (None, "", ())
 HEADER = b"# What Rollover knows of this fleet: `rollover discover` wrote it, you may edit it.\n"
 
@@ -22,11 +21,10 @@ def read_fleet(data: bytes, *, place: str) -> FleetDescription:
     """Return the description; `SpecError` names the file, the line and the field."""
     document = load(data, place=place)
     if isinstance(document.value, dict):
-        _check_version(document)
-    try:
-        described = msgspec.convert(document.value, FleetDescription)
-    except msgspec.ValidationError as error:
-        raise _refused(error, document) from None
+        _check_version(document.value.get("version"), document)
+    described = typed.read(
+        document, FleetDescription, hint="`rollover schema` prints what a fleet file may say"
+    )
     _check_names(described, document)
     return described
 
@@ -60,9 +58,7 @@ def _fields(struct: msgspec.Struct) -> Iterator[tuple[str, Any]]:
             yield field.encode_name, _lean(value)
 
 
-def _check_version(document: Document) -> None:
-    assert isinstance(document.value, dict)  # noqa: S101 - the caller looked
-    version = document.value.get("version")
+def _check_version(version: Tree, document: Document) -> None:
     if version != FLEET_VERSION:
         raise SpecError(
             f"expected {FLEET_VERSION}, found {version!r}",
@@ -70,33 +66,6 @@ def _check_version(document: Document) -> None:
             field="version",
             hint=f"write `version: {FLEET_VERSION}`, or use the Rollover that wrote this file",
         )
-
-
-def _refused(error: msgspec.ValidationError, document: Document) -> SpecError:
-    message, _, where = str(error).partition(" - at `")
-    path = tuple(_steps(where.rstrip("`").removeprefix("$")))
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if unknown:
-        path = (*path, unknown[1])
-    return SpecError(
-        message[:1].lower() + message[1:],
-        place=document.place(path),
-        field=_field(path),
-        hint="`rollover schema` prints what a fleet file may say",
-    )
-
-
-def _field(path: Path) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return "".join(steps).lstrip(".")
-
-
-def _steps(where: str) -> Iterator[str | int]:
-    for word, index in _STEP.findall(where):
-        if word:
-            yield word
-        elif index:
-            yield int(index)
 
 
 def _check_names(described: FleetDescription, document: Document) -> None:
@@ -107,7 +76,7 @@ def _check_names(described: FleetDescription, document: Document) -> None:
             raise SpecError(
                 f"{kind} `{name}` is there twice",
                 place=document.place(path),
-                field=_field(path),
+                field=typed.field_name(path),
                 hint="give each a name of its own",
             )
         seen.add((kind, name))

@@ -23,14 +23,12 @@ be read by others (mode 0644). The JSON object has the fields of `ClientStatus`:
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from rollover import replacing
 from rollover.errors import SpecError
 from rollover.fleet.names import Fingerprint
 
@@ -94,14 +92,9 @@ def decode(data: bytes, *, place: str) -> ClientStatus:
 
 def write(path: Path, status: ClientStatus) -> None:
     """Replace the file at `path` at once, mode 0644, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(msgspec.json.encode(status))
-        temporary.chmod(0o644)
-        os.replace(temporary, path)  # noqa: PTH105  - the atomic rename, by its usual name
+        replacing.replace(path, msgspec.json.encode(status), mode=0o644, durable=False)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise SpecError(
             f"cannot write the client's status: {error.strerror}", place=str(path)
         ) from error

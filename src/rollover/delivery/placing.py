@@ -13,9 +13,9 @@ from typing import Final
 
 from rollover.delivery.records import Change
 from rollover.delivery.refusals import missing, refused, refusing, rejected
-from rollover.delivery.workspace import sync_directory
 from rollover.engine.delivery_port import File
 from rollover.errors import Conflict, Rejected
+from rollover.replacing import sync_directory
 
 LARGEST_FILE: Final = 1024 * 1024
 """Bytes; a bundle of all public roots has about 220 KiB."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from rollover.delivery.refusals import rejected
-from rollover.delivery.workspace import sync_directory, write_private
+from rollover.delivery.workspace import write_private
 from rollover.engine.delivery_port import Delivered, Receipt
+from rollover.replacing import sync_directory
 
 
 class Phase(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
@@ -14,13 +13,11 @@ from urllib.parse import quote
 
 from rollover.delivery.refusals import refusing
 from rollover.errors import Conflict
+from rollover.replacing import sync_directory
 
 LOCK_SECONDS: Final = 60.0
 """How long to wait for another delivery to the same instance."""
 _POLL_SECONDS: Final = 0.02
-
-_NOTHING_TO_SYNC: Final = {errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EINVAL}
-"""No directory, one on a read-only disk, and file systems that keep nothing (fsync(2))."""
 
 
 @contextmanager
@@ -41,19 +38,6 @@ def locked(state: Path, instance: str, *, operation: str) -> Iterator[Path]:
         yield directory
     finally:
         os.close(descriptor)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a power cut, where there is anything to survive."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _NOTHING_TO_SYNC:
-            raise
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -20,9 +20,6 @@ from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint, short
 
-_OPENING = {EntryKind.STARTED}
-_CLOSING = {EntryKind.FINISHED}
-
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator asks for.
@@ -73,7 +70,7 @@ def _intents(journal: Journal, authority: AuthorityName) -> Iterator[Intent]:
 
 def _intent(journal: Journal, rotation: str, authority: AuthorityName) -> Intent | None:
     entries = journal.entries(rotation=rotation, limit=1)
-    if not entries or entries[0].kind not in _OPENING:
+    if not entries or entries[0].kind is not EntryKind.STARTED:
         return None
     data = entries[0].data.get("intent")
     if not isinstance(data, dict):
@@ -87,7 +84,7 @@ def _intent(journal: Journal, rotation: str, authority: AuthorityName) -> Intent
 def _is_finished(journal: Journal, rotation: str) -> bool:
     after = 0
     while entries := journal.entries(rotation=rotation, after=after):
-        if any(entry.kind in _CLOSING for entry in entries):
+        if any(entry.kind is EntryKind.FINISHED for entry in entries):
             return True
         after = entries[-1].sequence
     return False

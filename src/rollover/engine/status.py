@@ -79,7 +79,7 @@ class _Reading:
             case EntryKind.ROLLOUT_FINISHED:
                 self.done += 1
                 self.rollout = {}
-            case EntryKind.REFUSED | EntryKind.INTERRUPTED | EntryKind.RESTORED:
+            case EntryKind.REFUSED | EntryKind.INTERRUPTED:
                 self.end = entry
             case EntryKind.FINISHED:
                 self.end, self.failures = entry, []

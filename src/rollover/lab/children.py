@@ -14,11 +14,10 @@ from pathlib import Path
 import msgspec
 
 from rollover.errors import NotFound, Rejected
+from rollover.store.processes import life
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ORPHANED = 70
-_STATE, _START_TIME = 0, 19
-"""Fields 3 and 22 of proc_pid_stat(5), counted behind the name in brackets (field 2)."""
 _LOOK_SECONDS = 0.02
 
 
@@ -78,18 +77,14 @@ def _tether() -> Callable[[], None]:
 
 def identity(pid: int) -> ProcessId | None:
     """Return which process has this number now; None when none has."""
-    fields = _stat(pid)
-    return None if fields is None else ProcessId(pid=pid, started=int(fields[_START_TIME]))
+    found = life(pid)
+    return None if found is None else ProcessId(pid=pid, started=int(found.started))
 
 
 def alive(process: ProcessId) -> bool:
     """Say whether exactly this process still runs; one that only waits to be reaped does not."""
-    fields = _stat(process.pid)
-    return (
-        fields is not None
-        and fields[_STATE] not in {"Z", "X"}
-        and int(fields[_START_TIME]) == process.started
-    )
+    found = life(process.pid)
+    return found is not None and not found.ended and int(found.started) == process.started
 
 
 def send(process: ProcessId, number: signal.Signals) -> bool:
@@ -127,11 +122,3 @@ def reap(process: ProcessId) -> None:
         os.waitpid(process.pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text("latin-1")
-    except OSError:
-        return None
-    return text.rpartition(")")[2].split()

@@ -63,8 +63,7 @@ def ask(path: Path, request: Request, *, timeout_seconds: float) -> LabRecord:
     `Unreachable`: there is no supervisor. `Rejected`: it could not do it.
     """
     try:
-        with contextlib.closing(_connect(path)) as connection:
-            connection.settimeout(timeout_seconds)
+        with contextlib.closing(_connect(path, timeout_seconds=timeout_seconds)) as connection:
             connection.sendall(msgspec.json.encode(request) + b"\n")
             line = read_line(connection)
         answer: Answer = msgspec.json.decode(line, type=Answer)
@@ -107,8 +106,9 @@ def read_line(connection: socket.socket) -> bytes:
     return bytes(line)
 
 
-def _connect(path: Path) -> socket.socket:
+def _connect(path: Path, *, timeout_seconds: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout_seconds)
     try:
         with _short(path) as name:
             connection.connect(name)

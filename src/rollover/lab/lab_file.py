@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import msgspec
-
-from rollover.codec import strict_yaml
+from rollover.codec import strict_yaml, typed
 from rollover.errors import SpecError
 from rollover.lab.spec import LabSpec
-
-_STEP = re.compile(r"\w+")
-_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
 
 
 def load(path: Path) -> LabSpec:
@@ -32,10 +26,9 @@ def load(path: Path) -> LabSpec:
 def read(data: bytes, *, place: str) -> LabSpec:
     """Read a lab file's content; `place` names it in errors."""
     document = strict_yaml.load(data, place=place)
-    try:
-        spec = msgspec.convert(document.value, LabSpec)
-    except msgspec.ValidationError as error:
-        raise _refused(error, document) from None
+    spec = typed.read(
+        document, LabSpec, hint="the example `examples/nats-cluster/lab.yml` shows every field"
+    )
     check(spec, place=place)
     return spec
 
@@ -49,16 +42,3 @@ def check(spec: LabSpec, *, place: str = "") -> None:
             field="clusters",
             hint="put all servers into one cluster: gateways between clusters are yet to come",
         )
-
-
-def _refused(error: msgspec.ValidationError, document: strict_yaml.Document) -> SpecError:
-    message, _, where = str(error).partition(" - at `")
-    path = [int(step) if step.isdigit() else step for step in _STEP.findall(where)]
-    if unknown := _UNKNOWN.search(message):
-        path.append(unknown[1])
-    return SpecError(
-        message[:1].lower() + message[1:],
-        place=document.place(tuple(path)),
-        field=where.strip("`$.") or ".".join(str(step) for step in path),
-        hint="the example `examples/nats-cluster/lab.yml` shows every field",
-    )

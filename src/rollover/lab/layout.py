@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.store import files
+
 
 class MaterialPaths(NamedTuple):
     """The three PEM files of one TLS party."""
@@ -52,12 +54,12 @@ class Layout(NamedTuple):
     @property
     def credentials(self) -> Path:
         """The credential store."""
-        return self.state / "credentials.db"
+        return self.state / files.CREDENTIALS
 
     @property
     def sealing_key(self) -> Path:
         """The key of the credential store."""
-        return self.state / "sealing.key"
+        return self.state / files.SEALING_KEY
 
     @property
     def system_password(self) -> Path:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
+from rollover import replacing
 from rollover.errors import Rejected
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
 
-def write(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
+def write(path: Path, content: bytes) -> None:
     """Replace the file at `path`; its directories are made (0700) where they are missing."""
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _make_directory(path.parent)
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        staged.replace(path)
+        replacing.replace(path, content, mode=PRIVATE_FILE, durable=False)
     except OSError as error:
-        staged.unlink(missing_ok=True)
         raise Rejected(
             f"`{path}`: {error.strerror}",
             system="lab",

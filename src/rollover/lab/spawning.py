@@ -101,12 +101,15 @@ def spawn(layout: Layout, lock: int) -> tuple[ProcessId, int]:
             ),
             setsid=True,
         )
+        # A child that ends stays a zombie until it is reaped: it always has an identity here.
+        supervisor = children.identity(pid) or ProcessId(pid=pid, started=0)
+        _await_answer(layout, supervisor)
+    except BaseException:
+        os.close(lifeline)
+        raise
     finally:
         os.close(log)
         os.close(read_end)
-    # A child that ends stays a zombie until it is reaped: it always has an identity here.
-    supervisor = children.identity(pid) or ProcessId(pid=pid, started=0)
-    _await_answer(layout, supervisor)
     return supervisor, lifeline
 
 

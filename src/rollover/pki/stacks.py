@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from rollover.errors import SpecError
 from rollover.fleet.certificate import (
-    Accepts,
     Certificate,
     Fault,
     FaultKind,
@@ -97,18 +94,6 @@ class Verifier:
             found = check(child.parts, by=parent.parts)
             self._signatures[pair] = found
         return found
-
-
-def disagreement(verifier: Accepts, question: Question) -> tuple[Verdict, Verdict] | None:
-    """Return the verdicts of Go and of OpenSSL where one accepts and the other refuses.
-
-    The stack that the question itself names plays no part.
-    """
-    go_verdict = verifier(msgspec.structs.replace(question, stack=Stack.GO))
-    openssl_verdict = verifier(msgspec.structs.replace(question, stack=Stack.OPENSSL))
-    if go_verdict.accepted == openssl_verdict.accepted:
-        return None
-    return go_verdict, openssl_verdict
 
 
 _NOTHING_PRESENTED = Verdict(

@@ -121,4 +121,13 @@ def _notices(touch: Touch, changes: tuple[Change, ...]) -> Iterator[str]:
 
 def point_of_no_return(rollouts: tuple[Rollout, ...]) -> int | None:
     """Return the number of the first rollout that takes trust away, if any."""
-    return next((each.number for each in rollouts if Phase.WITHDRAW in each.phases), None)
+    return next(
+        (
+            each.number
+            for each in rollouts
+            if any(
+                set(change.trust_from or ()) - set(change.trust or ()) for change in each.changes
+            )
+        ),
+        None,
+    )

@@ -21,14 +21,12 @@ from rollover.planner.safety import Judge
 from rollover.planner.search import Search, Step
 from rollover.planner.slots import Stage
 
-DIALER_FIRST = 2
+DIALER_FIRST = 1000
 """A dead link counts so many times when its dialer went first: until those that it dials follow,
-it cannot make one handshake to prove that it took its new material."""
+it cannot make one handshake to prove that it took its new material, and its rollout fails."""
 
 MOST_ORDERED = 12
 """Above this many groups the order is chosen one group at a time, not searched."""
-CUT_OFF_WEIGHT = 1000
-"""How many links may rather break than one whose dialer is being rolled out."""
 
 
 def least_harm(search: Search) -> tuple[Step, ...]:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import Self, TypeVar
 
 from rollover.errors import Denied, NotFound, SpecError
@@ -79,12 +78,7 @@ class NatsConnection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def login(self, login: Login | None, deadline: Deadline) -> None:

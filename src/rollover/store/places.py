@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from rollover import replacing
 from rollover.errors import StoreError
 
 PRIVATE_FILE = 0o600
@@ -54,19 +55,16 @@ def make_private_file(path: Path, content: bytes) -> bool:
         raise unusable(path, error) from None
     finally:
         staged.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    replacing.sync_directory(path.parent)
     return True
 
 
 def replace_private_file(path: Path, content: bytes) -> None:
     """Put new content into a private file, wholly or not at all."""
-    staged = path.with_name(f"{path.name}.{os.urandom(8).hex()}.next")
     try:
-        make_private_file(staged, content)
-        staged.replace(path)
+        replacing.replace(path, content, mode=PRIVATE_FILE, durable=True)
     except OSError as error:
         raise unusable(path, error) from None
-    sync_directory(path.parent)
 
 
 def check_private_file(path: Path) -> None:
@@ -85,15 +83,6 @@ def check_private_file(path: Path) -> None:
             f"`{path}` belongs to user {status.st_uid}, expected {os.geteuid()}",
             hint=f"chown {os.geteuid()} {path}, when its content is known to be yours",
         )
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def unusable(path: Path, error: OSError) -> StoreError:

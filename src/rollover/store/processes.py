@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from rollover.engine.lease_port import Holder
 
@@ -11,17 +12,24 @@ _PROC = Path("/proc")
 _STATE, _START_TIME = 0, 19
 """Fields 3 and 22 of proc_pid_stat(5), counted behind the name in brackets (field 2)."""
 
-_UNKNOWN = ""
-_ENDED = "ended"
+
+class Life(NamedTuple):
+    """What the system says of a process number that is in use."""
+
+    started: str
+    """Clock ticks from the start of the machine: a number is used again, with this it is not."""
+    ended: bool
+    """It only waits for its parent to ask for it, and does nothing any more."""
 
 
 def this_process() -> Holder:
     """Return a new holder for a task of this process: every call makes a distinct one."""
+    own = life(os.getpid())
     return Holder(
         host=_host(),
         pid=os.getpid(),
         boot=_boot(),
-        started=_started(os.getpid()),
+        started=own.started if own is not None else "",
         task=os.urandom(8).hex(),
     )
 
@@ -37,7 +45,20 @@ def is_known_dead(holder: Holder) -> bool:
         return False
     if not _exists(holder.pid):
         return True
-    return bool(holder.started) and _started(holder.pid) not in {holder.started, _UNKNOWN}
+    now = life(holder.pid)
+    if now is None or not holder.started:
+        return False
+    return now.ended or now.started != holder.started
+
+
+def life(pid: int) -> Life | None:
+    """Return what /proc says of a process; None when there is none, or no /proc."""
+    try:
+        status = (_PROC / str(pid) / "stat").read_text("latin-1")
+    except OSError:
+        return None
+    fields = status.rpartition(")")[2].split()
+    return Life(fields[_START_TIME], fields[_STATE] in {"Z", "X"})
 
 
 def _host() -> str:
@@ -62,13 +83,3 @@ def _boot() -> str:
         return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
     except OSError:
         return ""
-
-
-def _started(pid: int) -> str:
-    try:
-        status = (_PROC / str(pid) / "stat").read_text("latin-1")
-    except OSError:
-        return _UNKNOWN
-    fields = status.rpartition(")")[2].split()
-    # A zombie keeps its number until its parent asks for it, and does nothing any more.
-    return _ENDED if fields[_STATE] in {"Z", "X"} else fields[_START_TIME]

@@ -149,6 +149,13 @@ def _read(path: Path) -> bytes:
     places.check_private_file(path)
     try:
         with path.open("rb") as file:
-            return file.read(_LARGEST_KEY_FILE)
+            content = file.read(_LARGEST_KEY_FILE + 1)
     except OSError as error:
         raise places.unusable(path, error) from None
+    if len(content) > _LARGEST_KEY_FILE:
+        # Never a part of it: `add_key` writes back what it read.
+        raise StoreError(
+            f"`{path}` has more than {_LARGEST_KEY_FILE} bytes",
+            hint="keep one line for each sealing key that is still needed",
+        )
+    return content

@@ -27,7 +27,7 @@ from rollover.fleet.certificate import FaultKind, Question, Stack, Usage, Verdic
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint
 from rollover.pki.openssl import STRICT_PARTIAL_FLAGS
 from rollover.pki.shape import shape
-from rollover.pki.stacks import Verifier, disagreement
+from rollover.pki.stacks import Verifier
 
 ROOT = forge("root", CA)
 INTER = forge("inter", INTERMEDIATE, by=ROOT)
@@ -215,14 +215,13 @@ def test_an_unknown_fingerprint_is_a_clear_error(stack: Stack) -> None:
     assert refusal.value.hint
 
 
-def test_disagreement_gives_both_verdicts() -> None:
+def test_an_intermediate_is_an_anchor_for_go_alone() -> None:
     """Go takes an intermediate as anchor, OpenSSL does not; of a plain chain both think alike."""
     leaf = forge("leaf", by=INTER)
     verifier = _verifier([leaf, INTER, ROOT])
-    found = disagreement(verifier, _question([leaf], [INTER]))
-    assert found is not None
-    assert [verdict.accepted for verdict in found] == [True, False]
-    assert disagreement(verifier, _question([leaf, INTER], [ROOT])) is None
+    for bundle, taken in ((INTER, [True, False]), (ROOT, [True, True])):
+        questions = (_question([leaf, INTER], [bundle], stack=stack) for stack in Stack)
+        assert [verifier(question).accepted for question in questions] == taken
 
 
 def test_newer_pythons_verify_by_other_flags() -> None:

@@ -108,6 +108,18 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert refusal.value.hint == f"chmod 0600 {path}"
 
 
+def test_a_key_file_that_is_too_long_is_refused_whole(tmp_path: Path) -> None:
+    """Reading a part of it would lose the older keys at the next `add_key`."""
+    path = tmp_path / "master.key"
+    keys_from_file(path)
+    content = path.read_bytes() * 2000
+    path.write_bytes(content)
+
+    with pytest.raises(StoreError, match="more than 65536 bytes"):
+        add_key(path)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     "text", ["", "  \n", "c2hvcnQ=", "not base64 at all!", base64.b64encode(bytes(31)).decode()]
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollover import replacing
 from rollover.errors import SpecError
 from rollover.lab.traffic.spec import Role
 
@@ -164,11 +163,7 @@ def read(path: Path) -> TrafficReport:
 
 def write(path: Path, report: TrafficReport) -> None:
     """Replace the report at `path` at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(msgspec.json.encode(report))
-        os.replace(temporary, path)  # noqa: PTH105  - the atomic rename, by its usual name
+        replacing.replace(path, msgspec.json.encode(report), mode=0o644, durable=False)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise SpecError(f"cannot write the report: {error.strerror}", place=str(path)) from error
