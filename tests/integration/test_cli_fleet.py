@@ -63,22 +63,24 @@ def _configs(small: Lab) -> list[Path]:
 def test_a_fleet_file_is_written_once_and_then_changed_on_request_only(
     small: Lab, tmp_path: Path
 ) -> None:
-    """First written; then shown as a difference; changed with `--write`."""
+    """First written; then shown as a difference; changed with `--write`, save what people say."""
     out = tmp_path / "fleet.yml"
     words: tuple[str | Path, ...] = ("discover", "--config", *_configs(small), "-o", out)
     assert commands.run(*words).code == ExitCode.DONE
     discovered = out.read_text()
-    edited = discovered.replace("max_in_flight: 1", "max_in_flight: 7")
+    decided = discovered.replace("max_in_flight: 1", "max_in_flight: 7")
+    edited = decided.replace("verify: true", "verify: false")
     out.write_text(edited)
 
     shown = commands.run(*words)
-    assert "-  max_in_flight: 7\n+  max_in_flight: 1\n" in shown.out
+    assert "-      verify: false\n+      verify: true\n" in shown.out
+    assert "max_in_flight: 1" not in shown.out
     assert "`--write` changes it" in shown.talk
     assert out.read_text() == edited
 
     changed = commands.run(*words, "--write", "--output", "json").json["discovery"]
     assert changed["written"]
-    assert out.read_text() == discovered
+    assert out.read_text() == decided
     assert not list(tmp_path.glob(".fleet.yml.*"))
 
 

@@ -69,6 +69,19 @@ def test_a_client_of_our_library_takes_leaf_and_trust_by_itself(single: Rig) -> 
     assert seen(after, CLIENT).trusts == (single.old.certificate,)
 
 
+def test_a_restart_with_the_same_leaf_shows_only_in_another_connection(single: Rig) -> None:
+    """The connection from before the restart command is no evidence for the new bundle."""
+    plain = client_group(NAME, touch=Touch.RESTART)
+    idle = msgspec.structs.replace(plain.instances[0], restart=("true",))
+    group = msgspec.structs.replace(plain, instances=(idle,), confirm_seconds=1.0)
+    order = single.order(NAME, bundle=(single.old.certificate,), endpoints=(CLIENT,))
+    with connected(single.servers[0].url, single.base / NAME, name=NAME):
+        platform = single.clients(group)
+        result = only(platform.roll_out((order,), pacing=ALONE, stopping=go_on))
+    assert isinstance(result, Failed), result
+    assert "did not connect with its new files" in result.message
+
+
 def test_what_a_client_cannot_use_is_put_back(single: Rig) -> None:
     """A bundle without the server's CA: the client keeps what it has and says why."""
     group = client_group(NAME, touch=Touch.WATCH, status=True)

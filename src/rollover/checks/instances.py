@@ -74,6 +74,31 @@ ALONE = Rule(
     remedy="Add an instance, or plan the interruption.",
     source="DESIGN: the cost of touching a group",
 )
+DOUBTED = Rule(
+    id=RuleId("instance-doubted"),
+    severity=Severity.WARNING,
+    title="What runs could start again with its files",
+    meaning="An instance answers as it should, and something about it is odd: a file of it cannot "
+    "be used, or it does not run.",
+    why="It lives on what it loaded before: the next reload or restart fails, also that of a "
+    "rollout.",
+    example="`n1`: /etc/nats/tls/n1.crt: the file is empty.",
+    remedy="Put the file in order, from a backup or by hand; then run `rollover check` again.",
+    source="nats-server keeps what it has when a reload fails, and does not start with such files",
+)
+NO_RECONNECT = Rule(
+    id=RuleId("no-way-to-reconnect"),
+    severity=Severity.ERROR,
+    title="Clients that must reconnect can be made to",
+    meaning="Clients take up new material when they reconnect, and nothing can ask them to: no "
+    "system account is described, and neither is their `status_file`.",
+    why="The rotation stops at the rollout that gives them new material, with the servers already "
+    "changed.",
+    example="`touch: reconnect` on the group `clients`, and no `system` in the fleet file.",
+    remedy="Describe a user of the system account under `system`, or the `status_file` of each "
+    "client, or a `restart` command with `touch: restart`.",
+    source="nats-server asks one connection to move through its system account only",
+)
 
 _BY = {
     Availability.IGNORED: UNAVAILABLE,
@@ -90,6 +115,13 @@ def unavailable(scene: Scene) -> Iterator[Finding]:
 def unreachable(scene: Scene) -> Iterator[Finding]:
     """Yield the instances that were not seen."""
     yield from _in_state(scene, UNREACHABLE)
+
+
+def doubted(scene: Scene) -> Iterator[Finding]:
+    """Yield the instances that were seen, with what is odd about them."""
+    for instance in scene.fleet.instances():
+        if instance.availability is Availability.READY and instance.why:
+            yield found(DOUBTED, instance.name, instance.why)
 
 
 def _in_state(scene: Scene, rule: Rule) -> Iterator[Finding]:
@@ -183,11 +215,23 @@ def alone(scene: Scene) -> Iterator[Finding]:
             )
 
 
+def no_reconnect(scene: Scene) -> Iterator[Finding]:
+    """Yield the groups of clients that nobody can ask to reconnect."""
+    if scene.description.system is not None:
+        return
+    for group in scene.description.groups:
+        mute = tuple(each.name for each in group.instances if each.status_file is None)
+        if group.touch is Touch.RECONNECT and mute:
+            yield found(NO_RECONNECT, group.name, f"{len(mute)} have no `status_file`")
+
+
 CHECKS = (
     (UNREACHABLE, unreachable),
     (UNAVAILABLE, unavailable),
+    (DOUBTED, doubted),
     (NO_MATERIAL, no_material),
     (SHARED_FILES, shared_files),
     (SHARED_KEY, shared_key),
     (ALONE, alone),
+    (NO_RECONNECT, no_reconnect),
 )

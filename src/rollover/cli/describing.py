@@ -6,8 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
+from rollover.cli.wiring import load_fleet
 from rollover.errors import SpecError
-from rollover.platforms.nats.discover import Discovery, discover
+from rollover.platforms.nats.discover import Discovery, DiscoveryRemark, discover
+from rollover.platforms.nats.discover_again import again
 
 
 def describe(
@@ -25,3 +29,17 @@ def describe(
         working_directory=working_directory,
         monitors=monitors,
     )
+
+
+def complete(found: Discovery, out: Path | None) -> Discovery:
+    """Return what was found, with what the fleet file that is there says beyond it."""
+    if out is None or not out.is_file():
+        return found
+    try:
+        before = load_fleet(out)
+    except SpecError as error:
+        remark = DiscoveryRemark(
+            subject=str(out), message=f"nothing of it can be kept: {error.message}"
+        )
+        return msgspec.structs.replace(found, remarks=(*found.remarks, remark))
+    return again(found, before)

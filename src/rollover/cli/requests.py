@@ -9,7 +9,7 @@ from rollover.engine.rules import OVERRIDABLE
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
-from rollover.fleet.names import Fingerprint, RuleId
+from rollover.fleet.names import AuthorityName, Fingerprint, RuleId
 
 LEAST_DIGITS = 8
 
@@ -30,10 +30,10 @@ def request_of(library: Rollover, values: dict[str, Any]) -> Request:
     )
 
 
-def _version(library: Rollover, authority: str, digits: str | None) -> Fingerprint | None:
+def _version(library: Rollover, authority: AuthorityName, digits: str | None) -> Fingerprint | None:
     if digits is None:
         return None
-    versions = library.site.authorities.versions(library.authority(authority)).versions
+    versions = library.site.authorities.versions(authority).versions
     found = [each for each in versions if each.startswith(digits.lower())]
     if len(digits) < LEAST_DIGITS or len(found) != 1:
         raise SpecError(

@@ -10,6 +10,7 @@ import msgspec
 from rollover.cli.options import Settings
 from rollover.engine.status import Status, read_status
 from rollover.errors import SpecError
+from rollover.store import files
 from rollover.store.processes import is_known_dead
 from rollover.store.sqlite_journal import open_journal
 from rollover.store.sqlite_lease import open_leases
@@ -17,7 +18,7 @@ from rollover.store.sqlite_lease import open_leases
 
 def standing(settings: Settings) -> Status | None:
     """Return where the last rotation stands; None when none was begun; `SpecError`: no fleet."""
-    journal_file = settings.state / "journal.db"
+    journal_file = settings.state / files.JOURNAL
     if not journal_file.exists():
         if not settings.fleet.exists():
             raise SpecError(
@@ -30,7 +31,7 @@ def standing(settings: Settings) -> Status | None:
         found = read_status(
             journal,
             runs=lambda fleet: _runs(settings.state, fleet),
-            paused=(settings.state / "pause").exists(),
+            paused=(settings.state / files.PAUSE).exists(),
         )
     if found is None:
         return None
@@ -40,7 +41,7 @@ def standing(settings: Settings) -> Status | None:
 
 def _runs(state: Path, lease: str) -> bool:
     """Say whether a process that is not known to be dead holds the lease."""
-    path = state / "leases.db"
+    path = state / files.LEASES
     if not path.exists():
         return False
     with open_leases(path) as leases:

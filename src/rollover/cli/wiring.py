@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from rollover.cli.options import KEY_VARIABLE
@@ -15,23 +16,22 @@ from rollover.engine.credentials_port import Credentials
 from rollover.engine.delivery_port import Delivery
 from rollover.engine.platform_port import Platform
 from rollover.engine.site import Site
-from rollover.errors import SpecError
+from rollover.errors import SpecError, StoreError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import CommandDelivery as CommandSettings
 from rollover.fleet.description import FleetDescription, GroupDescription
 from rollover.fleet.evidence import Identity
-from rollover.fleet.names import Fingerprint
+from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.platforms.nats import places
 from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.servers import NatsServers
+from rollover.store import files
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
 from rollover.store.sealing import SealingKeys, keys_from_file, keys_from_text
 from rollover.store.sqlite_credentials import open_credentials
 from rollover.store.sqlite_journal import open_journal
 from rollover.store.sqlite_lease import open_leases
-
-PAUSE_FILE = "pause"
-STORE, JOURNAL, LEASES, SEALING_KEY = "credentials.db", "journal.db", "leases.db", "sealing.key"
 
 
 def now() -> datetime:
@@ -67,7 +67,7 @@ def open_site(fleet: Path, *, scratch: bool = False) -> Iterator[Site]:
     state = fleet.parent / described.state
     with ExitStack() as stack:
         credentials: Credentials = stack.enter_context(
-            open_credentials(state / STORE, keys=_sealing_keys(state))
+            open_credentials(state / files.CREDENTIALS, keys=_sealing_keys(state))
         )
         if scratch:
             credentials = _copied(credentials)
@@ -76,11 +76,11 @@ def open_site(fleet: Path, *, scratch: bool = False) -> Iterator[Site]:
             described,
             platforms=platforms,
             credentials=credentials,
-            journal=stack.enter_context(open_journal(state / JOURNAL)),
-            leases=stack.enter_context(open_leases(state / LEASES)),
+            journal=stack.enter_context(open_journal(state / files.JOURNAL)),
+            leases=stack.enter_context(open_leases(state / files.LEASES)),
             clock=now,
             holder=this_process(),
-            pause_requested=(state / PAUSE_FILE).exists,
+            pause_requested=(state / files.PAUSE).exists,
         )
         platforms.site = site
         yield site
@@ -90,7 +90,14 @@ def _sealing_keys(state: Path) -> SealingKeys:
     text = os.environ.get(KEY_VARIABLE)
     if text:
         return keys_from_text(text, source=f"${KEY_VARIABLE}")
-    return keys_from_file(state / SEALING_KEY)
+    path, store = state / files.SEALING_KEY, state / files.CREDENTIALS
+    if store.exists() and not path.exists():
+        raise StoreError(
+            f"`{path}` is missing, and the private keys in `{store}` are sealed with it",
+            hint=f"put back a backup of it, or name its key in ${KEY_VARIABLE}; move the store "
+            "away to begin anew without those keys",
+        )
+    return keys_from_file(path)
 
 
 def _copied(credentials: Credentials) -> MemoryCredentials:
@@ -146,6 +153,7 @@ class _Platforms:
             issuer_of=self._issuer_of,
             known=self._known,
             environment=dict(os.environ),
+            shared=self._shared,
             clock=now,
         )
 
@@ -157,8 +165,13 @@ class _Platforms:
             servers=self._all_servers(),
             known=self._known,
             environment=dict(os.environ),
+            shared=self._shared,
             clock=now,
         )
+
+    @cached_property
+    def _shared(self) -> Mapping[InstanceName, str]:
+        return places.shared(self._described.groups, base=self._base)
 
     def _all_servers(self) -> list[NatsServers]:
         found = [self(group.name) for group in self._described.groups if group.platform == "nats"]

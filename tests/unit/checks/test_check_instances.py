@@ -34,6 +34,18 @@ def test_an_instance_that_cannot_be_changed_is_named_with_its_reason(
     assert [(each.subject, each.severity) for each in found] == [("a1", severity)]
 
 
+@pytest.mark.parametrize(("why", "count"), [("tls.crt: the file is empty", 1), ("", 0)])
+def test_an_instance_that_answers_and_could_not_start_again_is_a_warning(
+    why: str, count: int
+) -> None:
+    """It runs with what it loaded; its files would be refused by the next reload."""
+    instance = build.instance("a1", build.endpoint("c"))
+    group = build.group("agents", msgspec.structs.replace(instance, why=why))
+    found = scenes.of(scenes.run((group,), (), scenes.world()), "instance-doubted")
+    assert [each.message for each in found] == [why] * count
+    assert {each.severity for each in found} <= {Severity.WARNING}
+
+
 def _with_endpoints(**fields: Any) -> Report:
     group = build.uniform("agent", 1, build.endpoint("c"))
     fleet = build.fleet((group,), (), scenes.world())

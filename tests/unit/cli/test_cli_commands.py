@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 import commands
 from rollover.errors import ExitCode
+from rollover.fleet.certificate import KeyKind
+from rollover.pki.issue import issue_authority
+from rollover.pki.keys import generate
+from rollover.pki.pem import write_certificates
 
 
 @pytest.fixture
@@ -96,6 +101,50 @@ def test_an_authority_is_brought_in_once(fleet: Path) -> None:
     version = after["versions"][0]
     assert [len(after["versions"]), version["key_here"]] == [1, True]
     assert (version["label"], version["trusted_by"], version["presented_by"]) == ("nats-ca@1", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("begins_in_days", "word"), [(-20, "expired on"), (5, "is not valid before"), (-1, "")]
+)
+def test_a_ca_out_of_its_dates_is_taken_and_told(
+    fleet: Path, begins_in_days: int, word: str
+) -> None:
+    """An expired one is needed to recover; whoever brings it in should know what it is."""
+    key = generate(KeyKind.P256)
+    begin = datetime.now(UTC) + timedelta(days=begins_in_days)
+    made = issue_authority(
+        common_name="Other CA", key=key, not_before=begin, lifetime=timedelta(days=10)
+    )
+    file = fleet.parent / "other.pem"
+    file.write_bytes(write_certificates((made,)))
+    ran = commands.run("authority", "import", "nats-ca", "--certificate", file, "--fleet", fleet)
+    assert ran.code == ExitCode.DONE
+    assert ("! `CN=Other CA` " in ran.talk, word in ran.talk) == (bool(word), True)
+
+
+def test_a_lost_sealing_key_is_named_and_not_made_anew(fleet: Path) -> None:
+    """A fresh key would open nothing that the store holds, and hide what happened."""
+    home = fleet.parent
+    words = ("authority", "import", "nats-ca", "--certificate", home / "ca.pem",
+             "--key", home / "ca.key", "--fleet", fleet)  # fmt: skip
+    assert commands.run(*words).code == ExitCode.DONE
+    (lost,) = home.rglob("sealing.key")
+    lost.unlink()
+    ran = commands.run("plan", "--fleet", fleet)
+    assert ran.code == ExitCode.USAGE
+    assert "sealing.key` is missing" in ran.talk
+    assert not lost.exists()
+
+
+def test_an_address_that_is_none_is_named_with_its_endpoint(fleet: Path) -> None:
+    """A fleet has many addresses: the message says which one is wrong."""
+    text = fleet.read_text()
+    address = next(line for line in text.splitlines() if "address:" in line)
+    fleet.write_text(text.replace(address, address.split("address:")[0] + 'address: "n1:99999"'))
+    ran = commands.run("check", "--fleet", fleet)
+    assert ran.code == ExitCode.USAGE
+    assert "n1/" in ran.talk
+    assert "`n1:99999` is not an address" in ran.talk
 
 
 def test_a_key_that_came_later_makes_no_second_version_in_the_list(fleet: Path) -> None:

@@ -51,7 +51,8 @@ def list_(**values: Any) -> None:
 def import_(**values: Any) -> None:
     """Bring a CA in that was made elsewhere, so that Rollover can issue from it or rotate to it."""
     from rollover.cli.pem_files import read_key, read_pem  # noqa: PLC0415 - not for `--help`
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
+    from rollover.cli.views import versions as view  # noqa: PLC0415
+    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.versions import bring_in  # noqa: PLC0415
 
     settings = settings_of(values)
@@ -60,6 +61,7 @@ def import_(**values: Any) -> None:
     key = read_key(values["key"], printer) if values["key"] else None
     with open_site(settings.fleet) as site:
         version = bring_in(site, values["name"], certificate=certificate, key=key)
+    view.warn_of_dates(printer, version, at=now())
     if printer.json:
         printer.data("version", version)
     else:

@@ -40,9 +40,10 @@ from rollover.cli.options import settings_of, settings_options
 def command(**values: Any) -> None:
     """Describe the fleet that configurations and monitoring ports show. Changes no server.
 
-    An existing file is left as it is and the difference is shown; `--write` changes it.
+    An existing file is left as it is and the difference is shown; `--write` changes it. What only
+    a person can know (files of clients, pacing, the system account) is kept from it.
     """
-    from rollover.cli.describing import describe  # noqa: PLC0415 - imports the NATS reader
+    from rollover.cli.describing import complete, describe  # noqa: PLC0415 - imports the NATS reader
     from rollover.cli.views import discovery as view  # noqa: PLC0415
 
     found = describe(
@@ -51,4 +52,5 @@ def command(**values: Any) -> None:
         monitors=values["monitors"],
     )
     printer = settings_of(values).printer()
+    found = complete(found, values["out"])
     view.deliver(printer, found, out=values["out"], write=values["write"])

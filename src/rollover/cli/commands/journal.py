@@ -18,11 +18,12 @@ from rollover.cli.options import settings_of, settings_options
 def command(**values: Any) -> None:
     """Show the journal: evidence and decisions, each chained to the one before by its hash."""
     from rollover.errors import SpecError  # noqa: PLC0415 - not needed for `--help`
+    from rollover.store import files  # noqa: PLC0415
     from rollover.store.sqlite_journal import open_journal  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
-    path = settings.state / "journal.db"
+    path = settings.state / files.JOURNAL
     if not path.exists():
         raise SpecError(
             "there is no journal yet", place=str(path), hint="`rollover rotate` writes it"

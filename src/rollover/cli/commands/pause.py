@@ -8,6 +8,7 @@ import click
 
 from rollover.cli.options import settings_of, settings_options
 from rollover.errors import SpecError
+from rollover.store import files
 
 
 @click.command(epilog="Example:\n\n  rollover pause", short_help="Let a rotation stop.")
@@ -19,6 +20,6 @@ def command(**values: Any) -> int:
         raise SpecError(
             f"there is no rotation at `{settings.state}`", hint="name the fleet with `--fleet`"
         )
-    (settings.state / "pause").touch(mode=0o600)
+    (settings.state / files.PAUSE).touch(mode=0o600)
     settings.printer().say("paused: a running rotation stops after the instances it has begun")
     return 0

@@ -20,13 +20,14 @@ def command(**values: Any) -> int:
     from rollover.engine.goals import Request, last_intent  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
     from rollover.errors import SpecError  # noqa: PLC0415
+    from rollover.store import files  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
     with open_site(settings.fleet) as site:
         library = Rollover(site)
         authority = library.authority(values["authority"])
-        (settings.state / "pause").unlink(missing_ok=True)
+        (settings.state / files.PAUSE).unlink(missing_ok=True)
         intent = last_intent(site.journal, authority)
         if intent is None or intent.finished:
             raise SpecError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from rollover import replacing
 from rollover.cli.printer import Printer
 from rollover.codec.fleet_file import write_fleet
 from rollover.errors import SpecError
@@ -90,18 +89,7 @@ def _write(out: Path, content: bytes) -> None:
     """Replace a file as a whole: a full disk leaves the one that was there."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=out.parent, prefix=f".{out.name}.", delete=False
-        ) as new:
-            try:
-                new.write(content)
-                new.flush()
-                os.fsync(new.fileno())
-                Path(new.name).chmod(_mode(out))
-                Path(new.name).replace(out)
-            except OSError:
-                Path(new.name).unlink(missing_ok=True)
-                raise
+        replacing.replace(out, content, mode=_mode(out), durable=True)
     except OSError as error:
         raise _unusable(out, error) from None
 

@@ -76,7 +76,7 @@ class Watcher:
                 for violation in event.violations:
                     self.say(f"✗ {violation.rule}: {violation.message}", "bad")
             case events.Finished():
-                self.say(f"done: {event.rollouts} rollouts in {event.seconds:.1f} s", "good")
+                self.say(f"at the goal: {event.rollouts} rollouts in all", "good")
             case events.Observed() | events.Preparing():
                 pass
 

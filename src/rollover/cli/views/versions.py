@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from rollover.cli.printer import Printer
 from rollover.engine.versions import VersionView
+from rollover.fleet.credential import CertificateVersion
 from rollover.fleet.names import short
+from rollover.pki.pem import read_certificates
 
 
 def show(printer: Printer, versions: tuple[VersionView, ...]) -> None:
@@ -16,6 +20,15 @@ def show(printer: Printer, versions: tuple[VersionView, ...]) -> None:
         ("version", "fingerprint", "subject", "key", "valid", "key here", "trusted", "presented"),
         (_row(each) for each in versions),
     )
+
+
+def warn_of_dates(printer: Printer, version: CertificateVersion, *, at: datetime) -> None:
+    """Say so when a CA that was brought in is out of its dates: nothing can be issued from it."""
+    first = read_certificates(version.chain).certificates[0]
+    if first.not_after < at:
+        printer.say(f"! `{first.subject}` expired on {first.not_after:%Y-%m-%d}", "warn")
+    elif at < first.not_before:
+        printer.say(f"! `{first.subject}` is not valid before {first.not_before:%Y-%m-%d}", "warn")
 
 
 def _row(each: VersionView) -> tuple[str, ...]:

@@ -25,12 +25,11 @@ from rollover.fleet.names import Fingerprint, short
 from rollover.platforms.nats import disk
 from rollover.platforms.nats.client_state import NOT_RUNNING, client_seen, read_report, uses
 from rollover.platforms.nats.material import after_delivery, files_of
-from rollover.platforms.nats.reload import Way, restart
+from rollover.platforms.nats.reload import RESTARTING, Way, restart
 from rollover.platforms.nats.roster import Connected, Roster
 
 POLL_SECONDS = 0.05
 LONGEST_RESTORE_SECONDS = 15.0
-_RESTARTING = frozenset((Touch.RESTART, Touch.RECREATE))
 
 
 class Tools(NamedTuple):
@@ -120,7 +119,9 @@ class _Attempt:
         leaf_changed = old is None or old.presents[:1] != new.presents[:1]
         there = self._connected() if self._must_reconnect(leaf_changed=leaf_changed) else ()
         yield self._evidence(new, Fact.DELIVERED, "its files", by="disk")
-        if self.tools.way.touch in _RESTARTING:
+        if self.tools.way.touch in RESTARTING:
+            # An unchanged leaf tells nothing of the restart: only another connection does.
+            there = self.tools.roster.of(self._name())
             restart(self.instance, self.tools.way)
         elif self.instance.status_file is None:
             yield self._reconnected(new, there, leaf_changed=leaf_changed)
@@ -131,12 +132,12 @@ class _Attempt:
         if self.instance.status_file is not None:
             yield self._reported(new)
         if leaf_changed or self.instance.status_file is None:
-            yield self._seen_by_server(new)
+            yield self._seen_by_server(new, former=there)
 
     def _must_reconnect(self, *, leaf_changed: bool) -> bool:
         """Say whether only a reconnect shows anything; raise when not even that would."""
         touch = self.tools.way.touch
-        if self.instance.status_file is not None or touch in _RESTARTING:
+        if self.instance.status_file is not None or touch in RESTARTING:
             return False
         if touch is Touch.WATCH and not leaf_changed:
             raise EvidenceMissing(
@@ -176,8 +177,9 @@ class _Attempt:
             )
         return found
 
-    def _seen_by_server(self, new: Seen) -> Evidence:
-        return self._comes(new, lambda each: each.leaf == new.presents[0].fingerprint)
+    def _seen_by_server(self, new: Seen, *, former: tuple[Connected, ...]) -> Evidence:
+        before, leaf = {each.key for each in former}, new.presents[0].fingerprint
+        return self._comes(new, lambda each: each.key not in before and each.leaf == leaf)
 
     def _reconnected(
         self, new: Seen, there: tuple[Connected, ...], *, leaf_changed: bool
@@ -221,7 +223,7 @@ class _Attempt:
         """Put the former files back; say whether the client is known to use them again."""
         try:
             self.tools.delivery.restore(receipt)
-            if self.tools.way.touch in _RESTARTING:
+            if self.tools.way.touch in RESTARTING:
                 restart(self.instance, self.tools.way)
         except RolloverError:
             return False

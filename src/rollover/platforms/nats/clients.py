@@ -16,7 +16,6 @@ from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import FileDelivery, GroupDescription, InstanceDescription
 from rollover.fleet.evidence import (
     Evidence,
-    Failed,
     Holdout,
     Identity,
     Observation,
@@ -29,7 +28,7 @@ from rollover.platforms.nats.client_state import FoundClient, observation, read_
 from rollover.platforms.nats.places import resolved
 from rollover.platforms.nats.reload import Way
 from rollover.platforms.nats.roster import Roster
-from rollover.platforms.nats.servers import NatsServers
+from rollover.platforms.nats.servers import NatsServers, untouched
 from rollover.probe.views import ConnectionView
 
 INSTANCES_AT_ONCE = 16
@@ -40,8 +39,9 @@ NOTICE_SECONDS = 0.5
 class NatsClients:
     """`Platform` (rollover.engine.platform_port) for a group of NATS clients.
 
-    `servers` are the groups that they connect to: those see with which certificates. Clients
-    accept nothing, so there is nothing to dial and nobody to move.
+    `servers` are the groups that they connect to: those see with which certificates. `shared`
+    says which cannot be changed apart, and why (`places.shared`). Clients accept nothing, so there
+    is nothing to dial and nobody to move.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class NatsClients:
         clock: Callable[[], datetime],
         known: Callable[[], Sequence[Certificate]] = tuple,
         environment: Mapping[str, str] = MappingProxyType({}),
+        shared: Mapping[InstanceName, str] = MappingProxyType({}),
     ) -> None:
         self.group = group
         self._delivery = delivery
@@ -61,6 +62,7 @@ class NatsClients:
         self._clock = clock
         self._known = known
         self._local = isinstance(group.delivery, FileDelivery)
+        self._shared = shared
         self._way = Way(group.touch, group.confirm_seconds, environment)
         self._instances = {each.name: resolved(each, base=base) for each in group.instances}
 
@@ -91,9 +93,12 @@ class NatsClients:
             report=read_report(self._delivery, instance, local=self._local),
             connected_leaves=_leaves(roster, instance),
             known=known,
-            unwritable=disk.unwritable(instance) if self._local else "",
+            unwritable=self._unchangeable(instance) if self._local else "",
         )
         return observation(instance, found, at=self._clock())
+
+    def _unchangeable(self, instance: InstanceDescription) -> str:
+        return self._shared.get(instance.name) or disk.unwritable(instance)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
@@ -113,13 +118,7 @@ class NatsClients:
             try:
                 return client_rollout.apply(order, self._instance(order.instance), tools)
             except RolloverError as error:
-                return Failed(
-                    instance=order.instance,
-                    seconds=0.0,
-                    code=error.code,
-                    message=error.message,
-                    hint=error.hint,
-                )
+                return untouched(order, error)
 
         return in_window(work, orders, pacing=pacing, stopping=stopping)
 

@@ -49,7 +49,9 @@ def clients_group(
     notes.add(
         name,
         f"{len(found)} clients were found by their connections: fill in `certificate`, `key` and "
-        "`ca` of each, and `status_file` with `touch: watch` where they use rollover.clients",
+        "`ca` of each, and `status_file` with `touch: watch` where they use rollover.clients; "
+        "`touch: reconnect` is for those that read their files whenever they connect, `restart` "
+        "for those that read them once",
     )
     return GroupDescription(
         name=name,

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
 
-from rollover.fleet.description import EndpointDescription, InstanceDescription
+from rollover.errors import SpecError
+from rollover.fleet.description import (
+    EndpointDescription,
+    FileDelivery,
+    GroupDescription,
+    InstanceDescription,
+)
 from rollover.fleet.model import Role
+from rollover.fleet.names import InstanceName
 from rollover.probe.target import Port, Target, parse_address
 
 PORTS: Mapping[Role, Port] = MappingProxyType(
@@ -65,6 +72,30 @@ def public_paths(instance: InstanceDescription) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in found if path is not None))
 
 
+def shared(groups: Iterable[GroupDescription], *, base: Path) -> Mapping[InstanceName, str]:
+    """Return why instances of this machine cannot be changed apart: they read one file.
+
+    Also where the paths differ and links lead to the same file. A delivery to one of them would
+    change what the other takes at its next reload, which no proof ranges over.
+    """
+    users: dict[str, dict[InstanceName, str]] = {}
+    for group in groups:
+        for each in group.instances if isinstance(group.delivery, FileDelivery) else ():
+            for path in _files(resolved(each, base=base)):
+                users.setdefault(os.path.realpath(path), {})[each.name] = path
+    found: dict[InstanceName, str] = {}
+    for readers in users.values():
+        for name, path in readers.items() if len(readers) > 1 else ():
+            other = next(each for each in readers if each != name)
+            found.setdefault(name, f"`{path}` is also a file of `{other}`: give each its own copy")
+    return found
+
+
+def _files(instance: InstanceDescription) -> Iterator[str]:
+    for each in instance.endpoints:
+        yield from (path for path in (each.certificate, each.key, each.ca) if path is not None)
+
+
 def dialled(instance: InstanceDescription) -> Iterator[tuple[EndpointDescription, Target]]:
     """Yield the endpoints that accept connections, and how to dial each.
 
@@ -72,7 +103,12 @@ def dialled(instance: InstanceDescription) -> Iterator[tuple[EndpointDescription
     """
     for each in instance.endpoints:
         if each.address is not None and each.role in PORTS:
-            yield each, target(each, each.address)
+            try:
+                yield each, target(each, each.address)
+            except SpecError as error:
+                raise SpecError(
+                    error.message, field=f"{instance.name}/{each.name}: address", hint=error.hint
+                ) from None
 
 
 def target(endpoint: EndpointDescription, address: str) -> Target:

@@ -27,7 +27,7 @@ POLL_SECONDS = 0.05
 SERVER_NAME = "nats"
 """Part of the name of every nats-server's process, unless its `binary` is described."""
 _LONGEST_PID = 20
-_RESTARTING = frozenset((Touch.RESTART, Touch.RECREATE))
+RESTARTING = frozenset((Touch.RESTART, Touch.RECREATE))
 
 
 class Reload(NamedTuple):
@@ -60,7 +60,7 @@ def reload(access: Access, way: Way) -> Reload:
 
 def _take(access: Access, way: Way) -> tuple[str, datetime | None]:
     instance = access.instance
-    if way.touch in _RESTARTING:
+    if way.touch in RESTARTING:
         return _restart(access, way)
     if access.account is not None:
         try:

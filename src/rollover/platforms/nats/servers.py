@@ -59,7 +59,8 @@ class NatsServers:
     `identities` are the chains that Rollover presents itself, the newest first or last alike;
     `issuer_of` tells which CA issued a certificate that a connection presents; `known` are CA
     certificates by which a bundle is recognised that no file holds any more; `environment` is for
-    the operator's restart command. All are asked anew whenever they are needed.
+    the operator's restart command; `shared` says which instances cannot be changed apart, and why
+    (`places.shared`). The callables are asked anew whenever they are needed.
     """
 
     def __init__(  # noqa: PLR0913 - what a platform works with, each by its name
@@ -74,6 +75,7 @@ class NatsServers:
         issuer_of: IssuerOf = nobody,
         known: Callable[[], Sequence[Certificate]] = tuple,
         environment: Mapping[str, str] = MappingProxyType({}),
+        shared: Mapping[InstanceName, str] = MappingProxyType({}),
         notice_seconds: float = NOTICE_SECONDS,
     ) -> None:
         self.group = group
@@ -84,6 +86,7 @@ class NatsServers:
         self._clock = clock
         self._issuer_of = issuer_of
         self._known = known
+        self._shared = shared
         self._way = Way(group.touch, group.confirm_seconds, environment)
         self._notice_seconds = notice_seconds
         self._instances = {each.name: resolved(each, base=base) for each in group.instances}
@@ -106,9 +109,12 @@ class NatsServers:
             kept=before if kept else None,
             shown=look(instance, contexts=contexts, identity=fitting(now, self._identities())),
             known=self._known(),
-            unwritable=disk.unwritable(instance) if local else "",
+            unwritable=self._unchangeable(instance) if local else "",
         )
         return observation(instance, found, at=self._clock())
+
+    def _unchangeable(self, instance: InstanceDescription) -> str:
+        return self._shared.get(instance.name) or disk.unwritable(instance)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
@@ -128,7 +134,7 @@ class NatsServers:
             try:
                 return rollout.apply(order, self._instance(order.instance), tools)
             except RolloverError as error:
-                return _untouched(order, error)
+                return untouched(order, error)
 
         return in_window(work, orders, pacing=pacing, stopping=stopping)
 
@@ -233,7 +239,8 @@ def _side_by_side(
         yield from pool.map(work, on)
 
 
-def _untouched(order: Order, error: RolloverError) -> Failed:
+def untouched(order: Order, error: RolloverError) -> Failed:
+    """Return the result of an order that never reached its instance."""
     return Failed(
         instance=order.instance,
         seconds=0.0,
