@@ -56,10 +56,20 @@ class Authorities:
         return tuple(_first(version) for version in self.stored(name))
 
     def versions(self, name: AuthorityName) -> Authority:
-        """Return the authority: versions described first, then those made here."""
-        made = tuple(dict.fromkeys(version.fingerprint for version in self.stored(name)))
-        described = tuple(each for each in self._described.get(name, ()) if each not in made)
-        return Authority(name=name, versions=(*described, *made))
+        """Return the authority: versions described first, then those made or brought in here.
+
+        A version keeps its number when its key is brought in later.
+        """
+        made = (version.fingerprint for version in self.stored(name))
+        versions = tuple(dict.fromkeys((*self._described.get(name, ()), *made)))
+        return Authority(name=name, versions=versions)
+
+    def owner(self, fingerprint: Fingerprint) -> AuthorityName | None:
+        """Return the authority that a certificate is a version of; None: of none."""
+        return next(
+            (each.name for each in self.all() if fingerprint in each.versions),
+            None,
+        )
 
     def all(self) -> tuple[Authority, ...]:
         """Return every authority that is described or has versions in the store."""

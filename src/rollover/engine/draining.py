@@ -27,8 +27,9 @@ from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Rollout
 
 HINT = (
-    "these peers still present the old CA's certificates: give them new ones (or add them to the "
-    "fleet), or override `drain-incomplete` with a reason"
+    "these peers still present the old CA's certificates: give them new ones and have them connect "
+    "again (a restart does), or add them to the fleet; `drain-incomplete` can be overridden with a "
+    "reason"
 )
 
 

@@ -100,10 +100,17 @@ def choose_authority(authorities: Iterable[Authority], wanted: str | None) -> Au
                 hint=f"it has {', '.join(f'`{name}`' for name in names) or 'none'}",
             )
         return AuthorityName(wanted)
+    if not names:
+        raise SpecError(
+            "the fleet file describes no authority",
+            field="authorities",
+            hint="`rollover discover` writes down the CAs that are in use; "
+            "`rollover authority import` brings one in",
+        )
     if len(names) != 1:
         raise SpecError(
             f"the fleet has {len(names)} authorities",
-            hint=f"name one with `--authority`: {', '.join(names) or 'none is described'}",
+            hint=f"name one with `--authority`: {', '.join(names)}",
         )
     return names[0]
 

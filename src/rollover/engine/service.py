@@ -67,7 +67,9 @@ class Rollover:
         """Return a look at the fleet, and a goal: its CA may be younger than the look."""
         world = self.site.look(request.authority)
         goal = self._goal(request, world)
-        return self.site.renamed(world, request.authority), goal
+        world = self.site.renamed(world, request.authority)
+        goals.check_target(world.certificates[goal.target], now=self.site.clock())
+        return world, goal
 
     def rotate(self, request: Request, conduct: Conduct) -> Outcome:
         """Begin a rotation, or go on with the one that is unfinished, until it ends or stops.

@@ -103,6 +103,13 @@ def bring_in(
             place=certificate.place,
             hint="bring in the certificate of the CA, not of a server or client",
         )
+    owner = site.authorities.owner(first.fingerprint)
+    if owner is not None and owner != name:
+        raise SpecError(
+            f"`{first.subject}` ({short(first.fingerprint)}) is a version of `{owner}` already",
+            place=certificate.place,
+            hint=f"`rollover authority import {owner} …` adds its key; each CA has one name",
+        )
     if key is not None:
         private = from_pem(key.content.reveal(), place=key.place)
         if private.key_identity != first.key_identity:

@@ -90,7 +90,7 @@ def test_the_only_authority_need_not_be_named() -> None:
     ("names", "wanted", "message"),
     [
         (("a", "b"), None, "the fleet has 2 authorities"),
-        ((), None, "the fleet has 0 authorities"),
+        ((), None, "describes no authority"),
         (("a",), "b", "the fleet has no authority `b`"),
     ],
 )
