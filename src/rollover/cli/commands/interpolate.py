@@ -10,6 +10,8 @@ from rollover.errors import ExitCode
 
 
 @click.command(
+    # Said here too: whoever calls this command alone gets the same help.
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example:\n\n  rollover int manifest.yml -o ops.yml -v name=value "
     "--vars-store creds.yml > out.yml",
     short_help="Interpolate a BOSH manifest.",
