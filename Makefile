@@ -46,7 +46,7 @@ types: .venv/ready
 
 layers: .venv/ready
 	@echo "import-linter"
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 docs: .venv/ready
 	@$(BIN)/python docs/generate.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from rollover.cli.printer import Printer
 
 COLUMNS = 100
 TITLE = "rollover demo"
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -40,8 +42,9 @@ class _Both(io.StringIO):
         self._streams = (first, second)
 
     def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(text)
+        shown, copy = self._streams
+        shown.write(text if shown.isatty() else _COLORS.sub("", text))
+        copy.write(text)
         return len(text)
 
     def flush(self) -> None:
