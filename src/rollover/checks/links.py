@@ -11,9 +11,10 @@ from rollover.checks.scene import Scene
 from rollover.fleet.certificate import FaultKind
 from rollover.fleet.model import EndpointRef, Link
 from rollover.fleet.names import RuleId
+from rollover.planner.cautions import BROKEN_NOW
 
 BROKEN = Rule(
-    id=RuleId("broken-now"),
+    id=BROKEN_NOW,
     severity=Severity.ERROR,
     title="A new handshake succeeds on every link",
     meaning="A new handshake on a link would fail as the fleet is now.",

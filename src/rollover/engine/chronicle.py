@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rollover.engine import events, records
 from rollover.engine.gates import GateResult
+from rollover.engine.journal_port import every_entry
 from rollover.engine.outcome import Conduct, Ended, Ending
 from rollover.engine.rules import OVERRIDABLE
 from rollover.engine.site import Site
@@ -37,11 +38,10 @@ class Chronicle:
 
     def rollouts_finished(self) -> int:
         """Return how many rollouts of this rotation were finished, by any run."""
-        after = done = 0
-        while entries := self._site.journal.entries(rotation=self._rotation, after=after):
-            done += sum(each.kind is EntryKind.ROLLOUT_FINISHED for each in entries)
-            after = entries[-1].sequence
-        return done
+        return sum(
+            each.kind is EntryKind.ROLLOUT_FINISHED
+            for each in every_entry(self._site.journal, self._rotation)
+        )
 
     def overridden(self, rule: RuleId, subject: str) -> bool:
         """Say whether an operator answers for a refusal; rule and reason are recorded once."""

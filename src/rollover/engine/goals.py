@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from rollover.engine.authorities import Authorities
-from rollover.engine.journal_port import Journal
+from rollover.engine.journal_port import Journal, every_entry
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.goal import Goal
@@ -82,12 +82,7 @@ def _intent(journal: Journal, rotation: str, authority: AuthorityName) -> Intent
 
 
 def _is_finished(journal: Journal, rotation: str) -> bool:
-    after = 0
-    while entries := journal.entries(rotation=rotation, after=after):
-        if any(entry.kind is EntryKind.FINISHED for entry in entries):
-            return True
-        after = entries[-1].sequence
-    return False
+    return any(entry.kind is EntryKind.FINISHED for entry in every_entry(journal, rotation))
 
 
 def choose_authority(authorities: Iterable[Authority], wanted: str | None) -> AuthorityName:

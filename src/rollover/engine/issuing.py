@@ -217,7 +217,6 @@ class Mint:
             authority=self._authority.certificate,
             authority_key=self._authority.key,
             not_before=allowing_for_skew(self._clock(), _lifetime(wanted.like)),
-            lifetime=_lifetime(wanted.like),
         )
         return Leaf(certificate, SecretBytes(to_pem(key)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -56,3 +56,11 @@ class Journal(Protocol):
         Entries cut off at the end leave a valid chain: compare the head with one noted earlier.
         """
         ...
+
+
+def every_entry(journal: Journal, rotation: str) -> Iterator[Entry]:
+    """Yield all entries of one rotation in order, page by page."""
+    after = 0
+    while entries := journal.entries(rotation=rotation, after=after):
+        yield from entries
+        after = entries[-1].sequence

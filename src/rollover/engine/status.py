@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from rollover.engine.journal_port import Journal
+from rollover.engine.journal_port import Journal, every_entry
 from rollover.fleet.journal import Entry, EntryKind
 
 MOST_LEFT_BEHIND = 6
@@ -109,19 +109,12 @@ def read_status(
     for summary in journal.rotations(limit=1):
         reading = _Reading()
         first: Entry | None = None
-        for entry in _entries(journal, summary.rotation):
+        for entry in every_entry(journal, summary.rotation):
             first = first or entry
             reading.take(entry)
         if first is not None and reading.last is not None:
             return _status(first, reading, reading.last, runs=runs, paused=paused)
     return None
-
-
-def _entries(journal: Journal, rotation: str) -> Iterator[Entry]:
-    after = 0
-    while entries := journal.entries(rotation=rotation, after=after):
-        yield from entries
-        after = entries[-1].sequence
 
 
 def _status(

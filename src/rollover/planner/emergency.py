@@ -14,12 +14,11 @@ import msgspec
 
 from rollover.fleet.plan import Break, Rollout
 from rollover.planner.explain import witness
-from rollover.planner.graph import Choice, Edge, Graph, State
-from rollover.planner.moves import move
+from rollover.planner.graph import Edge, Graph, State
+from rollover.planner.moves import move, straight
 from rollover.planner.prove import Proven
 from rollover.planner.safety import Judge
 from rollover.planner.search import Search, Step
-from rollover.planner.slots import Stage
 
 DIALER_FIRST = 1000
 """A dead link counts so many times when its dialer went first: until those that it dials follow,
@@ -70,7 +69,7 @@ def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]
     is cut off by its own rollout cannot be confirmed: its acceptors go first where they can.
     """
     graph = search.graph
-    choice = _straight(graph, unit)
+    choice = straight(graph.units[unit])
     after = move(graph, graph.units[unit], choice, state).applied(state)
     dead = sum(
         edge.links * (DIALER_FIRST if _dials_out(graph, edge, unit) else 1)
@@ -84,10 +83,6 @@ def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]
 def _dials_out(graph: Graph, edge: Edge, unit: int) -> bool:
     nodes = graph.nodes
     return nodes[edge.dialer].group == unit != nodes[edge.acceptor].group
-
-
-def _straight(graph: Graph, unit: int) -> Choice:
-    return tuple(Stage.END for _ in graph.units[unit].slot_names)
 
 
 def with_breaks(

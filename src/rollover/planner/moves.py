@@ -45,6 +45,11 @@ def resolve(node: Node, unit: Unit, choice: Choice, vector: Vector) -> Vector:
     )
 
 
+def straight(unit: Unit) -> Choice:
+    """Return the choice that takes every slot of a group to the goal at once."""
+    return tuple(Stage.END for _ in unit.slot_names)
+
+
 def window(graph: Graph, unit: Unit, starts: datetime, margin: timedelta) -> Window:
     """Return the time for which a rollout that starts then has to be safe.
 

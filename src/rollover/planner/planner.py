@@ -17,11 +17,11 @@ from rollover.planner.describe import Describer, point_of_no_return
 from rollover.planner.explain import NO_SAFE_PLAN, violation
 from rollover.planner.graph import Graph
 from rollover.planner.knowledge import Knowledge
+from rollover.planner.moves import straight
 from rollover.planner.prove import MOST_VIOLATIONS, Proven, Replay, examine, following, replay
 from rollover.planner.rollback import MOST_GROUPS_BACK, undoable, way_back
 from rollover.planner.safety import Judge
 from rollover.planner.search import MOST_STATES, Found, Search, Step, Terms
-from rollover.planner.slots import Stage
 from rollover.planner.solve import Solved, Solver
 
 HORIZON_ROLLOUTS = 8
@@ -86,13 +86,20 @@ def naive(
 ) -> tuple[Violation, ...]:
     """Return what a naive swap would break: every group straight to the goal, one after another."""
     work = _prepare(fleet, goal, knowledge, now)
-    steps = [
-        Step(unit.index, tuple(Stage.END for _ in unit.slot_names)) for unit in work.graph.units
+    return tuple(_broken(work, _straight_steps(work))[:MOST_VIOLATIONS])
+
+
+def _straight_steps(work: _Work) -> list[Step]:
+    """Return one step for each group, straight to the goal."""
+    return [Step(unit.index, straight(unit)) for unit in work.graph.units]
+
+
+def _broken(work: _Work, steps: Sequence[Step]) -> list[Violation]:
+    """Return everything that steps would break, if they were taken all the same."""
+    examined = examine(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    return [
+        violation(work.graph, broken) for proven in examined for broken in proven.checked.broken
     ]
-    broken = []
-    for proven in examine(work.graph, work.judge, steps, now=now, margin=goal.step_margin):
-        broken += [violation(work.graph, each) for each in proven.checked.broken]
-    return tuple(broken[:MOST_VIOLATIONS])
 
 
 def _prepare(fleet: Fleet, goal: Goal, knowledge: Knowledge, now: datetime) -> _Work:
@@ -189,15 +196,7 @@ def _emergency(work: _Work) -> Plan:
 
 def _impossible(work: _Work) -> Plan:
     """Return the plan of a fleet for which no safe order exists, with what stands in the way."""
-    steps = [
-        Step(unit.index, tuple(Stage.END for _ in unit.slot_names)) for unit in work.graph.units
-    ]
-    blocked: list[Violation] = []
-    for step in steps:
-        for proven in examine(
-            work.graph, work.judge, [step], now=work.now, margin=work.goal.step_margin
-        ):
-            blocked += [violation(work.graph, each) for each in proven.checked.broken]
+    blocked = [each for step in _straight_steps(work) for each in _broken(work, [step])]
     if not blocked:
         blocked.append(
             Violation(

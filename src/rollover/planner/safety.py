@@ -218,12 +218,9 @@ class Judge:
         """
         broken: list[Broken] = []
         combinations = looked_at = links = 0
-        for index in edges:
-            edge = self._graph.edges[index]
-            if edge.dialer not in after and edge.acceptor not in after:
-                continue
+        for index in self._touched(edges, after):
             looked_at += 1
-            links += edge.links
+            links += self._graph.edges[index].links
             for found in self._check_edge(index, before, after, window):
                 combinations += 1
                 if found is not None:
@@ -239,13 +236,18 @@ class Judge:
         window: Window,
     ) -> bool:
         """Whether a step breaks nothing; stops at the first breakage."""
+        return all(
+            found is None
+            for index in self._touched(edges, after)
+            for found in self._check_edge(index, before, after, window)
+        )
+
+    def _touched(self, edges: Sequence[int], after: Mapping[int, Vector]) -> Iterator[int]:
+        """Yield the edges of which an end changes: a step can break no other."""
         for index in edges:
             edge = self._graph.edges[index]
-            if edge.dialer not in after and edge.acceptor not in after:
-                continue
-            if any(found is not None for found in self._check_edge(index, before, after, window)):
-                return False
-        return True
+            if edge.dialer in after or edge.acceptor in after:
+                yield index
 
     def _check_edge(
         self,
