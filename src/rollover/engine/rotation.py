@@ -162,7 +162,7 @@ class Rotation:
         return plan
 
     def _make_plan(self, world: World) -> Plan:
-        knowledge = self._site.knowledge(world, self._goal)
+        knowledge = self._site.knowledge(self._goal)
         return make_plan(world.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
 
     def _check_complete(self, plan: Plan) -> None:

@@ -54,13 +54,13 @@ class Rollover:
         store to leave no trace.
         """
         world, goal = self._aimed(request)
-        knowledge = self.site.knowledge(world, goal)
+        knowledge = self.site.knowledge(goal)
         return make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def naive_swap(self, request: Request) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
         world, goal = self._aimed(request)
-        knowledge = self.site.knowledge(world, goal)
+        knowledge = self.site.knowledge(goal)
         return naive(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def _aimed(self, request: Request) -> tuple[World, Goal]:
@@ -199,7 +199,7 @@ class Rollover:
 
     def _check(self, world: World, goal: Goal) -> None:
         """Refuse a goal that cannot be gone to before it is written down as the one to go to."""
-        self.site.specimens(world, goal)
+        self.site.specimens(goal)
         goals.check_target(world.certificates[goal.target], now=self.site.clock())
 
     def _record_start(self, intent: Intent) -> Intent:

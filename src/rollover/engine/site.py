@@ -92,14 +92,16 @@ class Site:
         return self._world(fleet, authority)
 
     def _world(self, fleet: Fleet, authority: AuthorityName) -> World:
-        versions = self.authorities.versions(authority).versions
         return World(
             fleet,
-            versions=tuple(
-                self._certificates[each] for each in versions if each in self._certificates
-            ),
+            versions=tuple(self._certificates[each] for each in self._versions(authority)),
             certificates=self._certificates,
         )
+
+    def _versions(self, authority: AuthorityName) -> tuple[Fingerprint, ...]:
+        """Return the versions of an authority whose certificates are known, oldest first."""
+        versions = self.authorities.versions(authority).versions
+        return tuple(each for each in versions if each in self._certificates)
 
     def _known(self) -> dict[Fingerprint, Certificate]:
         self._certificates.update(by_fingerprint(self.authority_certificates()))
@@ -131,7 +133,7 @@ class Site:
         known = sorted(named & self._certificates.keys())
         return self._issuers_among(tuple(known)).of([certificate])
 
-    def specimens(self, world: World, goal: Goal) -> Specimens:
+    def specimens(self, goal: Goal) -> Specimens:
         """Return the specimens for a goal; `StoreError` when its target has no key here."""
         if goal not in self._specimens:
             self._known()
@@ -142,14 +144,14 @@ class Site:
                 self._certificates,
                 goal=goal,
                 target=self.authorities.signing(goal.authority, goal.target),
-                issuers=self.issuers(world),
+                issuers=self._issuers_among(self._versions(goal.authority)),
                 now=self.clock(),
             )
         return self._specimens[goal]
 
-    def knowledge(self, world: World, goal: Goal) -> Knowledge:
+    def knowledge(self, goal: Goal) -> Knowledge:
         """Return what the planner has to be told; raises as `specimens` does."""
-        return self.specimens(world, goal).knowledge(self._verifier)
+        return self.specimens(goal).knowledge(self._verifier)
 
     def identities(self, authority: AuthorityName) -> tuple[Identity, ...]:
         """Return a chain and key of our own from every valid version whose key is at hand.

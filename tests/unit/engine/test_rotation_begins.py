@@ -27,6 +27,7 @@ from rollover.errors import AdapterError, EvidenceMissing, SpecError, StoreError
 from rollover.fleet.evidence import Observation
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import InstanceName
+from rollover.fleet.plan import Plan, Rollout
 from rollover.store.memory import MemoryCredentials
 
 
@@ -215,3 +216,16 @@ def test_specimens_and_leaves_stay_out_of_the_authoritys_versions() -> None:
     assert len(fleet.credentials.versions(store_name(AUTHORITY))) == 2
     leaves = [name for name in fleet.credentials.names() if name.startswith("/fleets/")]
     assert len(leaves) == 5
+
+
+def test_rollouts_of_a_new_ca_name_its_version() -> None:
+    """Whoever is asked for approval reads `nats-ca@2`, also when that CA was made a moment ago."""
+    said: list[str | None] = []
+
+    def approve(_plan: Plan, rollout: Rollout) -> bool:
+        said.extend(change.present for change in rollout.changes if change.present is not None)
+        return True
+
+    fleet = MemoryFleet()
+    assert fleet.rotate(conduct(approve=approve)).ending is Ending.DONE
+    assert set(said) == {f"{AUTHORITY}@2"}
