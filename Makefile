@@ -63,7 +63,7 @@ bench: .venv/ready
 lock:
 	@$(PYTHON) -m pip install --quiet uv
 	@$(PYTHON) -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --python-version 3.11 --group dev --extra client --extra lab pyproject.toml -o requirements.lock
+	  --python-version 3.11 --group dev --extra client --extra kubernetes --extra lab pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
