@@ -23,9 +23,10 @@ from rollover.fleet.model import (
     Group,
     Instance,
     Link,
+    SourceRef,
     State,
 )
-from rollover.fleet.names import EndpointName, Fingerprint, InstanceName, SlotName
+from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName, SlotName
 
 MOST_LINKS = 5_000_000
 """A description that asks for more links than this is taken for a mistake."""
@@ -126,7 +127,15 @@ def _endpoint(
         chain_slot=chain_slot,
         bundle_slot=bundle_slot,
         address=described.address,
+        source=_source(described),
     )
+
+
+def _source(described: EndpointDescription) -> SourceRef | None:
+    if described.source is None:
+        return None
+    group, _, endpoint = described.source.rpartition("/")
+    return SourceRef(GroupName(group), EndpointName(endpoint))
 
 
 def _state(described: InstanceDescription, seen: tuple[Seen, ...]) -> State:
@@ -184,7 +193,8 @@ def links(description: FleetDescription) -> Iterator[Link]:
             )
         for dialer, _ in dialers:
             for acceptor, accepting in acceptors:
-                if dialer.instance != acceptor.instance:
+                apart = dialer.instance != acceptor.instance
+                if apart or (described.within and dialer != acceptor):
                     yield _link(described, dialer, acceptor, accepting)
 
 

@@ -50,7 +50,8 @@ class EndpointDescription(_Described, frozen=True, kw_only=True):
 
     `certificate`, `key` and `ca` are paths, relative ones to the instance's working directory.
     `address` is `host:port` of a party that accepts. `verify`: it demands a certificate of its
-    dialers.
+    dialers. Where a platform has no files, `certificate` and `ca` name what it has instead (a
+    property of a manifest): parties of one instance that name the same share it.
     """
 
     name: EndpointName
@@ -62,6 +63,8 @@ class EndpointDescription(_Described, frozen=True, kw_only=True):
     ca: str | None = None
     verify: bool = False
     handshake_first: bool = False
+    source: str | None = None
+    """`group/endpoint` of the source that hands out this party's chain and bundle."""
 
 
 class InstanceDescription(_Described, frozen=True, kw_only=True):
@@ -111,6 +114,8 @@ class LinkDescription(_Described, frozen=True, kw_only=True):
     mutual: bool | None = None
     """None: as the acceptor's `verify` says."""
     unverified: bool = False
+    within: bool = False
+    """Parties of one and the same instance dial each other too."""
 
 
 class AuthorityDescription(_Described, frozen=True, kw_only=True):
@@ -127,6 +132,35 @@ class SystemAccount(_Described, frozen=True, kw_only=True):
     password_file: str | None = None
     certificate: str | None = None
     key: str | None = None
+
+
+class DirectorDescription(_Described, frozen=True, kw_only=True):
+    """A BOSH director: its API, its NATS, and how it is itself deployed.
+
+    Paths are relative to the fleet file. What is not given comes from the environment variables
+    of the bosh CLI (`BOSH_CLIENT_SECRET`, `BOSH_CA_CERT`). Its deployments and their VMs are not
+    described: the director is asked for them whenever the fleet is looked at.
+    """
+
+    environment: str
+    """`https://HOST:25555`."""
+    client: str = "admin"
+    client_secret_file: str | None = None
+    ca_cert: str | None = None
+    create_env: str | None = None
+    """A file with the operator's own `bosh create-env …` command line."""
+    nats: str | None = None
+    """`host:port` at which agents reach NATS; None: port 4222 of the director."""
+    monitor: str | None = None
+    """URL of the NATS monitoring port (`nats.enable_metrics_endpoint`), the proof of agents."""
+    in_place: Literal["director", "direct"] = "director"
+    """Who gives agents new credentials: a deploy by the director, or Rollover over NATS itself."""
+    parallel: int | None = None
+    """Deployments at a time; None: as many as the director has workers."""
+    create_env_minutes: float = 60.0
+    """How long `create-env` may take."""
+    task_minutes: float = 24 * 60.0
+    """How long one task of the director may take."""
 
 
 class Silence(_Described, frozen=True, kw_only=True):
@@ -146,6 +180,7 @@ class FleetDescription(_Described, frozen=True, kw_only=True):
     links: tuple[LinkDescription, ...] = ()
     authorities: tuple[AuthorityDescription, ...] = ()
     system: SystemAccount | None = None
+    director: DirectorDescription | None = None
     silenced: tuple[Silence, ...] = ()
     state: str = ".rollover"
     """Directory of the store, the journal and the sealing key, relative to the file."""

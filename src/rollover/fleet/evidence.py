@@ -36,13 +36,26 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     may_use: tuple[tuple[Seen, ...], ...] = ()
 
 
+class Signer(msgspec.Struct, frozen=True, kw_only=True):
+    """A CA with its key, handed to a source, which signs with it from then on."""
+
+    certificate: Certificate
+    key: SecretBytes
+
+
 class EndpointMaterial(msgspec.Struct, frozen=True, kw_only=True):
-    """What one endpoint is to hold. None stays as it is."""
+    """What one endpoint is to hold. None stays as it is.
+
+    `signer` is for a source: the CA that it hands out chains of. `issuer` is for an endpoint that
+    a source feeds: the CA whose chain it has to present afterwards, made by the source.
+    """
 
     endpoint: EndpointName
     chain: tuple[Certificate, ...] | None = None
     key: SecretBytes | None = None
     bundle: tuple[Certificate, ...] | None = None
+    signer: Signer | None = None
+    issuer: Certificate | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,10 @@ class Role(StrEnum):
     CLIENT = "client"
     TLS = "tls"
     SOURCE = "source"
-    """No TLS party: what a director or a store would hand out at this moment."""
+    """No TLS party: what a director or a store would hand out at this moment.
+
+    It *presents* the CA certificate that it signs with, and *trusts* the bundle that it hands out.
+    """
 
 
 class Touch(StrEnum):

@@ -1,0 +1,48 @@
+"""What some platforms do besides: say what they found, tidy up. Asked for with `isinstance`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from rollover.checks.rule import Finding
+from rollover.fleet.evidence import Evidence
+
+
+class Moment(StrEnum):
+    """When a platform is asked for what it finds."""
+
+    CHECK = "check"
+    """`rollover check`: nothing is going to be changed."""
+    BEFORE = "before"
+    """A rotation begins."""
+    BETWEEN = "between"
+    """The next rollout of any group begins."""
+    AFTER = "after"
+    """The goal is reached and everything is tidied up."""
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """A platform that knows hazards which certificates do not show."""
+
+    def findings(self, moment: Moment) -> Iterator[Finding]:
+        """Yield what stands in the way (`error`), cannot be seen (`evidence-missing`), or is told.
+
+        Changes nothing. Every rule is in the catalogue; an operator can answer for each with
+        `--override RULE=REASON`.
+        """
+        ...
+
+
+@runtime_checkable
+class Tidies(Protocol):
+    """A platform that leaves things behind which are of no use once the goal is reached."""
+
+    def tidy(self) -> Iterator[Evidence]:
+        """Put everything in its final place; yield what was done. Done again it does nothing.
+
+        A failure leaves what was there before.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The agent to rehearse on: the protocol of the real one, its state on disk, its restarts."""

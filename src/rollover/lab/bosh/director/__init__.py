@@ -1,0 +1,1 @@
+"""The director to rehearse on: its HTTP API, its tasks, its deployments."""

@@ -1,0 +1,18 @@
+"""What a director hands out to agents at one moment."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from rollover.fleet.certificate import Certificate
+
+
+class Handout(msgspec.Struct, frozen=True, kw_only=True):
+    """The CA that signs agents' certificates, and the bundle that they are given, since when."""
+
+    signer: Certificate
+    bundle: tuple[Certificate, ...]
+    since: datetime | None = None
+    """When the director began to hand this out; None: before Rollover first looked."""
