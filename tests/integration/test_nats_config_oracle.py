@@ -9,7 +9,7 @@ from pathlib import Path
 from nats_config_corpus import CASES, Case, Verdict
 from nats_oracle import Answer, ask, write_pem
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import read_config, server_config
+from rollover.nats_config import read_config, server_config
 
 WORKERS = 2
 

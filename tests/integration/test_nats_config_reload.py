@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nats_oracle import binary, write_pem
-from rollover.platforms.nats.config import Effect, changes, read_config
+from rollover.nats_config import Effect, changes, read_config
 
 BASE = """
 server_name: n

@@ -14,7 +14,7 @@ from nats_config_corpus import using
 from nats_config_texts import damaged, pieces, values
 from nats_oracle import ask
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import Place, Tree, changes, digest, parse_text
+from rollover.nats_config import Place, Tree, changes, digest, parse_text
 
 ORACLE_EXAMPLES = 40
 PURE_EXAMPLES = 150

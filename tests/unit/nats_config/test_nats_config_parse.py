@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import Node, Place, Table, Tree, parse_text
+from rollover.nats_config import Node, Place, Table, Tree, parse_text
 
 
 def no_files(path: str, place: Place) -> bytes:

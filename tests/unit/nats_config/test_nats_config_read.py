@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import Config, read_config
-from rollover.platforms.nats.config.parse import MAX_TEXT
+from rollover.nats_config import Config, read_config
+from rollover.nats_config.parse import MAX_TEXT
 
 
 def written(folder: Path, **texts: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import Effect, FieldChange, Place, Tree, changes, parse_text
+from rollover.nats_config import Effect, FieldChange, Place, Tree, changes, parse_text
 
 
 def no_files(path: str, place: Place) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import (
+from rollover.nats_config import (
     Config,
     Place,
     Port,
@@ -17,7 +17,7 @@ from rollover.platforms.nats.config import (
     parse_text,
     server_config,
 )
-from rollover.platforms.nats.config.addresses import DEFAULT_HOST
+from rollover.nats_config.addresses import DEFAULT_HOST
 
 FULL = """
 server_name: n1

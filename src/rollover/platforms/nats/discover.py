@@ -11,8 +11,8 @@ from rollover.errors import AdapterError, RolloverError, SpecError
 from rollover.fleet.description import FleetDescription, GroupDescription, InstanceDescription
 from rollover.fleet.model import Touch
 from rollover.fleet.names import GroupName, InstanceName
-from rollover.platforms.nats.config.read import read_config
-from rollover.platforms.nats.config.server import ServerConfig, server_config
+from rollover.nats_config.read import read_config
+from rollover.nats_config.server import ServerConfig, server_config
 from rollover.platforms.nats.discover_authorities import authorities
 from rollover.platforms.nats.discover_clients import clients_group
 from rollover.platforms.nats.discover_links import links

@@ -13,9 +13,9 @@ from rollover.fleet.description import (
 )
 from rollover.fleet.model import Role
 from rollover.fleet.names import GroupName, InstanceName
-from rollover.platforms.nats.config.addresses import Url
-from rollover.platforms.nats.config.server import GatewayRemote, LeafRemote, ServerConfig
-from rollover.platforms.nats.config.tls import TlsContext
+from rollover.nats_config.addresses import Url
+from rollover.nats_config.server import GatewayRemote, LeafRemote, ServerConfig
+from rollover.nats_config.tls import TlsContext
 from rollover.platforms.nats.discover_clients import ENDPOINT
 from rollover.platforms.nats.discover_server import Notes, gateway_remote, leaf_remote
 from rollover.probe.target import parse_address

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from rollover.fleet.description import EndpointDescription, InstanceDescription
 from rollover.fleet.model import Role
 from rollover.fleet.names import EndpointName, InstanceName
-from rollover.platforms.nats.config.addresses import Listener, Port
-from rollover.platforms.nats.config.server import ServerConfig
-from rollover.platforms.nats.config.tls import TlsBlock, TlsContext
+from rollover.nats_config.addresses import Listener, Port
+from rollover.nats_config.server import ServerConfig
+from rollover.nats_config.tls import TlsBlock, TlsContext
 
 LOOPBACK = "127.0.0.1"
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - what is compared with, not bound to

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from rollover.platforms.nats.config.digest import encoded
-from rollover.platforms.nats.config.options import (
+from rollover.nats_config.digest import encoded
+from rollover.nats_config.options import (
     Effect,
     canonical,
     effect_of,
@@ -19,9 +19,9 @@ from rollover.platforms.nats.config.options import (
     tls_block_effect,
     tls_effect,
 )
-from rollover.platforms.nats.config.position import Place
-from rollover.platforms.nats.config.tls import TlsContext
-from rollover.platforms.nats.config.tree import Field, Node, Table, Tree, fold
+from rollover.nats_config.position import Place
+from rollover.nats_config.tls import TlsContext
+from rollover.nats_config.tree import Field, Node, Table, Tree, fold
 
 _SECTIONS = frozenset(("authorization", "cluster", "gateway", "leafnodes", "websocket", "mqtt"))
 _TLS_CONTEXTS: Mapping[str, TlsContext] = {

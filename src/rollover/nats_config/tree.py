@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from rollover.platforms.nats.config.position import Place, Remark
+from rollover.nats_config.position import Place, Remark
 
 
 class Date(msgspec.Struct, frozen=True):

@@ -6,9 +6,9 @@ import math
 import re
 from datetime import UTC, datetime
 
-from rollover.platforms.nats.config.scan import Token
-from rollover.platforms.nats.config.source import Source
-from rollover.platforms.nats.config.tree import Date
+from rollover.nats_config.scan import Token
+from rollover.nats_config.source import Source
+from rollover.nats_config.tree import Date
 
 _INT64_DIGITS = 19
 _INT64_LIMIT = 1 << 63

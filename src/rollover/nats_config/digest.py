@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-from rollover.platforms.nats.config.tree import Date, Node, Table, Tree, Value
+from rollover.nats_config.tree import Date, Node, Table, Tree, Value
 
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config.fields import Located, Section
-from rollover.platforms.nats.config.position import Place, Remark
-from rollover.platforms.nats.config.tree import Field
+from rollover.nats_config.fields import Located, Section
+from rollover.nats_config.position import Place, Remark
+from rollover.nats_config.tree import Field
 
 DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - what nats-server binds to when nothing is said
 DEFAULT_CLIENT_PORT = 4222

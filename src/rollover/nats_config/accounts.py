@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from rollover.platforms.nats.config.fields import Section
-from rollover.platforms.nats.config.position import Place
-from rollover.platforms.nats.config.tree import Table
+from rollover.nats_config.fields import Section
+from rollover.nats_config.position import Place
+from rollover.nats_config.tree import Table
 
 DEFAULT_SYSTEM_ACCOUNT = "$SYS"
 GLOBAL_ACCOUNT = "$G"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config.duration import parse_duration
-from rollover.platforms.nats.config.fields import Located, Section
-from rollover.platforms.nats.config.tls import (
+from rollover.nats_config.duration import parse_duration
+from rollover.nats_config.fields import Located, Section
+from rollover.nats_config.tls import (
     ALIASES,
     FORCED,
     IGNORED,
@@ -18,7 +18,7 @@ from rollover.platforms.nats.config.tls import (
     TlsContext,
     TlsFile,
 )
-from rollover.platforms.nats.config.tree import Field, Table, fold
+from rollover.nats_config.tree import Field, Table, fold
 
 _CHECK_URLS = frozenset((TlsContext.CLUSTER, TlsContext.GATEWAY, TlsContext.GATEWAY_REMOTE))
 _WINDOWS_ONLY = frozenset(

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from rollover.platforms.nats.config.position import Place
+from rollover.nats_config.position import Place
 
 
 class TlsContext(StrEnum):

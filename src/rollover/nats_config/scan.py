@@ -10,8 +10,8 @@ import re
 from enum import Enum, auto
 from typing import NamedTuple
 
-from rollover.platforms.nats.config.source import Source
-from rollover.platforms.nats.config.tree import fold
+from rollover.nats_config.source import Source
+from rollover.nats_config.tree import fold
 
 
 class Kind(Enum):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from rollover.platforms.nats.config.tls import ALIASES as TLS_ALIASES
-from rollover.platforms.nats.config.tls import IGNORED, TlsContext
+from rollover.nats_config.tls import ALIASES as TLS_ALIASES
+from rollover.nats_config.tls import IGNORED, TlsContext
 
 
 class Effect(StrEnum):

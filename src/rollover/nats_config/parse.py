@@ -6,12 +6,12 @@ import posixpath
 from collections.abc import Callable, Mapping
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config import values
-from rollover.platforms.nats.config.lex import tokens
-from rollover.platforms.nats.config.position import Place, Remark
-from rollover.platforms.nats.config.scan import BOOLEANS, Kind, Token
-from rollover.platforms.nats.config.source import Source
-from rollover.platforms.nats.config.tree import Field, Node, Table, Tree, Value, fold
+from rollover.nats_config import values
+from rollover.nats_config.lex import tokens
+from rollover.nats_config.position import Place, Remark
+from rollover.nats_config.scan import BOOLEANS, Kind, Token
+from rollover.nats_config.source import Source
+from rollover.nats_config.tree import Field, Node, Table, Tree, Value, fold
 
 Include = Callable[[str, Place], bytes]
 """Returns the content of a file by its path; told where it is asked for. Raises ConfigError."""

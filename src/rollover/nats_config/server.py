@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 
 import msgspec
 
-from rollover.platforms.nats.config.accounts import Accounts, read_accounts
-from rollover.platforms.nats.config.addresses import (
+from rollover.nats_config.accounts import Accounts, read_accounts
+from rollover.nats_config.addresses import (
     DEFAULT_CLIENT_PORT,
     DEFAULT_LEAF_PORT,
     Address,
@@ -23,13 +23,13 @@ from rollover.platforms.nats.config.addresses import (
     read_urls,
     split_listen,
 )
-from rollover.platforms.nats.config.fields import Section
-from rollover.platforms.nats.config.options import known
-from rollover.platforms.nats.config.position import Place, Remark
-from rollover.platforms.nats.config.read import Config
-from rollover.platforms.nats.config.tls import TlsBlock, TlsContext
-from rollover.platforms.nats.config.tls_reading import read_tls
-from rollover.platforms.nats.config.tree import Table, fold
+from rollover.nats_config.fields import Section
+from rollover.nats_config.options import known
+from rollover.nats_config.position import Place, Remark
+from rollover.nats_config.read import Config
+from rollover.nats_config.tls import TlsBlock, TlsContext
+from rollover.nats_config.tls_reading import read_tls
+from rollover.nats_config.tree import Table, fold
 
 
 class GatewayRemote(msgspec.Struct, frozen=True, kw_only=True):

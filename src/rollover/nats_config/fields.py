@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config.duration import parse_duration
-from rollover.platforms.nats.config.position import Place, Remark
-from rollover.platforms.nats.config.tree import Field, Node, Table, fold
+from rollover.nats_config.duration import parse_duration
+from rollover.nats_config.position import Place, Remark
+from rollover.nats_config.tree import Field, Node, Table, fold
 
 _T = TypeVar("_T")
 

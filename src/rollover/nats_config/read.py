@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config.digest import digest
-from rollover.platforms.nats.config.parse import MAX_TEXT, parse_text
-from rollover.platforms.nats.config.position import Place, Remark
-from rollover.platforms.nats.config.tree import Table, Tree
+from rollover.nats_config.digest import digest
+from rollover.nats_config.parse import MAX_TEXT, parse_text
+from rollover.nats_config.position import Place, Remark
+from rollover.nats_config.tree import Table, Tree
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from functools import cached_property
 
 from rollover.errors import ConfigError
-from rollover.platforms.nats.config.position import Place
+from rollover.nats_config.position import Place
 
 
 class Source:

@@ -10,9 +10,9 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from rollover.platforms.nats.config.scan import Kind, Token, character, run, scan_scalar
-from rollover.platforms.nats.config.source import Source
-from rollover.platforms.nats.config.tree import fold
+from rollover.nats_config.scan import Kind, Token, character, run, scan_scalar
+from rollover.nats_config.source import Source
+from rollover.nats_config.tree import fold
 
 # Go's unicode.IsSpace, which is narrower than Python's.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
