@@ -46,6 +46,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What it is about: a group, instance, endpoint, link or CA version."""
     message: str
     remedy: str
+    place: str = ""
+    """`file:line:column` of what it is about, where it stands in a file."""
     silenced: str = ""
 
 
@@ -55,6 +57,7 @@ def found(
     message: str,
     *,
     remedy: str = "",
+    place: str = "",
     severity: Severity | None = None,
 ) -> Finding:
     """Return a finding of a rule, with the rule's own severity and remedy unless told otherwise."""
@@ -64,4 +67,5 @@ def found(
         subject=subject,
         message=message,
         remedy=remedy or rule.remedy,
+        place=place,
     )

@@ -1,0 +1,118 @@
+"""What the rules look at: configurations of servers, and the facts of the files they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
+
+import msgspec
+
+from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
+from rollover.fleet.certificate import Accepts, Certificate
+from rollover.fleet.names import Fingerprint
+from rollover.nats_config.server import ServerConfig
+from rollover.nats_config.tls import TlsBlock, TlsFile
+from rollover.nats_config.tree import Tree
+from rollover.pki.pem import PemReading
+
+
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One file that a configuration names: what was found on the disk. It holds no key."""
+
+    path: str
+    problem: str = ""
+    """Why it cannot be read: `No such file or directory`; empty when it could be."""
+    mode: int = 0
+    """Permission bits, as of `chmod`."""
+    reading: PemReading | None = None
+    """Its certificates as a person sees them, with remarks; None when it holds none."""
+    loaded: tuple[Certificate, ...] = ()
+    """Those of them that nats-server loads."""
+    damage: str = ""
+    """Why it is no PEM file of certificates, where it should be one."""
+    key_identity: str = ""
+    """SHA-256 of the SPKI of the private key in it; empty when there is none that can be read."""
+    ends_with_newline: bool = True
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """One configuration: typed, and as a tree. `running`: the tree that a live server has."""
+
+    config: ServerConfig
+    tree: Tree
+    running: Tree | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: its server name, or its file."""
+        return self.config.server_name or self.config.path
+
+
+class Used(NamedTuple):
+    """One `tls` block of one server."""
+
+    server: Server
+    block: TlsBlock
+
+    @property
+    def subject(self) -> str:
+        """The name that findings carry: `n1 cluster.tls`."""
+        return f"{self.server.name} {self.block.name}"
+
+    def place(self, option: str = "") -> str:
+        """Return where an option stands; the block itself where it is not written."""
+        return str(self.block.places.get(option, self.block.place))
+
+
+class ConfigScene:
+    """Some configurations at one instant. Two or more are looked at as peers, too."""
+
+    def __init__(
+        self,
+        servers: tuple[Server, ...],
+        *,
+        files: Mapping[str, FileFacts],
+        accepts: Accepts,
+        now: datetime,
+        expires_within: timedelta = timedelta(days=DEFAULT_EXPIRY_DAYS),
+    ) -> None:
+        self.servers = servers
+        self.files = files
+        self.accepts = accepts
+        self.now = now
+        self.expires_within = expires_within
+
+    @cached_property
+    def used(self) -> tuple[Used, ...]:
+        """Every `tls` block of every server."""
+        return tuple(Used(server, block) for server in self.servers for block in server.config.tls)
+
+    def facts(self, file: TlsFile | None) -> FileFacts | None:
+        """Return what is known of a file; None when the block names none."""
+        return None if file is None else self.files.get(file.path)
+
+    def certificates(self, file: TlsFile | None) -> tuple[Certificate, ...]:
+        """Return the certificates that nats-server would load from a file, in their order."""
+        facts = self.facts(file)
+        return facts.loaded if facts is not None else ()
+
+    def chain(self, block: TlsBlock) -> tuple[Certificate, ...]:
+        """Return what a block presents: the first of its certificates, leaf first."""
+        return self.certificates(block.certificates[0].cert_file) if block.certificates else ()
+
+    def bundle(self, block: TlsBlock) -> tuple[Certificate, ...]:
+        """Return what a block trusts; empty without a `ca_file`, which means the system's roots."""
+        return self.certificates(block.ca_file)
+
+    def all_certificates(self) -> Iterator[tuple[FileFacts, Certificate]]:
+        """Yield every certificate of every file, each file once."""
+        for facts in self.files.values():
+            for each in facts.loaded:
+                yield facts, each
+
+    @cached_property
+    def known(self) -> Mapping[Fingerprint, Certificate]:
+        """Every certificate by its fingerprint."""
+        return {each.fingerprint: each for _, each in self.all_certificates()}

@@ -1,0 +1,90 @@
+"""Reads configurations and every file that they name, for the rules of `check`."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rollover.checks.configs.scene import ConfigScene, FileFacts, Server
+from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
+from rollover.errors import PemError
+from rollover.nats_config.read import read_config
+from rollover.nats_config.server import server_config
+from rollover.pki.keys import from_pem
+from rollover.pki.pem import PEM_LIMIT, loaded_by_go, read_certificates
+from rollover.pki.stacks import Verifier
+
+
+def config_scene(
+    configs: Sequence[Path],
+    *,
+    working_directory: Path,
+    environment: Mapping[str, str],
+    now: datetime,
+    expires_within: timedelta = timedelta(days=DEFAULT_EXPIRY_DAYS),
+    running: Mapping[Path, Path] | None = None,
+) -> ConfigScene:
+    """Return what the rules look at; `ConfigError`, with the place, when one cannot be read.
+
+    Relative paths of certificates begin in `working_directory`, that of the servers' processes.
+    `running`: for a configuration, the file as the server has it loaded (its last version).
+    """
+    servers = tuple(
+        _server(
+            path, cwd=working_directory, environment=environment, before=(running or {}).get(path)
+        )
+        for path in configs
+    )
+    named = {file.path for server in servers for block in server.config.tls for file in block.files}
+    files = {path: _facts(Path(path)) for path in sorted(named)}
+    certificates = {each.fingerprint: each for facts in files.values() for each in facts.loaded}
+    return ConfigScene(
+        servers,
+        files=files,
+        accepts=Verifier(certificates),
+        now=now,
+        expires_within=expires_within,
+    )
+
+
+def _server(
+    path: Path, *, cwd: Path, environment: Mapping[str, str], before: Path | None
+) -> Server:
+    config = read_config(path, environment=environment)
+    running = read_config(before, environment=environment).tree if before else None
+    return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=running)
+
+
+def _facts(path: Path) -> FileFacts:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return FileFacts(path=str(path), problem="not a regular file")
+        with path.open("rb") as file:
+            data = file.read(PEM_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return FileFacts(path=str(path), problem=reason)
+    return _read(path, data, mode=stat.S_IMODE(status.st_mode))
+
+
+def _read(path: Path, data: bytes, *, mode: int) -> FileFacts:
+    identity, reading, damage = "", None, ""
+    with suppress(PemError):
+        identity = from_pem(data, place=str(path)).key_identity
+    try:
+        reading = read_certificates(data, place=str(path))
+    except PemError as error:
+        damage = error.message
+    return FileFacts(
+        path=str(path),
+        mode=mode,
+        reading=reading,
+        loaded=loaded_by_go(data),
+        damage=damage,
+        key_identity=identity,
+        ends_with_newline=data.endswith((b"\n", b"\r")),
+    )
