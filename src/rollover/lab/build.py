@@ -15,9 +15,9 @@ from rollover.fleet.credential import Flags
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
-from rollover.lab import cast, material, private_files, record
+from rollover.lab import cast, gateway_issuer, material, private_files, record
 from rollover.lab.configuration import ServerPorts, address, server_config
-from rollover.lab.described import AUTHORITY, describe
+from rollover.lab.described import AUTHORITY, describe, homes
 from rollover.lab.layout import Layout
 from rollover.lab.material import Issuer, LabAuthority
 from rollover.lab.ports import FindPorts
@@ -32,7 +32,8 @@ AUTHORITY_PATH = f"/authorities/{AUTHORITY}"
 STREAM_REPLICAS = 3
 FINISH_SECONDS = 3.0
 """How long the traffic waits at its end for messages that are still missing."""
-_PORTS_PER_SERVER = len(ServerPorts._fields)
+_PLAIN_PORTS, _ALL_PORTS = 3, len(ServerPorts._fields)
+"""A server of one cluster alone needs only the first three."""
 
 
 class Foundation(NamedTuple):
@@ -43,6 +44,8 @@ class Foundation(NamedTuple):
     binary: Path
     parts: tuple[Part, ...]
     authorities: tuple[Fingerprint, ...]
+    public: tuple[Fingerprint, ...]
+    """The CAs of the public-style issuer, where there is one."""
     system_password: str
 
 
@@ -60,8 +63,12 @@ def lay_foundation(layout: Layout, spec: LabSpec, *, binary: Path, now: datetime
             layout, server, separate=spec.certificates.separate_files
         )
     ] + [material.client_subject(layout, part.name) for part in parts]
+    subjects += [
+        subject for member in spec.members for subject in material.port_subjects(layout, member)
+    ]
     trusted = b"".join(authority.pem for authority in authorities)
     Issuer(authorities[0], spec.certificates, now).write(subjects, trusted=trusted)
+    public = _gateways(layout, spec, now=now) if spec.supercluster else ()
     password = secrets.token_urlsafe(24)
     if spec.system_account:
         private_files.write(layout.system_password, password.encode() + b"\n")
@@ -71,13 +78,26 @@ def lay_foundation(layout: Layout, spec: LabSpec, *, binary: Path, now: datetime
         binary=binary,
         parts=parts,
         authorities=tuple(authority.certificate.fingerprint for authority in authorities),
+        public=public,
         system_password=password,
     )
 
 
+def _gateways(layout: Layout, spec: LabSpec, *, now: datetime) -> tuple[Fingerprint, ...]:
+    """Make the public-style issuer and every gateway's files; return the issuer's CAs."""
+    issuer = gateway_issuer.new_issuer(spec.certificates, now=now)
+    gateway_issuer.keep(layout, issuer)
+    for member in spec.members:
+        if not member.leaf:
+            by, paths = member.cluster.intermediate, layout.port(member.name, "gateway")
+            issuer.write(paths, name=member.name, by=by, spec=spec.certificates, now=now)
+            private_files.write(paths.ca, issuer.trust(by, spec.gateway_trust))
+    return tuple(each.fingerprint for each in issuer.certificates)
+
+
 def write_on_ports(base: Foundation, find_ports: FindPorts) -> FleetDescription:
     """Choose ports, and write everything that names one; returns the fleet's description."""
-    ports = _choose(base.spec.servers, find_ports)
+    ports = _choose(base.spec, find_ports)
     for server in base.spec.servers:
         text = server_config(
             base.layout, base.spec, server, ports=ports, system_password=base.system_password
@@ -89,6 +109,7 @@ def write_on_ports(base: Foundation, find_ports: FindPorts) -> FleetDescription:
         ports=ports,
         clients=tuple(part.name for part in base.parts),
         authorities=base.authorities,
+        public=base.public,
         binary=base.binary,
     )
     private_files.write(base.layout.fleet, write_fleet(description))
@@ -111,24 +132,36 @@ def _store(layout: Layout, authorities: list[LabAuthority], *, now: datetime) ->
             )
 
 
-def _choose(servers: tuple[str, ...], find_ports: FindPorts) -> dict[str, ServerPorts]:
-    found = iter(find_ports(len(servers) * _PORTS_PER_SERVER))
-    return {server: ServerPorts(next(found), next(found), next(found)) for server in servers}
+def _choose(spec: LabSpec, find_ports: FindPorts) -> dict[str, ServerPorts]:
+    each = _PLAIN_PORTS if spec.plain else _ALL_PORTS
+    found = find_ports(len(spec.servers) * each)
+    return {
+        server: ServerPorts(*found[at * each : (at + 1) * each])
+        for at, server in enumerate(spec.servers)
+    }
 
 
 def _traffic(base: Foundation, *, ports: dict[str, ServerPorts]) -> TrafficSpec:
     return TrafficSpec(
         servers=tuple(f"tls://{address(each.client)}" for each in ports.values()),
-        clients=tuple(_client(base, part) for part in base.parts),
+        clients=tuple(_client(base, part, ports=ports) for part in base.parts),
         report=str(base.layout.traffic_report),
-        replicas=min(STREAM_REPLICAS, len(ports)),
+        replicas=min(STREAM_REPLICAS, *(cluster.servers for cluster in base.spec.clusters)),
         finish_seconds=FINISH_SECONDS,
     )
 
 
-def _client(base: Foundation, part: Part) -> ClientSpec:
+def _client(base: Foundation, part: Part, *, ports: dict[str, ServerPorts]) -> ClientSpec:
     files = base.layout.client_material(part.name)
+    home = homes(base.spec, [each.name for each in base.parts])[part.name]
     return ClientSpec(
+        servers=()
+        if home is None
+        else tuple(
+            f"tls://{address(ports[each.name].client)}"
+            for each in base.spec.members
+            if each.cluster is home and not each.leaf
+        ),
         name=part.name,
         role=part.role,
         certificate=str(files.certificate),

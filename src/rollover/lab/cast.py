@@ -30,7 +30,8 @@ def play(spec: LabSpec) -> tuple[Part, ...]:
     Every subscriber hears every publisher; the senders of a kind slow down so far that all
     deliveries stay below `MOST_DELIVERIES_PER_SECOND`.
     """
-    roles = [role for role in _SHARES if spec.clusters[0].jetstream or role not in _JETSTREAM]
+    stores = any(cluster.jetstream for cluster in spec.clusters)
+    roles = [role for role in _SHARES if stores or role not in _JETSTREAM]
     counts = _shared_out(spec.clients, {role: _SHARES[role] for role in roles})
     return tuple(
         Part(f"{role}-{number}", role, _rate(role, counts, spec.rates))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rollover.lab.layout import Layout, MaterialPaths
 from rollover.lab.ports import LOOPBACK
-from rollover.lab.spec import LabSpec
+from rollover.lab.spec import ClusterSpec, LabSpec, Member
 
 SYSTEM_USER = "system"
 APPLICATION_ACCOUNT = "APP"
@@ -16,11 +17,15 @@ TLS_TIMEOUT_SECONDS = 5
 
 
 class ServerPorts(NamedTuple):
-    """Where one server listens."""
+    """Where one server listens, as far as it listens there."""
 
     client: int
     route: int
     monitor: int
+    gateway: int = 0
+    leafnode: int = 0
+    websocket: int = 0
+    mqtt: int = 0
 
 
 def address(port: int) -> str:
@@ -40,36 +45,110 @@ def server_config(
 
     Paths are absolute: they mean the same from every working directory.
     """
-    own = ports[name]
+    own, member = ports[name], next(each for each in spec.members if each.name == name)
+    peers = {
+        each.name: ports[each.name]
+        for each in spec.members
+        if each.cluster is member.cluster and not each.leaf
+    }
     blocks = [
         f"server_name: {name}",
         f"listen: {_text(address(own.client))}",
         f"pid_file: {_text(layout.pid_file(name))}",
         f"log_file: {_text(layout.log(name))}",
         _tls(layout.client_port(name), verify=True),
-        _accounts(spec, system_password),
+        _accounts(spec, member, system_password),
     ]
     if spec.monitoring:
         blocks.insert(2, f"http: {_text(address(own.monitor))}")
-    if spec.clusters[0].jetstream:
+    if member.cluster.jetstream and not member.leaf:
         blocks.append(f"jetstream {{\n  store_dir: {_text(layout.server(name) / 'jetstream')}\n}}")
-    if len(ports) > 1:
-        blocks.append(_cluster(layout, spec, name, ports=ports))
+    if member.leaf:
+        blocks.append(f"cluster {{\n  name: {name}\n}}")
+    elif len(peers) > 1 or spec.supercluster:
+        blocks.append(_cluster(layout, spec, member, peers=peers))
+    blocks += _joined(layout, spec, member, ports=ports)
     return "\n".join(blocks) + "\n"
 
 
-def _cluster(layout: Layout, spec: LabSpec, name: str, *, ports: dict[str, ServerPorts]) -> str:
+def _cluster(
+    layout: Layout, spec: LabSpec, member: Member, *, peers: dict[str, ServerPorts]
+) -> str:
+    name = member.name
     files = layout.route_port(name, separate=spec.certificates.separate_files)
     routes = "\n".join(
         f"    {_text(f'nats-route://{address(each.route)}')}"
-        for peer, each in ports.items()
+        for peer, each in peers.items()
         if peer != name
     )
     return (
-        f"cluster {{\n  name: {spec.clusters[0].name}\n"
-        f"  listen: {_text(address(ports[name].route))}\n"
+        f"cluster {{\n  name: {member.cluster.name}\n"
+        f"  listen: {_text(address(peers[name].route))}\n"
         f"  {_tls(files, verify=False, indent='  ')}\n"
         f"  routes: [\n{routes}\n  ]\n}}"
+    )
+
+
+def _joined(
+    layout: Layout, spec: LabSpec, member: Member, *, ports: dict[str, ServerPorts]
+) -> Iterator[str]:
+    """Yield what goes beyond one cluster: gateways, leaf nodes, WebSocket and MQTT."""
+    name, own = member.name, ports[member.name]
+    if member.leaf:
+        yield _leaf_remote(layout, spec, member, ports=ports)
+        return
+    if spec.supercluster:
+        yield _gateway(layout, spec, member, ports=ports)
+    for kind, port, wanted in (
+        ("leafnode", own.leafnode, member.cluster.leaf_nodes > 0),
+        ("websocket", own.websocket, member.cluster.websocket),
+        ("mqtt", own.mqtt, member.cluster.mqtt),
+    ):
+        if wanted:
+            section = "leafnodes" if kind == "leafnode" else kind
+            block = _tls(layout.port(name, kind), verify=True, indent="  ")
+            yield f"{section} {{\n  listen: {_text(address(port))}\n  {block}\n}}"
+
+
+def _gateway(
+    layout: Layout, spec: LabSpec, member: Member, *, ports: dict[str, ServerPorts]
+) -> str:
+    """Return the gateway section: a block of its own, and one for each remote."""
+    block = _tls(layout.port(member.name, "gateway"), verify=False, indent="      ")
+    remotes = "\n".join(
+        f"    {{\n      name: {cluster.name}\n      urls: [\n{_gateway_urls(spec, cluster, ports)}"
+        f"\n      ]\n      {block}\n    }}"
+        for cluster in spec.clusters
+        if cluster is not member.cluster
+    )
+    own = _tls(layout.port(member.name, "gateway"), verify=False, indent="  ")
+    return (
+        f"gateway {{\n  name: {member.cluster.name}\n"
+        f"  listen: {_text(address(ports[member.name].gateway))}\n  {own}\n"
+        f"  gateways: [\n{remotes}\n  ]\n}}"
+    )
+
+
+def _gateway_urls(spec: LabSpec, cluster: ClusterSpec, ports: dict[str, ServerPorts]) -> str:
+    return "\n".join(
+        f"        {_text(f'tls://{address(ports[each.name].gateway)}')}"
+        for each in spec.members
+        if each.cluster is cluster and not each.leaf
+    )
+
+
+def _leaf_remote(
+    layout: Layout, spec: LabSpec, member: Member, *, ports: dict[str, ServerPorts]
+) -> str:
+    urls = "\n".join(
+        f"        {_text(f'tls://app:app@{address(ports[each.name].leafnode)}')}"
+        for each in spec.members
+        if each.cluster is member.cluster and not each.leaf
+    )
+    block = _tls(layout.port(member.name, "leaf-remote"), verify=False, indent="      ")
+    return (
+        f"leafnodes {{\n  remotes: [\n    {{\n      urls: [\n{urls}\n      ]\n"
+        f"      account: {APPLICATION_ACCOUNT}\n      {block}\n    }}\n  ]\n}}"
     )
 
 
@@ -85,8 +164,9 @@ def _tls(files: MaterialPaths, *, verify: bool, indent: str = "") -> str:
     return "tls {\n" + "\n".join(f"{indent}  {line}" for line in lines) + f"\n{indent}}}"
 
 
-def _accounts(spec: LabSpec, system_password: str) -> str:
-    jetstream = "jetstream: enabled, " if spec.clusters[0].jetstream else ""
+def _accounts(spec: LabSpec, member: Member, system_password: str) -> str:
+    stores = member.cluster.jetstream and not member.leaf
+    jetstream = "jetstream: enabled, " if stores else ""
     system = (
         f"  SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {_text(system_password)} }} ] }}\n"
         if spec.system_account

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+
+import msgspec
 
 from rollover.fleet.certificate import Stack
 from rollover.fleet.description import (
@@ -18,9 +22,12 @@ from rollover.fleet.model import Role, Touch
 from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.lab.configuration import SYSTEM_USER, ServerPorts, address
 from rollover.lab.layout import Layout, MaterialPaths
-from rollover.lab.spec import LabSpec
+from rollover.lab.spec import ClusterSpec, LabSpec
+from rollover.platforms.nats.discover import discover
 
 AUTHORITY = AuthorityName("nats-ca")
+PUBLIC = AuthorityName("public-ca")
+"""Its versions are the intermediates of the issuer that gateways have their certificates from."""
 CLIENTS = GroupName("clients")
 CLIENT_PORT, ROUTE_PORT = EndpointName("client-port"), EndpointName("route")
 CLIENT = EndpointName("client")
@@ -36,9 +43,23 @@ def describe(
     ports: dict[str, ServerPorts],
     clients: tuple[str, ...],
     authorities: tuple[Fingerprint, ...],
+    public: tuple[Fingerprint, ...] = (),
     binary: Path,
 ) -> FleetDescription:
-    """Return the description of the whole lab; paths in it are absolute."""
+    """Return the description of the whole lab; paths in it are absolute.
+
+    What goes beyond one cluster is described by what `rollover discover` reads in the
+    configurations, which have been written by then.
+    """
+    if not spec.plain:
+        found = _discovered(layout, spec, clients=clients, binary=binary)
+        return msgspec.structs.replace(
+            found,
+            name=spec.name,
+            authorities=_authorities(authorities, public),
+            system=_system(layout) if spec.system_account else None,
+            state=layout.state.name,
+        )
     servers = GroupName(spec.clusters[0].name)
     groups = [
         GroupDescription(
@@ -69,6 +90,51 @@ def describe(
         system=_system(layout) if spec.system_account else None,
         state=layout.state.name,
     )
+
+
+def homes(spec: LabSpec, clients: Sequence[str]) -> dict[str, ClusterSpec | None]:
+    """Return the cluster that each client connects to, in turn; None: there is but one."""
+    if not spec.supercluster:
+        return dict.fromkeys(clients)
+    return dict(zip(clients, cycle(spec.clusters), strict=False))
+
+
+def _discovered(
+    layout: Layout, spec: LabSpec, *, clients: tuple[str, ...], binary: Path
+) -> FleetDescription:
+    found = discover([layout.config(name) for name in spec.servers], environment={}).description
+    groups = [
+        msgspec.structs.replace(
+            group,
+            instances=tuple(
+                msgspec.structs.replace(
+                    each, working_directory=str(layout.server(each.name)), binary=str(binary)
+                )
+                for each in group.instances
+            ),
+        )
+        for group in found.groups
+    ]
+    links = list(found.links)
+    living = homes(spec, clients)
+    for cluster in spec.clusters:
+        here = tuple(name for name in clients if living[name] in (cluster, None))
+        if here:
+            name = GroupName(f"{CLIENTS}-{cluster.name}" if spec.supercluster else CLIENTS)
+            group = _clients(layout, here, rotating=spec.rotating_clients)
+            groups.append(msgspec.structs.replace(group, name=name))
+            acceptor = f"{cluster.name}/{CLIENT_PORT}"
+            links.append(LinkDescription(dialer=f"{name}/{CLIENT}", acceptor=acceptor))
+    return msgspec.structs.replace(found, groups=tuple(groups), links=tuple(links))
+
+
+def _authorities(
+    own: tuple[Fingerprint, ...], public: tuple[Fingerprint, ...]
+) -> tuple[AuthorityDescription, ...]:
+    found = [AuthorityDescription(name=AUTHORITY, certificates=own)]
+    if public:
+        found.append(AuthorityDescription(name=PUBLIC, certificates=public))
+    return tuple(found)
 
 
 def _system(layout: Layout) -> SystemAccount:

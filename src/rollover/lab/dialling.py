@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from rollover.fleet.assemble import links
+from rollover.fleet.certificate import Stack
 from rollover.fleet.description import EndpointDescription, FleetDescription
 from rollover.fleet.model import EndpointRef, Link, Role
 
@@ -17,8 +18,9 @@ TIMEOUT_SECONDS = 3.0
 CONCURRENCY = 8
 _LINE_LIMIT = 64 * 1024
 _HELLO = b'CONNECT {"verbose":false,"name":"lab-dial"}\r\nPING\r\n'
-_ANSWER = b"PONG"
 _GREETING = b"INFO "
+_ANSWERS = {Role.CLIENT_PORT: (b"PONG",), Role.LEAFNODE: (b"PONG", b"PING", b"-ERR", _GREETING)}
+"""What shows that TLS is through; a leaf node without credentials is then turned away in words."""
 
 
 class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +35,7 @@ class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def broken_links(description: FleetDescription) -> tuple[BrokenLink, ...]:
-    """Dial every link once, with OpenSSL whatever the dialer's stack is; return those that fail."""
+    """Dial every link once, by OpenSSL whatever the dialer's stack is; return those that fail."""
     endpoints = _endpoints(description)
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="dial") as pool:
         tried = pool.map(lambda link: _try(link, endpoints), links(description))
@@ -53,20 +55,24 @@ def _try(link: Link, endpoints: Mapping[EndpointRef, EndpointDescription]) -> Br
 def _dial(dialer: EndpointDescription, acceptor: EndpointDescription, *, name: str | None) -> None:
     """Shake hands, and wait for a word inside TLS: TLS 1.3 refuses a dialer only behind that."""
     context = ssl.create_default_context(cafile=dialer.ca)
+    if dialer.stack is Stack.GO:
+        # Go takes any CA of its bundle as an anchor, an intermediate too.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_cert_chain(dialer.certificate or "", dialer.key)
     host, _, port = (acceptor.address or "").rpartition(":")
-    greets_in_clear = acceptor.role is Role.CLIENT_PORT
+    greets_in_clear = acceptor.role in {Role.CLIENT_PORT, Role.LEAFNODE}
+    answers = _ANSWERS.get(acceptor.role, (_GREETING,))
     with socket.create_connection((host, int(port)), TIMEOUT_SECONDS) as connection:
         if greets_in_clear:
             _await(connection, _GREETING)
         with context.wrap_socket(connection, server_hostname=name) as tls:
             if greets_in_clear:
                 tls.sendall(_HELLO)
-            _await(tls, _ANSWER if greets_in_clear else _GREETING)
+            _await(tls, *answers)
 
 
-def _await(connection: socket.socket, wanted: bytes) -> None:
-    """Read until a line begins with `wanted`."""
+def _await(connection: socket.socket, *wanted: bytes) -> None:
+    """Read until a line begins with one of `wanted`."""
     said = bytearray()
     while len(said) <= _LINE_LIMIT:
         part = connection.recv(4096)

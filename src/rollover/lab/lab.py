@@ -34,6 +34,7 @@ from rollover.lab import ports as lab_ports
 from rollover.lab.build import Foundation
 from rollover.lab.children import ProcessId
 from rollover.lab.control import Release, Report, Request, Start, Stop
+from rollover.lab.described import SERVER_PLATFORM
 from rollover.lab.layout import Layout
 from rollover.lab.ports import FindPorts
 from rollover.lab.readiness import PortTaken
@@ -109,7 +110,8 @@ class Lab:
             running if settled else (server,),
             partial(_ask, self.layout, Report()),
             settled=settled,
-            jetstream=self.spec.clusters[0].jetstream and quorum,
+            jetstream=_stores(self.spec) and quorum,
+            spec=self.spec,
         )
 
     def restart_server(self, name: str, *, kill: bool = False, settled: bool = True) -> None:
@@ -276,7 +278,7 @@ def _start(base: Foundation, lock: int, description: FleetDescription) -> Lab:
     report = partial(_ask, base.layout, Report())
     try:
         readiness.await_servers(
-            _servers(description), report, jetstream=base.spec.clusters[0].jetstream
+            _servers(description), report, jetstream=_stores(base.spec), spec=base.spec
         )
         if base.parts:
             _ask(base.layout, Start(record.TRAFFIC))
@@ -287,8 +289,17 @@ def _start(base: Foundation, lock: int, description: FleetDescription) -> Lab:
     return lab
 
 
+def _stores(spec: LabSpec) -> bool:
+    return any(cluster.jetstream for cluster in spec.clusters)
+
+
 def _servers(description: FleetDescription) -> tuple[InstanceDescription, ...]:
-    return description.groups[0].instances
+    return tuple(
+        each
+        for group in description.groups
+        if group.platform == SERVER_PLATFORM
+        for each in group.instances
+    )
 
 
 def _as_seen(known: ProcessRecord) -> ProcessRecord:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rollover.codec import strict_yaml, typed
 from rollover.errors import SpecError
-from rollover.lab.spec import LabSpec
+from rollover.lab.spec import MOST_SERVERS, LabSpec
 
 
 def load(path: Path) -> LabSpec:
@@ -35,10 +35,25 @@ def read(data: bytes, *, place: str) -> LabSpec:
 
 def check(spec: LabSpec, *, place: str = "") -> None:
     """Refuse what the types allow and this lab cannot start: `SpecError`."""
-    if len(spec.clusters) > 1:
+    names = [cluster.name for cluster in spec.clusters]
+    if len(set(names)) < len(names):
         raise SpecError(
-            f"{len(spec.clusters)} clusters, expected 1",
+            "two clusters have one name",
             place=place,
             field="clusters",
-            hint="put all servers into one cluster: gateways between clusters are yet to come",
+            hint="name each cluster differently: gateways find each other by these names",
+        )
+    if len(spec.servers) > MOST_SERVERS:
+        raise SpecError(
+            f"{len(spec.servers)} servers, at most {MOST_SERVERS}",
+            place=place,
+            field="clusters",
+            hint="use fewer servers, or smaller clusters",
+        )
+    if len(set(spec.servers)) < len(spec.servers):
+        raise SpecError(
+            "two servers would have one name",
+            place=place,
+            field="clusters",
+            hint="end no cluster's name with a number",
         )

@@ -126,6 +126,16 @@ class Layout(NamedTuple):
         tls = self.tls(server)
         return MaterialPaths(tls / "route.crt", tls / "route.key", tls / "route-ca.crt")
 
+    def port(self, server: str, kind: str) -> MaterialPaths:
+        """Return the files of another port of a server: `gateway`, `leafnode` and so on."""
+        tls = self.tls(server)
+        return MaterialPaths(tls / f"{kind}.crt", tls / f"{kind}.key", tls / f"{kind}-ca.pem")
+
+    @property
+    def issuer(self) -> Path:
+        """The directory of the public-style issuer: its CAs with their keys."""
+        return self.root / "issuer"
+
     def client_material(self, name: str) -> MaterialPaths:
         """Return the files of a client."""
         home = self.client(name)

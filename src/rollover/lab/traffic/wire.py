@@ -106,7 +106,7 @@ async def open_rotating(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> 
                 pass
 
     connection = await rollover.clients.nats.open_connection(
-        spec.servers,
+        client.servers or spec.servers,
         material=_files(client),
         name=client.name,
         pace=Pace(
@@ -193,7 +193,7 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
 
     try:
         await connection.connect(
-            list(spec.servers),
+            list(client.servers or spec.servers),
             name=client.name,
             tls=materials.load(files).context,
             max_reconnect_attempts=_PLAIN_TRIES,
