@@ -25,6 +25,8 @@ COMMANDS = {
     "pause": ("pause", "Let a running rotation stop after the instances it has begun."),
     "resume": ("resume", "Take a pause back and go on."),
     "explain": ("explain", "What a rule means, with an example and the remedy."),
+    "issue": ("issue", "A certificate for a role of NATS, from a CA of this machine."),
+    "inspect": ("inspect", "What is in a certificate, bundle, configuration or live port."),
     "journal": ("journal", "Show the journal, or verify its chain of hashes."),
     "authority": ("authority", "List CA versions, or bring one in."),
     "schema": ("schema", "Print the JSON Schema of the fleet file."),

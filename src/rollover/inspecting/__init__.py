@@ -1,0 +1,1 @@
+"""Reads whatever holds certificates, live ports too, and judges the chains found there."""

@@ -1,0 +1,121 @@
+"""Bytes from files, directories and standard input, within limits and without ever waiting."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from rollover.codec.strict_yaml import MOST_BYTES
+from rollover.errors import SpecError
+from rollover.inspecting.found import Patience
+
+MOST_FILES = 20_000
+MOST_DEPTH = 16
+_CHUNK = 64 * 1024
+_HINT = "check that this is a file of certificates"
+
+
+def read_file(path: Path, *, place: str = "") -> bytes:
+    """Return the content of a regular file; `SpecError` for pipes, devices and what is too large.
+
+    `place` says where the file is named; by default it is the path itself.
+    """
+    where, named = (place, f"`{path}` ") if place else (str(path), "")
+    try:
+        # Looked at first: to open a device may already do something.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SpecError(
+                f"{named}is not a regular file".lstrip(),
+                place=where,
+                hint="pipe its content into `-` when it is a pipe",
+            )
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(
+            f"{named}cannot be read: {reason}", place=where, hint="check path and permissions"
+        ) from None
+    if len(data) > MOST_BYTES:
+        raise SpecError(f"{named}has more than {MOST_BYTES:,} bytes", place=where, hint=_HINT)
+    return data
+
+
+def read_stream(descriptor: int, *, patience: Patience) -> bytes:
+    """Return everything up to the end of a stream; `SpecError` when it does not end in time."""
+    data = bytearray()
+    while len(data) <= MOST_BYTES:
+        ready, _, _ = select.select([descriptor], [], [], patience.seconds)
+        if not ready or patience.over:
+            raise SpecError(
+                "nothing more came, and no end", place="-", hint="end the input, or name a file"
+            )
+        chunk = os.read(descriptor, _CHUNK)
+        if not chunk:
+            return bytes(data)
+        data += chunk
+    raise SpecError(f"more than {MOST_BYTES:,} bytes", place="-", hint=_HINT)
+
+
+def walk(directory: Path) -> Iterator[Path | SpecError]:
+    """Yield the regular files below a directory in the order of their names, each once.
+
+    Links to files are followed, those to directories are not, so that no loop can be entered.
+    Directories named `..…` are left out: Kubernetes keeps the versions of a volume there. What
+    cannot be listed, and where a limit ends the walk, is yielded as an error.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [(directory, 0)]
+    while waiting:
+        current, depth = waiting.pop()
+        try:
+            with os.scandir(current) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield SpecError(
+                f"cannot be listed: {error.strerror}", place=str(current), hint="check permissions"
+            )
+            continue
+        below = [Path(entry.path) for entry in listed if _is_directory(entry)]
+        if below and depth >= MOST_DEPTH:
+            yield SpecError(
+                f"more than {MOST_DEPTH} directories inside each other",
+                place=str(current),
+                hint="inspect the inner one by itself",
+            )
+        else:
+            waiting += [(each, depth + 1) for each in reversed(below)]
+        for entry in listed:
+            identity = _regular(entry)
+            if identity is None or identity in seen:
+                continue
+            if len(seen) >= MOST_FILES:
+                yield SpecError(
+                    f"more than {MOST_FILES:,} files",
+                    place=str(directory),
+                    hint="inspect its directories one by one",
+                )
+                return
+            seen.add(identity)
+            yield Path(entry.path)
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False) and not entry.name.startswith("..")
+    except OSError:
+        return False
+
+
+def _regular(entry: os.DirEntry[str]) -> tuple[int, int] | None:
+    """Return which file an entry leads to, None when it is none (a broken or circular link too)."""
+    with suppress(OSError):
+        status = entry.stat()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_dev, status.st_ino
+    return None
