@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -13,20 +14,58 @@ from rollover.cli.printer import Printer
 from rollover.codec.fleet_file import write_fleet
 from rollover.errors import SpecError
 from rollover.fleet.description import FleetDescription
-from rollover.platforms.nats.discover import Discovery
+
+
+class RemarkView(Protocol):
+    """Something that a person should look at."""
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """What there is to know."""
+        ...
+
+
+class Found(Protocol):
+    """What a platform found: a description, and remarks on it."""
+
+    @property
+    def description(self) -> FleetDescription:
+        """For the fleet file."""
+        ...
+
+    @property
+    def remarks(self) -> Iterable[RemarkView]:
+        """What is left to a person."""
+        ...
 
 
 class Discovered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a discovery came to. `difference`: lines of a unified diff against the file there."""
+    """What a discovery came to. `difference`: lines of a unified diff against the file there.
+
+    `reading`: what a director said of its world; None for servers.
+    """
 
     file: str
     written: bool
     difference: tuple[str, ...]
     remarks: tuple[str, ...]
     description: FleetDescription
+    reading: msgspec.Struct | None = None
 
 
-def deliver(printer: Printer, found: Discovery, *, out: Path | None, write: bool) -> None:
+def deliver(
+    printer: Printer,
+    found: Found,
+    *,
+    out: Path | None,
+    write: bool,
+    reading: msgspec.Struct | None = None,
+) -> None:
     """Print the description, or write it; a file that is there is changed only with `write`."""
     remarks = tuple(f"{each.subject}: {each.message}" for each in found.remarks)
     for remark in remarks:
@@ -44,6 +83,7 @@ def deliver(printer: Printer, found: Discovery, *, out: Path | None, write: bool
             difference=difference,
             remarks=remarks,
             description=found.description,
+            reading=reading,
         )
         printer.data("discovery", result)
     elif out is None:

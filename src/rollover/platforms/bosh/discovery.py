@@ -1,0 +1,280 @@
+"""Describes a director for a fleet file, with all that it says of its world beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import msgspec
+
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import AuthorityDescription, DirectorDescription, FleetDescription
+from rollover.fleet.names import AuthorityName
+from rollover.platforms.bosh import survey, versions
+from rollover.platforms.bosh.access import Access
+from rollover.platforms.bosh.cost import RoundCost
+from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.records import BoshInstance, Expiry, Info, Lock, Stemcell
+from rollover.platforms.bosh.survey import Placement, World
+from rollover.platforms.bosh.versions import Way
+
+AUTHORITY = AuthorityName("nats_ca")
+SOON_DAYS = 30
+UNRESPONSIVE = "unresponsive agent"
+STARTED = "started"
+_GIVEN = (
+    "environment",
+    "client",
+    "client_secret_file",
+    "ca_cert",
+    "create_env",
+    "nats",
+    "monitor",
+)
+"""What a discovery can say of a director; all else in its section is a person's."""
+
+
+class Remark(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a person should look at."""
+
+    subject: str
+    message: str
+
+
+class InstanceReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance as the director knows it, and how it would get new credentials."""
+
+    name: str
+    deployment: str
+    agent_id: str | None
+    state: str
+    """What the director wants: `started`, `stopped`, `detached`."""
+    job_state: str | None
+    """What the agent says; None without a VM."""
+    ignored: bool
+    has_vm: bool
+    stemcell: Stemcell | None
+    way: Way
+    why: str = ""
+    """Why it has to be recreated."""
+
+
+class DeploymentReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment."""
+
+    name: str
+    teams: tuple[str, ...]
+    locked: bool
+    stemcells: tuple[Stemcell, ...]
+    variables: tuple[str, ...]
+    instances: tuple[InstanceReading, ...]
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a director said of itself when it was asked for everything."""
+
+    director: Info
+    deployments: tuple[DeploymentReading, ...]
+    stemcells: tuple[Stemcell, ...]
+    locks: tuple[Lock, ...]
+    certificates: tuple[Expiry, ...]
+    """Those that the director lists itself: not NATS's, the health monitor's, the agents'."""
+    round: RoundCost
+    """What one of the two rounds over all agents takes."""
+
+
+class Discovery(msgspec.Struct, frozen=True, kw_only=True):
+    """A fleet file for a director, what was read, and what is left to a person."""
+
+    description: FleetDescription
+    reading: Reading
+    remarks: tuple[Remark, ...] = ()
+
+
+def discover(
+    access: Access,
+    described: DirectorDescription,
+    *,
+    trusted: tuple[Certificate, ...] = (),
+    now: datetime,
+    connect: Callable[[Access], Director] = Director,
+) -> Discovery:
+    """Return the description of a director that is reached by `access`; changes nothing.
+
+    `trusted` are the certificates of `nats.tls.ca`, where the director's own manifest is known.
+    Raises the `AdapterError` of a director that cannot be asked.
+    """
+    with connect(access) as director:
+        found = survey.world(director)
+    cost = survey.cost_of(
+        found.placements,
+        version=found.info.version,
+        direct=described.in_place == "direct",
+        workers=described.parallel,
+    )
+    reading = read(found, cost)
+    certificates = tuple(each.fingerprint for each in trusted)
+    description = FleetDescription(
+        version=1,
+        name=found.info.name,
+        groups=(),
+        authorities=(AuthorityDescription(name=AUTHORITY, certificates=certificates),),
+        director=msgspec.structs.replace(described, environment=access.url),
+    )
+    remarks = (*_of_director(found, described, access), *_of_world(found, reading, now=now))
+    return Discovery(description=description, reading=reading, remarks=remarks)
+
+
+def read(found: World, cost: RoundCost) -> Reading:
+    """Return a director's world in the form that is shown. Pure."""
+    return Reading(
+        director=found.info,
+        deployments=tuple(_deployment(each, found) for each in found.placements),
+        stemcells=found.stemcells,
+        locks=found.locks,
+        certificates=found.expiries,
+        round=cost,
+    )
+
+
+def again(found: Discovery, before: FleetDescription) -> Discovery:
+    """Return what was found, with what the former description says beyond it.
+
+    What a discovery can know of the director is as found; the authority keeps its name and every
+    fingerprint. Pure.
+    """
+    fresh = found.description
+    merged = msgspec.structs.replace(
+        before,
+        director=_merged(fresh.director, before.director),
+        authorities=tuple(_authorities(fresh.authorities, before.authorities)),
+    )
+    return msgspec.structs.replace(found, description=merged)
+
+
+def _merged(
+    found: DirectorDescription | None, before: DirectorDescription | None
+) -> DirectorDescription | None:
+    if found is None or before is None:
+        return found or before
+    known = {name: getattr(found, name) for name in _GIVEN}
+    return msgspec.structs.replace(
+        before, **{name: value for name, value in known.items() if value is not None}
+    )
+
+
+def _authorities(
+    found: tuple[AuthorityDescription, ...], before: tuple[AuthorityDescription, ...]
+) -> Iterator[AuthorityDescription]:
+    left = list(found)
+    for known in before:
+        for each in found:
+            shared = set(each.certificates) & set(known.certificates)
+            if each in left and (each.name == known.name or shared):
+                left.remove(each)
+                both = tuple(dict.fromkeys((*known.certificates, *each.certificates)))
+                known = msgspec.structs.replace(known, certificates=both)  # noqa: PLW2901 - grows
+        yield known
+    yield from left
+
+
+def _deployment(place: Placement, found: World) -> DeploymentReading:
+    deployment = place.deployment
+    return DeploymentReading(
+        name=deployment.name,
+        teams=deployment.teams,
+        locked=deployment.locked,
+        stemcells=deployment.stemcells,
+        variables=found.variables.get(deployment.name, ()),
+        instances=tuple(_instance(each, place, found.info) for each in place.instances),
+    )
+
+
+def _instance(instance: BoshInstance, place: Placement, director: Info) -> InstanceReading:
+    verdict = survey.verdict_of(instance, place, version=director.version)
+    return InstanceReading(
+        name=instance.name,
+        deployment=instance.deployment,
+        agent_id=instance.agent_id,
+        state=instance.state,
+        job_state=instance.job_state,
+        ignored=instance.ignore,
+        has_vm=instance.vm_cid is not None,
+        stemcell=instance.stemcell,
+        way=verdict.way,
+        why=verdict.why,
+    )
+
+
+def _of_director(found: World, described: DirectorDescription, access: Access) -> Iterator[Remark]:
+    """Yield what is missing in the description, and what the director itself is short of."""
+    if old := versions.director_too_old(found.info.version):
+        yield Remark(subject="director", message=f"{old}: every VM has to be recreated, twice")
+    if described.create_env is None:
+        yield Remark(
+            subject="director",
+            message="how it is deployed is not known: put the `bosh create-env …` command line "
+            "into a file and name it with `--create-env`; without it nothing can be rotated",
+        )
+    if described.monitor is None:
+        yield Remark(
+            subject="director",
+            message="the monitoring port of its NATS is not named (`--monitor URL`): nothing then "
+            "proves that an agent uses new credentials; `nats.enable_metrics_endpoint` opens it",
+        )
+    if access.proxy:
+        yield Remark(subject="director", message="$BOSH_ALL_PROXY is set and was not used")
+    for what, reason in found.silent:
+        yield Remark(subject="director", message=f"{what} could not be read: {reason}")
+
+
+def _of_world(found: World, reading: Reading, *, now: datetime) -> Iterator[Remark]:
+    if not found.placements:
+        yield Remark(subject="deployments", message="there are none, or this client may see none")
+    for instance in found.instances:
+        yield from _of_instance(instance)
+    yield from _of_stemcells(reading)
+    for lock in found.locks:
+        task = f" by task {lock.task_id}" if lock.task_id else ""
+        yield Remark(subject=f"{lock.kind} {'/'.join(lock.resource)}", message=f"locked{task}")
+    for config in found.deploy_configs:
+        yield Remark(
+            subject=f"deploy config {config.name}",
+            message="may make every deploy recreate VMs, or set `fix`: look at its flags (H6)",
+        )
+    for each in found.expiries:
+        days = (each.expires_at - now).days
+        if days < SOON_DAYS:
+            ending = f"ends in {days} days" if days >= 0 else f"ended {-days} days ago"
+            yield Remark(subject=each.path, message=f"{ending}, on {each.expires_at:%Y-%m-%d}")
+
+
+def _of_instance(instance: BoshInstance) -> Iterator[Remark]:
+    if instance.vm_cid is None:
+        yield Remark(
+            subject=instance.name,
+            message="has no VM and is left out: it gets its credentials when it is started",
+        )
+        return
+    if instance.ignore:
+        yield Remark(subject=instance.name, message="is ignored: no deploy reaches it (H5)")
+    if instance.state != STARTED:
+        yield Remark(
+            subject=instance.name,
+            message=f"is {instance.state}: no deploy gives it new credentials (H5)",
+        )
+    if instance.job_state == UNRESPONSIVE:
+        yield Remark(subject=instance.name, message="its agent does not answer")
+
+
+def _of_stemcells(reading: Reading) -> Iterator[Remark]:
+    """Yield, once for each reason, how many VMs have to be recreated."""
+    reasons: dict[tuple[str, str], int] = {}
+    for deployment in reading.deployments:
+        for each in deployment.instances:
+            if each.has_vm and each.way is Way.RECREATE:
+                key = (deployment.name, each.why)
+                reasons[key] = reasons.get(key, 0) + 1
+    for (name, why), count in reasons.items():
+        machines = "1 VM has" if count == 1 else f"{count} VMs have"
+        yield Remark(subject=name, message=f"{machines} to be recreated in each round: {why}")
