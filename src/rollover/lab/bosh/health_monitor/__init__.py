@@ -1,0 +1,1 @@
+"""The health monitor to rehearse on: hears agents, and recreates VMs that fall silent."""
