@@ -1,0 +1,425 @@
+"""The agents of a director's deployments: the `Platform` for VMs that a director looks after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from rollover.checks.bosh_agents import NO_CONNECTIONS
+from rollover.checks.rule import Finding
+from rollover.engine.platform_extras import Moment
+from rollover.engine.platform_port import Pacing
+from rollover.engine.window import in_window
+from rollover.errors import EvidenceMissing, SpecError, StaleError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import DirectorDescription, GroupDescription
+from rollover.fleet.evidence import (
+    Evidence,
+    Failed,
+    Holdout,
+    Identity,
+    Observation,
+    Order,
+    Result,
+    Seen,
+)
+from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.platforms.bosh import standing, versions
+from rollover.platforms.bosh.asking import Voices
+from rollover.platforms.bosh.connections import Connections, Listing, MonitoredConnections
+from rollover.platforms.bosh.converging import Converging, DirectorApi, Work, side_by_side
+from rollover.platforms.bosh.direct import Direct, Settings, settings_of
+from rollover.platforms.bosh.findings import Gathered, findings
+from rollover.platforms.bosh.handout import Handout
+from rollover.platforms.bosh.ledger import AgentState, Ledger
+from rollover.platforms.bosh.looking import Fleet, Lookout, deployments_of, flat
+from rollover.platforms.bosh.mbus import SpeaksToAgents
+from rollover.platforms.bosh.proving import MBUS, Patience, Prover, answered, fits
+from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.standing import Sight
+from rollover.platforms.bosh.standins import LIFETIME, SignerKey, StandIns
+
+WORKERS = 3
+"""Of a director, unless its manifest says otherwise."""
+
+Listed = Mapping[str, tuple[BoshInstance, ...]]
+
+
+class BoshAgents:
+    """`Platform` and `Attends` for all agents of a director (rollover.engine).
+
+    `handout` says what the director hands out now, `signer_key` knows the keys of its CAs,
+    `known` are certificates that were seen in use. `connections`, by default those of the
+    monitoring port, prove what agents have; `trusted_certs` are `director.trusted_certs` of its
+    manifest, None when they are not known. `recover`: who does not answer is recreated.
+
+    An instance whose VM is gone blocks nothing: whatever VM it gets next has what the director
+    hands out then. It is reported as ready, with just that.
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only: who knows what, each put in by the wiring
+        self,
+        group: GroupDescription,
+        *,
+        settings: DirectorDescription,
+        director: DirectorApi,
+        handout: Callable[[], Handout],
+        signer_key: SignerKey,
+        mbus: SpeaksToAgents | None,
+        ledger: Ledger,
+        known: Callable[[], Iterable[Certificate]] = tuple,
+        recover: bool = False,
+        clock: Callable[[], datetime],
+        connections: Connections | None = None,
+        trusted_certs: Callable[[], str | None] = lambda: None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.group = group
+        self._settings = settings
+        self._director = director
+        self._handout = handout
+        self._signer_key = signer_key
+        self._ledger = ledger
+        self._recover = recover
+        self._clock = clock
+        self._connections = connections or MonitoredConnections(settings.monitor)
+        self._trusted_certs = trusted_certs
+        self._patience = patience or Patience()
+        self._standins = StandIns(signer_key, known=known)
+        self._voices = Voices(mbus, instances=self._everybody)
+        self._lookout = Lookout(
+            director,
+            connections=self._connections,
+            voices=self._voices,
+            clock=clock,
+            patience=self._patience,
+        )
+        self._refused: dict[InstanceName, str] = {}
+        self._given_up: set[InstanceName] = set()
+
+    def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
+        """Yield what each agent holds, as far as it can be concluded, and whether it answers."""
+        handout = self._noted_handout()
+        fleet = self._fleet(instances, handout)
+        for name in instances:
+            instance = fleet.instances.get(name)
+            if instance is None or instance.agent_id is None:
+                yield self._gone(name, handout)
+            else:
+                yield self._observation(instance, fleet, handout)
+
+    def roll_out(
+        self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
+    ) -> Iterator[Result]:
+        """Give agents what the director hands out now, and wait until each of them proves it.
+
+        By the director, deployment by deployment, its own `max_in_flight` and canaries kept; with
+        `in_place: direct` agent by agent, in the window. Raises `EvidenceMissing` when nobody can
+        list the connections, and `StaleError` when the director hands out something else than
+        was ordered; nothing is begun then.
+        """
+        handout = self._noted_handout()
+        _check_orders(orders, handout)
+        listed_at = self._clock()
+        listed = self._lookout.listed(deployments_of(each.instance for each in orders))
+        prover = self._prover(handout)
+        _check_sight(prover.begin(flat(listed), listed_at=listed_at))
+        able = self._able(orders, listed) if self._settings.in_place == "direct" else {}
+        direct = self._direct(handout, prover)
+        failed = False
+        for result in in_window(
+            lambda order: direct.give(order, *able[order.instance]),
+            [each for each in orders if each.instance in able],
+            pacing=pacing,
+            stopping=stopping,
+        ):
+            failed = failed or isinstance(result, Failed)
+            yield self._remembered(result)
+        left = [] if failed else [each for each in orders if each.instance not in able]
+        for result in self._converged(left, listed, prover, stopping):
+            yield self._remembered(result)
+
+    def handshakes(
+        self,
+        instances: Sequence[InstanceName],
+        *,
+        accepted: Sequence[Identity],  # noqa: ARG002 - agents accept nobody, they dial
+        refused: Sequence[Identity],  # noqa: ARG002 - likewise
+    ) -> Iterator[Evidence]:
+        """Have every agent answer a ping, waiting out what a restart of NATS costs them (H13)."""
+        placed = self._lookout.placed(deployments_of(instances))
+        awaited = [_agent(placed, each) for each in instances if each not in self._given_up]
+        answers = self._voices.ping(
+            [each for each in awaited if each], timeout_seconds=self._patience.answer
+        )
+        silent = [each for each in instances if _agent(placed, each) not in answers]
+        still = self._lookout.placed(deployments_of(silent))
+        for name in instances:
+            answer = answers.get(_agent(placed, name))
+            if answer is None:
+                yield self._silence(name, there=bool(_agent(still, name)))
+            else:
+                said = answer.error or answer.value.decode(errors="replace")
+                yield answered(name, said, at=self._clock(), holds=not answer.error)
+
+    def holdouts(
+        self,
+        instances: Sequence[InstanceName],  # noqa: ARG002 - the director's NATS lists them
+        *,
+        retired: Sequence[Certificate],  # noqa: ARG002 - likewise
+    ) -> Iterator[Holdout]:
+        """Yield nothing: connections are listed by the server that holds them."""
+        return iter(())
+
+    def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:  # noqa: ARG002 - likewise
+        """Yield nothing: an agent that was given new credentials has restarted."""
+        return iter(())
+
+    def findings(self, moment: Moment) -> Iterator[Finding]:
+        """Yield the hazards that concern agents and deployments: the rules `bosh-…`."""
+        handout = self._noted_handout()
+        fleet = self._fleet([each.name for each in self.group.instances], handout)
+        early = moment in {Moment.CHECK, Moment.BEFORE}
+        several = moment is Moment.BETWEEN and len(handout.bundle) > 1
+        deployments = deployments_of(each.name for each in fleet.there)
+        after = moment is Moment.AFTER
+        yield from findings(
+            Gathered(
+                at=self._clock(),
+                version=self._director.info().version,
+                instances=fleet.there,
+                sights=fleet.sights,
+                listing=fleet.listing,
+                strangers=Listing() if after else self._lookout.strangers(fleet.listing),
+                locks=() if after else self._lookout.locks(briefly=moment is not Moment.CHECK),
+                configs=self._director.configs("deploy") if early else (),
+                pending=self._lookout.pending(deployments) if early or several else {},
+                ends={each.name: self._issued(each, fleet) + LIFETIME for each in fleet.there},
+                book=self._ledger.book(),
+                recover=self._recover,
+            ),
+            moment,
+        )
+
+    # Looking.
+
+    def _noted_handout(self) -> Handout:
+        handout = self._handout()
+        self._ledger.handed_out(handout, at=self._clock())
+        return handout
+
+    def _fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
+        return self._lookout.fleet(names, prover=self._prover(handout), hopeful=not self._recover)
+
+    def _prover(self, handout: Handout) -> Prover:
+        trusted = _trusted(handout)
+        return Prover(
+            connections=self._connections,
+            mbus=self._voices,
+            ledger=self._ledger,
+            trusted=lambda: trusted,
+            clock=self._clock,
+            patience=self._patience,
+        )
+
+    def _everybody(self) -> tuple[BoshInstance, ...]:
+        names = [each.name for each in self.group.instances]
+        return flat(self._lookout.listed(deployments_of(names)))
+
+    def _gone(self, name: InstanceName, handout: Handout) -> Observation:
+        at = self._clock()
+        return Observation(
+            instance=name,
+            at=at,
+            why="its VM is gone",
+            endpoints=(self._seen(_state(handout), handout, at),),
+        )
+
+    def _observation(self, instance: BoshInstance, fleet: Fleet, handout: Handout) -> Observation:
+        at, name = self._clock(), instance.name
+        sight = fleet.sights[name]
+        availability, why = standing.standing(
+            instance, sight, at=at, recover=self._recover, refused=self._refused.get(name, "")
+        )
+        if self._recover and not sight.answers:
+            self._given_up.add(name)
+        first, *others = self._states(instance, sight, handout)
+        issued = self._issued(instance, fleet)
+        return Observation(
+            instance=name,
+            at=at,
+            availability=availability,
+            why=why,
+            endpoints=(self._seen(first, handout, issued),),
+            may_use=tuple((self._seen(each, handout, issued),) for each in others),
+        )
+
+    def _states(
+        self, instance: BoshInstance, sight: Sight, handout: Handout
+    ) -> tuple[AgentState, ...]:
+        trusted = _trusted(handout)
+        states = self._ledger.states(
+            instance.agent_id or "",
+            trusted=trusted,
+            certificate=None if sight.connection is None else sight.connection.cert_sha256,
+            born=standing.born_after(instance),
+            at=self._clock(),
+        )
+        if sight.answers:
+            # Connected, whether or not anybody can list it.
+            states = tuple(each for each in states if each.signer in trusted) or states
+        return states or (_state(handout),)
+
+    def _issued(self, instance: BoshInstance, fleet: Fleet) -> datetime:
+        seen = self._ledger.sightings(instance.agent_id or "")
+        connection = fleet.sights[instance.name].connection
+        return standing.issued_at(
+            instance,
+            first_seen=seen[-1].first_seen if seen else None,
+            after=seen[-1].after if seen else None,
+            since=None if connection is None else connection.since,
+            at=self._clock(),
+        )
+
+    def _seen(self, state: AgentState, handout: Handout, issued: datetime) -> Seen:
+        return Seen(
+            endpoint=MBUS,
+            presents=(self._standins.of(self._certificate(state.signer, handout), issued=issued),),
+            trusts=tuple(self._certificate(each, handout) for each in state.bundle),
+        )
+
+    def _certificate(self, fingerprint: Fingerprint, handout: Handout) -> Certificate:
+        for each in (handout.signer, *handout.bundle):
+            if each.fingerprint == fingerprint:
+                return each
+        return self._ledger.certificate(fingerprint)
+
+    def _silence(self, name: InstanceName, *, there: bool) -> Evidence:
+        """Return what a silent agent means: nothing, when it is gone or was given up."""
+        said, holds = "no answer", False
+        if not there:
+            said, holds = "its VM is gone", True
+        elif name in self._given_up:
+            said, holds = "no answer, as before: it will be recreated with --fix", True
+        return answered(name, said, at=self._clock(), holds=holds)
+
+    # Rolling out.
+
+    def _remembered(self, result: Result) -> Result:
+        self._given_up.discard(result.instance)
+        if isinstance(result, Failed):
+            self._refused[result.instance] = result.message
+        else:
+            self._refused.pop(result.instance, None)
+        return result
+
+    def _able(
+        self, orders: Sequence[Order], listed: Listed
+    ) -> dict[InstanceName, tuple[BoshInstance, Settings]]:
+        """Return the instances that Rollover can update itself, with what they must keep."""
+        version = self._director.info().version
+        trusted = self._trusted_certs()
+        instances = {each.name: each for each in flat(listed)}
+        manifests = self._lookout.manifests(tuple(listed))
+        able: dict[InstanceName, tuple[BoshInstance, Settings]] = {}
+        for order in orders:
+            each = instances.get(order.instance)
+            if each is None or each.agent_id is None:
+                continue
+            if versions.of_instance(version, each.stemcell).way is versions.Way.RECREATE:
+                continue
+            try:
+                settings = settings_of(each, manifests[each.deployment], trusted)
+            except SpecError:
+                # The director knows what Rollover does not: its deploy updates this one.
+                continue
+            able[order.instance] = (each, settings)
+        return able
+
+    def _direct(self, handout: Handout, prover: Prover) -> Direct:
+        return Direct(
+            mbus=self._voices,
+            prover=prover,
+            ledger=self._ledger,
+            handout=handout,
+            signer_key=self._signer_key,
+            clock=self._clock,
+            patience=self._patience,
+        )
+
+    def _converged(
+        self,
+        orders: Sequence[Order],
+        listed: Listed,
+        prover: Prover,
+        stopping: Callable[[], bool],
+    ) -> Iterator[Result]:
+        if not orders:
+            return iter(())
+        converging = Converging(
+            self._director,
+            prover=prover,
+            version=self._director.info().version,
+            patience=self._patience,
+            task_seconds=self._settings.task_minutes * 60,
+            stopping=stopping,
+        )
+        return side_by_side(
+            converging.results,
+            tuple(self._works(orders, listed)),
+            width=self._settings.parallel or WORKERS,
+            stopping=stopping,
+        )
+
+    def _works(self, orders: Sequence[Order], listed: Listed) -> Iterator[Work]:
+        by_deployment: dict[str, list[Order]] = {}
+        for order in orders:
+            by_deployment.setdefault(order.instance.partition("/")[0], []).append(order)
+        for deployment, ordered in by_deployment.items():
+            instances = listed.get(deployment, ())
+            silent = self._silent(instances) if self._recover else frozenset()
+            yield Work(
+                deployment=deployment,
+                orders=tuple(ordered),
+                instances=instances,
+                silent=silent,
+                fix=bool(silent),
+            )
+
+    def _silent(self, instances: Sequence[BoshInstance]) -> frozenset[InstanceName]:
+        agents = {each.agent_id: each.name for each in instances if each.agent_id is not None}
+        answers = self._voices.ping(agents.keys(), timeout_seconds=self._patience.ping)
+        return frozenset(name for agent, name in agents.items() if agent not in answers)
+
+
+def _trusted(handout: Handout) -> frozenset[Fingerprint]:
+    return frozenset(each.fingerprint for each in handout.bundle)
+
+
+def _state(handout: Handout) -> AgentState:
+    bundle = tuple(each.fingerprint for each in handout.bundle)
+    return AgentState(handout.signer.fingerprint, bundle)
+
+
+def _agent(placed: Mapping[InstanceName, BoshInstance], name: InstanceName) -> str:
+    """Return the id of an instance's agent, empty when it has none."""
+    found = placed.get(name)
+    return "" if found is None or found.agent_id is None else found.agent_id
+
+
+def _check_orders(orders: Sequence[Order], handout: Handout) -> None:
+    for order in orders:
+        if not fits(_state(handout), order):
+            raise StaleError(
+                f"`{order.instance}` is to get something else than the director hands out now "
+                f"(signed by `{handout.signer.subject}`, {len(handout.bundle)} trusted CAs)",
+                hint="somebody ran `create-env` meanwhile: run Rollover again, it plans anew",
+            )
+
+
+def _check_sight(listing: Listing) -> None:
+    if listing.missing:
+        raise EvidenceMissing(
+            f"nothing could be proven of agents afterwards: {listing.missing}",
+            hint=NO_CONNECTIONS.remedy,
+        )

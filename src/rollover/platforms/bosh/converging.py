@@ -1,0 +1,465 @@
+"""Gives agents new credentials by deploys of the director, deployments side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from queue import Empty, SimpleQueue
+from threading import Event
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+
+from rollover.checks.bosh_agents import DEPLOY_FAILED, LOCKED, UNCHANGED
+from rollover.errors import NotFound, RolloverError
+from rollover.fleet.evidence import Applied, Failed, Order, Result
+from rollover.fleet.names import InstanceName
+from rollover.fleet.secret import redacted
+from rollover.platforms.bosh import versions
+from rollover.platforms.bosh.parsing import Config, DiffLine
+from rollover.platforms.bosh.proving import Patience, Prover
+from rollover.platforms.bosh.records import (
+    BoshInstance,
+    Deployment,
+    Extent,
+    Info,
+    Lock,
+    Task,
+    TaskEvent,
+    TaskState,
+)
+
+UPDATING = ("Updating instance", "Recreating instance")
+"""Stages of a task whose events are about one instance each."""
+DEPLOYMENT_LOCK = "deployment"
+LOCK_POLL_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""Between two looks at those that a task has finished, while it goes on."""
+QUEUE_POLL_SECONDS = 0.1
+MOST_ROUNDS = 2
+"""A deploy that changes nothing but DNS is repeated once (H3)."""
+
+_NAMED = re.compile(r"([A-Za-z0-9_.-]+)/([0-9a-f]{8}-[0-9a-f-]{27}|[A-Za-z0-9_-]+)")
+
+
+class DirectorApi(Protocol):
+    """What is needed of `director.Director`; its docstrings are the contract."""
+
+    def info(self) -> Info:
+        """Return who the director is."""
+        ...
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return all deployments."""
+        ...
+
+    def instances(self, deployment: str) -> tuple[BoshInstance, ...]:
+        """Return every instance with its state; each agent is asked."""
+        ...
+
+    def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
+        """Return every instance with its VM and agent, at once."""
+        ...
+
+    def manifest(self, deployment: str) -> str:
+        """Return the manifest of the last successful deploy."""
+        ...
+
+    def locks(self) -> tuple[Lock, ...]:
+        """Return what is locked."""
+        ...
+
+    def configs(self, kind: str | None = None) -> tuple[Config, ...]:
+        """Return the present configs."""
+        ...
+
+    def diff(self, deployment: str, manifest: str) -> tuple[DiffLine, ...]:
+        """Return what a deploy would change."""
+        ...
+
+    def tasks(self, deployment: str | None = None) -> tuple[Task, ...]:
+        """Return the tasks that have not ended."""
+        ...
+
+    def deploy(self, deployment: str, manifest: str, extent: Extent | None = None) -> int:
+        """Begin a deploy; return the task."""
+        ...
+
+    def recreate(self, deployment: str, extent: Extent | None = None) -> int:
+        """Begin to make VMs anew; return the task."""
+        ...
+
+    def follow(
+        self,
+        number: int,
+        *,
+        stopping: Callable[[], bool] = ...,
+        deadline_seconds: float | None = None,
+    ) -> Generator[TaskEvent, None, Task]:
+        """Yield a task's events until it has ended."""
+        ...
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment, and what its instances are to get.
+
+    `fix`: those that do not answer are recreated without being stopped.
+    """
+
+    deployment: str
+    orders: tuple[Order, ...]
+    instances: tuple[BoshInstance, ...]
+    """All instances of the deployment, as they were when the rollout began."""
+    silent: frozenset[InstanceName] = frozenset()
+    fix: bool = False
+
+
+class _Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One task to start."""
+
+    start: Callable[[], int]
+    covers: frozenset[InstanceName]
+    again: bool
+    """Whether it may help to do it once more."""
+
+
+class Converging:
+    """Brings one deployment its orders, task by task. Several threads may share one."""
+
+    def __init__(
+        self,
+        director: DirectorApi,
+        *,
+        prover: Prover,
+        version: Sequence[int],
+        patience: Patience,
+        task_seconds: float,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._director = director
+        self._prover = prover
+        self._version = version
+        self._patience = patience
+        self._task_seconds = task_seconds
+        self._stopping = stopping
+
+    def results(self, work: Work) -> Iterator[Result]:
+        """Yield a result for each instance that was tried, as its turn ends.
+
+        A deployment, or an instance, that has gone meanwhile needs nothing any more: it counts
+        as applied.
+        """
+        open_orders = {each.instance: each for each in work.orders}
+        begun = monotonic()
+        try:
+            yield from self._converge(work, open_orders, begun)
+        except NotFound:
+            for name in list(open_orders):
+                yield gone(name, begun)
+        except RolloverError as error:
+            for name in list(open_orders)[:1]:
+                yield Failed(
+                    instance=name,
+                    seconds=monotonic() - begun,
+                    code=error.code,
+                    message=f"deployment `{work.deployment}`: {error}",
+                    hint=error.hint,
+                    restored=False,
+                )
+
+    def _converge(
+        self, work: Work, waiting: dict[InstanceName, Order], begun: float
+    ) -> Iterator[Result]:
+        unlocked = self._unlocked(work.deployment)
+        if not unlocked and self._stopping():
+            return
+        if not unlocked:
+            yield self._failed(
+                next(iter(waiting)),
+                begun,
+                code=LOCKED.id,
+                message=f"`{work.deployment}` is locked by another task for more than "
+                f"{self._patience.lock:,.0f} s",
+                hint=LOCKED.remedy,
+                restored=True,
+            )
+            return
+        yield from self._settled(work, waiting, begun)
+        for round_number in range(1, MOST_ROUNDS + 1):
+            for step in self._steps(work, frozenset(waiting)):
+                if not (step.covers & waiting.keys()) or (round_number > 1 and not step.again):
+                    continue
+                failed = False
+                for result in self._task(work, step, waiting, begun):
+                    failed = failed or isinstance(result, Failed)
+                    yield result
+                if failed:
+                    return
+            if not waiting:
+                return
+        yield from self._unchanged(work, waiting, begun)
+
+    def _settled(
+        self, work: Work, waiting: dict[InstanceName, Order], begun: float
+    ) -> Iterator[Result]:
+        """Yield what needs nothing: who is gone, and who was given it by an earlier run."""
+        placed = self._director.placed(work.deployment)
+        there = {each.name for each in placed if each.agent_id is not None}
+        for name in [each for each in waiting if each not in there]:
+            del waiting[name]
+            yield gone(name, begun)
+        yield from self._applied(waiting, placed, waiting, begun)
+
+    def _steps(self, work: Work, waiting: frozenset[InstanceName]) -> Iterator[_Step]:
+        """Yield the tasks that bring the rest: a deploy in place, or new VMs where that fails."""
+        old = frozenset(
+            each.name
+            for each in work.instances
+            if each.name in waiting and self._way(each) is versions.Way.RECREATE
+        )
+        everybody = frozenset(each.name for each in work.instances if each.agent_id is not None)
+        extent = Extent(fix=work.fix)
+        silent = work.silent & waiting if work.fix else frozenset()
+        if everybody and (everybody <= old or everybody <= silent):
+            yield self._step(
+                lambda: self._director.recreate(work.deployment, extent), waiting, again=False
+            )
+            return
+        if waiting - old:
+            yield self._step(lambda: self._deploy(work.deployment, extent), waiting - old)
+        for each in work.instances:
+            if each.name in old:
+                yield self._recreated(each, fix=work.fix)
+
+    def _recreated(self, instance: BoshInstance, *, fix: bool) -> _Step:
+        extent = Extent(group=instance.group, instance=instance.id, fix=fix)
+        return self._step(
+            lambda: self._director.recreate(instance.deployment, extent),
+            frozenset({instance.name}),
+            again=False,
+        )
+
+    @staticmethod
+    def _step(
+        start: Callable[[], int], covers: frozenset[InstanceName], *, again: bool = True
+    ) -> _Step:
+        return _Step(start=start, covers=covers, again=again)
+
+    def _deploy(self, deployment: str, extent: Extent) -> int:
+        return self._director.deploy(deployment, self._director.manifest(deployment), extent)
+
+    def _way(self, instance: BoshInstance) -> versions.Way:
+        return versions.of_instance(self._version, instance.stemcell).way
+
+    def _task(
+        self, work: Work, step: _Step, waiting: dict[InstanceName, Order], begun: float
+    ) -> Iterator[Result]:
+        number = step.start()
+        told: dict[InstanceName, str] = {}
+        finished: set[InstanceName] = set()
+        looked = float("-inf")
+        following = self._director.follow(number, deadline_seconds=self._task_seconds)
+        while True:
+            try:
+                event = next(following)
+            except StopIteration as ended:
+                task: Task = ended.value
+                break
+            name = named(event, work.deployment)
+            if name in waiting and event.state == "finished":
+                finished.add(name)
+            elif name in waiting and event.state == "failed":
+                told[name] = event.error
+            if finished & waiting.keys() and monotonic() - looked > LOOK_SECONDS:
+                looked = monotonic()
+                placed = self._director.placed(work.deployment)
+                yield from self._applied(waiting, placed, finished, begun)
+        done = task.state is TaskState.DONE
+        yield from self._proven(work, step.covers if done else finished, waiting, begun)
+        if not done:
+            yield from self._broken(task, told, waiting, begun)
+
+    def _proven(
+        self,
+        work: Work,
+        names: frozenset[InstanceName] | set[InstanceName],
+        waiting: dict[InstanceName, Order],
+        begun: float,
+    ) -> Iterator[Result]:
+        """Wait for those that have been updated to show it; who is gone is told as gone."""
+        left = {name: order for name, order in waiting.items() if name in names}
+        deployment = work.deployment
+        for checked in self._prover.awaited(
+            left, lambda: self._director.placed(deployment), seconds=self._patience.prove
+        ):
+            for name, evidence in checked.proven.items():
+                del waiting[name]
+                yield Applied(instance=name, seconds=monotonic() - begun, evidence=evidence)
+            for name in checked.gone:
+                del waiting[name]
+                yield gone(name, begun)
+
+    def _applied(
+        self,
+        waiting: dict[InstanceName, Order],
+        placed: Sequence[BoshInstance],
+        names: Mapping[InstanceName, Order] | set[InstanceName],
+        begun: float,
+    ) -> Iterator[Result]:
+        """Yield those that show already what was ordered."""
+        wanted = {name: waiting[name] for name in list(names) if name in waiting}
+        for name, evidence in self._prover.check(wanted, placed).proven.items():
+            del waiting[name]
+            yield Applied(instance=name, seconds=monotonic() - begun, evidence=evidence)
+
+    def _broken(
+        self,
+        task: Task,
+        told: Mapping[InstanceName, str],
+        waiting: dict[InstanceName, Order],
+        begun: float,
+    ) -> Iterator[Result]:
+        blamed = {name: message for name, message in told.items() if name in waiting}
+        if not blamed and waiting:
+            blamed = {_named_in(task.result, waiting): task.result}
+        for name, message in blamed.items():
+            del waiting[name]
+            yield self._failed(
+                name,
+                begun,
+                code=DEPLOY_FAILED.id,
+                message=f"task {task.id} ended as `{task.state.value}`: {redacted(message)}",
+                hint=f"`bosh task {task.id} --debug` says more. {DEPLOY_FAILED.remedy}",
+                restored=False,
+            )
+
+    def _unchanged(
+        self, work: Work, waiting: dict[InstanceName, Order], begun: float
+    ) -> Iterator[Result]:
+        pending = self._prover.check(waiting, self._director.placed(work.deployment)).pending
+        for name in list(waiting):
+            del waiting[name]
+            yield self._failed(
+                name,
+                begun,
+                code=UNCHANGED.id,
+                message="the director reports success, but "
+                + pending.get(name, "it could not be seen"),
+                hint=UNCHANGED.remedy,
+                restored=True,
+            )
+
+    @staticmethod
+    def _failed(
+        name: InstanceName, begun: float, *, code: str, message: str, hint: str, restored: bool
+    ) -> Failed:
+        return Failed(
+            instance=name,
+            seconds=monotonic() - begun,
+            code=code,
+            message=message,
+            hint=hint,
+            restored=restored,
+        )
+
+    def _unlocked(self, deployment: str) -> bool:
+        """Wait until no task is at work on a deployment, ours of an earlier run included."""
+        end = monotonic() + self._patience.lock
+        while self._busy(deployment):
+            if monotonic() >= end or self._stopping():
+                return False
+            Event().wait(min(LOCK_POLL_SECONDS, self._patience.lock))
+        return True
+
+    def _busy(self, deployment: str) -> bool:
+        return any(
+            lock.kind == DEPLOYMENT_LOCK and deployment in lock.resource
+            for lock in self._director.locks()
+        ) or any(each.deployment == deployment for each in self._director.tasks(deployment))
+
+
+def gone(name: InstanceName, begun: float) -> Applied:
+    """Return the result for an instance that is there no more."""
+    return Applied(instance=name, seconds=monotonic() - begun)
+
+
+def named(event: TaskEvent, deployment: str) -> InstanceName | None:
+    """Return which instance an event is about: `router/<uuid> (0) (canary)`."""
+    if event.stage not in UPDATING:
+        return None
+    found = _NAMED.match(event.task)
+    return InstanceName(f"{deployment}/{found[1]}/{found[2]}") if found else None
+
+
+def _named_in(text: str, waiting: Mapping[InstanceName, Order]) -> InstanceName:
+    """Return the instance that a task's error names, else the first."""
+    for name in waiting:
+        if name.partition("/")[2] in text:
+            return name
+    return next(iter(waiting))
+
+
+def side_by_side(
+    results: Callable[[Work], Iterator[Result]],
+    works: Sequence[Work],
+    *,
+    width: int,
+    stopping: Callable[[], bool],
+) -> Iterator[Result]:
+    """Yield the results of all deployments: the smallest alone, as the canary, then side by side.
+
+    After a failure no further deployment is begun, and none once `stopping()` is true; those
+    begun are finished.
+    """
+    in_order = sorted(works, key=lambda each: (len(each.orders), each.deployment))
+    failed = False
+    for work in in_order[:1]:
+        if stopping():
+            return
+        for result in results(work):
+            failed = failed or isinstance(result, Failed)
+            yield result
+    if not failed:
+        yield from _window(results, in_order[1:], width=max(1, width), stopping=stopping)
+
+
+def _window(
+    results: Callable[[Work], Iterator[Result]],
+    works: Sequence[Work],
+    *,
+    width: int,
+    stopping: Callable[[], bool],
+) -> Iterator[Result]:
+    told: SimpleQueue[Result] = SimpleQueue()
+
+    def run(work: Work) -> bool:
+        fine = True
+        for result in results(work):
+            fine = fine and not isinstance(result, Failed)
+            told.put(result)
+        return fine
+
+    waiting = iter(works)
+    with ThreadPoolExecutor(width, thread_name_prefix="deployment") as pool:
+        running: set[Future[bool]] = {
+            pool.submit(run, each) for each in islice(waiting, width) if not stopping()
+        }
+        while running:
+            done, running = wait(running, timeout=QUEUE_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            if stopping() or not all(each.result() for each in done):
+                waiting = iter(())
+            for work in islice(waiting, width - len(running)):
+                running.add(pool.submit(run, work))
+            yield from _drained(told)
+    yield from _drained(told)
+
+
+def _drained(told: SimpleQueue[Result]) -> Iterator[Result]:
+    while True:
+        try:
+            yield told.get_nowait()
+        except Empty:
+            return

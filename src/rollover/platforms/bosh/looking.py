@@ -1,0 +1,173 @@
+"""Looks at deployments, their agents and the connections of NATS, several deployments at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from threading import Event
+from typing import NamedTuple, TypeVar
+
+from rollover.errors import AdapterError, NotFound
+from rollover.fleet.names import InstanceName
+from rollover.platforms.bosh.asking import Voices
+from rollover.platforms.bosh.connections import Connections, Listing
+from rollover.platforms.bosh.converging import DirectorApi
+from rollover.platforms.bosh.findings import changed
+from rollover.platforms.bosh.proving import Patience, Prover
+from rollover.platforms.bosh.records import BoshInstance, Lock
+from rollover.platforms.bosh.standing import Sight
+
+ASKED_AT_ONCE = 5
+"""Deployments that are asked about side by side, as the bosh CLI does."""
+SECOND_LOOK_SECONDS = 2.0
+"""Between two listings, so that who is just coming or going is not taken for a stranger."""
+LOCK_POLL_SECONDS = 1.0
+
+T = TypeVar("T")
+_NOBODY: tuple[BoshInstance, ...] = ()
+
+
+class Fleet(NamedTuple):
+    """What was seen of instances at one time; `instances` are only those that are still there."""
+
+    instances: Mapping[InstanceName, BoshInstance]
+    sights: Mapping[InstanceName, Sight]
+    listing: Listing
+
+    @property
+    def there(self) -> tuple[BoshInstance, ...]:
+        """The instances that have a VM."""
+        return tuple(each for each in self.instances.values() if each.agent_id is not None)
+
+
+class Lookout:
+    """Asks the director, NATS and agents; changes nothing but the ledger."""
+
+    def __init__(
+        self,
+        director: DirectorApi,
+        *,
+        connections: Connections,
+        voices: Voices,
+        clock: Callable[[], datetime],
+        patience: Patience,
+    ) -> None:
+        self._director = director
+        self._connections = connections
+        self._voices = voices
+        self._clock = clock
+        self._patience = patience
+
+    def listed(self, deployments: Sequence[str]) -> dict[str, tuple[BoshInstance, ...]]:
+        """Return the instances with their states; for a deployment that has gone, none."""
+        return _side_by_side(self._director.instances, deployments, gone=_NOBODY)
+
+    def placed(self, deployments: Sequence[str]) -> dict[InstanceName, BoshInstance]:
+        """Return the instances with their agents, at once."""
+        found = _side_by_side(self._director.placed, deployments, gone=_NOBODY)
+        return {each.name: each for each in flat(found)}
+
+    def manifests(self, deployments: Sequence[str]) -> dict[str, str]:
+        """Return the manifests; an empty one for a deployment that has gone."""
+        return _side_by_side(self._director.manifest, deployments, gone="")
+
+    def fleet(self, names: Sequence[InstanceName], *, prover: Prover, hopeful: bool) -> Fleet:
+        """Look at instances: with `hopeful`, agents may need as long as a restart costs them."""
+        deployments = deployments_of(names)
+        agents = {
+            each.agent_id for each in self.placed(deployments).values() if each.agent_id is not None
+        }
+        seconds = self._seconds_to_answer() if hopeful else self._patience.ping
+        answers = self._voices.ping(agents, timeout_seconds=seconds)
+        instances = {each.name: each for each in flat(self.listed(deployments))}
+        listing = prover.look(tuple(instances.values()), always=True)
+        current, newborn = listing.current(), listing.newborn()
+        sights = {
+            name: Sight(
+                connection=current.get(each.agent_id or ""),
+                newborn=each.agent_id in newborn,
+                answers=each.agent_id in answers and not answers[each.agent_id or ""].error,
+                listed=not listing.missing,
+            )
+            for name, each in instances.items()
+        }
+        return Fleet(instances, sights, listing)
+
+    def _seconds_to_answer(self) -> float:
+        """Return how long agents may take: long when NATS has started a moment ago (H13)."""
+        started = self._connections.started_at()
+        if started is None:
+            return self._patience.ping
+        age = (self._clock() - started).total_seconds()
+        return max(self._patience.ping, self._patience.answer - age)
+
+    def strangers(self, listing: Listing) -> Listing:
+        """Return who belongs to no deployment, in two listings one after another."""
+        first = self._unknown(listing)
+        if not first.agents and not first.others:
+            return first
+        Event().wait(min(SECOND_LOOK_SECONDS, self._patience.ping))
+        second = self._unknown(self._connections.listing())
+        cids = {each.cid for each in first.agents} | {each.cid for each in first.others}
+        return Listing(
+            agents=tuple(each for each in second.agents if each.cid in cids),
+            others=tuple(each for each in second.others if each.cid in cids),
+        )
+
+    def _unknown(self, listing: Listing) -> Listing:
+        if not listing.agents and not listing.others:
+            return Listing()
+        names = tuple(each.name for each in self._director.deployments())
+        known = {each.agent_id for each in self.placed(names).values()}
+        return Listing(
+            agents=tuple(each for each in listing.agents if each.agent_id not in known),
+            others=listing.others,
+        )
+
+    def locks(self, *, briefly: bool) -> tuple[Lock, ...]:
+        """Return the locks that are held; with `briefly`, those that are not let go of soon."""
+        held = frozenset(self._director.locks())
+        waited = 0.0
+        while briefly and held and waited < self._patience.briefly:
+            pause = min(LOCK_POLL_SECONDS, self._patience.briefly)
+            Event().wait(pause)
+            waited += pause
+            held &= frozenset(self._director.locks())
+        return tuple(sorted(held, key=lambda each: each.resource))
+
+    def pending(self, deployments: Sequence[str]) -> dict[str, int]:
+        """Return how many lines of each manifest a deploy would change."""
+
+        def lines(deployment: str) -> int:
+            try:
+                diff = self._director.diff(deployment, self._director.manifest(deployment))
+            except AdapterError:
+                # A diff that cannot be made is told by the deploy itself.
+                return 0
+            return changed(each.change for each in diff)
+
+        return _side_by_side(lines, deployments, gone=0)
+
+
+def deployments_of(names: Iterable[InstanceName]) -> tuple[str, ...]:
+    """Return the deployments that instances belong to."""
+    return tuple(dict.fromkeys(name.partition("/")[0] for name in names))
+
+
+def flat(listed: Mapping[str, tuple[BoshInstance, ...]]) -> tuple[BoshInstance, ...]:
+    """Return the instances of several deployments."""
+    return tuple(each for some in listed.values() for each in some)
+
+
+def _side_by_side(ask: Callable[[str], T], deployments: Sequence[str], *, gone: T) -> dict[str, T]:
+    """Return the answers for several deployments; for one that has gone, `gone`."""
+
+    def one(deployment: str) -> T:
+        try:
+            return ask(deployment)
+        except NotFound:
+            return gone
+
+    with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="deployment") as pool:
+        return dict(zip(deployments, pool.map(one, deployments), strict=True))

@@ -1,0 +1,90 @@
+"""Whether an instance can be given new credentials now, from what director, NATS and agent say."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from rollover.fleet.model import Availability
+from rollover.platforms.bosh.connections import AgentConnection
+from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.standins import LIFETIME
+
+STARTED = "started"
+BIRTH = timedelta(seconds=600)
+"""How long the director waits for the agent of a new VM (`agent.agent_wait_timeout`)."""
+
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the director's clock, which says when a VM was created, may be from ours."""
+
+
+def born_after(instance: BoshInstance) -> datetime | None:
+    """Return a time that an instance's VM is younger than; None when it is not known."""
+    created = instance.vm_created_at
+    return None if created is None else created - CLOCK_SKEW
+
+
+class Sight(NamedTuple):
+    """What is seen of one agent."""
+
+    connection: AgentConnection | None = None
+    newborn: bool = False
+    """It is connected with the certificate of its VM's birth only."""
+    answers: bool = False
+    listed: bool = True
+    """Connections could be listed."""
+
+
+def standing(
+    instance: BoshInstance, sight: Sight, *, at: datetime, recover: bool, refused: str = ""
+) -> tuple[Availability, str]:
+    """Return whether an instance can be changed, and why not."""
+    if instance.ignore:
+        return Availability.IGNORED, "ignored: `bosh unignore` it"
+    if sight.answers and instance.state != STARTED:
+        return Availability.IGNORED, f"{instance.state}: a deploy gives it nothing"
+    if sight.answers:
+        return Availability.REFUSING if refused else Availability.READY, refused
+    if being_born(instance, sight, at=at):
+        return Availability.READY, "its VM is being created"
+    why = _silence(sight)
+    if recover:
+        return Availability.READY, f"{why}: will be recreated with --fix"
+    return Availability.UNREACHABLE, why
+
+
+def _silence(sight: Sight) -> str:
+    if sight.connection is not None:
+        return "it is connected, but does not answer"
+    return "it is not connected" if sight.listed else "it does not answer"
+
+
+def being_born(instance: BoshInstance, sight: Sight, *, at: datetime) -> bool:
+    """Say whether an instance has no agent of its own yet: a director is still making its VM."""
+    if sight.connection is not None:
+        return False
+    young = instance.vm_created_at is not None and at - instance.vm_created_at < BIRTH
+    return sight.newborn or (young and instance.job_state is None)
+
+
+def issued_at(
+    instance: BoshInstance,
+    *,
+    first_seen: datetime | None,
+    after: datetime | None,
+    since: datetime | None,
+    at: datetime,
+) -> datetime:
+    """Return when the agent's certificate was issued, as early as it can have been.
+
+    It is younger than its VM, and than `after`, when another one was seen; and it was valid when
+    the connection began. Where even that leaves it expired by now, the latest time is returned:
+    an agent that may still work must not be taken for one that is broken already.
+    """
+    earliest = [each for each in (after, instance.vm_created_at) if each is not None]
+    if since is not None:
+        earliest.append(since - LIFETIME)
+    latest = min(each for each in (first_seen, since, at) if each is not None)
+    begin = min(max(earliest, default=latest), latest)
+    return begin if begin + LIFETIME > at + CLOCK_SKEW else latest
