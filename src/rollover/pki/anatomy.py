@@ -90,6 +90,10 @@ def anatomy(certificate: Certificate) -> Anatomy:
     return dissect(certificate.der)
 
 
+_COUNTRY = b"\x06\x03\x55\x04\x06"
+"""The encoded object identifier 2.5.4.6."""
+
+
 @functools.lru_cache(maxsize=8192)
 def dissect(der: bytes) -> Anatomy:
     """Return the parts of a DER certificate; `ValueError` when it is damaged."""
@@ -126,17 +130,30 @@ def dissect(der: bytes) -> Anatomy:
 def _opened(der: bytes, parts: raw.Outline) -> tuple[x509.Certificate, x509.Extensions, str]:
     if not _noisy(parts):
         return _open(der)
-    # Serials of zero and below exist in the field; the library warns, our verifiers judge.
+    # They exist in the field (`C=USA` in every BOSH agent): the library warns, our verifiers judge.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _open(der)
+        opened = _open(der)
+        _ = opened[0].subject, opened[0].issuer  # kept from now on, without a second warning
+        return opened
 
 
 def _noisy(parts: raw.Outline) -> bool:
-    return parts.serial <= 0 or any(
-        found.oid == AUTHORITY_KEY_ID and len(found.value) > KEY_ID_FORM_OCTETS
-        for found in parts.extensions
+    odd_country = any(_odd_country(name) for name in (parts.subject, parts.issuer))
+    return (
+        odd_country
+        or parts.serial <= 0
+        or any(
+            found.oid == AUTHORITY_KEY_ID and len(found.value) > KEY_ID_FORM_OCTETS
+            for found in parts.extensions
+        )
     )
+
+
+def _odd_country(name: bytes) -> bool:
+    """Say whether a raw name has a country that is not two letters long (X.520 §6.3.1)."""
+    parts = name.split(_COUNTRY)[1:]
+    return any(part[1:2] != b"\x02" for part in parts)
 
 
 def _open(der: bytes) -> tuple[x509.Certificate, x509.Extensions, str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import warnings
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from pki_forge import (
     CA,
@@ -25,6 +29,25 @@ from pki_forge import (
 )
 from rollover.errors import PemError
 from rollover.pki.certificate import DER_LIMIT, parse_der
+
+
+def _with_country(der: bytes, country: str) -> bytes:
+    """Return a certificate of the same name, with a country in front of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        odd = x509.NameAttribute(NameOID.COUNTRY_NAME, country, _validate=False)
+    parsed = x509.load_der_x509_certificate(der)
+    key = ec_key()
+    builder = x509.CertificateBuilder(
+        issuer_name=parsed.issuer,
+        subject_name=x509.Name([odd, *parsed.subject]),
+        public_key=key.public_key(),
+        serial_number=parsed.serial_number,
+        not_valid_before=parsed.not_valid_before_utc,
+        not_valid_after=parsed.not_valid_after_utc,
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
 
 CUSTOM_USAGE = x509.ObjectIdentifier("1.2.3.4")
 
@@ -81,6 +104,13 @@ def test_a_negative_serial_is_read() -> None:
     root = forge("root", CA, key=key)
     found = with_negative_serial(forge("leaf", LEAF._replace(serial=9), by=root), signer=key)
     assert found.certificate.serial == -9
+
+
+def test_a_country_of_three_letters_is_read() -> None:
+    """Every BOSH agent's certificate says `C=USA`: no warning, and the name as it stands."""
+    forged = forge("leaf", by=forge("root", CA)).certificate.der
+    named = _with_country(forged, "USA")
+    assert parse_der(named).subject == "CN=leaf,C=USA"
 
 
 def test_a_sha1_signature_is_read() -> None:
