@@ -1,0 +1,140 @@
+"""Who may do what on NATS: `auth.json`, kept up to date as bosh-nats-sync does it.
+
+Authorization is by subject only; it does not tell certificates of one CA from those of another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from rollover.lab import private_files
+from rollover.lab.bosh.director.nouns import Vm
+from rollover.lab.bosh.director.work import Director
+
+PLACEHOLDER = b"{authorization: {token: f0oBar}}\n"
+"""What stands in a fresh `auth.json`: nobody that has a certificate only can log in with it."""
+
+log = logging.getLogger(__name__)
+
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """Subjects."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+class NatsUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A user: the subject of a certificate."""
+
+    user: str
+    permissions: Permissions
+
+
+class NatsSync:
+    """Rewrites the file when its content changes, and has nats-server read it again."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+        self._file = Path(director.config.auth_file)
+        self._pid_file = Path(director.config.nats_pid_file)
+
+    def start(self) -> None:
+        """Begin: nats-server reads what is there, and the first look is one interval later."""
+        if not self._file.exists():
+            private_files.write(self._file, PLACEHOLDER)
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    def write(self) -> bool:
+        """Write the file; return whether its MD5 has changed."""
+        content = authorization(self._director)
+        try:
+            before = self._file.read_bytes()
+        except FileNotFoundError:
+            before = b""
+        if _md5(before) == _md5(content):
+            return False
+        private_files.write(self._file, content)
+        return True
+
+    def _keep(self) -> None:
+        stale = True
+        while True:
+            stale = stale and not self._reload()
+            time.sleep(self._director.config.timing.sync_interval)
+            stale = self.write() or stale
+
+    def _reload(self) -> bool:
+        try:
+            os.kill(int(self._pid_file.read_text()), signal.SIGHUP)
+        except (OSError, ValueError) as error:
+            log.warning("nats-server was not told to reload: %s", error)
+            return False
+        log.info("nats-server was told to reload")
+        return True
+
+
+def authorization(director: Director) -> bytes:
+    """Return `auth.json` for the VMs that there are."""
+    vms = (
+        instance.vm
+        for deployment in director.deployments.all()
+        for instance in director.instances.of(deployment.name)
+        if instance.vm
+    )
+    everybody = tuple(users(*director.config.nats_subjects, vms))
+    return msgspec.json.encode({"authorization": {"users": everybody}})
+
+
+def users(director: str, health_monitor: str, vms: Iterable[Vm]) -> Iterable[NatsUser]:
+    """Yield who may log in: two subjects, and one or two names for each VM."""
+    yield NatsUser(
+        user=director,
+        permissions=Permissions(
+            publish=("agent.*", "hm.director.alert"), subscribe=("director.>",)
+        ),
+    )
+    yield NatsUser(
+        user=health_monitor,
+        permissions=Permissions(
+            publish=(),
+            subscribe=(
+                "hm.agent.heartbeat.*",
+                "hm.agent.alert.*",
+                "hm.agent.shutdown.*",
+                "hm.director.alert",
+            ),
+        ),
+    )
+    for vm in vms:
+        if not vm.permanent_nats_credentials:
+            yield _agent(vm.agent_id, f"{vm.agent_id}.bootstrap")
+        yield _agent(vm.agent_id, vm.agent_id)
+
+
+def _agent(agent_id: str, name: str) -> NatsUser:
+    return NatsUser(
+        user=f"C=USA, O=Cloud Foundry, CN={name}.agent.bosh-internal",
+        permissions=Permissions(
+            publish=(
+                f"hm.agent.heartbeat.{agent_id}",
+                f"hm.agent.alert.{agent_id}",
+                f"hm.agent.shutdown.{agent_id}",
+                f"director.*.{agent_id}.*",
+            ),
+            subscribe=(f"agent.{agent_id}",),
+        ),
+    )
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
