@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import NamedTuple
 
+from rollover.checks.configs.chains import public_root
 from rollover.checks.configs.scene import ConfigScene, Used
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.names import RuleId
+from rollover.fleet.names import Fingerprint, RuleId
 from rollover.nats_config.tls import FORCED, TlsContext
-from rollover.pki.bundle import BundleFindingKind, findings
+from rollover.pki.bundle import BundleFinding, BundleFindingKind, findings
+from rollover.pki.pem import RemarkKind
 
 OWN_ISSUER = Rule(
     id=RuleId("trust-from-own-issuer"),
@@ -111,12 +114,11 @@ WIDE = Rule(
     id=RuleId("trust-wider-than-needed"),
     severity=Severity.WARNING,
     title="Nobody is trusted whom no peer needs",
-    meaning="A `ca_file` between servers holds a CA from which no server of these configurations "
-    "has its chain.",
+    meaning="A `ca_file` holds more CAs from which nobody in these files comes than one standby "
+    "for each in use, or a public root from which nobody comes.",
     why="Every CA in it can make a certificate for any name or mapped user.",
     example="The whole of a distribution's ca-certificates as `ca_file` of a gateway.",
-    remedy="Take it out once no peer outside of these files needs it; a standby CA is meant to be "
-    "there: silence it with that reason.",
+    remedy="Take them out once no peer outside of these files needs them.",
     source="Measured: with `verify_and_map` any CA of the bundle can mint any identity",
 )
 SHARED = Rule(
@@ -128,6 +130,18 @@ SHARED = Rule(
     example="`tls { ca_file: ca.pem }` and `gateway { tls { ca_file: ca.pem } }`.",
     remedy="Use a file for each purpose, even with the same content for now.",
     source="NATS blog, CA rollovers",
+)
+
+LEFTOVER = Rule(
+    id=RuleId("old-authority-still-trusted"),
+    severity=Severity.WARNING,
+    title="After a rotation the old CA is gone",
+    meaning="A bundle holds a CA from which nobody comes any more, and which is older than those "
+    "that are in use.",
+    why="Whoever has its key (the reason for the rotation, perhaps) can still be any server.",
+    example="The files of one node of five, which was down when the old CA was taken out.",
+    remedy="Finish the rotation (`rollover resume`), or take it out: `rollover bundle remove`.",
+    source="RFC 4210 §4.4; measured: a peer of a removed CA is refused at its next handshake only",
 )
 
 _BETWEEN_SERVERS = FORCED | {TlsContext.GATEWAY_REMOTE}
@@ -155,29 +169,53 @@ def _peers(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]
             yield used, bundle
 
 
-def _above(chain: tuple[Certificate, ...], candidates: tuple[Certificate, ...]) -> set[str]:
-    """Return the candidates that the chain leads to, by names: served ones and issuers."""
-    names = {each.issuer for each in chain} | {each.subject for each in chain[1:]}
-    reached: set[str] = set()
-    for _ in range(len(candidates) + 1):
-        more = {each.fingerprint for each in candidates if each.subject in names}
-        if more <= reached:
-            break
-        reached |= more
-        names |= {each.issuer for each in candidates if each.fingerprint in reached}
-    return reached
+def _above(
+    scene: ConfigScene, chain: tuple[Certificate, ...], candidates: tuple[Certificate, ...]
+) -> set[Fingerprint]:
+    """Return the candidates that a chain leads to: its CAs, those that issued them, and so on."""
+    open_ends, seen = list(chain), {each.fingerprint for each in chain}
+    while open_ends:
+        for issuer in scene.issuers(open_ends.pop()):
+            if issuer.fingerprint not in seen:
+                seen.add(issuer.fingerprint)
+                open_ends.append(issuer)
+    return seen & {each.fingerprint for each in candidates}
+
+
+def _peer_files(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+    """Yield the bundles between servers, each file of a server once."""
+    seen: set[tuple[str, str]] = set()
+    for used, bundle in _peers(scene):
+        path = used.block.ca_file.path if used.block.ca_file else ""
+        if (used.server.config.path, path) not in seen:
+            seen.add((used.server.config.path, path))
+            yield used, bundle
+
+
+def _only_own(scene: ConfigScene, used: Used, bundle: tuple[Certificate, ...]) -> bool:
+    """Say whether a bundle holds the issuer of the block's own chain and nobody else.
+
+    A root of one's own company is meant to be the issuer of everybody, also beside its
+    intermediates; a public root is not.
+    """
+    chain = scene.chain(used.block)
+    own = {each.fingerprint for each in bundle} <= _above(scene, chain, bundle)
+    return bool(chain) and own and all(public_root(each) for each in bundle if each.self_signed)
 
 
 def own_issuer(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield blocks between servers that trust their own issuer's intermediate and nobody else."""
-    for used, bundle in _peers(scene):
-        chain = scene.chain(used.block)
-        own = {each.fingerprint for each in bundle} <= _above(chain, bundle)
-        # A root of one's own company is meant to be the issuer of everybody.
-        if chain and own and not all(each.self_signed for each in bundle):
-            issuer = chain[0].issuer
-            message = f"`ca_file` holds only the issuer of this block's own certificate, `{issuer}`"
-            yield found(OWN_ISSUER, used.subject, message, place=used.place("ca_file"))
+    """Yield blocks between servers that trust their own issuer's intermediates and nobody else.
+
+    With its root beside them the siblings of an intermediate are trusted too: a warning.
+    """
+    for used, bundle in _peer_files(scene):
+        if _only_own(scene, used, bundle):
+            names = ", ".join(f"`{each.subject}`" for each in bundle[:3])
+            message = f"`ca_file` holds only the issuer of this block's own certificate: {names}"
+            rooted = any(each.self_signed for each in bundle)
+            severity = Severity.WARNING if rooted else None
+            place = used.place("ca_file")
+            yield found(OWN_ISSUER, used.subject, message, place=place, severity=severity)
 
 
 def beside_key(scene: ConfigScene) -> Iterator[Finding]:
@@ -193,45 +231,77 @@ def beside_key(scene: ConfigScene) -> Iterator[Finding]:
 
 
 def single(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield bundles between servers that hold one CA."""
-    for used, bundle in _peers(scene):
-        if len(bundle) == 1:
+    """Yield bundles between servers that hold one CA, where `own_issuer` does not say more."""
+    for used, bundle in _peer_files(scene):
+        if len(bundle) == 1 and not _only_own(scene, used, bundle):
             message = f"`{bundle[0].subject}` is the only CA that peers may come from"
             yield found(SINGLE, used.subject, message, place=used.place("ca_file"))
 
 
-def _told(scene: ConfigScene, rule: Rule) -> Iterator[Finding]:
+def _told(scene: ConfigScene, rule: Rule) -> Iterator[tuple[Used, BundleFinding]]:
+    """Yield what is wrong with bundles, each file of a server once."""
+    seen: set[tuple[str, str]] = set()
     for used, bundle in _bundles(scene):
         facts = scene.facts(used.block.ca_file)
+        key = (used.server.config.path, facts.path if facts else "")
+        if key in seen:
+            continue
+        seen.add(key)
         whole = facts.reading.certificates if facts and facts.reading else bundle
         for each in findings(whole, instant=scene.now):
             if _TOLD[each.kind] is rule:
-                yield found(rule, used.subject, each.detail, place=used.place("ca_file"))
+                yield used, each
 
 
 def dates(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield CAs that have expired or are not valid yet."""
-    yield from _told(scene, DATES)
+    """Yield CAs that have expired or are not valid yet: an error where no other is left."""
+    for used, each in _told(scene, DATES):
+        bundle = scene.bundle(used.block)
+        valid = any(one.not_before <= scene.now <= one.not_after for one in bundle)
+        severity = Severity.WARNING if valid else None
+        place = used.place("ca_file")
+        yield found(DATES, used.subject, each.detail, place=place, severity=severity)
 
 
 def not_a_ca(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield members of bundles that are no CAs."""
-    yield from _told(scene, NOT_A_CA)
+    """Yield members of bundles that are no CAs; `authority-malformed` tells of those that issue."""
+    issuers = {each.fingerprint for one in scene.known.values() for each in scene.issuers(one)}
+    for used, each in _told(scene, NOT_A_CA):
+        if not issuers.intersection(each.certificates):
+            member = scene.known.get(each.certificates[0])
+            # Go takes a self-signed certificate as its own anchor, which may be meant.
+            severity = Severity.WARNING if member and member.self_signed else None
+            place = used.place("ca_file")
+            yield found(NOT_A_CA, used.subject, each.detail, place=place, severity=severity)
 
 
 def same_subject(scene: ConfigScene) -> Iterator[Finding]:
     """Yield CAs that only their order tells apart."""
-    yield from _told(scene, SAME_SUBJECT)
+    for used, each in _told(scene, SAME_SUBJECT):
+        yield found(SAME_SUBJECT, used.subject, each.detail, place=used.place("ca_file"))
 
 
 def twice(scene: ConfigScene) -> Iterator[Finding]:
     """Yield what stands in a bundle before."""
-    yield from _told(scene, TWICE)
+    for used, each in _told(scene, TWICE):
+        yield found(TWICE, used.subject, each.detail, place=used.place("ca_file"))
+    seen: set[tuple[str, str]] = set()
+    for used, _ in _bundles(scene):
+        facts = scene.facts(used.block.ca_file)
+        if facts is None or facts.reading is None:
+            continue
+        for remark in facts.reading.remarks:
+            key = (facts.path, remark.detail)
+            if remark.kind is RemarkKind.DUPLICATE and key not in seen:
+                seen.add(key)
+                place = f"{facts.path}:{remark.line}:1"
+                yield found(TWICE, used.subject, remark.detail, place=place)
 
 
 def too_long(scene: ConfigScene) -> Iterator[Finding]:
     """Yield bundles whose names do not fit into a TLS message."""
-    yield from _told(scene, TOO_LONG)
+    for used, each in _told(scene, TOO_LONG):
+        yield found(TOO_LONG, used.subject, each.detail, place=used.place("ca_file"))
 
 
 def public(scene: ConfigScene) -> Iterator[Finding]:
@@ -242,34 +312,77 @@ def public(scene: ConfigScene) -> Iterator[Finding]:
             yield found(PUBLIC, used.subject, message, place=used.place("verify"))
 
 
-def wide(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield CAs between servers from which no server of these configurations comes."""
-    chains = [scene.chain(used.block) for used in scene.used if scene.chain(used.block)]
-    if len(scene.servers) < 2:  # noqa: PLR2004 - one server alone says nothing about its peers
-        return
-    for used, bundle in _peers(scene):
-        needed = set().union(*(_above(chain, bundle) for chain in chains))
+class _Idle(NamedTuple):
+    """A bundle and what of it nobody needs: CAs older than those in use, and the others."""
+
+    used: Used
+    needed: int
+    older: list[Certificate]
+    others: list[Certificate]
+
+
+def _idle(scene: ConfigScene) -> Iterator[_Idle]:
+    """Yield bundles with CAs from which nobody comes, where enough parties are known to say so."""
+    servers = [chain for used in scene.used if (chain := scene.chain(used.block))]
+    for used, bundle in _bundles(scene):
+        if used.block.context in _BETWEEN_SERVERS and len(scene.servers) > 1:
+            chains = servers
+        elif used.block.context.accepts and used.block.demands_certificate and scene.clients:
+            chains = [*servers, *scene.clients]
+        else:
+            continue
+        needed = set().union(*(_above(scene, chain, bundle) for chain in chains))
         idle = [each for each in bundle if each.fingerprint not in needed]
+        begin = min(
+            (each.not_before for each in bundle if each.fingerprint in needed), default=None
+        )
+        older = [each for each in idle if begin is not None and each.not_before < begin]
+        yield _Idle(used, len(needed), older, [each for each in idle if each not in older])
+
+
+def wide(scene: ConfigScene) -> Iterator[Finding]:
+    """Yield bundles with more CAs that nobody comes from than one standby for each in use.
+
+    A public root is no standby.
+    """
+    for used, needed, older, others in _idle(scene):
+        public = [each for each in (*older, *others) if public_root(each) and each.self_signed]
+        idle = others if len(others) > max(needed, 1) else public
         if idle:
-            names = ", ".join(f"`{each.subject}`" for each in idle[:3])
-            more = f" and {len(idle) - 3} more" if len(idle) > 3 else ""  # noqa: PLR2004 - named
-            message = f"no server here comes from {names}{more}"
+            message = f"nobody here comes from {_names(idle)}"
             yield found(WIDE, used.subject, message, place=used.place("ca_file"))
 
 
+def leftover(scene: ConfigScene) -> Iterator[Finding]:
+    """Yield CAs older than those in use, from which nobody comes any more."""
+    for used, _, older, _ in _idle(scene):
+        if older:
+            message = f"nobody here comes from {_names(older)} any more"
+            yield found(LEFTOVER, used.subject, message, place=used.place("ca_file"))
+
+
+def _names(certificates: list[Certificate]) -> str:
+    names = ", ".join(f"`{each.subject}`" for each in certificates[:3])
+    return names + (f" and {len(certificates) - 3} more" if len(certificates) > 3 else "")  # noqa: PLR2004 - those named
+
+
 def shared(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield bundles that serve clients and servers alike."""
-    for server in scene.servers:
-        clients = server.config.block(TlsContext.TOP)
-        if clients is None or clients.ca_file is None or not clients.demands_certificate:
-            continue
-        for used in scene.used:
-            block = used.block
-            if used.server is not server or block.context not in _BETWEEN_SERVERS:
-                continue
-            if block.ca_file is not None and block.ca_file.path == clients.ca_file.path:
-                message = f"`{block.ca_file.written}` is also what clients are judged by"
-                yield found(SHARED, used.subject, message, place=used.place("ca_file"))
+    """Yield bundles that serve clients or leaf nodes and peers alike."""
+    for used, _ in _peers(scene):
+        own = used.block.ca_file
+        others = [
+            block.name
+            for block in used.server.config.tls
+            if block.context.accepts
+            and block.context not in FORCED
+            and block.demands_certificate
+            and block.ca_file is not None
+            and own is not None
+            and block.ca_file.path == own.path
+        ]
+        if own is not None and others:
+            message = f"`{own.written}` is also what `{'`, `'.join(others)}` judges by"
+            yield found(SHARED, used.subject, message, place=used.place("ca_file"))
 
 
 CHECKS = (
@@ -283,5 +396,6 @@ CHECKS = (
     (TOO_LONG, too_long),
     (PUBLIC, public),
     (WIDE, wide),
+    (LEFTOVER, leftover),
     (SHARED, shared),
 )

@@ -12,6 +12,17 @@ from rollover.fleet.names import RuleId
 from rollover.nats_config.tls import CertificateFiles, TlsFile
 from rollover.pki.pem import RemarkKind
 
+UNREADABLE = Rule(
+    id=RuleId("configuration-unreadable"),
+    severity=Severity.ERROR,
+    title="nats-server can read every configuration",
+    meaning="A configuration has an error of syntax, an include or variable that is not there, "
+    "or a value that its option does not take. Nothing else could be checked in it.",
+    why="The server does not start; a running one refuses the whole reload and keeps what it had.",
+    example="`include ./tls.conf`, which a deploy forgot.",
+    remedy="Correct it; `nats-server -t -c FILE` says whether it can be read.",
+    source="conf/lex.go, conf/parse.go, server/opts.go; measured against the parser",
+)
 MISSING = Rule(
     id=RuleId("file-missing"),
     severity=Severity.ERROR,
@@ -145,13 +156,21 @@ def _pems(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
             yield used, file
 
 
+def unreadable(scene: ConfigScene) -> Iterator[Finding]:
+    """Yield the configurations that nats-server would not read."""
+    for path, place, message, hint in scene.refused:
+        yield found(UNREADABLE, path, message, remedy=hint, place=place or path)
+
+
 def missing(scene: ConfigScene) -> Iterator[Finding]:
     """Yield the files that cannot be read."""
     for used, file in _named(scene):
         facts = scene.facts(file)
         if facts is not None and facts.problem:
             message = f"`{file.written}` cannot be read: {facts.problem}"
-            yield found(MISSING, used.subject, message, place=str(file.place))
+            # The server may run as another user, who may read it.
+            severity = Severity.EVIDENCE if facts.denied else None
+            yield found(MISSING, used.subject, message, place=str(file.place), severity=severity)
 
 
 def damaged(scene: ConfigScene) -> Iterator[Finding]:
@@ -160,7 +179,7 @@ def damaged(scene: ConfigScene) -> Iterator[Finding]:
         facts = scene.facts(file)
         if facts is None or facts.problem:
             continue
-        if facts.damage or not facts.loaded:
+        if not facts.loaded:
             message = f"`{file.written}`: {facts.damage or 'nothing in it can be loaded'}"
             yield found(DAMAGED, used.subject, message, place=str(file.place))
 
@@ -182,6 +201,11 @@ def joined(scene: ConfigScene) -> Iterator[Finding]:
 def skipped(scene: ConfigScene) -> Iterator[Finding]:
     """Yield what nats-server skips in a file."""
     yield from _remarked(scene, _SKIPPED_BY_GO, SKIPPED)
+    for used, file in _pems(scene):
+        facts = scene.facts(file)
+        if facts is not None and facts.damage and facts.loaded:
+            message = f"`{file.written}`: {facts.damage}; only what stands before it is loaded"
+            yield found(SKIPPED, used.subject, message, place=str(file.place))
 
 
 def stacks(scene: ConfigScene) -> Iterator[Finding]:
@@ -261,6 +285,7 @@ def writable(scene: ConfigScene) -> Iterator[Finding]:
 
 
 CHECKS = (
+    (UNREADABLE, unreadable),
     (MISSING, missing),
     (DAMAGED, damaged),
     (JOINED, joined),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+import msgspec
+
 from rollover.checks import silence
-from rollover.checks.configs import bundles, chains, files, peers, settings
+from rollover.checks.configs import bundles, chains, files, peers, roles, settings, wording
 from rollover.checks.configs.scene import ConfigScene
 from rollover.checks.rule import Finding, Rule
 from rollover.checks.run import Checked, Report
@@ -17,10 +19,10 @@ Check = Callable[[ConfigScene], Iterator[Finding]]
 AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
     {
         "files": files.CHECKS,
-        "chains": chains.CHECKS,
+        "chains": (*chains.CHECKS, *roles.CHECKS),
         "trust bundles": bundles.CHECKS,
         "peers": peers.CHECKS,
-        "settings": settings.CHECKS,
+        "settings": (*settings.CHECKS, *wording.CHECKS),
     }
 )
 """What is checked, in the order of the report. A new rule is a function in one of these tables."""
@@ -31,19 +33,61 @@ def check_configs(scene: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Re
 
     Findings that `silenced` covers are in the report with their reason.
     """
+    paths = (*(each.config.path for each in scene.servers), *(each.path for each in scene.refused))
     return Report(
-        fleet=", ".join(each.config.path for each in scene.servers),
+        fleet=", ".join(_shown(each) for each in paths),
         at=scene.now,
-        instances=len(scene.servers),
+        instances=len(paths),
         links=0,
         checked=tuple(
             Checked(
                 area=area,
                 rule=rule.id,
                 title=rule.title,
-                findings=tuple(silence.silenced(each, silenced) for each in function(scene)),
+                findings=tuple(
+                    silence.silenced(_readable(each), silenced) for each in function(scene)
+                ),
             )
             for area, checks in AREAS.items()
             for rule, function in checks
         ),
     )
+
+
+def _readable(finding: Finding) -> Finding:
+    return msgspec.structs.replace(
+        finding,
+        subject=_shown(finding.subject),
+        message=_shown(finding.message),
+        remedy=_shown(finding.remedy),
+        place=_shown(finding.place),
+    )
+
+
+def _shown(text: str) -> str:
+    """Return a text with what no terminal or pipeline should be sent written as an escape.
+
+    Configurations may hold bytes that are no UTF-8 (lone surrogates here) and control characters.
+    """
+    if text.isprintable():
+        return text
+    shown = (each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return "".join(shown)
+
+
+def with_idle(report: Report, silenced: Sequence[Silence]) -> Report:
+    """Return a report that also tells of the entries of `silenced` which match nothing in it."""
+    rule = silence.WITHOUT_EFFECT
+    others = [each for each in report.checked if each.rule != rule.id]
+    if silenced:
+        findings = [each for one in others for each in one.findings]
+        idle = tuple(silence.without_effect(silenced, findings))
+        area = "silenced rules"
+        others.append(Checked(area=area, rule=rule.id, title=rule.title, findings=idle))
+    return msgspec.structs.replace(report, checked=tuple(others))
+
+
+def together(fleet: Report, configs: Report, silenced: Sequence[Silence]) -> Report:
+    """Return the report of a fleet with that of the configurations that its file names."""
+    whole = msgspec.structs.replace(fleet, checked=(*fleet.checked, *configs.checked))
+    return with_idle(whole, silenced)

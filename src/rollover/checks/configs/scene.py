@@ -15,7 +15,14 @@ from rollover.fleet.names import Fingerprint
 from rollover.nats_config.server import ServerConfig
 from rollover.nats_config.tls import TlsBlock, TlsFile
 from rollover.nats_config.tree import Tree
+from rollover.pki.anatomy import anatomy
 from rollover.pki.pem import PemReading
+from rollover.pki.signatures import Signed, check
+
+MOST_CANDIDATES = 32
+"""Certificates of one subject that are tried as the issuer of another one, likely ones first."""
+
+_HOLDS = frozenset((Signed.GOOD, Signed.WEAK))
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +31,8 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     problem: str = ""
     """Why it cannot be read: `No such file or directory`; empty when it could be."""
+    denied: bool = False
+    """It is there, and may not be read by whoever looks."""
     mode: int = 0
     """Permission bits, as of `chmod`."""
     reading: PemReading | None = None
@@ -48,6 +57,15 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """What people call it: its server name, or its file."""
         return self.config.server_name or self.config.path
+
+
+class Refused(NamedTuple):
+    """A configuration that nats-server would not read: which one, where, why, and the remedy."""
+
+    path: str
+    place: str
+    message: str
+    hint: str
 
 
 class Used(NamedTuple):
@@ -77,8 +95,14 @@ class ConfigScene:
         accepts: Accepts,
         now: datetime,
         expires_within: timedelta = timedelta(days=DEFAULT_EXPIRY_DAYS),
+        clients: tuple[tuple[Certificate, ...], ...] = (),
+        refused: tuple[Refused, ...] = (),
     ) -> None:
+        """`clients`: chains that clients are known to present, where somebody gave their files."""
         self.servers = servers
+        self.refused = refused
+        self.clients = clients
+        self._issuers: dict[Fingerprint, tuple[Certificate, ...]] = {}
         self.files = files
         self.accepts = accepts
         self.now = now
@@ -116,3 +140,61 @@ class ConfigScene:
     def known(self) -> Mapping[Fingerprint, Certificate]:
         """Every certificate by its fingerprint."""
         return {each.fingerprint: each for _, each in self.all_certificates()}
+
+    @cached_property
+    def anchors(self) -> frozenset[Fingerprint]:
+        """Every certificate that some block trusts as it stands."""
+        return frozenset(each.fingerprint for used in self.used for each in self.bundle(used.block))
+
+    @cached_property
+    def _by_subject(self) -> Mapping[bytes, list[Certificate]]:
+        index: dict[bytes, list[Certificate]] = {}
+        for each in self.known.values():
+            index.setdefault(anatomy(each).raw_subject, []).append(each)
+        return index
+
+    def issuers(self, certificate: Certificate) -> tuple[Certificate, ...]:
+        """Return the certificates of any file whose key signed this one; not itself."""
+        cached = self._issuers.get(certificate.fingerprint)
+        if cached is None:
+            named = self._by_subject.get(anatomy(certificate).raw_issuer, [])
+            wanted = certificate.authority_key_id
+            likely = sorted(named, key=lambda each: each.subject_key_id != wanted)
+            cached = tuple(
+                each
+                for each in likely[:MOST_CANDIDATES]
+                if each.fingerprint != certificate.fingerprint and issued(certificate, each)
+            )
+            self._issuers[certificate.fingerprint] = cached
+        return cached
+
+    def path(self, chain: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
+        """Return the leaf of a chain and the CAs above it, by the way that stays valid longest.
+
+        It ends at a CA that some block trusts, at a root, or where no file holds the issuer. An
+        expired cross-certificate that is served beside a good path is not on it, as for Go.
+        """
+        open_ends = [(chain[:1], _validity(chain[0]))]
+        seen: set[Fingerprint] = set()
+        while open_ends:
+            best = max(open_ends, key=lambda each: each[1])
+            open_ends.remove(best)
+            way, valid = best
+            last = way[-1]
+            above = [each for each in self.issuers(last) if each.fingerprint not in seen]
+            ended = len(way) > 1 and last.fingerprint in self.anchors
+            if ended or last.self_signed or not self.issuers(last):
+                return way
+            seen.add(last.fingerprint)
+            open_ends += [((*way, each), min(valid, _validity(each))) for each in above]
+        return chain[:1]
+
+
+def issued(child: Certificate, parent: Certificate) -> bool:
+    """Say whether the subject and the key of `parent` are those that issued `child`."""
+    same_name = anatomy(child).raw_issuer == anatomy(parent).raw_subject
+    return same_name and check(anatomy(child), by=anatomy(parent)) in _HOLDS
+
+
+def _validity(certificate: Certificate) -> float:
+    return certificate.not_after.timestamp()

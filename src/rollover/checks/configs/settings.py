@@ -1,4 +1,4 @@
-"""Rules over settings: what a block says, what it only seems to say, what a reload would refuse."""
+"""Rules over settings: who is verified, how long, in clear or not, with which suites."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from itertools import combinations
 
 from rollover.checks.configs.scene import ConfigScene, Server, Used
 from rollover.checks.rule import Finding, Rule, Severity, found
+from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import RuleId
-from rollover.nats_config.addresses import Port, Url
-from rollover.nats_config.options import Effect
-from rollover.nats_config.position import Place, Remark
-from rollover.nats_config.reloadable import changes
+from rollover.nats_config.addresses import Port
+from rollover.nats_config.position import Place
 from rollover.nats_config.tls import FORCED, TlsContext
 from rollover.nats_config.tree import Node, Table, fold
 
@@ -136,85 +135,33 @@ CIPHERS = Rule(
 NOTHING_SHARED = Rule(
     id=RuleId("nothing-shared"),
     severity=Severity.ERROR,
-    title="Peers have a version, a cipher suite and a curve in common",
-    meaning="Two servers that talk over routes or gateways share no TLS version, suite or curve.",
+    title="Peers have a curve in common",
+    meaning="Two servers that talk over routes or gateways share no curve. Cipher suites cannot "
+    "keep them apart: they meet in TLS 1.3, whose suites are not configured.",
     why="Every handshake between them fails.",
-    example='One has `min_version: "1.3"`, the other one is limited to suites of TLS 1.2 by age.',
+    example="One has `curve_preferences: [X25519]`, the other one `[CurveP384]`.",
     remedy="Use the same settings on all servers, best none.",
     source="RFC 8446 §4.1.1",
 )
-WITHOUT_EFFECT = Rule(
-    id=RuleId("option-without-effect"),
-    severity=Severity.WARNING,
-    title="Every option does what it says",
-    meaning="nats-server reads the option and makes no use of it in this place.",
-    why="Somebody relies on it: a pin, a rate limit, a verification that is not there.",
-    example="`pinned_certs` inside a gateway remote.",
-    remedy="Take it out, or put it where it counts.",
-    source="server/opts.go, server/reload.go; measured",
-)
-TWICE = Rule(
-    id=RuleId("option-twice"),
-    severity=Severity.WARNING,
-    title="Nothing is said twice",
-    meaning="A key or a block stands in a map twice: the last one wins, without a word.",
-    why="A second `tls` block replaces the first one wholly.",
-    example="`tls { verify: true … }` on top and `tls { … }` from an include below.",
-    remedy="Merge them.",
-    source="Measured: no warning with `-t` either",
-)
-UNKNOWN = Rule(
-    id=RuleId("option-unknown"),
+SUITES_REFUSED = Rule(
+    id=RuleId("insecure-ciphers-refused"),
     severity=Severity.ERROR,
-    title="nats-server knows every option",
-    meaning="An option is misspelt, or of another version.",
-    why="The server refuses to start, and refuses the whole reload.",
-    example="`verfy: true`.",
-    remedy="Correct it; `nats-server -t -c FILE` names the first one only.",
-    source="nats-server 2.15",
+    title="Insecure cipher suites are not listed by accident",
+    meaning="An insecure suite is listed, and `allow_insecure_cipher_suites` is not on.",
+    why="The server refuses to start, and refuses the whole reload: new certificates too.",
+    example="`cipher_suites: [TLS_RSA_WITH_AES_128_GCM_SHA256]`, from an older server.",
+    remedy="Take the suite out: Go's defaults are right.",
+    source="nats-server 2.12 and later; measured on 2.15",
 )
-ODD = Rule(
-    id=RuleId("value-not-as-meant"),
-    severity=Severity.WARNING,
-    title="Values mean what they seem to mean",
-    meaning="The parser reads the text otherwise than a person would: a key without a value, an "
-    "unknown unit, a file that is cut off.",
-    why="A setting is silently not there.",
-    example="`timeout: 5m0x`.",
-    remedy="Write it in quotes, or with a unit that is known.",
-    source="conf/lex.go, conf/parse.go; measured against the parser, digest for digest",
-)
-RELOAD = Rule(
-    id=RuleId("reload-refused"),
+NO_CERTIFICATE = Rule(
+    id=RuleId("block-without-certificate"),
     severity=Severity.ERROR,
-    title="A reload would take the changes",
-    meaning="The file differs from what the server has loaded in something that a reload refuses.",
-    why="The whole reload is refused: new certificates in the same file are held back too.",
-    example="A new `gateway.tls.timeout` in the same commit as a new `cert_file`.",
-    remedy="Keep material and settings apart: deliver the certificates now, the rest with a "
-    "restart.",
-    source="Measured: 109 cases on nats-server 2.15",
-)
-DOWNGRADE = Rule(
-    id=RuleId("reload-to-plaintext"),
-    severity=Severity.ERROR,
-    title="A reload would not end TLS",
-    meaning="The `tls` block of the client or cluster port is gone from the file and loaded in the "
-    "server.",
-    why="A reload takes that without a word: clients or routes go on in clear.",
-    example="An include that is missing after a deploy.",
-    remedy="Put the block back before anybody reloads.",
-    source="Measured on nats-server 2.15",
-)
-RELATIVE = Rule(
-    id=RuleId("relative-path"),
-    severity=Severity.WARNING,
-    title="Paths of certificates are absolute",
-    meaning="A certificate file is named by a relative path.",
-    why="It begins in the working directory of the process, not beside the configuration: a unit "
-    "file that changes that directory breaks the next start.",
-    example="`cert_file: certs/server.pem`.",
-    remedy="Write the whole path.",
+    title="A `tls` block of a port names a certificate",
+    meaning="The `tls` block of a port has neither `cert_file` nor `certs`.",
+    why="`nats-server -t` says that it is valid, the server starts, and no handshake on that port "
+    "succeeds.",
+    example="`cluster { tls { } }`; or a block with `ca_file` and `verify` only.",
+    remedy="Name `cert_file` and `key_file`.",
     source="Measured on nats-server 2.15",
 )
 OCSP = Rule(
@@ -229,22 +176,23 @@ OCSP = Rule(
     remedy="`mode: auto`, which staples for leaves that ask for it.",
     source="nats-server OCSP documentation; RFC 7633",
 )
-
+_MAPPING = frozenset((TlsContext.TOP, TlsContext.LEAFNODES, TlsContext.WEBSOCKET, TlsContext.MQTT))
 _CLIENT_FACING = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT))
+_DEFAULT_CURVES = frozenset(
+    (
+        "X25519MLKEM768",
+        "P384MLKEM1024",
+        "P256MLKEM768",
+        "X25519",
+        "CURVEP256",
+        "CURVEP384",
+        "CURVEP521",
+    )
+)
 _LOW, _HIGH = 2.0, 60.0
-_WEAK = ("_RC4_", "_3DES_", "_RSA_WITH_", "_CBC_SHA")
-_ELLIPTIC = ("ECDHE_ECDSA_", "ECDHE_RSA_")
-_RULE_OF_REMARK = {
-    "ignored-option": WITHOUT_EFFECT,
-    "duplicate-key": TWICE,
-    "same-field-twice": TWICE,
-    "unknown-field": UNKNOWN,
-    "key-without-value": ODD,
-    "unknown-unit": ODD,
-    "empty": ODD,
-    "cut-off": ODD,
-    "not-a-url": ODD,
-}
+_ELLIPTIC = ("TLS_ECDHE_ECDSA_", "TLS_ECDHE_RSA_")
+_INSECURE = ("_RC4_", "_3DES_", "_CBC_SHA256")
+_NKEY_LENGTH = 56
 
 
 def insecure(scene: ConfigScene) -> Iterator[Finding]:
@@ -273,15 +221,37 @@ def leaf_not_verified(scene: ConfigScene) -> Iterator[Finding]:
 
 
 def mapped_nobody(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield users whom no certificate can name."""
+    """Yield users whom no certificate can name, or none of the clients that were given."""
     for server in scene.servers:
-        if not any(block.verify_and_map for block in server.config.tls):
+        if not any(each.verify_and_map and each.context in _MAPPING for each in server.config.tls):
             continue
         for user in server.config.accounts.users:
-            plain = not any(sign in user.name for sign in "@.=/:")
-            if plain and not user.has_password:
+            if user.has_password or _nkey(user.name):
+                continue
+            if not _nameable(user.name):
                 message = f"user `{user.name}` is no address, name, URI or subject"
-                yield found(MAPPED_NOBODY, server.name, message, place=str(user.place))
+            elif scene.clients and not any(_is(chain[0], user.name) for chain in scene.clients):
+                message = f"no client that was given is user `{user.name}`"
+            else:
+                continue
+            yield found(MAPPED_NOBODY, server.name, message, place=str(user.place))
+
+
+def _nkey(name: str) -> bool:
+    return len(name) == _NKEY_LENGTH and name.startswith("U") and name.isupper()
+
+
+def _nameable(name: str) -> bool:
+    """Say whether a certificate can hold the text: nats-server wants subjects with commas."""
+    if name.startswith("/") or name != name.strip():
+        return False
+    return "=" in name or not any(each.isspace() for each in name)
+
+
+def _is(certificate: Certificate, name: str) -> bool:
+    names = (*certificate.emails, *certificate.dns_names, *certificate.uris)
+    parts = sorted(each.strip() for each in name.split(","))
+    return name in names or parts == sorted(certificate.subject.split(","))
 
 
 def pinned(scene: ConfigScene) -> Iterator[Finding]:
@@ -343,9 +313,13 @@ def plaintext(scene: ConfigScene) -> Iterator[Finding]:
         Port.MQTT: TlsContext.MQTT,
     }
     for server in scene.servers:
-        for listener in server.config.listeners if server.config.tls else ():
+        # A remote's block says what is dialled, nothing of the server's own ports.
+        speaks = any(block.context.accepts for block in server.config.tls)
+        for listener in server.config.listeners if speaks else ():
             context = contexts.get(listener.port_kind)
-            if context is not None and server.config.block(context) is None:
+            if context is None or _loopback(listener.host):
+                continue
+            if server.config.block(context) is None:
                 message = f"port {listener.port} ({listener.port_kind.value}) speaks no TLS"
                 yield found(PLAINTEXT, server.name, message, place=str(listener.place))
 
@@ -361,16 +335,43 @@ def mixed(scene: ConfigScene) -> Iterator[Finding]:
 def ciphers(scene: ConfigScene) -> Iterator[Finding]:
     """Yield blocks that allow what can be attacked."""
     for used in scene.used:
-        weak = [each for each in used.block.cipher_suites if _weak(each)]
-        if weak or used.block.allow_insecure_cipher_suites:
-            message = f"allows {', '.join(weak)}" if weak else "allows insecure suites"
-            yield found(CIPHERS, used.subject, message, place=used.place("cipher_suites"))
+        listed = used.block.cipher_suites
+        broken = [each for each in listed if _insecure(each)]
+        old = [each for each in listed if "_CBC_SHA" in each and each not in broken]
+        if used.block.allow_insecure_cipher_suites or broken:
+            message = f"allows {', '.join(broken) or 'insecure suites'}"
+            option = "cipher_suites" if broken else "allow_insecure_cipher_suites"
+            yield found(CIPHERS, used.subject, message, place=used.place(option))
+        elif old:
+            message, severity = f"allows {', '.join(old)}", Severity.WARNING
+            place = used.place("cipher_suites")
+            yield found(CIPHERS, used.subject, message, place=place, severity=severity)
 
 
-def _weak(suite: str) -> bool:
-    if any(each in suite for each in _ELLIPTIC):
-        return "_RC4_" in suite or "_3DES_" in suite or "_CBC_SHA" in suite
-    return any(each in suite for each in _WEAK)
+def _insecure(suite: str) -> bool:
+    """Say whether Go counts a suite of TLS 1.2 among the insecure ones."""
+    suite = suite.upper()
+    weak = any(each in suite for each in _INSECURE)
+    return weak or (suite.startswith("TLS_RSA_WITH_"))
+
+
+def suites_refused(scene: ConfigScene) -> Iterator[Finding]:
+    """Yield insecure suites that nats-server does not accept as it is configured."""
+    for used in scene.used:
+        block = used.block
+        broken = [each for each in block.cipher_suites if _insecure(each)]
+        if broken and not block.allow_insecure_cipher_suites:
+            message = f"{broken[0]} is listed without `allow_insecure_cipher_suites`"
+            place = used.place("cipher_suites")
+            yield found(SUITES_REFUSED, used.subject, message, place=place)
+
+
+def no_certificate(scene: ConfigScene) -> Iterator[Finding]:
+    """Yield `tls` blocks of ports without a certificate."""
+    for used in scene.used:
+        if used.block.context.accepts and not used.block.certificates:
+            message = "names no certificate: it can serve no handshake"
+            yield found(NO_CERTIFICATE, used.subject, message, place=used.place())
 
 
 def nothing_shared(scene: ConfigScene) -> Iterator[Finding]:
@@ -381,70 +382,21 @@ def nothing_shared(scene: ConfigScene) -> Iterator[Finding]:
     for context in sorted(FORCED):
         blocks = [used for used in scene.used if used.block.context is context]
         for one, other in combinations(blocks, 2):
-            curves = [set(each.block.curve_preferences) for each in (one, other)]
-            if all(curves) and not set.intersection(*curves):
+            curves = [_curves(each) for each in (one, other)]
+            if _meet(one, other) and not set.intersection(*curves):
                 message = f"shares no curve with {other.subject}"
                 place = one.place("curve_preferences")
                 yield found(NOTHING_SHARED, one.subject, message, place=place)
 
 
-def _remarks(scene: ConfigScene, rule: Rule) -> Iterator[tuple[Server, Remark]]:
-    for server in scene.servers:
-        for remark in server.config.remarks:
-            if _RULE_OF_REMARK.get(remark.code) is rule:
-                yield server, remark
+def _curves(used: Used) -> set[str]:
+    return {each.upper() for each in used.block.curve_preferences} or set(_DEFAULT_CURVES)
 
 
-def _from_remarks(scene: ConfigScene, rule: Rule) -> Iterator[Finding]:
-    for server, remark in _remarks(scene, rule):
-        yield found(rule, server.name, remark.message, place=str(remark.place))
-
-
-def without_effect(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield options that nothing makes use of."""
-    yield from _from_remarks(scene, WITHOUT_EFFECT)
-
-
-def twice(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield what is said twice."""
-    yield from _from_remarks(scene, TWICE)
-
-
-def unknown(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield options that the server does not know."""
-    yield from _from_remarks(scene, UNKNOWN)
-
-
-def odd(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield values that are read otherwise than they look."""
-    yield from _from_remarks(scene, ODD)
-
-
-def reload_refused(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield changes since the last load that a reload refuses."""
-    for server in scene.servers:
-        for change in changes(server.running, server.tree) if server.running else ():
-            if change.effect is Effect.REFUSED:
-                message = f"`{change.path}` has changed, and cannot be reloaded"
-                yield found(RELOAD, server.name, message, place=str(change.place))
-
-
-def downgrade(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield `tls` blocks that a reload would take away."""
-    for server in scene.servers:
-        for change in changes(server.running, server.tree) if server.running else ():
-            if change.removed and change.path in {"tls", "cluster.tls"}:
-                message = f"`{change.path}` is gone: a reload goes on in clear"
-                yield found(DOWNGRADE, server.name, message, place=str(change.place))
-
-
-def relative(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield certificate files with relative paths."""
-    for used in scene.used:
-        for file in used.block.files:
-            if file.written and not file.written.startswith("/"):
-                message = f"`{file.written}` begins in the working directory of the process"
-                yield found(RELATIVE, used.subject, message, place=str(file.place))
+def _meet(one: Used, other: Used) -> bool:
+    """Say whether two blocks of one context can talk: routes stay within a cluster."""
+    names = (one.server.config.cluster_name, other.server.config.cluster_name)
+    return one.block.context is not TlsContext.CLUSTER or names[0] == names[1]
 
 
 def ocsp(scene: ConfigScene) -> Iterator[Finding]:
@@ -468,16 +420,6 @@ def _place_of(server: Server, name: str) -> str:
     return str(node.place if node else Place(server.config.path, 1, 1))
 
 
-def dialled(server: Server) -> Iterator[Url]:
-    """Yield every URL that a server dials."""
-    config = server.config
-    yield from config.routes
-    for gateway in config.gateways:
-        yield from gateway.urls
-    for remote in config.leaf_remotes:
-        yield from remote.urls
-
-
 CHECKS = (
     (INSECURE, insecure),
     (NOT_VERIFIED, not_verified),
@@ -490,13 +432,8 @@ CHECKS = (
     (PLAINTEXT, plaintext),
     (MIXED, mixed),
     (CIPHERS, ciphers),
+    (SUITES_REFUSED, suites_refused),
+    (NO_CERTIFICATE, no_certificate),
     (NOTHING_SHARED, nothing_shared),
-    (WITHOUT_EFFECT, without_effect),
-    (TWICE, twice),
-    (UNKNOWN, unknown),
-    (ODD, odd),
-    (RELOAD, reload_refused),
-    (DOWNGRADE, downgrade),
-    (RELATIVE, relative),
     (OCSP, ocsp),
 )

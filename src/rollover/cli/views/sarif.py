@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from rollover.checks.rule import Finding, Rule, Severity
 from rollover.checks.run import Report
@@ -17,17 +19,20 @@ _LEVELS: Mapping[Severity, str] = MappingProxyType(
 )
 
 
-def sarif(report: Report, rules: Iterable[Rule], *, version: str) -> dict[str, Any]:
+def sarif(report: Report, rules: Iterable[Rule], *, version: str, base: Path) -> dict[str, Any]:
     """Return the log: one run, with the rules that were looked at and every finding.
 
     A silenced finding is a suppressed result with its reason (SARIF §3.27.23). A finding without
-    a place in a file has a logical location: the instance, endpoint or link.
+    a place in a file has a logical location: the instance, endpoint or link. Files below `base`
+    are named relative to it, as code hosts want them.
     """
     looked_at = {each.rule for each in report.checked}
     told = [each for each in rules if each.id in looked_at]
     numbers: dict[str, int] = {each.id: at for at, each in enumerate(told)}
     results = [
-        _result(finding, numbers) for checked in report.checked for finding in checked.findings
+        _result(finding, numbers, base=base)
+        for checked in report.checked
+        for finding in checked.findings
     ]
     driver = {"name": "rollover", "version": version, "rules": [_rule(each) for each in told]}
     return {
@@ -49,12 +54,12 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _result(finding: Finding, numbers: Mapping[str, int], *, base: Path) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": finding.rule,
         "level": _LEVELS[finding.severity],
         "message": {"text": f"{finding.subject}: {finding.message}. {finding.remedy}"},
-        "locations": [_location(finding)],
+        "locations": [_location(finding, base=base)],
     }
     if finding.rule in numbers:
         result["ruleIndex"] = numbers[finding.rule]
@@ -63,15 +68,22 @@ def _result(finding: Finding, numbers: Mapping[str, int]) -> dict[str, Any]:
     return result
 
 
-def _location(finding: Finding) -> dict[str, Any]:
+def _location(finding: Finding, *, base: Path) -> dict[str, Any]:
     logical = [{"fullyQualifiedName": finding.subject}]
     file, line, column = _place(finding.place)
     if not file:
         return {"logicalLocations": logical}
-    physical: dict[str, Any] = {"artifactLocation": {"uri": file}}
+    physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(file, base)}}
     if line:
         physical["region"] = {"startLine": line, **({"startColumn": column} if column else {})}
     return {"physicalLocation": physical, "logicalLocations": logical}
+
+
+def _uri(file: str, base: Path) -> str:
+    whole = base / file
+    if whole.is_relative_to(base) and ".." not in whole.parts:
+        return quote(whole.relative_to(base).as_posix())
+    return whole.as_uri()
 
 
 def _place(text: str) -> tuple[str, int, int]:

@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
-from rollover.checks.configs.scene import ConfigScene, FileFacts, Server
+from rollover.checks.configs.scene import ConfigScene, FileFacts, Refused, Server
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
-from rollover.errors import PemError
+from rollover.errors import ConfigError, PemError
+from rollover.fleet.certificate import Certificate
 from rollover.nats_config.read import read_config
 from rollover.nats_config.server import server_config
+from rollover.nats_config.tree import Tree
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import PEM_LIMIT, loaded_by_go, read_certificates
 from rollover.pki.stacks import Verifier
@@ -25,37 +28,59 @@ def config_scene(
     environment: Mapping[str, str],
     now: datetime,
     expires_within: timedelta = timedelta(days=DEFAULT_EXPIRY_DAYS),
-    running: Mapping[Path, Path] | None = None,
+    running: Mapping[Path, Path] = MappingProxyType({}),
+    clients: Sequence[Path] = (),
+    directories: Mapping[Path, Path] = MappingProxyType({}),
 ) -> ConfigScene:
-    """Return what the rules look at; `ConfigError`, with the place, when one cannot be read.
+    """Return what the rules look at, with the configurations that cannot be read apart.
 
-    Relative paths of certificates begin in `working_directory`, that of the servers' processes.
-    `running`: for a configuration, the file as the server has it loaded (its last version).
+    Relative paths of certificates begin in `working_directory`, that of the servers' processes;
+    `directories` names another one for some configurations. `running`: for a configuration, the
+    file as the server has it loaded (its last version); `ConfigError` when it cannot be read.
+    `clients`: certificate files of clients; `PemError` when one of them holds none.
     """
-    servers = tuple(
-        _server(
-            path, cwd=working_directory, environment=environment, before=(running or {}).get(path)
-        )
-        for path in configs
-    )
+    servers: list[Server] = []
+    refused: list[Refused] = []
+    for path in configs:
+        before = running.get(path)
+        loaded = read_config(before, environment=environment).tree if before else None
+        cwd = directories.get(path, working_directory)
+        try:
+            servers.append(_server(path, cwd=cwd, environment=environment, loaded=loaded))
+        except ConfigError as error:
+            message = error.message if not error.field else f"`{error.field}`: {error.message}"
+            refused.append(Refused(str(path), error.place, message, error.hint))
     named = {file.path for server in servers for block in server.config.tls for file in block.files}
     files = {path: _facts(Path(path)) for path in sorted(named)}
     certificates = {each.fingerprint: each for facts in files.values() for each in facts.loaded}
     return ConfigScene(
-        servers,
+        tuple(servers),
         files=files,
         accepts=Verifier(certificates),
         now=now,
         expires_within=expires_within,
+        clients=tuple(_client(path) for path in clients),
+        refused=tuple(refused),
     )
 
 
+def _client(path: Path) -> tuple[Certificate, ...]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(PEM_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PemError(
+            f"`{path}` cannot be read: {reason}", hint="check the path and its permissions"
+        ) from error
+    return read_certificates(data, place=str(path)).certificates
+
+
 def _server(
-    path: Path, *, cwd: Path, environment: Mapping[str, str], before: Path | None
+    path: Path, *, cwd: Path, environment: Mapping[str, str], loaded: Tree | None
 ) -> Server:
     config = read_config(path, environment=environment)
-    running = read_config(before, environment=environment).tree if before else None
-    return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=running)
+    return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=loaded)
 
 
 def _facts(path: Path) -> FileFacts:
@@ -67,7 +92,8 @@ def _facts(path: Path) -> FileFacts:
             data = file.read(PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return FileFacts(path=str(path), problem=reason)
+        denied = isinstance(error, PermissionError)
+        return FileFacts(path=str(path), problem=reason, denied=denied)
     return _read(path, data, mode=stat.S_IMODE(status.st_mode))
 
 

@@ -1,0 +1,120 @@
+"""Rules over configurations, for `rollover check`: which files, read how, and what is silenced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from rollover.checks import catalogue
+from rollover.checks.configs.run import check_configs, together, with_idle
+from rollover.checks.run import Report
+from rollover.cli.wiring import now
+from rollover.errors import SpecError
+from rollover.fleet.description import FileDelivery, FleetDescription, Silence
+from rollover.platforms.nats.config_scene import config_scene
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command line says of configurations to check."""
+
+    files: tuple[Path, ...] = ()
+    working_directory: Path | None = None
+    running: Mapping[Path, Path] = {}
+    clients: tuple[Path, ...] = ()
+    expires_within: timedelta
+    silences: tuple[Silence, ...] = ()
+
+
+def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
+    """Return what the rules find in the files of a command line.
+
+    `known`: silences of a fleet file, which may speak of other things too.
+    """
+    strange = next((path for path in wanted.running if path not in wanted.files), None)
+    if strange is not None:
+        raise SpecError(
+            f"`{strange}` is not among the files to check",
+            hint="write `--running FILE=OLD` with FILE as it is given on the command line",
+        )
+    scene = config_scene(
+        wanted.files,
+        working_directory=wanted.working_directory or Path.cwd(),
+        environment=os.environ,
+        now=now(),
+        expires_within=wanted.expires_within,
+        running=wanted.running,
+        clients=wanted.clients,
+    )
+    report = check_configs(scene, silenced=(*wanted.silences, *known))
+    return with_idle(report, wanted.silences)
+
+
+def with_configs(
+    report: Report, described: FleetDescription, *, wanted: Wanted, base: Path
+) -> Report:
+    """Return the report of a fleet with what the rules find in the configurations that it names."""
+    directories = _named(described, base=base)
+    silences = (*wanted.silences, *described.silenced)
+    if not directories:
+        return with_idle(report, silences) if wanted.silences else report
+    scene = config_scene(
+        tuple(directories),
+        working_directory=base,
+        environment=os.environ,
+        now=report.at,
+        expires_within=wanted.expires_within,
+        directories=directories,
+    )
+    return together(report, check_configs(scene, silenced=silences), silences)
+
+
+def _named(described: FleetDescription, *, base: Path) -> dict[Path, Path]:
+    """Return the configurations of this machine and the directories of their processes.
+
+    Where a command delivers, a file of that name on this machine is not the instance's.
+    """
+    found: dict[Path, Path] = {}
+    for group in described.groups:
+        for instance in group.instances:
+            if instance.config is None or not isinstance(group.delivery, FileDelivery):
+                continue
+            if instance.ignored:
+                continue
+            home = base / (instance.working_directory or "")
+            places = (home / instance.config, base / instance.config)
+            path = next((each for each in places if each.exists()), places[0])
+            found.setdefault(path, home)
+    return found
+
+
+def pairs(texts: Sequence[str]) -> dict[Path, Path]:
+    """Return the files of `--running FILE=OLD`."""
+    found: dict[Path, Path] = {}
+    for text in texts:
+        file, sign, old = text.partition("=")
+        if not (file and sign and old):
+            raise SpecError(f"`--running {text}` is no pair of files", hint="write `FILE=OLD`")
+        found[Path(file)] = Path(old)
+    return found
+
+
+def silences(texts: Sequence[str]) -> tuple[Silence, ...]:
+    """Return the entries of `--silence RULE[:SUBJECT]=REASON`."""
+    return tuple(_silence(text) for text in texts)
+
+
+def _silence(text: str) -> Silence:
+    named, _, reason = text.partition("=")
+    name, _, subject = named.partition(":")
+    if not name or not reason.strip():
+        raise SpecError(
+            f"`--silence {text}` says no rule or no reason",
+            hint="write `RULE=REASON`, or `RULE:SUBJECT=REASON` (`*` stands for anything)",
+        )
+    if catalogue.rule(name) is None:
+        raise SpecError(f"there is no rule `{name}`", hint="`rollover explain` lists them all")
+    return Silence(rule=name, subject=subject or "*", reason=reason.strip())
