@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rollover.cli.commands import lab_bosh, lab_bosh_up
+from rollover.cli.commands.lab_bosh import DIRECTORY
 from rollover.cli.options import settings_of, settings_options
-from rollover.errors import ExitCode
+from rollover.errors import ExitCode, SpecError
 
 if TYPE_CHECKING:
+    from rollover.cli.printer import Printer
     from rollover.lab.lab import Lab
 
-DIRECTORY = click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("lab"),
-    show_default=True,
-    help="The lab's directory.",
-)
 NAME = click.argument("name")
 
 
@@ -28,38 +24,51 @@ def command() -> None:
     """Start real fleets of real processes on loopback, break them, end them."""
 
 
-@command.command(epilog="Example:\n\n  rollover lab up cluster --directory lab")
-@click.argument("what", metavar="PRESET|FILE", default="cluster")
+@command.command(
+    epilog="Examples:\n\n  rollover lab up cluster --directory lab\n\n"
+    "  rollover lab up bosh --agents 10 --quick"
+)
+@click.argument("what", metavar="[PRESET|FILE|bosh]", required=False)
 @DIRECTORY
+@lab_bosh_up.up_options
 @settings_options
 def up(**values: Any) -> None:
-    """Start a fleet from a preset or a lab file; it runs until `lab down`."""
+    """Start a fleet from a preset or a lab file, or a BOSH; it runs until `lab down`."""
+    printer = settings_of(values).printer()
+    if values["what"] == lab_bosh_up.BOSH or (values["what"] is None and values["like"]):
+        lab_bosh_up.up(values, printer)
+        return
+    lab_bosh_up.refuse_options(values)
+    _up_cluster(values["what"] or "cluster", values["directory"], printer)
+
+
+def _up_cluster(what: str, directory: Path, printer: Printer) -> None:
     from rollover.lab import lab, lab_file  # noqa: PLC0415 - imports certificates
     from rollover.lab.presets import preset  # noqa: PLC0415
 
-    settings = settings_of(values)
-    printer = settings.printer()
-    path = Path(values["what"])
-    spec = lab_file.load(path) if path.is_file() else preset(values["what"])
+    path = Path(what)
+    spec = lab_file.load(path) if path.is_file() else preset(what)
     printer.say(f"starting {len(spec.servers)} nats-servers and {spec.clients} clients …")
-    fleet = lab.up(spec, values["directory"], detach=True)
+    fleet = lab.up(spec, directory, detach=True)
     if printer.json:
         printer.data("lab", fleet.status())
         return
-    printer.line(f"up: {spec.name} in `{values['directory']}`")
-    printer.line(f"next command: rollover plan --fleet {values['directory'] / 'fleet.yml'}")
+    printer.line(f"up: {spec.name} in `{directory}`")
+    printer.line(f"next command: rollover plan --fleet {directory / 'fleet.yml'}")
 
 
-@command.command(epilog="Example:\n\n  rollover lab down --directory lab --remove")
+@command.command("down", epilog="Example:\n\n  rollover lab down --directory lab --remove")
 @DIRECTORY
 @click.option("--remove", is_flag=True, help="Delete the directory too.")
 @settings_options
-def down(**values: Any) -> None:
+def end(**values: Any) -> None:
     """End a fleet: exactly the processes that it started."""
     from rollover.lab import lab  # noqa: PLC0415 - imports certificates
+    from rollover.lab.bosh import lifecycle  # noqa: PLC0415
 
     printer = settings_of(values).printer()
-    ended = lab.down(values["directory"], remove=values["remove"])
+    down = lifecycle.down if _holds_bosh(values) else lab.down
+    ended = down(values["directory"], remove=values["remove"])
     printer.say(f"ended {len(ended)} processes")
 
 
@@ -72,6 +81,8 @@ def status(**values: Any) -> int:
     from rollover.lab import lab  # noqa: PLC0415
 
     printer = settings_of(values).printer()
+    if _holds_bosh(values):
+        return lab_bosh.show_status(printer, values["directory"])
     seen = lab.status(values["directory"])
     if printer.json:
         printer.data("lab", seen)
@@ -158,7 +169,24 @@ def naive(**values: Any) -> int:
     return ExitCode.REFUSED
 
 
+for _of_bosh in (lab_bosh.create_env, lab_bosh.expire, lab_bosh.fault, lab_bosh.ping):
+    command.add_command(_of_bosh)
+
+
+def _holds_bosh(values: dict[str, Any]) -> bool:
+    from rollover.lab.bosh.record import holds_bosh  # noqa: PLC0415 - imports msgspec
+    from rollover.lab.layout import Layout  # noqa: PLC0415
+
+    return holds_bosh(Layout(values["directory"]).record)
+
+
 def _attached(values: dict[str, Any]) -> Lab:
     from rollover.lab.lab import attach  # noqa: PLC0415 - imports certificates
 
+    if _holds_bosh(values):
+        raise SpecError(
+            "it holds a BOSH lab, which has no such servers",
+            place=str(values["directory"]),
+            hint="`rollover lab fault` disturbs its agents",
+        )
     return attach(values["directory"])

@@ -1,0 +1,174 @@
+"""The director's client, and discovery, against the director of a lab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import bosh_lab
+import commands
+from bosh_lab import BoshLab
+from rollover.cli.wiring import load_fleet
+from rollover.errors import ExitCode, NotFound
+from rollover.fleet import assemble
+from rollover.lab.bosh import described
+from rollover.manifest import load
+from rollover.platforms.bosh import describe, properties
+from rollover.platforms.bosh.records import BoshInstance, Extent, Task, TaskEvent, TaskState
+
+AGENTS = 4
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoshLab]:
+    """A lab with 4 agents in 2 deployments."""
+    with bosh_lab.bosh_lab(tmp_path_factory.mktemp("client") / "lab", agents=AGENTS) as found:
+        yield found
+
+
+def followed(lab: BoshLab, number: int) -> tuple[list[TaskEvent], Task]:
+    """The events of a task, and how it ended."""
+    events: list[TaskEvent] = []
+    following = lab.director.follow(number, deadline_seconds=bosh_lab.TASK_SECONDS)
+    while True:
+        try:
+            events.append(next(following))
+        except StopIteration as ended:
+            return events, ended.value
+
+
+def the_same(lab: BoshLab, instance: BoshInstance) -> BoshInstance:
+    """An instance as it is now."""
+    listed = lab.director.instances(instance.deployment)
+    return next(each for each in listed if each.name == instance.name)
+
+
+def test_the_director_says_who_it_is(lab: BoshLab) -> None:
+    """And takes our password."""
+    info = lab.director.info()
+    assert info.version >= (271, 12)
+    assert info.user == "admin"
+    assert info.uaa is None
+
+
+def test_both_listings_have_the_same_instances(lab: BoshLab) -> None:
+    """All run, by their own word; the brief one asks none."""
+    for name in lab.deployments():
+        full, brief = lab.director.instances(name), lab.director.placed(name)
+        assert {each.job_state for each in full} == {"running"}
+        assert {(each.name, each.vm_cid, each.agent_id) for each in full} == {
+            (each.name, each.vm_cid, each.agent_id) for each in brief
+        }
+        assert all(each.vm_created_at is not None for each in (*full, *brief))
+        assert all(each.stemcell is not None and each.stemcell.version for each in full)
+
+
+def test_everything_else_can_be_read(lab: BoshLab) -> None:
+    """Each listing in the form that the bosh CLI reads."""
+    name = lab.deployments()[0]
+    manifest = lab.director.manifest(name)
+    assert isinstance(load(manifest.encode()), dict)
+    assert not [each for each in lab.director.diff(name, manifest) if each.change]
+    assert [
+        each for each in lab.director.diff(name, f"{manifest}\ntags: {{a: b}}\n") if each.change
+    ]
+    assert lab.director.locks() == ()
+    assert lab.director.stemcells()
+    assert {each.kind for each in lab.director.configs("cloud")} == {"cloud"}
+    assert isinstance(lab.director.variables(name), tuple)
+    assert "nats" in " ".join(each.path for each in lab.director.certificate_expiry())
+    assert lab.director.tasks() == ()
+
+
+def test_what_is_not_there_is_not_found(lab: BoshLab) -> None:
+    """In the director's words."""
+    with pytest.raises(NotFound, match="code 70000"):
+        lab.director.manifest("nowhere")
+    with pytest.raises(NotFound):
+        lab.director.task(999_999)
+
+
+def test_the_events_of_a_deploy_tell_each_instance_once(lab: BoshLab) -> None:
+    """Read with `Range` while it goes on; a second reader has the same."""
+    name = lab.deployments()[0]
+    number = lab.director.restart(name)
+    events, task = followed(lab, number)
+    assert task.state is TaskState.DONE
+    done = [e.task for e in events if e.stage == "Updating instance" and e.state == "finished"]
+    assert len(done) == len(set(done)) == len(lab.director.placed(name))
+    assert all(one.time <= other.time for one, other in pairwise(events))
+    assert [*lab.director.follow(number)] == events
+
+
+def test_one_instance_can_be_recreated(lab: BoshLab) -> None:
+    """Its name outlives its VM."""
+    name = lab.deployments()[-1]
+    before = lab.director.placed(name)[0]
+    number = lab.director.recreate(name, Extent(group=before.group, instance=before.id, fix=True))
+    _, task = followed(lab, number)
+    assert task.state is TaskState.DONE, task.result
+    after = the_same(lab, before)
+    assert after.vm_cid not in {None, before.vm_cid}
+    assert after.job_state == "running"
+
+
+def test_stopping_ends_a_deploy_early(lab: BoshLab) -> None:
+    """The task is cancelled, or had ended by then; nothing is locked afterwards."""
+    number = lab.director.restart(lab.deployments()[0], Extent(max_in_flight="1"))
+    list(lab.director.follow(number, stopping=lambda: True))
+    assert lab.director.task(number).state in {TaskState.CANCELLED, TaskState.DONE}
+    lab.director.cancel(number)
+    bosh_lab.eventually(lambda: lab.director.locks() == ())
+    lab.deploy()
+
+
+def test_an_instance_can_be_ignored_and_not(lab: BoshLab) -> None:
+    """The full listing says so."""
+    instance = lab.director.placed(lab.deployments()[0])[0]
+    lab.director.ignore(instance, ignored=True)
+    assert the_same(lab, instance).ignore
+    lab.director.ignore(instance, ignored=False)
+    assert not the_same(lab, instance).ignore
+
+
+def test_resurrection_can_be_paused(lab: BoshLab) -> None:
+    """Twice is as good as once."""
+    for paused in (True, True, False):
+        lab.director.set_resurrection(paused=paused)
+
+
+def test_the_lab_is_discovered_and_expanded(lab: BoshLab, tmp_path: Path) -> None:
+    """Its CA by its own manifest, all its agents, and nothing secret."""
+    access = described.access(lab.layout)
+    secret = access.secret.reveal().decode()
+    assert access.ca is not None
+    variables = {
+        "BOSH_ENVIRONMENT": access.url, "BOSH_CLIENT": access.client, "BOSH_CLIENT_SECRET": secret,
+        "BOSH_CA_CERT": access.ca.decode(), "BOSH_CONFIG": os.devnull,
+    }  # fmt: skip
+    script = lab.layout.root / "create-env.sh"
+    out = tmp_path / "fleet.yml"
+    ran = commands.run(
+        "discover", "--bosh", "--create-env", script, "-o", out, environment=variables
+    )
+    assert ran.code == ExitCode.DONE, ran.talk
+    assert secret not in ran.out + ran.talk + out.read_text()
+    assert f"a round over {AGENTS} agents" in ran.out
+    there, made = load_fleet(lab.layout.root / "fleet.yml"), load_fleet(out)
+    assert [each.certificates for each in made.authorities] == [
+        each.certificates for each in there.authorities
+    ]
+    assert made.director is not None
+    assert there.director is not None
+    assert made.director.nats == there.director.nats
+    expanded = describe.expand(made, lab.director)
+    assert properties.Part.SERVER.value in (
+        expanded.groups[0].instances[0].endpoints[0].certificate or ""
+    )
+    fleet = assemble.assemble(expanded, {})
+    assert [len(each.instances) for each in fleet.groups] == [1, AGENTS]
+    assert len(fleet.links) == AGENTS + 2
