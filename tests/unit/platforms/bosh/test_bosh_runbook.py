@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import bosh_director_files as files
 import bosh_lab
-from bosh_director_files import VM, Director, Generation
+import bosh_plans
+from bosh_director_files import Director, Generation
+from bosh_plans import of_agents, of_director, plan
 from rollover.checks.rule import Finding, Severity
 from rollover.engine.recovery import Recovery
 from rollover.errors import SpecError
-from rollover.fleet.goal import Goal
-from rollover.fleet.model import Touch
-from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, RuleId
-from rollover.fleet.plan import Assignment, Change, Phase, Plan, Proof, Rollout
+from rollover.fleet.names import RuleId
+from rollover.fleet.plan import Plan
 from rollover.manifest import FileStore, interpolate, load_variables, operations
-from rollover.platforms.bosh import describe, ops_files, runbook
+from rollover.platforms.bosh import ops_files, runbook
 from rollover.platforms.bosh.ops_files import Wanted
 from rollover.platforms.bosh.properties import Part
 from rollover.platforms.bosh.runbook import Facts
@@ -28,8 +30,7 @@ from rollover.platforms.bosh.runbook_text import DeploymentFacts
 
 AT = datetime.now(UTC).replace(microsecond=0)
 URL = "https://10.0.0.6:25555"
-ENDPOINTS = (*(describe.NATS, describe.DIRECTOR_CLIENT, describe.HEALTH_MONITOR, describe.SOURCE),)
-PROOF = Proof(starts=AT, ends=AT, links=1, class_links=1, combinations=1, verdicts=1)
+RUN = "from rollover.cli.app import main; main()"
 FACTS = Facts(
     director=URL,
     deployments=(
@@ -40,72 +41,9 @@ FACTS = Facts(
 )
 
 
-def rollout(
-    number: int, *, presents: tuple[Generation, ...] = (), trusts: tuple[Generation, ...] = ()
-) -> Rollout:
-    """A rollout of the director VM (what each party presents), or of the agents."""
-    parts = (Part.SERVER, Part.DIRECTOR, Part.HEALTH_MONITOR, Part.CLIENT_CA)
-    assignment = Assignment(
-        instances=(VM,),
-        endpoints=ENDPOINTS,
-        presents=tuple(
-            (each.of[part].certificate.fingerprint,)
-            for each, part in zip(presents, parts, strict=True)
-        )
-        if presents
-        else (),
-        trusts=(tuple(each.ca.fingerprint for each in trusts),) * len(ENDPOINTS),
-    )
-    group = describe.DIRECTOR if presents else describe.AGENTS
-    return Rollout(
-        number=number,
-        group=group,
-        phases=(Phase.TRUST, Phase.ACTIVATE) if presents else (Phase.REISSUE,),
-        changes=(
-            Change(
-                group=GroupName(group),
-                endpoint=EndpointName("agents"),
-                present_from="nats_ca@1",
-                present="nats_ca@2",
-                trust_from=("nats_ca@1",),
-                trust=("nats_ca@1", "nats_ca@2"),
-            ),
-        ),
-        assignments=(assignment,),
-        touch=Touch.RECREATE,
-        weight=200,
-        instances=1,
-        duration=timedelta(minutes=10),
-        proof=PROOF,
-    )
-
-
-def plan(*rollouts: Rollout, target: Fingerprint, complete: bool = True) -> Plan:
-    """A plan of these rollouts."""
-    goal = Goal(authority=AuthorityName("nats_ca"), target=target, trusted=(target,), retired=())
-    return Plan(
-        fleet="lab",
-        goal=goal,
-        made_at=AT,
-        rollouts=rollouts,
-        complete=complete,
-        lower_bound=4,
-        weight=440,
-        weight_lower_bound=440,
-        whole=4,
-    )
-
-
 def four_steps() -> Plan:
-    """The plan that the search finds: its certificates are specimens that nobody will ever have."""
-    old, specimen = files.generation(), files.generation(21)
-    return plan(
-        rollout(1, presents=(old, specimen, specimen, specimen), trusts=(old, specimen)),
-        rollout(2),
-        rollout(3, presents=(specimen,) * 4, trusts=(specimen,)),
-        rollout(4),
-        target=specimen.ca.fingerprint,
-    )
+    """The plan that the search finds."""
+    return bosh_plans.four_steps(files.generation(), files.generation(21), at=AT)
 
 
 def write(director: Director, *, facts: Facts = FACTS, what: Plan | None = None) -> Path:
@@ -171,9 +109,9 @@ def test_the_instructions_are_for_this_fleet(tmp_path: Path) -> None:
     text = (write(director) / "RUNBOOK.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## Before you begin",
-        "## Step 1: the director VM (trust, activate)",
+        "## Step 1: the director VM (trust, activate, reissue)",
         "## Step 2: all agents",
-        "## Step 3: the director VM (trust, activate)",
+        "## Step 3: the director VM (reissue, withdraw)",
         "## Step 4: all agents",
         "## Step 5: clean up the vars store",
         "## If a step has to be taken back",
@@ -237,9 +175,10 @@ def test_a_rotation_under_way_is_gone_on_with(tmp_path: Path) -> None:
     specimen = files.generation(21)
     server = Generation({**new.of, Part.SERVER: specimen.of[Part.SERVER]})
     rest = plan(
-        rollout(1, presents=(server, new, new, new), trusts=(new,)),
-        rollout(2),
+        of_director(1, presents=(server, new, new, new), trusts=(new,), at=AT),
+        of_agents(2, at=AT),
         target=new.ca.fingerprint,
+        at=AT,
     )
     runbook.write_runbook(
         tmp_path / "runbook",
@@ -269,6 +208,7 @@ def test_a_recovery_never_calls_itself_safe(tmp_path: Path) -> None:
     assert f"bosh -e {URL} -n -d cf recreate --fix" in text
     assert "is safe" not in text.lower()
     assert "`nats_ca@1` expired" in text
+    assert "every agent answers" not in text
 
 
 def test_the_recovery_makes_all_certificates_anew_and_loses_nothing_of_them(
@@ -296,8 +236,14 @@ def test_a_plan_that_the_ops_files_cannot_say_is_refused(tmp_path: Path) -> None
     """A standby is a CA more than there are names for."""
     old, specimen, standby = files.generation(), files.generation(21), files.generation(3)
     what = plan(
-        rollout(1, presents=(old, specimen, specimen, specimen), trusts=(old, specimen, standby)),
+        of_director(
+            1,
+            presents=(old, specimen, specimen, specimen),
+            trusts=(old, specimen, standby),
+            at=AT,
+        ),
         target=specimen.ca.fingerprint,
+        at=AT,
     )
     with pytest.raises(SpecError, match="standby"):
         write(files.director(tmp_path), what=what)
@@ -307,10 +253,50 @@ def test_a_plan_that_is_blocked_has_no_clean_up(tmp_path: Path) -> None:
     """It is for the end."""
     old, specimen = files.generation(), files.generation(21)
     what = plan(
-        rollout(1, presents=(old, specimen, specimen, specimen), trusts=(old, specimen)),
+        of_director(1, presents=(old, specimen, specimen, specimen), trusts=(old, specimen), at=AT),
         target=specimen.ca.fingerprint,
+        at=AT,
         complete=False,
     )
     text = (write(files.director(tmp_path), what=what) / "RUNBOOK.md").read_text()
     assert "## Not planned yet" in text
     assert "clean up" not in text
+
+
+def shell_of(text: str, heading: str) -> str:
+    """Return the first commands below a heading."""
+    return text.partition(heading)[2].partition("```sh\n")[2].partition("```")[0]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_commands_of_the_clean_up_never_leave_half_a_store(
+    tmp_path: Path, *, given: bool
+) -> None:
+    """Run by a shell: all of it happens, or, with a value that nobody set, nothing (H8)."""
+    director = files.director(tmp_path, flags="-v director_name=other")
+    directory = write(director)
+    by_hand(director, directory / "add-new-ca.yml")
+    third = by_hand(director, directory / "remove-old-ca.yml")
+    before = director.store.read_bytes()
+    shim = tmp_path / "bin/bosh"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{RUN}" "$@"\n')
+    shim.chmod(0o700)
+    commands = shell_of((directory / "RUNBOOK.md").read_text(), "clean up the vars store")
+    ended = subprocess.run(
+        ["sh", "-c", commands],  # noqa: S607 - any shell
+        env={
+            "PATH": f"{shim.parent}:/usr/bin:/bin",
+            **({"VAR_director_name": "other"} if given else {}),
+        },
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode == 0) is given, ended.stderr
+    if given:
+        assert set(director.stored()) == {"nats_password", *files.NAMES.values()}
+        assert by_hand(director, None) == third
+        assert director.store.stat().st_mode & 0o777 == 0o600
+    else:
+        assert director.store.read_bytes() == before

@@ -1,0 +1,374 @@
+"""The director VM: NATS, director and health monitor, and what the director hands out to agents.
+
+All of it comes from one manifest, and changes at once, by `create-env`: the `Platform` of the
+group `director`. What is in use is concluded from the state file, fresh handshakes and lists.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from rollover.checks.rule import Finding
+from rollover.engine.platform_extras import Moment
+from rollover.engine.platform_port import Pacing
+from rollover.errors import AdapterError, EvidenceMissing, RolloverError, SpecError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import DirectorDescription, GroupDescription
+from rollover.fleet.evidence import (
+    Evidence,
+    Fact,
+    Failed,
+    Holdout,
+    Identity,
+    Observation,
+    Order,
+    Result,
+    Seen,
+)
+from rollover.fleet.model import Availability, EndpointRef
+from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.secret import SecretBytes
+from rollover.platforms.bosh import (
+    create_env,
+    deployed,
+    deploying,
+    describe,
+    director_findings,
+    nats_port,
+    remaining,
+    tidying,
+)
+from rollover.platforms.bosh.deployed import Conclusion
+from rollover.platforms.bosh.deploying import Tools
+from rollover.platforms.bosh.environment import Environment, Inputs, certificates
+from rollover.platforms.bosh.handout import Handout
+from rollover.platforms.bosh.ledger import Ledger
+from rollover.platforms.bosh.nats_port import Shown
+from rollover.platforms.bosh.properties import DirectorProperties, NatsTls, Part
+from rollover.platforms.bosh.records import BoshInstance, Deployment, Expiry, Info
+from rollover.platforms.bosh.workplace import Workplace
+from rollover.probe.monitoring import Monitor
+
+WORKPLACE = "bosh"
+POLL_SECONDS = 0.5
+MONITOR_SECONDS = 15.0
+
+PARTS = {
+    describe.NATS: Part.SERVER,
+    describe.DIRECTOR_CLIENT: Part.DIRECTOR,
+    describe.HEALTH_MONITOR: Part.HEALTH_MONITOR,
+    describe.SOURCE: Part.CLIENT_CA,
+}
+"""Which property an endpoint presents; each trusts `nats.tls.ca`."""
+
+
+class DirectorCalls(Protocol):
+    """What is asked of the director's API."""
+
+    def info(self) -> Info:
+        """Return who it is."""
+        ...
+
+    def certificate_expiry(self) -> tuple[Expiry, ...]:
+        """Return when its certificates end."""
+        ...
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return all deployments."""
+        ...
+
+    def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
+        """Return every instance with its agent."""
+        ...
+
+
+class Look(NamedTuple):
+    """One look at the director VM, with what it was concluded from."""
+
+    inputs: Inputs
+    shown: Shown
+    conclusion: Conclusion
+
+
+class DirectorVm:
+    """`Platform`, `Attends` and `Tidies` for the one instance of the group `director`.
+
+    `identities` are the chains that Rollover presents itself, `known` all CA certificates that it
+    knows. `base` is the directory of the fleet file, `state` the state directory below it.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a platform works with, each by its name
+        self,
+        group: GroupDescription,
+        *,
+        settings: DirectorDescription,
+        environment: Environment,
+        director: DirectorCalls,
+        ledger: Ledger,
+        identities: Callable[[], Sequence[Identity]],
+        known: Callable[[], Sequence[Certificate]],
+        base: Path,
+        state: Path,
+        clock: Callable[[], datetime],
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self.group = group
+        self.environment = environment
+        # `create-env` runs in a directory of its own: what it is given has to be absolute.
+        self.workplace = Workplace((base / state / WORKPLACE).absolute())
+        self._settings = settings
+        self._director = director
+        self._ledger = ledger
+        self._identities = identities
+        self._known = known
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._monitor = (
+            None
+            if settings.monitor is None
+            else Monitor(settings.monitor, timeout_seconds=MONITOR_SECONDS)
+        )
+
+    # What others of this package ask for.
+
+    def handout(self) -> Handout:
+        """Return what the director hands out to agents now; `EvidenceMissing` when it is unknown.
+
+        `since` is known once the ledger has seen it begin.
+        """
+        tls = self.properties().tls
+        now = Handout(signer=tls.signer, bundle=tls.bundle)
+        last = self._ledger.handouts()[-1:]
+        return next((each for each in last if _same(each, now)), now)
+
+    def properties(self) -> DirectorProperties:
+        """Return the director's properties as they are deployed; `EvidenceMissing` else."""
+        conclusion = self.look().conclusion
+        if conclusion.properties is None:
+            raise EvidenceMissing(
+                f"what the director has is not known: {conclusion.doubt}",
+                hint="make the manifest and its variables complete again, as they were deployed",
+            )
+        return conclusion.properties
+
+    def signer_key(self, fingerprint: Fingerprint) -> SecretBytes | None:
+        """Return the key of a CA that is in the vars store or the manifest; None: it is not."""
+        inputs = self.environment.inputs()
+        for name, chain in certificates({**inputs.stored, **inputs.given}).items():
+            value = inputs.given.get(name, inputs.stored.get(name))
+            key = value.get("private_key") if isinstance(value, dict) else None
+            if chain[0].fingerprint == fingerprint and isinstance(key, str) and key:
+                return SecretBytes(key.encode("utf-8", "surrogateescape"))
+        for candidate in self.environment.candidates((), inputs):
+            if candidate.properties and candidate.properties.tls.signer.fingerprint == fingerprint:
+                return candidate.properties.tls.pairs[Part.CLIENT_CA].key
+        return None
+
+    # Observing.
+
+    def look(self) -> Look:
+        """Return what the director VM uses, and what that was concluded from. Changes nothing."""
+        inputs = self.environment.inputs()
+        candidates = self.environment.candidates(self.workplace.ops_files(), inputs)
+        bundles = {
+            one.fingerprint
+            for each in candidates
+            if each.properties is not None
+            for one in each.properties.tls.bundle
+        }
+        # Every identity that is turned away is a line in the server's log.
+        identities = [each for each in self._identities() if each.issuer in bundles]
+        shown = Shown(
+            nats_port.dial(self._address, identities),
+            nats_port.clients(nats_port.connections(self._monitor)),
+        )
+        expiries = self._expiries() if shown.presented else ()
+        seen = deployed.Seen(shown, expiries, self._clock())
+        conclusion = deployed.conclude(candidates, self.environment.state(), seen)
+        return Look(inputs, shown, conclusion)
+
+    @property
+    def _address(self) -> str:
+        return describe.nats_address(self._settings)
+
+    def _expiries(self) -> tuple[Expiry, ...]:
+        try:
+            return self._director.certificate_expiry()
+        except AdapterError:
+            # It only confirms; whether the director answers is asked where it matters.
+            return ()
+
+    def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
+        """Yield what NATS, director and health monitor use, and what agents are handed."""
+        for name in instances:
+            self._check_known(name)
+            look = self.look()
+            first, *others = deployed.distinct(look.conclusion.possible) or (None,)
+            availability, why = self._availability(look.conclusion)
+            yield Observation(
+                instance=name,
+                at=self._clock(),
+                availability=availability,
+                why=why,
+                endpoints=() if first is None else self._seen(first),
+                may_use=tuple(self._seen(each) for each in others if each is not None),
+            )
+
+    def _availability(self, conclusion: Conclusion) -> tuple[Availability, str]:
+        if create_env.running(self.workplace.lock):
+            return Availability.UNREACHABLE, "a `create-env` is still running"
+        if conclusion.doubt or conclusion.silent:
+            words = (conclusion.silent, conclusion.doubt)
+            return Availability.UNREACHABLE, "; ".join(word for word in words if word)
+        return Availability.READY, conclusion.disagreement
+
+    def _seen(self, tls: NatsTls) -> tuple[Seen, ...]:
+        described = {each.name for one in self.group.instances for each in one.endpoints}
+        return tuple(
+            Seen(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
+            for endpoint, part in PARTS.items()
+            if endpoint in described
+        )
+
+    def _check_known(self, name: InstanceName) -> None:
+        if name not in {each.name for each in self.group.instances}:
+            raise SpecError(
+                f"group `{self.group.name}` has no instance `{name}`",
+                hint="the director VM is the only one in it",
+            )
+
+    # Changing.
+
+    def roll_out(
+        self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
+    ) -> Iterator[Result]:
+        """Deploy the director VM with what is ordered. Once begun, a `create-env` is waited for."""
+        del pacing  # There is one VM.
+        for order in orders:
+            if stopping():
+                return
+            begun = time.monotonic()
+            try:
+                self._check_known(order.instance)
+                yield deploying.deploy(order, self._tools(), parts=PARTS)
+            except (RolloverError, OSError) as error:
+                # Nothing was begun: what happens behind that is a result by itself.
+                yield _untouched(order, error, time.monotonic() - begun)
+
+    def _tools(self) -> Tools:
+        return Tools(
+            environment=self.environment,
+            workplace=self.workplace,
+            ledger=self._ledger,
+            look=self.look,
+            known=self._known,
+            answers=self._director.info,
+            clock=self._clock,
+            create_env_seconds=self._settings.create_env_minutes * 60,
+            confirm_seconds=self.group.confirm_seconds,
+            poll_seconds=self._poll_seconds,
+        )
+
+    # Proving.
+
+    def handshakes(
+        self,
+        instances: Sequence[InstanceName],
+        *,
+        accepted: Sequence[Identity],
+        refused: Sequence[Identity],
+    ) -> Iterator[Evidence]:
+        """Dial NATS afresh with each identity; the jobs beside it accept no connections."""
+        for name in instances:
+            self._check_known(name)
+            dials = nats_port.dial(self._address, (*accepted, *refused))
+            yield from nats_port.evidence(
+                EndpointRef(name, describe.NATS), dials, refused=refused, at=self._clock()
+            )
+
+    def holdouts(
+        self, instances: Sequence[InstanceName], *, retired: Sequence[Certificate]
+    ) -> Iterator[Holdout]:
+        """Yield the connections that come, or may come, from a retired CA.
+
+        Raises `EvidenceMissing` when the connections cannot be listed.
+        """
+        for name in instances:
+            self._check_known(name)
+            look = self.look()
+            yield from remaining.holdouts(
+                name,
+                remaining.listed(self._monitor),
+                retired=retired,
+                tls=deployed.distinct(look.conclusion.possible),
+                agents=remaining.Agents(self._ledger, self._placed, self._clock()),
+                own=frozenset(each.chain[0].fingerprint for each in self._identities()),
+            )
+
+    def _placed(self) -> Iterable[BoshInstance]:
+        for deployment in self._director.deployments():
+            yield from self._director.placed(deployment.name)
+
+    def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
+        """Yield that nobody is asked: an agent gets new credentials by a rollout of its own."""
+        for each in holdouts:
+            yield Evidence(
+                fact=Fact.DRAINED,
+                subject=EndpointRef(each.server, describe.NATS),
+                holds=True,
+                observed=f"connection {each.connection} of `{each.peer}` was left alone: agents "
+                "connect again when they are rolled out",
+                at=self._clock(),
+                by=nats_port.BY_CONNZ,
+            )
+
+    # Attending and tidying.
+
+    def findings(self, moment: Moment) -> Iterator[Finding]:
+        """Yield what stands in the way at the director VM, its vars store and its command line."""
+        yield from director_findings.findings(
+            moment,
+            environment=self.environment,
+            workplace=self.workplace,
+            look=self.look,
+            at=self._clock(),
+        )
+
+    def tidy(self) -> Iterator[Evidence]:
+        """Put new values under the old names in the vars store, and drop what is left over.
+
+        What would be deployed stays the same to the byte: that is proven before anything changes.
+        """
+        instance = self.group.instances[0].name
+        yield from tidying.tidy(
+            self.environment,
+            self.workplace,
+            subject=EndpointRef(instance, describe.SOURCE),
+            at=self._clock(),
+        )
+
+
+def _same(one: Handout, other: Handout) -> bool:
+    return (one.signer, one.bundle) == (other.signer, other.bundle)
+
+
+def _untouched(order: Order, error: RolloverError | OSError, seconds: float) -> Failed:
+    if isinstance(error, RolloverError):
+        return Failed(
+            instance=order.instance,
+            seconds=seconds,
+            code=error.code,
+            message=error.message,
+            hint=error.hint,
+        )
+    return Failed(
+        instance=order.instance,
+        seconds=seconds,
+        code="rejected",
+        message=f"a file cannot be written: {error}",
+        hint="look at the permissions and the room of the state directory and the vars store",
+    )
