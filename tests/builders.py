@@ -104,11 +104,13 @@ class World:
         return ()
 
     def shape(self, chain: Chain) -> Hashable:
-        """Chains of one issuer, with the same bridges, are judged alike."""
-        return (chain[0].split(":")[0], chain[1:])
+        """Chains of one issuer, with the same bridges, are judged alike; a CA is itself."""
+        return (chain[0].removesuffix(":leaf"), ":" in chain[0], chain[1:])
 
     def prospect(self, chain: Chain) -> Prospect | None:
-        """Every chain is of the one authority."""
+        """Every chain is of the one authority; what signs presents the CA itself, and no bridge."""
+        if ":" not in chain[0]:
+            return Prospect(chain[0], (self.target,))
         renewed = (Fingerprint(f"{self.target}:leaf"),)
         bridged = (*renewed, self.bridge) if self.bridge else None
         return Prospect(Fingerprint(chain[0].split(":")[0]), renewed, bridged)
@@ -130,18 +132,31 @@ def endpoint(
     trusts: Iterable[str] | None = ("old",),
     role: Role = Role.TLS,
     slot: str | None = None,
+    bundle: str | None = None,
+    stack: Stack = Stack.GO,
     source: tuple[str, str] | None = None,
 ) -> Endpoint:
-    """An endpoint by the names of its CAs."""
+    """An endpoint by the names of its CAs. `bundle`: a slot of its own for what it trusts."""
+    bundle = bundle or slot
     return Endpoint(
         name=EndpointName(name),
         role=role,
-        stack=Stack.GO,
+        stack=stack,
         presents=(Fingerprint(f"{presents}:leaf"),) if presents else (),
         trusts=None if trusts is None else tuple(Fingerprint(each) for each in trusts),
         chain_slot=SlotName(f"{slot}.crt") if slot else None,
-        bundle_slot=SlotName(f"{slot}.ca") if slot else None,
+        bundle_slot=SlotName(f"{bundle}.ca") if bundle else None,
         source=SourceRef(GroupName(source[0]), EndpointName(source[1])) if source else None,
+    )
+
+
+def signer(
+    name: str, *, signs: str = "old", hands_out: Iterable[str] = ("old",), bundle: str
+) -> Endpoint:
+    """A source: it presents the CA that it signs with, and trusts the bundle that it hands out."""
+    return msgspec.structs.replace(
+        endpoint(name, trusts=hands_out, role=Role.SOURCE, slot=name, bundle=bundle),
+        presents=(Fingerprint(signs),),
     )
 
 

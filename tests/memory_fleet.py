@@ -64,7 +64,7 @@ class Issued:
         self.certificate = certificate
         self.key = key
 
-    def leaf(self, name: str) -> Certificate:
+    def leaf(self, name: str, *, days: float = 365) -> Certificate:
         """Return a leaf for both roles on loopback."""
         return issue_leaf(
             profile=LEAF_NODE,
@@ -74,7 +74,7 @@ class Issued:
             authority=self.certificate,
             authority_key=self.key,
             not_before=BEGUN - timedelta(days=1),
-            lifetime=timedelta(days=365),
+            lifetime=timedelta(days=days),
         )
 
 
@@ -109,8 +109,12 @@ class MemoryFleet:
     """Two servers and three clients, with one CA and its key in the store."""
 
     def __init__(self, *, servers: int = 2, clients: int = 3, standby: bool = False) -> None:
-        self.ca = authority()
-        trusted = (self.ca, *((authority("CA 2"),) if standby else ()))
+        trusted = (authority(), *((authority("CA 2"),) if standby else ()))
+        self.begin(_described(servers, clients, trusted), trusted)
+
+    def begin(self, described: FleetDescription, trusted: Sequence[Issued]) -> None:
+        """Start what is described, with leaves of the first CA that is trusted."""
+        self.ca = trusted[0]
         self.credentials = MemoryCredentials()
         for each in trusted:
             self.keep(each)
@@ -118,27 +122,30 @@ class MemoryFleet:
         self.leases: Leases = MemoryLeases()
         self.now = BEGUN
         self.paused = False
-        self.described = _described(servers, clients, trusted)
-        self.links: tuple[Link, ...] = tuple(links(self.described))
+        self.described = described
+        self.links: tuple[Link, ...] = tuple(links(described))
         self.broken: list[str] = []
-        bundle = tuple(each.certificate for each in trusted)
         self.memory = {
-            group.name: MemoryPlatform(
-                group,
-                {
-                    instance.name: tuple(
-                        Seen(endpoint=endpoint.name, presents=chain, trusts=bundle)
-                        for chain in [(self.ca.leaf(instance.name),)]
-                        for endpoint in instance.endpoints
-                    )
-                    for instance in group.instances
-                },
-                clock=self.clock,
-                wait=lambda _: self.check(),
-            )
-            for group in self.described.groups
+            group.name: self.platform(group, tuple(each.certificate for each in trusted))
+            for group in described.groups
         }
         self.platforms: dict[str, Platform] = {str(each): self.memory[each] for each in self.memory}
+
+    def platform(self, group: GroupDescription, bundle: tuple[Certificate, ...]) -> MemoryPlatform:
+        """Return a group that presents leaves of the CA and trusts a bundle."""
+        return MemoryPlatform(
+            group,
+            {
+                instance.name: tuple(
+                    Seen(endpoint=endpoint.name, presents=chain, trusts=bundle)
+                    for chain in [(self.ca.leaf(instance.name),)]
+                    for endpoint in instance.endpoints
+                )
+                for instance in group.instances
+            },
+            clock=self.clock,
+            wait=lambda _: self.check(),
+        )
 
     def keep(self, issued: Issued, *, key: bool = True) -> Fingerprint:
         """Put a CA into the store."""
@@ -158,8 +165,7 @@ class MemoryFleet:
 
     def instance(self, name: str) -> MemoryInstance:
         """Return an instance by its name."""
-        owner = SERVERS if name.startswith("n") else CLIENTS
-        return self.memory[owner].instance(InstanceName(name))
+        return next(each for known, each in self.instances() if known == name)
 
     def instances(self) -> Iterator[tuple[InstanceName, MemoryInstance]]:
         """Yield every instance."""
@@ -178,7 +184,7 @@ class MemoryFleet:
             if not (_accepts(dialer, acceptor) and _accepts(acceptor, dialer)):
                 self.broken.append(str(link))
 
-    def site(self, *, task: str = "one", **more: float) -> Site:
+    def site(self, *, task: str = "one", **more: object) -> Site:
         """Return a site as another process would open it."""
         return Site(
             self.described,
@@ -189,13 +195,17 @@ class MemoryFleet:
             clock=self.clock,
             holder=Holder(host="here", pid=1, task=task),
             pause_requested=lambda: self.paused,
-            **({"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more),
+            **(
+                {"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more  # type: ignore[arg-type]  # by name
+            ),
         )
 
-    def rotate(self, steered: Conduct | None = None, **asked: object) -> Outcome:
+    def rotate(
+        self, steered: Conduct | None = None, *, recover: bool = False, **asked: object
+    ) -> Outcome:
         """Run a rotation as a process of its own would."""
         wanted = Request(authority=AUTHORITY, **asked)  # type: ignore[arg-type]  # by name
-        return Rollover(self.site()).rotate(wanted, steered or conduct())
+        return Rollover(self.site(recover=recover)).rotate(wanted, steered or conduct())
 
     def roll_back(self, steered: Conduct | None = None) -> Outcome:
         """Take the last rotation back."""

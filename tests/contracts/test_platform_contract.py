@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from nats_fleet_rig import (
     Authority,
     Rig,
     client_group,
+    connected,
     go_on,
     now,
     rig,
@@ -43,7 +44,7 @@ from rollover.fleet.evidence import (
 )
 from rollover.fleet.model import Availability, Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
-from rollover.platforms.memory.instance import Fault
+from rollover.platforms.memory.instance import Fault, MemoryInstance
 from rollover.platforms.memory.platform import MemoryPlatform
 
 FIRST, SECOND = InstanceName("n1"), InstanceName("n2")
@@ -60,6 +61,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     make_refuse: Callable[[InstanceName], None]
     stop: Callable[[InstanceName], None] | None = None
     """None: one that is stopped is not unreachable, because its files are all there is to it."""
+    guest: Callable[[InstanceName], AbstractContextManager[object]] | None = None
+    """Keeps a connection through the endpoint, with a leaf of the old CA; None: nobody dials it."""
 
     @property
     def identities(self) -> tuple[Identity, Identity]:
@@ -112,7 +115,16 @@ def in_memory(_: Path) -> Iterator[Subject]:
         new=new,
         make_refuse=lambda name: platform.instance(name).fail(Fault.REFUSES),
         stop=lambda name: platform.instance(name).fail(Fault.UNREACHABLE),
+        guest=lambda name: _connected_in_memory(platform.instance(name), old),
     )
+
+
+@contextmanager
+def _connected_in_memory(instance: MemoryInstance, old: Authority) -> Iterator[None]:
+    leaf, issuer = old.issue("guest").certificate, old.certificate.fingerprint
+    made = instance.connect("guest", leaf, issuer, role=Role.CLIENT_PORT)
+    yield
+    instance.disconnect(made.number)
 
 
 def _state(authority: Authority, name: str) -> Seen:
@@ -125,6 +137,12 @@ def nats_servers(base: Path) -> Iterator[Subject]:
     """Two real servers in a cluster."""
     with rig(base, 2) as running:
         servers = {each.name: each for each in running.servers}
+
+        def guest(name: InstanceName) -> AbstractContextManager[object]:
+            leaf = running.issue(running.old, "guest")
+            write_material(base / "guest", leaf, (running.old.certificate,))
+            return connected(servers[name].url, base / "guest", name="guest")
+
         yield Subject(
             platform=running.platform(),
             endpoint=CLIENT_PORT,
@@ -132,6 +150,7 @@ def nats_servers(base: Path) -> Iterator[Subject]:
             new=running.new,
             make_refuse=lambda name: _block(base / name),
             stop=lambda name: servers[name].stop(),
+            guest=guest,
         )
 
 
@@ -296,6 +315,15 @@ def test_one_that_does_not_answer_proves_nothing(subject: Subject) -> None:
     assert not any(each.holds for each in evidence)
     with pytest.raises(EvidenceMissing):
         list(subject.platform.holdouts((FIRST,), retired=[subject.old.certificate]))
+
+
+@accepting
+def test_a_holdout_says_through_which_port_it_came(subject: Subject) -> None:
+    """Trust is withdrawn port by port: who came through another one loses nothing."""
+    assert subject.guest is not None
+    with subject.guest(FIRST):
+        (found,) = subject.platform.holdouts((FIRST,), retired=[subject.old.certificate])
+    assert (found.server, found.peer, found.role) == (FIRST, "guest", Role.CLIENT_PORT)
 
 
 @every

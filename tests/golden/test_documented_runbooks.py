@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builders as build
+from director_vm import bosh
 from rollover.fleet.model import Fleet, Role, Touch
 from rollover.fleet.plan import Phase, Plan, Rollout
 from rollover.planner.planner import plan
@@ -46,26 +47,6 @@ def a9s(world: build.World) -> Fleet:
     return build.fleet([nodes, clients], links, world)
 
 
-def bosh(world: build.World) -> Fleet:
-    """A director VM (director, health monitor and NATS), the source of what its agents get."""
-    director = build.group(
-        "director",
-        build.instance(
-            "director/0",
-            build.endpoint("director", slot="director"),
-            build.endpoint("nats", slot="nats"),
-            build.endpoint("agents", role=Role.SOURCE, slot="agents"),
-        ),
-        touch=Touch.RECREATE,
-    )
-    agents = build.uniform(
-        "agent", 10, build.endpoint("mbus", source=("director", "agents")), touch=Touch.RESTART
-    )
-    links = build.links(agents, "mbus", director, "nats")
-    links += build.links(director, "director", director, "nats", same_instance=True)
-    return build.fleet([director, agents], links, world)
-
-
 def test_nats_route_peers_with_mutual_clients_take_five_rollouts() -> None:
     """Servers three times and clients twice, as the NATS documentation's TLS pages imply."""
     found = planned(nats(world := build.World()), world)
@@ -82,24 +63,70 @@ def test_a9s_service_nodes_and_trusting_clients_take_five_rollouts() -> None:
 
 
 def test_bosh_director_goes_first_and_each_side_is_touched_twice() -> None:
-    """Director, agents, director, agents: steps 1 to 4 of the BOSH documentation."""
+    """Director, agents, director, agents: steps 1 to 4 of the BOSH documentation, and no fewer."""
     found = planned(bosh(world := build.World()), world)
     assert order(found) == ["director", "agent", "director", "agent"]
+    assert found.complete
+    assert found.lower_bound == 4
+    assert found.weight == found.weight_lower_bound == 2 * 200 + 2 * 20
 
 
-def test_bosh_steps_do_what_the_documentation_says() -> None:
-    """1 trusts both and signs anew; 2 reissues agents; 3 drops the old; 4 drops it on agents."""
+def held(rollout: Rollout, endpoint: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """What an endpoint is given in a rollout: an issuer, a bundle; None: it keeps what it has."""
+    for change in rollout.changes:
+        if change.endpoint == endpoint:
+            return change.present, change.trust
+    return None, None
+
+
+BOTH, OLD, NEW = ("nats-ca@1", "nats-ca@2"), "nats-ca@1", "nats-ca@2"
+
+
+def test_bosh_step_1_trusts_both_and_signs_anew() -> None:
+    """`add-new-ca.yml`: both CAs everywhere, new signer and clients, and NATS' old certificate."""
+    first = planned(bosh(world := build.World()), world).rollouts[0]
+    assert held(first, "nats") == (None, BOTH)
+    assert held(first, "director") == (NEW, BOTH)
+    assert held(first, "health-monitor") == (NEW, BOTH)
+    assert held(first, "agents") == (NEW, BOTH)
+    assert first.phases == (Phase.TRUST, Phase.ACTIVATE, Phase.REISSUE)
+
+
+def test_bosh_step_2_gives_agents_what_the_director_holds_by_then() -> None:
+    """Certificates of the new CA, and both CAs to trust."""
+    second = planned(bosh(world := build.World()), world).rollouts[1]
+    assert held(second, "mbus") == (NEW, BOTH)
+    assert second.instances == 10
+    assert second.phases == (Phase.TRUST, Phase.REISSUE)
+
+
+def test_bosh_step_3_gives_nats_its_new_certificate_and_drops_the_old_ca() -> None:
+    """`remove-old-ca.yml`: the server's certificate at last, and one CA in every bundle."""
+    third = planned(bosh(world := build.World()), world).rollouts[2]
+    assert held(third, "nats") == (NEW, (NEW,))
+    assert held(third, "director") == (None, (NEW,))
+    assert held(third, "health-monitor") == (None, (NEW,))
+    assert held(third, "agents") == (None, (NEW,))
+    assert third.phases == (Phase.REISSUE, Phase.WITHDRAW)
+
+
+def test_bosh_step_4_takes_the_old_ca_from_the_agents() -> None:
+    """Nothing else is left to do; once agents have new ones, the way back takes as many again."""
     found = planned(bosh(world := build.World()), world)
-    first, second, third, fourth = found.rollouts
-    changed = {str(change.endpoint): change for change in first.changes}
-    assert changed["nats"].trust == ("nats-ca@1", "nats-ca@2")
-    assert changed["nats"].present is None
-    assert changed["director"].present == "nats-ca@2"
-    assert changed["agents"].present == "nats-ca@2"
-    assert Phase.REISSUE in second.phases
-    assert {str(change.endpoint): change.present for change in third.changes}["nats"] == "nats-ca@2"
-    assert Phase.WITHDRAW in third.phases
-    assert fourth.phases == (Phase.WITHDRAW,)
+    assert held(found.rollouts[3], "mbus") == (None, (NEW,))
+    assert found.rollouts[3].phases == (Phase.WITHDRAW,)
+    assert found.point_of_no_return == 3
+    assert [each.rollback_rollouts for each in found.rollouts] == [1, 4, 4, 4]
+
+
+def test_bosh_goes_on_from_wherever_it_was_left() -> None:
+    """Observed after any of its steps, the plan is what was left of it."""
+    world = build.World()
+    whole = planned(bosh(world), world)
+    for done in range(1, 5):
+        left = planned(build.after(bosh(world), whole.rollouts[:done]), world)
+        assert order(left) == order(whole)[done:]
+        assert left.complete
 
 
 def test_cross_signed_nats_takes_three_rollouts() -> None:
@@ -109,11 +136,20 @@ def test_cross_signed_nats_takes_three_rollouts() -> None:
     assert sorted(order(found)) == ["client", "server", "server"]
 
 
-def test_cross_signed_bosh_takes_three_rollouts() -> None:
-    """A bridge saves the agents' second visit."""
+def test_cross_signing_saves_bosh_nothing() -> None:
+    """Agents get the bundle of NATS, which needs the old CA until they all have new ones."""
     world = build.World(bridge=True)
     found = planned(bosh(world), world, bridge=True)
-    assert order(found) == ["director", "agent", "director"]
+    assert order(found) == ["director", "agent", "director", "agent"]
+    assert found.lower_bound == 4
+    presented = {
+        chain
+        for rollout in found.rollouts
+        for each in rollout.assignments
+        for name, chain in zip(each.endpoints, each.presents, strict=True)
+        if name in {"mbus", "agents"}
+    }
+    assert presented == {("new",), ("new:leaf",)}
 
 
 def test_standby_already_trusted_takes_one_rollout_per_group() -> None:

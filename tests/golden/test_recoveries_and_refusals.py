@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
+import pytest
+
 import builders as build
-from rollover.fleet.model import Availability, Fleet, Touch
-from rollover.fleet.plan import Plan, Side
+from director_vm import bosh
+from rollover.fleet.model import Availability, Fleet, State, Touch
+from rollover.fleet.names import Fingerprint
+from rollover.fleet.plan import Phase, Plan, Side
 from rollover.planner.planner import naive, plan
 
 
@@ -191,3 +196,100 @@ def test_a_rollback_is_counted_and_the_point_of_no_return_is_the_first_withdrawa
     assert counts[-1] == 5
     withdrawing = [each.number for each in found.rollouts if "withdraw" in each.phases]
     assert found.point_of_no_return == withdrawing[0]
+
+
+def director(*, expired: bool = False, doubted: bool = False) -> tuple[Fleet, build.World]:
+    """A director VM and three agents; the CA may have expired, or an agent be in doubt."""
+    world = build.World()
+    if expired:
+        for name in ("old", "old:leaf"):
+            world.add(build.certificate(name, not_after=build.NOW - timedelta(days=1)))
+    fleet = bosh(world, agents=3)
+    if doubted:
+        state = State(((Fingerprint("old:leaf"),),), ((Fingerprint("old"), Fingerprint("new")),))
+        fleet = build.with_availability(fleet, {}, {"agent2": (state,)})
+    return fleet, world
+
+
+def test_an_expired_ca_of_a_director_is_recovered_from_in_two_rollouts() -> None:
+    """Director, then agents: links that are dead already hinder nothing."""
+    fleet, world = director(expired=True)
+    found = planned(fleet, world)
+    assert found.complete
+    assert order(found) == ["director", "agent"]
+    assert {(each.witness.dialer.endpoint, each.links) for each in found.broken} == {
+        ("mbus", 3),
+        ("director", 1),
+        ("health-monitor", 1),
+    }
+    assert all(fault.kind == "expired" for each in found.broken for fault in each.witness.faults)
+
+
+@pytest.mark.parametrize("away", [Availability.IGNORED, Availability.UNREACHABLE])
+def test_an_agent_that_is_away_stops_the_director_before_it_cuts_it_off(
+    away: Availability,
+) -> None:
+    """Both trusted, the other agents reissued; then the director waits, and the agent is named."""
+    fleet, world = director()
+    found = planned(build.with_availability(fleet, {"agent2": away}, {}), world)
+    assert order(found) == ["director", "agent"]
+    assert found.whole == 4
+    assert found.rollouts[1].instances == 2
+    assert {each.rule for each in found.blocked} == {"left-behind"}
+    assert any("agent2" in each.lift and away.value in each.lift for each in found.blocked)
+
+
+def test_a_director_goes_on_once_its_agent_is_back() -> None:
+    """The agent that was away is reissued alone, then the director withdraws."""
+    fleet, world = director()
+    away = build.with_availability(fleet, {"agent2": Availability.IGNORED}, {})
+    later = build.after(away, planned(away, world).rollouts)
+    found = planned(build.with_availability(later, {"agent2": Availability.READY}, {}), world)
+    assert found.complete
+    assert order(found) == ["agent", "director", "agent"]
+    assert [each.instances for each in found.rollouts] == [1, 1, 3]
+
+
+def test_an_agent_in_doubt_is_given_its_certificate_again_before_anything_is_withdrawn() -> None:
+    """Whether it took what it was given is not known: no step may rely on either."""
+    fleet, world = director()
+    first = planned(fleet, world).rollouts[:2]
+    state = fleet.group("agent").instances[1].state
+    doubted = build.with_availability(build.after(fleet, first), {}, {"agent2": (state,)})
+    found = planned(doubted, world)
+    assert found.complete
+    assert order(found) == ["agent", "director", "agent"]
+    assert found.rollouts[0].assignments[0].instances == ("agent2",)
+    assert found.rollouts[0].phases == (Phase.TRUST, Phase.REISSUE)
+    (change,) = found.rollouts[0].changes
+    assert (change.present_from, change.present) == ("nats-ca@1", "nats-ca@2")
+
+
+def test_an_agent_in_doubt_and_out_of_reach_blocks_the_withdrawal() -> None:
+    """It looks reissued, and may not be: the rule ranges over both."""
+    fleet, world = director()
+    later = build.after(fleet, planned(fleet, world).rollouts[:2])
+    old = fleet.group("agent").instances[1].state
+    away = {"agent2": Availability.UNREACHABLE}
+    found = planned(build.with_availability(later, away, {"agent2": (old,)}), world)
+    assert found.rollouts == ()
+    assert {each.rule for each in found.blocked} == {"left-behind"}
+
+
+def test_a_compromised_ca_of_a_director_goes_from_the_source_first() -> None:
+    """Agents cannot be given what their director does not hold, whatever breaks meanwhile."""
+    fleet, world = director()
+    found = planned(build.with_groups_reversed(fleet), world, compromised=True)
+    assert order(found) == ["director", "agent"]
+    assert found.rollouts[0].breaks[0].links == 3
+    assert found.rollouts[0].breaks[0].heals_after == 2
+    unlinked = msgspec.structs.replace(build.with_groups_reversed(fleet), links=())
+    assert order(planned(unlinked, world, compromised=True)) == ["director", "agent"]
+
+
+def test_a_compromised_ca_leaves_nobody_behind_in_silence() -> None:
+    """An instance that is away keeps the plan from being complete, and is named."""
+    world = build.World()
+    found = planned(without(cluster(world), "client4"), world, compromised=True)
+    assert not found.complete
+    assert any("client4" in each.message for each in found.blocked)

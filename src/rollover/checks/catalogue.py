@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rollover.checks import (
+    bosh_agents,
+    bosh_director,
     certificates,
     instances,
     links,
@@ -13,6 +15,7 @@ from rollover.checks import (
     trust,
     usages,
 )
+from rollover.checks.configs import bundles, chains, files, peers, roles, settings, wording
 from rollover.checks.rule import Rule
 
 
@@ -29,9 +32,18 @@ def rule(name: str) -> Rule | None:
     return None
 
 
+def of_platforms() -> tuple[Rule, ...]:
+    """Return the rules of platforms: hazards of one kind of system, which only it can find."""
+    return (*bosh_director.RULES, *bosh_agents.RULES)
+
+
 def _all() -> Iterator[Rule]:
     yield from refusals.RULES
+    yield from of_platforms()
     for module in (certificates, usages, trust, links, instances):
         for each, _ in module.CHECKS:
+            yield each
+    for about in (files, chains, roles, bundles, peers, settings, wording):
+        for each, _ in about.CHECKS:
             yield each
     yield silence.WITHOUT_EFFECT

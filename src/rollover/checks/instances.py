@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.checks.scene import Scene, named
 from rollover.fleet.description import EndpointDescription, FileDelivery, InstanceDescription
-from rollover.fleet.model import TOUCH_WEIGHT, Availability, EndpointRef, Role, Touch
+from rollover.fleet.model import TOUCH_WEIGHT, Availability, EndpointRef, Instance, Role, Touch
 from rollover.fleet.names import InstanceName, RuleId
 
 UNAVAILABLE = Rule(
@@ -133,14 +133,23 @@ def _in_state(scene: Scene, rule: Rule) -> Iterator[Finding]:
 def no_material(scene: Scene) -> Iterator[Finding]:
     """Yield the endpoints that hold something which comes from no file that is known."""
     for instance in scene.fleet.instances():
+        if not _has_files(instance):
+            continue
         for endpoint in instance.endpoints:
             ref = EndpointRef(instance.name, endpoint.name)
             described = scene.described_endpoint(ref)
-            if described is None or endpoint.role is Role.SOURCE:
+            if described is None:
                 continue
             missing = list(_missing(described, endpoint.presents, endpoint.trusts))
             if missing:
                 yield found(NO_MATERIAL, str(ref), f"{' and '.join(missing)} not described")
+
+
+def _has_files(instance: Instance | InstanceDescription) -> bool:
+    """Say whether material is delivered as files: not to a source, nor to what it feeds."""
+    return not any(
+        each.role is Role.SOURCE or each.source is not None for each in instance.endpoints
+    )
 
 
 def _missing(
@@ -163,7 +172,7 @@ def shared_files(scene: Scene) -> Iterator[Finding]:
     for group in scene.description.groups:
         if not isinstance(group.delivery, FileDelivery):
             continue
-        for instance in group.instances:
+        for instance in filter(_has_files, group.instances):
             for path in sorted(_paths(instance)):
                 users.setdefault(path, []).append(instance.name)
     for path, names in users.items():
@@ -198,6 +207,8 @@ def shared_key(scene: Scene) -> Iterator[Finding]:
 def _by_key(scene: Scene) -> Mapping[str, list[EndpointRef]]:
     users: dict[str, list[EndpointRef]] = {}
     for party in scene.parties:
+        if party.endpoint.source is not None:
+            continue  # who issued its chain is concluded, the chain itself is not known
         for leaf in scene.certificates(party.endpoint.presents[:1]):
             users.setdefault(leaf.key_identity or leaf.fingerprint, []).append(party.ref)
     return users

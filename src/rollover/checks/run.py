@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
 import msgspec
 
-from rollover.checks import certificates, instances, links, silence, trust, usages
+from rollover.checks import catalogue, certificates, instances, links, silence, trust, usages
 from rollover.checks.handshakes import Handshakes, Shape
 from rollover.checks.rule import Finding, Rule, Severity
 from rollover.checks.scene import Knowledge, Scene
@@ -82,11 +82,13 @@ def check(
     shape: Shape,
     knowledge: Knowledge,
     now: datetime,
+    known: Mapping[str, Sequence[Finding]] = MappingProxyType({}),
 ) -> Report:
     """Return what stands in the way of rotating a CA of this fleet. Pure.
 
     `accepts` judges chains, `shape` says which chains are judged alike (`rollover.pki` provides
-    both). Findings that the description silences are in the report with their reason.
+    both). `known`: what the platforms of groups found, by group. Findings that the description
+    silences are in the report with their reason.
     """
     handshakes = Handshakes(fleet, accepts=accepts, shape=shape, now=now)
     scene = Scene(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
@@ -95,6 +97,8 @@ def check(
         for area, checks in AREAS.items()
         for rule, function in checks
     ]
+    for area, found in known.items():
+        checked += _by_rule(area, found)
     findings = [each for one in checked for each in one.findings]
     idle = tuple(silence.without_effect(description.silenced, findings))
     if description.silenced:
@@ -107,6 +111,18 @@ def check(
         links=len(fleet.links),
         checked=tuple(checked),
     )
+
+
+def _by_rule(area: str, found: Sequence[Finding]) -> Iterator[Checked]:
+    """Yield the rules of a platform that found something, each with all that it found."""
+    for name in dict.fromkeys(each.rule for each in found):
+        rule = catalogue.rule(name)
+        yield Checked(
+            area=area,
+            rule=name,
+            title=rule.title if rule else name,
+            findings=tuple(each for each in found if each.rule == name),
+        )
 
 
 def _found(scene: Scene, function: Check) -> tuple[Finding, ...]:

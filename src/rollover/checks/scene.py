@@ -19,6 +19,7 @@ from rollover.fleet.model import (
     Fleet,
     Group,
     Instance,
+    Role,
 )
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName, short
 
@@ -70,13 +71,14 @@ class Scene:
 
     @cached_property
     def parties(self) -> tuple[Party, ...]:
-        """Every endpoint that was seen."""
+        """Every endpoint that was seen. A source is no party: it only hands out."""
         return tuple(
             Party(group, instance, endpoint)
             for group in self.fleet.groups
             for instance in group.instances
             if not unseen(instance)
             for endpoint in instance.endpoints
+            if endpoint.role is not Role.SOURCE
         )
 
     @cached_property

@@ -13,6 +13,7 @@ import click
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
 from rollover.cli.views.progress import Watcher
+from rollover.engine.maintenance import Window
 from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.errors import ExitCode, SpecError
 from rollover.fleet.names import RuleId
@@ -35,11 +36,13 @@ def conducted(
     *,
     yes: bool,
     overrides: Mapping[RuleId, str] | None = None,
+    window: Window | None = None,
     ticker: Callable[[], str] | None = None,
 ) -> Iterator[Conduct]:
     """Yield how to run. Ctrl-C once: stop after the instances begun; twice: at once.
 
-    `ticker` gives a line that is shown, and kept up to date, below the progress.
+    Rollouts begin within `window` only. `ticker` gives a line that is shown, and kept up to date,
+    below the progress.
     """
     if not yes and not sys.stdin.isatty():
         raise SpecError(
@@ -65,7 +68,11 @@ def conducted(
     try:
         with _until_interrupted(watcher.say) as stopping:
             yield Conduct(
-                approve=approve, tell=watcher.tell, stopping=stopping, overrides=overrides or {}
+                approve=approve,
+                tell=watcher.tell,
+                stopping=stopping,
+                overrides=overrides or {},
+                window=window,
             )
     finally:
         watcher.close()

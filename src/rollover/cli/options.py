@@ -122,3 +122,33 @@ def goal_options(command: _F) -> _F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def override_option(command: _F) -> _F:
+    """Add `--override`."""
+    return click.option(
+        "--override",
+        "overridden",
+        multiple=True,
+        metavar="RULE=REASON",
+        help="Answer for a refusal; rule and reason go into the journal.",
+    )(command)
+
+
+def recover_option(command: _F) -> _F:
+    """Add `--recover`."""
+    return click.option(
+        "--recover",
+        is_flag=True,
+        help="The CA has expired: make anew who does not answer. NOT SAFE: writes may be lost.",
+    )(command)
+
+
+def runbook_option(command: _F) -> _F:
+    """Add `--runbook`."""
+    return click.option(
+        "--runbook",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Write files and a Markdown runbook for people instead; changes nothing else.",
+    )(command)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from typing import Any
 
 from rollover.engine.goals import Request
+from rollover.engine.maintenance import Window
 from rollover.engine.rules import OVERRIDABLE
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
@@ -12,6 +15,12 @@ from rollover.fleet.certificate import KeyKind
 from rollover.fleet.names import AuthorityName, Fingerprint, RuleId
 
 LEAST_DIGITS = 8
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(
+    rf"P(?!$)(?:{_NUMBER}W)?(?:{_NUMBER}D)?"
+    rf"(?:T(?=\d)(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?\Z"
+)
+_UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 
 
 def request_of(library: Rollover, values: dict[str, Any]) -> Request:
@@ -60,3 +69,54 @@ def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
             )
         overrides[RuleId(rule)] = reason
     return overrides
+
+
+def window_of(text: str | None, *, now: datetime) -> Window | None:
+    """Return the maintenance window that an option names: an ISO 8601 interval, or a duration.
+
+    `START/END`, `START/DURATION`, `DURATION/END`, or a duration that begins now. Times need a
+    zone. Raises `SpecError`.
+    """
+    if text is None:
+        return None
+    first, slash, second = text.strip().partition("/")
+    if not slash:
+        begins, ends = now, now + _duration(first, whole=text)
+    elif first.startswith("P"):
+        ends = _instant(second, whole=text)
+        begins = ends - _duration(first, whole=text)
+    else:
+        begins = _instant(first, whole=text)
+        until = second.startswith("P")
+        ends = begins + _duration(second, whole=text) if until else _instant(second, whole=text)
+    if ends <= begins:
+        raise _no_window(text, "it ends before it begins")
+    if ends <= now:
+        raise _no_window(text, "it is over")
+    return Window(begins=begins, ends=ends)
+
+
+def _instant(text: str, *, whole: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise _no_window(whole, f"`{text}` is no time") from None
+    if found.tzinfo is None:
+        raise _no_window(whole, f"`{text}` has no zone")
+    return found
+
+
+def _duration(text: str, *, whole: str) -> timedelta:
+    found = _DURATION.match(text)
+    if found is None:
+        raise _no_window(whole, f"`{text}` is no duration")
+    numbers = (float(each or 0) for each in found.groups())
+    return timedelta(**dict(zip(_UNITS, numbers, strict=True)))
+
+
+def _no_window(text: str, why: str) -> SpecError:
+    return SpecError(
+        f"`--window {text}`: {why}",
+        hint="write `2026-11-22T22:00Z/2026-11-23T02:00Z`, `2026-11-22T22:00Z/PT4H`, or `PT4H` "
+        "for the next four hours",
+    )

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rollover.cli.options import KEY_VARIABLE
 from rollover.codec.fleet_file import read_fleet
@@ -20,8 +21,11 @@ from rollover.errors import SpecError, StoreError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import CommandDelivery as CommandSettings
 from rollover.fleet.description import FleetDescription, GroupDescription
+from rollover.fleet.description import KubernetesDelivery as KubernetesSettings
 from rollover.fleet.evidence import Identity
 from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.keys import to_pem
 from rollover.platforms.nats import places
 from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.servers import NatsServers
@@ -32,6 +36,11 @@ from rollover.store.sealing import SealingKeys, keys_from_file, keys_from_text
 from rollover.store.sqlite_credentials import open_credentials
 from rollover.store.sqlite_journal import open_journal
 from rollover.store.sqlite_lease import open_leases
+
+if TYPE_CHECKING:
+    from rollover.cli.director_wiring import Bosh
+    from rollover.platforms.bosh.agents import BoshAgents
+    from rollover.platforms.bosh.director_vm import DirectorVm
 
 
 def now() -> datetime:
@@ -58,10 +67,11 @@ def load_fleet(path: Path) -> FleetDescription:
 
 
 @contextmanager
-def open_site(fleet: Path, *, scratch: bool = False) -> Iterator[Site]:
+def open_site(fleet: Path, *, scratch: bool = False, recover: bool = False) -> Iterator[Site]:
     """Open everything that work on a fleet needs; closed again at the end.
 
-    `scratch`: what is made meanwhile (a CA for a plan) is kept in memory only.
+    `scratch`: what is made meanwhile (a CA for a plan) is kept in memory only. `recover`: whoever
+    does not answer may be made anew.
     """
     described = load_fleet(fleet)
     state = fleet.parent / described.state
@@ -71,7 +81,10 @@ def open_site(fleet: Path, *, scratch: bool = False) -> Iterator[Site]:
         )
         if scratch:
             credentials = _copied(credentials)
-        platforms = _Platforms(described, base=fleet.parent.resolve())
+        bosh = _bosh(described, base=fleet.parent.resolve(), recover=recover)
+        if bosh is not None:
+            stack.callback(bosh.close)
+        platforms = _Platforms(described, base=fleet.parent.resolve(), bosh=bosh)
         site = Site(
             described,
             platforms=platforms,
@@ -81,9 +94,49 @@ def open_site(fleet: Path, *, scratch: bool = False) -> Iterator[Site]:
             clock=now,
             holder=this_process(),
             pause_requested=(state / files.PAUSE).exists,
+            refresh=None if bosh is None else platforms.refreshed,
+            recover=recover,
         )
         platforms.site = site
+        if bosh is not None:
+            _bring_in(site, bosh)
         yield site
+
+
+def _bosh(described: FleetDescription, *, base: Path, recover: bool) -> Bosh | None:
+    if described.director is None:
+        return None
+    from rollover.cli.director_wiring import Bosh  # noqa: PLC0415 - imports an HTTP client
+
+    return Bosh(
+        described.director, base=base, state=base / described.state, recover=recover, clock=now
+    )
+
+
+def director_for_runbook(fleet: Path) -> Bosh:
+    """Return the director of a fleet, to be closed; `SpecError` where no runbook can be written."""
+    bosh = _bosh(load_fleet(fleet), base=fleet.parent.resolve(), recover=False)
+    if bosh is None:
+        raise SpecError(
+            "runbooks are written for the fleet of a BOSH director, and this one has none",
+            field="director",
+            hint="`rollover plan` shows what would be done here, `rollover rotate` does it and "
+            "asks before each rollout",
+        )
+    return bosh
+
+
+def _bring_in(site: Site, bosh: Bosh) -> None:
+    """Keep the CA that the director signs with as a version: the way back leads to it."""
+    found = bosh.signer()
+    if found is None:
+        return
+    name = site.authorities.owner(found.certificate.fingerprint)
+    described = [each.name for each in site.described.authorities]
+    if name is None and len(described) == 1:
+        name = described[0]
+    if name is not None:
+        site.authorities.bring_in(name, found.pem, found.key, at=now())
 
 
 def _sealing_keys(state: Path) -> SealingKeys:
@@ -116,9 +169,10 @@ def _copied(credentials: Credentials) -> MemoryCredentials:
 class _Platforms:
     """Makes the platform of each group once; what they need of the site comes later."""
 
-    def __init__(self, described: FleetDescription, *, base: Path) -> None:
+    def __init__(self, described: FleetDescription, *, base: Path, bosh: Bosh | None) -> None:
         self._described = described
         self._base = base
+        self._bosh = bosh
         self._made: dict[str, Platform] = {}
         self._lock = threading.RLock()
         self.site: Site | None = None
@@ -130,10 +184,25 @@ class _Platforms:
                 self._made[name] = self._make(group)
             return self._made[name]
 
+    def refreshed(self, described: FleetDescription) -> FleetDescription:
+        """Return the fleet as its director has it now; platforms learn of their instances."""
+        if self._bosh is None:
+            return described
+        found = self._bosh.expand(described)
+        with self._lock:
+            self._described = found
+            groups = {str(each.name): each for each in found.groups}
+            self._made = {name: each for name, each in self._made.items() if name in groups}
+            for name, platform in self._made.items():
+                self._bosh.tell(platform, groups[name])
+        return found
+
     def _make(self, group: GroupDescription) -> Platform:
         makers: dict[str, Callable[[GroupDescription], Platform]] = {
             "nats": self._servers,
             "nats-client": self._clients,
+            "bosh-director": self._director_vm,
+            "bosh-agents": self._agents,
         }
         if group.platform not in makers:
             raise SpecError(
@@ -168,6 +237,34 @@ class _Platforms:
             shared=self._shared,
             clock=now,
         )
+
+    def _director_vm(self, group: GroupDescription) -> DirectorVm:
+        return self._a_director(group).director_vm(
+            group, identities=self._identities, known=self._known
+        )
+
+    def _agents(self, group: GroupDescription) -> BoshAgents:
+        vm = next(each for each in self._described.groups if each.platform == "bosh-director")
+        return self._a_director(group).agents(
+            group, self._director_vm(vm), known=self._known, stored_key=self._stored_key
+        )
+
+    def _stored_key(self, version: Fingerprint) -> SecretBytes | None:
+        """Return the key of a CA that is, or was, a version of an authority."""
+        authorities = self.site.authorities if self.site else None
+        owner = authorities.owner(version) if authorities else None
+        if authorities is None or owner is None or not authorities.has_key(owner, version):
+            return None
+        return SecretBytes(to_pem(authorities.signing(owner, version).key))
+
+    def _a_director(self, group: GroupDescription) -> Bosh:
+        if self._bosh is None:
+            raise SpecError(
+                f"group `{group.name}` belongs to a director, and none is described",
+                field="director",
+                hint="`rollover discover --bosh` writes a fleet file with one",
+            )
+        return self._bosh
 
     @cached_property
     def _shared(self) -> Mapping[InstanceName, str]:
@@ -204,4 +301,8 @@ class _Platforms:
                 timeout_seconds=group.delivery.timeout_seconds,
                 verbs=frozenset((Verb.DELIVER, Verb.RESTORE, *map(Verb, group.delivery.verbs))),
             )
+        if isinstance(group.delivery, KubernetesSettings):
+            from rollover.delivery.kubernetes import delivery_of  # noqa: PLC0415 - likewise
+
+            return delivery_of(group, group.delivery, base=self._base, state=state / "deliveries")
         return LocalDelivery(state=state / "deliveries")

@@ -1,4 +1,4 @@
-"""Can this fleet be rotated, and what stands in the way? Observes, then runs the rules."""
+"""Can this fleet be rotated, and what stands in the way? Observes, asks, then runs the rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import msgspec
 
 from rollover.checks.run import Report, check
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS, Knowledge
+from rollover.engine import attending
 from rollover.engine.goals import choose_authority
+from rollover.engine.platform_extras import Moment
 from rollover.engine.site import Site
 from rollover.engine.survey import survey
 
@@ -40,4 +42,5 @@ def check_site(
             expires_within=timedelta(days=expiry_days),
         ),
         now=seen.at,
+        known=dict(attending.by_group(site, Moment.CHECK)),
     )

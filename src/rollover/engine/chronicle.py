@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from rollover.engine import events, records
+from collections.abc import Sequence
+
+from rollover.checks.rule import Finding
+from rollover.engine import attending, events, records
 from rollover.engine.gates import GateResult
 from rollover.engine.journal_port import every_entry
 from rollover.engine.outcome import Conduct, Ended, Ending
@@ -23,6 +26,7 @@ class Chronicle:
         self._rotation = rotation
         self._conduct = conduct
         self._answered: set[tuple[RuleId, str]] = set()
+        self._found: set[Finding] = set()
 
     def record(
         self, kind: EntryKind, *, subject: str = "", data: records.Data | None = None
@@ -55,6 +59,25 @@ class Chronicle:
             )
         return True
 
+    def heed(self, found: Sequence[Finding]) -> None:
+        """Tell and record what was not found before; end the run at what stands in the way."""
+        fresh = tuple(each for each in dict.fromkeys(found) if each not in self._found)
+        if fresh:
+            self._found.update(fresh)
+            self.tell(events.Found(findings=fresh))
+            self.record(EntryKind.EVIDENCE, subject="findings", data=records.findings(fresh))
+        wrong = [
+            each
+            for each in attending.blocking(found)
+            if not self.overridden(each.rule, each.subject)
+        ]
+        if not wrong:
+            return
+        said = [f"{each.rule}: {each.subject}: {each.message}" for each in wrong]
+        remedy = wrong[0].remedy.rstrip(".")
+        hint = f"{remedy}; or answer for it: `--override {wrong[0].rule}=REASON`"
+        raise Ended(attending.ENDINGS[wrong[0].severity], _some(said), hint)
+
     def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:
         """Record what a gate saw, and end the run when it does not hold."""
         self.tell(events.GateChecked(gate=seen.gate, evidence=seen.evidence, holds=seen.holds))
@@ -63,5 +86,10 @@ class Chronicle:
             return
         wrong = [f"{each.subject}: {each.observed}" for each in seen.evidence if not each.holds]
         wrong += [records.holdout(each) for each in seen.holdouts]
-        more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
-        raise Ended(Ending.EVIDENCE_MISSING, f"{rule}: {'; '.join(wrong[:MOST_NAMED])}{more}", hint)
+        raise Ended(Ending.EVIDENCE_MISSING, f"{rule}: {_some(wrong)}", hint)
+
+
+def _some(said: Sequence[str]) -> str:
+    """Return the first of many things said, and how many more there are."""
+    more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    return f"{'; '.join(said[:MOST_NAMED])}{more}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from rollover.engine import events, records
+from rollover.engine import events, gates, records
 from rollover.engine.chronicle import Chronicle
 from rollover.engine.gates import GateResult
 from rollover.engine.outcome import Ended, Ending
@@ -22,7 +22,7 @@ from rollover.errors import EvidenceMissing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Holdout
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.model import Fleet
+from rollover.fleet.model import Fleet, Role
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Rollout
 
@@ -34,10 +34,20 @@ HINT = (
 
 
 class Withdrawal(NamedTuple):
-    """The instances from which a rollout takes trust, and whose."""
+    """From which endpoints of which instances a rollout takes trust, and whose."""
 
-    instances: tuple[InstanceName, ...]
+    roles: Mapping[InstanceName, frozenset[Role]]
     retired: tuple[Certificate, ...]
+
+    @property
+    def instances(self) -> tuple[InstanceName, ...]:
+        """The instances of which an endpoint loses trust."""
+        return tuple(self.roles)
+
+    def concerns(self, holdout: Holdout) -> bool:
+        """Whether a connection goes through an endpoint that loses trust, or may do so."""
+        losing = self.roles.get(holdout.server)
+        return losing is None or holdout.role is None or holdout.role in losing
 
 
 class Peers(NamedTuple):
@@ -67,21 +77,23 @@ def withdrawal(
     """Return what a rollout withdraws; without instances it withdraws nothing.
 
     Trust in a CA that has expired lets nobody in already: whoever takes it away takes nothing.
+    Nor does anybody lose anything who dials others of the fleet: the proof is about those.
     """
+    dialling = gates.dialling(fleet)
     instances = {each.name: each for each in fleet.group(rollout.group).instances}
-    lost: dict[InstanceName, set[Fingerprint]] = {}
+    roles: dict[InstanceName, frozenset[Role]] = {}
+    retired: set[Fingerprint] = set()
     for assignment in rollout.assignments:
         for name in assignment.instances:
             for endpoint, bundle in zip(instances[name].endpoints, assignment.trusts, strict=True):
+                if endpoint.role is Role.SOURCE or (name, endpoint.role) in dialling:
+                    continue
                 gone = set(endpoint.trusts or ()) - set(bundle or ()) if bundle is not None else ()
-                lost.setdefault(name, set()).update(
-                    each for each in gone if certificates[each].not_after >= now
-                )
-    retired = sorted(set().union(*lost.values())) if lost else []
-    return Withdrawal(
-        instances=tuple(name for name, gone in lost.items() if gone),
-        retired=tuple(certificates[each] for each in retired),
-    )
+                valid = {each for each in gone if certificates[each].not_after >= now}
+                if valid:
+                    roles[name] = roles.get(name, frozenset()) | {endpoint.role}
+                    retired |= valid
+    return Withdrawal(roles, tuple(certificates[each] for each in sorted(retired)))
 
 
 def drain(
@@ -120,7 +132,11 @@ def _drained(
     while True:
         patience.stop_if_asked()
         listed = platform.holdouts(leaving.instances, retired=leaving.retired)
-        found = tuple(each for each in listed if each.peer not in peers.given_up)
+        found = tuple(
+            each
+            for each in listed
+            if each.peer not in peers.given_up and leaving.concerns(each)
+        )
         ours = [each for each in found if each.peer in peers.ours]
         now = time.monotonic()
         if now > back_by and (not ours or now > deadline):

@@ -6,10 +6,12 @@ from datetime import datetime
 
 import msgspec
 
+from rollover.checks.rule import Finding
+from rollover.engine.recovery import Recovery
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Evidence, Holdout, Result
 from rollover.fleet.goal import Goal
-from rollover.fleet.model import Fleet
+from rollover.fleet.model import Fleet, Role
 from rollover.fleet.names import GroupName
 from rollover.fleet.plan import Plan, Rollout, Violation
 
@@ -83,6 +85,26 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
     violations: tuple[Violation, ...]
 
 
+class Found(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
+    """A platform knows hazards; each is told once."""
+
+    findings: tuple[Finding, ...]
+
+
+class Recovering(msgspec.Struct, frozen=True, kw_only=True, tag="recovering"):
+    """Instances that do not answer are going to be made anew, which is not safe."""
+
+    recovery: Recovery
+    losses: str
+
+
+class Tidied(msgspec.Struct, frozen=True, kw_only=True, tag="tidied"):
+    """What the rotation left behind was put in its final place."""
+
+    group: GroupName
+    evidence: tuple[Evidence, ...]
+
+
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     """The fleet is at the goal."""
 
@@ -101,12 +123,15 @@ Event = (
     | Draining
     | RolloutFinished
     | Blocked
+    | Found
+    | Recovering
+    | Tidied
     | Finished
 )
 
 
 class CertificateLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One certificate as a report shows it."""
+    """One certificate as a report shows it. `fingerprint` is empty where it is not known."""
 
     endpoint: str
     subject: str
@@ -133,9 +158,14 @@ def certificates_of(fleet: Fleet | None) -> tuple[CertificateLine, ...]:
     lines: dict[tuple[str, str], CertificateLine] = {}
     for instance in fleet.instances():
         for endpoint in instance.endpoints:
+            if endpoint.role is Role.SOURCE:
+                continue
             for leaf in endpoint.presents[:1]:
                 line = certificate_line(
                     f"{instance.name}/{endpoint.name}", fleet.certificates[leaf]
                 )
+                if endpoint.source is not None:
+                    # Who made it is concluded; which certificate it is, is not known.
+                    line = msgspec.structs.replace(line, fingerprint="")
                 lines.setdefault((instance.name, leaf), line)
     return tuple(lines.values())

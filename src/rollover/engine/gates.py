@@ -6,14 +6,17 @@ mistake is silent until the next reconnect. So gates dial afresh.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
+from rollover.engine.issuing import Issuers
 from rollover.engine.platform_port import Platforms
-from rollover.fleet.certificate import Certificate
+from rollover.engine.world import World
+from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.evidence import (
     EndpointMaterial,
     Evidence,
@@ -22,7 +25,7 @@ from rollover.fleet.evidence import (
     Identity,
     Order,
 )
-from rollover.fleet.model import Availability, EndpointRef, Fleet, Group, Instance
+from rollover.fleet.model import Availability, EndpointRef, Fleet, Group, Instance, Role
 from rollover.fleet.names import Fingerprint, GroupName, InstanceName, short
 
 
@@ -66,59 +69,123 @@ def _by_trust(group: Group) -> dict[Trust, list[InstanceName]]:
     """Return the instances that can be dialled, by what their endpoints trust."""
     found: dict[Trust, list[InstanceName]] = {}
     for instance in group.instances:
-        if instance.availability is Availability.UNREACHABLE:
+        if instance.availability is Availability.UNREACHABLE or _is_left_out(instance):
             continue
-        bundles = [set(each.trusts) for each in instance.endpoints if each.trusts is not None]
+        bundles = [
+            set(each.trusts)
+            for each in instance.endpoints
+            if each.trusts is not None and each.role is not Role.SOURCE
+        ]
         by_all = frozenset(set.intersection(*bundles)) if bundles else frozenset()
         by_some = frozenset(set.union(*bundles)) if bundles else frozenset()
         found.setdefault((by_all, by_some), []).append(instance.name)
     return found
 
 
-def order_gate(fleet: Fleet, orders: Sequence[Order], *, at: datetime) -> GateResult:
+def _is_left_out(instance: Instance) -> bool:
+    """Whether an operator leaves out one that only dials: nobody else depends on its answer."""
+    fed = all(each.source is not None for each in instance.endpoints)
+    return instance.availability is Availability.IGNORED and fed
+
+
+def order_gate(
+    world: World, orders: Sequence[Order], *, issuers: Issuers, at: datetime
+) -> GateResult:
     """Compare what instances were observed to use with what they were just ordered to.
 
-    One that cannot be reached any more is left to the next plan, which knows it as such.
+    Of what a source makes, the CA that issued it is compared: nobody knows the chain beforehand.
+    An instance that may still be in another state was not confirmed. One that cannot be reached
+    any more is left to the next plan, which knows it as such; one that is gone needs nothing.
     """
-    instances = {each.name: each for each in fleet.instances()}
+    instances = {
+        each.name: each
+        for each in world.fleet.instances()
+        if each.availability is not Availability.UNREACHABLE
+    }
+    seen = _AsOrdered(world.certificates, issuers, at)
     evidence = [
         each
         for order in orders
-        if instances[order.instance].availability is not Availability.UNREACHABLE
+        if order.instance in instances
         for material in order.endpoints
-        for each in _as_ordered(instances[order.instance], material, at=at)
+        for each in seen.of(instances[order.instance], material)
     ]
     return GateResult(gate="as ordered", evidence=tuple(evidence))
 
 
-def _as_ordered(
-    instance: Instance, material: EndpointMaterial, *, at: datetime
-) -> Iterator[Evidence]:
-    endpoint = next(each for each in instance.endpoints if each.name == material.endpoint)
-    pairs = (
-        (Fact.PRESENTS, material.chain, endpoint.presents),
-        (Fact.LOADED, material.bundle, endpoint.trusts or ()),
-    )
-    for fact, ordered, observed in pairs:
-        if ordered is not None:
-            expected = tuple(each.fingerprint for each in ordered)
-            yield Evidence(
-                fact=fact,
-                subject=EndpointRef(instance.name, endpoint.name),
-                holds=observed == expected,
-                observed=_listed(observed),
-                expected=_listed(expected),
-                at=at,
-                by="observation",
-            )
+class _AsOrdered(NamedTuple):
+    """What the comparison takes."""
+
+    certificates: Mapping[Fingerprint, Certificate]
+    issuers: Issuers
+    at: datetime
+
+    def of(self, instance: Instance, material: EndpointMaterial) -> Iterator[Evidence]:
+        """Yield one fact for each thing that was ordered."""
+        at = next(
+            place for place, each in enumerate(instance.endpoints) if each.name == material.endpoint
+        )
+        states = (instance.state, *instance.may_be)
+        chains = [state.presents[at] for state in states]
+        bundles = [state.trusts[at] or () for state in states]
+        subject = EndpointRef(instance.name, material.endpoint)
+        if material.issuer is not None:
+            issued = [self._issuer(chain) for chain in chains]
+            yield self._fact(Fact.PRESENTS, subject, issued, (material.issuer.fingerprint,))
+        presented = (material.signer.certificate,) if material.signer else material.chain
+        if presented is not None:
+            yield self._fact(Fact.PRESENTS, subject, chains, _fingerprints(presented))
+        if material.bundle is not None:
+            yield self._fact(Fact.LOADED, subject, bundles, _fingerprints(material.bundle))
+
+    def _issuer(self, chain: Chain) -> Chain:
+        found = self.issuers.of([self.certificates[each] for each in chain])
+        return () if found is None else (found,)
+
+    def _fact(
+        self, fact: Fact, subject: EndpointRef, observed: Sequence[Chain], expected: Chain
+    ) -> Evidence:
+        held = dict.fromkeys(observed)
+        return Evidence(
+            fact=fact,
+            subject=subject,
+            holds=[*held] == [expected],
+            observed=" or ".join(_listed(each) for each in held),
+            expected=_listed(expected),
+            at=self.at,
+            by="observation",
+        )
+
+
+def _fingerprints(certificates: Sequence[Certificate]) -> tuple[Fingerprint, ...]:
+    return tuple(each.fingerprint for each in certificates)
 
 
 def _listed(fingerprints: Sequence[Fingerprint]) -> str:
     return ", ".join(short(each) for each in fingerprints) or "nothing"
 
 
+_REMOTES = frozenset((Role.LEAF_REMOTE, Role.GATEWAY_REMOTE))
+
+
+def dialling(fleet: Fleet) -> frozenset[tuple[InstanceName, Role]]:
+    """Return which servers dial others of the fleet, and as what.
+
+    What the connections that they dialled began with says nothing: they meet what those others
+    present now, which is dialled afresh.
+    """
+    dialers = {link.dialer for link in fleet.links}
+    return frozenset(
+        (instance.name, endpoint.role)
+        for instance in fleet.instances()
+        for endpoint in instance.endpoints
+        if endpoint.role in _REMOTES and EndpointRef(instance.name, endpoint.name) in dialers
+    )
+
+
 def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate]) -> GateResult:
     """Ask every server for the live connections that still present a retired CA's certificates."""
+    own = dialling(fleet)
 
     def ask(group: Group) -> list[Holdout]:
         names = [
@@ -126,7 +193,8 @@ def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate
             for each in group.instances
             if each.availability is not Availability.UNREACHABLE
         ]
-        return list(platforms(group.name).holdouts(names, retired=retired))
+        found = platforms(group.name).holdouts(names, retired=retired)
+        return [each for each in found if (each.server, each.role) not in own]
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = [holdout for each in pool.map(ask, fleet.groups) for holdout in each]

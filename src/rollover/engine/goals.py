@@ -122,7 +122,8 @@ def goal_for(
     """Return a new goal, making the CA versions that it needs. Changes the store, not the fleet.
 
     A version that was made ahead (a standby, or by a run that was killed before it began) is
-    taken before another is made; one that was rotated to before, and left again, is not.
+    taken before another is made; one that was rotated to before, and left again, or that has
+    expired, is not.
     """
     if request.compromised and request.cross_sign:
         raise SpecError(
@@ -133,7 +134,7 @@ def goal_for(
     ahead = [
         each
         for each in _newer(authorities, request.authority, origin)
-        if each not in {*abandoned, request.to}
+        if each not in {*abandoned, request.to} and known[each].not_after > now
     ]
 
     def take(like: Certificate) -> Fingerprint:

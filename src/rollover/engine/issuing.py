@@ -50,26 +50,44 @@ class Wanted(NamedTuple):
 
 
 class Issuers:
-    """Tells which version of an authority issued a chain. Answers are kept."""
+    """Tells which version of an authority issued a chain. Answers are kept.
+
+    Versions come oldest first. Of two with one key and name (a CA that was renewed) any leaf can
+    come from either, and both vouch for it: the newer one is told.
+    """
 
     def __init__(self, versions: Iterable[Certificate]) -> None:
         self._versions = tuple(versions)
+        self._named = frozenset(each.fingerprint for each in self._versions)
         self._known: dict[Fingerprint, Fingerprint | None] = {}
 
     def of(self, chain: Sequence[Certificate]) -> Fingerprint | None:
-        """Return the version whose key signed a certificate of the chain; None: not ours."""
+        """Return the version whose key signed a certificate of the chain; None: not ours.
+
+        What signs, and not what was signed, is asked of a source: a version itself is its own.
+        """
+        if self.is_version(chain):
+            return chain[0].fingerprint
         for each in chain:
             issuer = self._issuer(each)
             if issuer is not None:
                 return issuer
         return None
 
+    def is_version(self, chain: Sequence[Certificate]) -> bool:
+        """Whether a chain is a CA version itself, as a source presents it."""
+        return bool(chain) and chain[0].fingerprint in self._named
+
+    def among(self, bundle: Iterable[Fingerprint]) -> frozenset[Fingerprint]:
+        """Return the versions that a bundle holds."""
+        return self._named.intersection(bundle)
+
     def _issuer(self, certificate: Certificate) -> Fingerprint | None:
         if certificate.fingerprint not in self._known:
             self._known[certificate.fingerprint] = next(
                 (
                     version.fingerprint
-                    for version in self._versions
+                    for version in reversed(self._versions)
                     if version.subject == certificate.issuer
                     and check(anatomy(certificate), by=anatomy(version)) is Signed.GOOD
                 ),
@@ -99,13 +117,19 @@ class Specimens:
         self._made: dict[Hashable, Certificate] = {}
 
     def prospect(self, chain: Chain) -> Prospect | None:
-        """Return what would be presented instead of a chain; None when the chain is not ours."""
+        """Return what would be presented instead of a chain; None when the chain is not ours.
+
+        A source, which presents what it signs with, is to sign with the target. It hands out no
+        intermediates, so there is no bridge for it, nor for those that it feeds.
+        """
         if not chain:
             return None
         known = [self.certificates[each] for each in chain]
         issuer = self._issuers.of(known)
         if issuer is None:
             return None
+        if self._issuers.is_version(known):
+            return Prospect(issuer, (self._goal.target,))
         if issuer == self._goal.target:
             return Prospect(issuer, self._without_bridge(chain))
         renewed = (self._specimen(known[0]).fingerprint,)
@@ -143,12 +167,18 @@ class Specimens:
         return Knowledge(
             certificates=self.certificates,
             accepts=verifier,
-            shape=self._shape,
+            shape=lambda chain: chain_shape(chain, self.certificates),
             prospect=self.prospect,
         )
 
-    def _shape(self, chain: Chain) -> Hashable:
-        return shape(self.certificates[chain[0]]), chain[1:]
+
+def chain_shape(chain: Chain, certificates: Mapping[Fingerprint, Certificate]) -> Hashable:
+    """Return the same value for chains that are judged alike, but for names and dates.
+
+    A CA is not like any other: what a source signs with is told apart by which one it is.
+    """
+    leaf = certificates[chain[0]]
+    return chain if leaf.is_ca else (shape(leaf), chain[1:])
 
 
 def key_kind(kind: str) -> KeyKind:

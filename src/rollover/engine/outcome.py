@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.engine import events
+from rollover.engine.maintenance import Window
 from rollover.fleet.evidence import Result
 from rollover.fleet.names import RuleId
 from rollover.fleet.plan import Plan, Rollout
@@ -33,12 +34,14 @@ class Conduct(msgspec.Struct, frozen=True, kw_only=True):
 
     `approve` is asked before each rollout. `stopping` is looked at between instances. `overrides`
     are refusals that an operator answers for, each with a reason that goes into the journal.
+    `window`: when rollouts may begin; None: at any time.
     """
 
     approve: Callable[[Plan, Rollout], bool]
     tell: Callable[[events.Event], None]
     stopping: Callable[[], bool]
     overrides: Mapping[RuleId, str] = msgspec.field(default_factory=dict)
+    window: Window | None = None
 
 
 class RolloutReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,9 @@ class Moment(StrEnum):
     CHECK = "check"
     """`rollover check`: nothing is going to be changed."""
     BEFORE = "before"
-    """A rotation begins."""
+    """A rotation begins or is gone on with: also all that would be told in between."""
     BETWEEN = "between"
-    """The next rollout of any group begins."""
+    """The next rollout of any group begins, and it is not the first of this run."""
     AFTER = "after"
     """The goal is reached and everything is tidied up."""
 

@@ -7,9 +7,11 @@ from typing import cast
 
 import msgspec
 
+from rollover.checks.rule import Finding
 from rollover.engine.gates import GateResult
 from rollover.engine.goals import Intent
 from rollover.engine.outcome import RolloutReport
+from rollover.engine.recovery import Recovery
 from rollover.fleet.evidence import Applied, Evidence, Holdout, Result
 from rollover.fleet.journal import Plain
 from rollover.fleet.plan import Plan, Rollout, Violation
@@ -101,6 +103,27 @@ def holdout(each: Holdout) -> str:
     """Say who still presents what, and where."""
     issuer = each.issuer or "an unknown CA"
     return f"`{each.peer}` on {each.server} still presents a certificate of {issuer}"
+
+
+def findings(found: Sequence[Finding]) -> Data:
+    """Return what platforms found."""
+    return {
+        "findings": [
+            {
+                "rule": each.rule,
+                "severity": each.severity.value,
+                "subject": each.subject,
+                "message": each.message,
+                "silenced": each.silenced,
+            }
+            for each in found
+        ]
+    }
+
+
+def recovery(seen: Recovery) -> Data:
+    """Return who is cut off because certificates have expired."""
+    return {"expired": list(seen.expired), "cut_off": list(seen.cut_off)}
 
 
 def evidence(seen: Sequence[Evidence]) -> list[Plain]:

@@ -14,10 +14,13 @@ from rollover.engine.outcome import Ended, Ending, Halt, RolloutReport
 from rollover.engine.platform_port import Pacing
 from rollover.engine.site import Site
 from rollover.engine.world import World
-from rollover.fleet.evidence import Applied, Failed, Order, Result
+from rollover.fleet.evidence import Applied, Failed, Order, Result, Signer
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind
+from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Rollout
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.keys import to_pem
 
 
 class Place(NamedTuple):
@@ -70,12 +73,15 @@ class Rolling:
             data=records.rollout(rollout, place.number),
         )
         results = self._results(world, rollout, orders)
-        self._check(rollout, results, ordered=len(orders))
+        self._check(rollout, results, orders)
         return Rolled(place, rollout, orders, results, begun)
 
     def _orders(self, world: World, rollout: Rollout) -> tuple[Order, ...]:
         drafting = Drafting(
-            world.fleet, certificates=world.certificates, issuers=self._site.issuers(world)
+            world.fleet,
+            certificates=world.certificates,
+            issuers=self._site.issuers(world),
+            signer=self._signer,
         )
         wanted = drafting.wanted(rollout)
         self._chronicle.tell(events.Preparing(group=rollout.group, leaves=len(wanted)))
@@ -85,6 +91,10 @@ class Rolling:
         target = self._site.authorities.signing(self._goal.authority, self._goal.target)
         mint = Mint(self._site.credentials, authority=target, clock=self._site.clock)
         return dict(mint.leaves(wanted))
+
+    def _signer(self, version: Fingerprint) -> Signer:
+        found = self._site.authorities.signing(self._goal.authority, version)
+        return Signer(certificate=found.certificate, key=SecretBytes(to_pem(found.key)))
 
     def _results(
         self, world: World, rollout: Rollout, orders: tuple[Order, ...]
@@ -109,7 +119,9 @@ class Rolling:
             )
         return tuple(results)
 
-    def _check(self, rollout: Rollout, results: tuple[Result, ...], *, ordered: int) -> None:
+    def _check(
+        self, rollout: Rollout, results: tuple[Result, ...], orders: tuple[Order, ...]
+    ) -> None:
         for each in results:
             if isinstance(each, Failed):
                 kept = "it has what it had before" if each.restored else "its state is unknown"
@@ -118,7 +130,13 @@ class Rolling:
                     f"`{each.instance}` did not take its new material: {each.message} ({kept})",
                     each.hint or "mend it, then run `rollover rotate` again",
                 )
-        if len(results) < ordered:
-            halt = self._halt() or Halt("stopped", "`rollover rotate` goes on from here")
-            done = f"{len(results)} of {ordered} instances of `{rollout.group}` are done"
+        left = {each.instance for each in orders} - {each.instance for each in results}
+        halt = self._halt()
+        if left and (halt is not None or left & self._instances()):
+            halt = halt or Halt("stopped", "`rollover rotate` goes on from here")
+            done = f"{len(results)} of {len(orders)} instances of `{rollout.group}` are done"
             raise Ended(Ending.STOPPED, f"{halt.why}: {done}", halt.hint)
+
+    def _instances(self) -> set[InstanceName]:
+        """Return the instances that there are now: one that is gone need not be done."""
+        return {each.name for group in self._site.refreshed().groups for each in group.instances}

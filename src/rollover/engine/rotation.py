@@ -11,18 +11,20 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from rollover.engine import draining, events, gates, records
+from rollover.engine import attending, draining, events, gates, records
 from rollover.engine.chronicle import Chronicle
 from rollover.engine.draining import Patience, Peers
 from rollover.engine.goals import Intent
 from rollover.engine.outcome import Conduct, Ended, Ending, Halt, Outcome, RolloutReport
+from rollover.engine.platform_extras import Moment, Tidies
+from rollover.engine.recovery import LOSSES, recovery
 from rollover.engine.rollout import Place, Rolled, Rolling
-from rollover.engine.rules import AS_ORDERED, HANDSHAKES
+from rollover.engine.rules import AS_ORDERED, HANDSHAKES, RECOVERY
 from rollover.engine.site import Site
 from rollover.engine.tenure import Tenure
 from rollover.engine.world import World
 from rollover.errors import JournalError, RolloverError, StoreError
-from rollover.fleet.evidence import Applied, Identity
+from rollover.fleet.evidence import Applied, Evidence, Identity
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Fleet
 from rollover.fleet.names import GroupName, InstanceName
@@ -34,6 +36,8 @@ MOST_ROUNDS = 500
 """A fleet that needs more rollouts than this does not converge."""
 MOST_NAMED = 2
 """Refusals that a message names; the journal and the events have all."""
+
+_NOT_CLEAN = "the fleet is at the goal, but not everything is in its final place"
 
 _ENTRY_OF_ENDING = {
     Ending.WAITING: EntryKind.REFUSED,
@@ -67,6 +71,7 @@ class Rotation:
         self._earlier = self._chronicle.rollouts_finished()
         self._reports: list[RolloutReport] = []
         self._approved: _Approval | None = None
+        self._entered = False
         self._given_up: set[InstanceName] = set()
         self._plan: Plan | None = None
         self._first: Fleet | None = None
@@ -77,6 +82,7 @@ class Rotation:
         """Go on until the goal is reached or something stands in the way. Raises adapter errors."""
         try:
             world = self._rounds()
+            self._tidy()
         except Ended as ended:
             self._record_end(ended)
             return self._outcome(ended.ending, ended.message, ended.hint)
@@ -99,6 +105,7 @@ class Rotation:
                 self._check_complete(plan)
                 return world
             rollout = plan.rollouts[0]
+            self._heed(world)
             if not self._approve(plan, rollout):
                 world = self._look()
                 continue
@@ -147,10 +154,10 @@ class Rotation:
 
     def _planned(self, world: World) -> Plan:
         begun = time.monotonic()
-        world.give_up(self._given_up & world.unavailable())
+        world.give_up(self._given_up & world.unavailable() - world.feeding())
         plan = self._make_plan(world)
         if not plan.rollouts and any(each.rule == LEFT_BEHIND for each in plan.blocked):
-            behind = world.unavailable()
+            behind = world.unavailable() - world.feeding()
             if behind and self._chronicle.overridden(LEFT_BEHIND, ", ".join(sorted(behind))):
                 self._given_up |= behind
                 world.give_up(behind)
@@ -192,6 +199,63 @@ class Rotation:
         self._record(EntryKind.APPROVED, subject=rollout.group)
         self._approved = wanted
         return time.monotonic() - begun < self._site.fresh_seconds
+
+    # What platforms know, and what the certificates say.
+
+    def _heed(self, world: World) -> None:
+        """End the run at what stands in the way of the next rollout, whatever its proof says."""
+        window = self._conduct.window
+        if window is not None and not window.holds(self._site.clock()):
+            raise Ended(
+                Ending.WAITING,
+                f"it is not the time for it: the maintenance window is {window}",
+                "run the same command again within the window, or give another",
+            )
+        if not self._entered:
+            self._recover(world)
+        moment = Moment.BETWEEN if self._entered else Moment.BEFORE
+        self._chronicle.heed(attending.findings(self._site, moment))
+        self._entered = True
+
+    def _recover(self, world: World) -> None:
+        """Say who is cut off by expired certificates; without leave to recover, go no further."""
+        knowledge = self._site.knowledge(self._goal)
+        seen = recovery(world, knowledge, now=self._site.clock())
+        if self._site.recover:
+            self._tell(events.Recovering(recovery=seen, losses=LOSSES))
+            self._record(EntryKind.EVIDENCE, subject="recovery", data=records.recovery(seen))
+        elif seen.needed and not self._chronicle.overridden(RECOVERY, "recovery"):
+            raise Ended(
+                Ending.REFUSED,
+                f"{RECOVERY}: {'; '.join(seen.expired) or 'certificates have expired'}: "
+                f"{len(seen.cut_off)} instances, such as `{seen.cut_off[0]}`, are cut off with "
+                "their next reconnect and can only be made anew",
+                "choose a maintenance window, then `rollover rotate --recover --window START/END`; "
+                "`rollover plan --recover` says what may be lost",
+            )
+
+    def _tidy(self) -> None:
+        """Put everything in its final place: the goal is reached, also when it was before."""
+        for group, platform in attending.tidying(self._site):
+            self._tidy_group(group, platform)
+        self._chronicle.heed(attending.findings(self._site, Moment.AFTER))
+
+    def _tidy_group(self, group: GroupName, platform: Tidies) -> None:
+        again = "`rollover rotate` tries again, and changes nothing else"
+        done: list[Evidence] = []
+        try:
+            done.extend(platform.tidy())
+        except RolloverError as error:
+            hint = f"{error.hint}; {again}" if error.hint else again
+            raise Ended(Ending.FAILED, f"{_NOT_CLEAN}: {error.message}", hint) from None
+        finally:
+            if done:
+                self._tell(events.Tidied(group=group, evidence=tuple(done)))
+                data: records.Data = {"evidence": records.evidence(done)}
+                self._record(EntryKind.EVIDENCE, subject="clean", data=data)
+        wrong = [f"{each.subject}: {each.observed}" for each in done if not each.holds]
+        if wrong:
+            raise Ended(Ending.FAILED, f"{_NOT_CLEAN}: {'; '.join(wrong[:MOST_NAMED])}", again)
 
     # Proving.
 
@@ -235,7 +299,9 @@ class Rotation:
     def _prove(self, world: World, rolled: Rolled) -> None:
         """End a rollout: what it ordered is observed, and the group was dialled afresh."""
         group = rolled.rollout.group
-        seen = gates.order_gate(world.fleet, rolled.orders, at=self._site.clock())
+        seen = gates.order_gate(
+            world, rolled.orders, issuers=self._site.issuers(world), at=self._site.clock()
+        )
         hint = f"something else changes `{group}`, or it reports what is not so"
         self._chronicle.insist(seen, AS_ORDERED, hint=hint)
         self._dial(world, [group])

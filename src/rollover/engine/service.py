@@ -6,10 +6,14 @@ import uuid
 
 import msgspec
 
-from rollover.engine import gates, goals, records
+from rollover.checks.rule import Finding
+from rollover.engine import attending, gates, goals, records
 from rollover.engine.goals import Intent, Request, last_intent
 from rollover.engine.outcome import Conduct, Outcome
+from rollover.engine.platform_extras import Moment
+from rollover.engine.recovery import LOSSES, Recovery, recovery
 from rollover.engine.rotation import Rotation
+from rollover.engine.rules import RECOVERY
 from rollover.engine.site import Site
 from rollover.engine.tenure import Tenure
 from rollover.engine.world import World
@@ -17,7 +21,7 @@ from rollover.errors import Interrupted, SpecError
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import AuthorityName, Fingerprint
-from rollover.fleet.plan import Plan, Violation
+from rollover.fleet.plan import Caution, Plan, Violation
 from rollover.planner.planner import naive
 from rollover.planner.planner import plan as make_plan
 
@@ -31,6 +35,28 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     def holds(self) -> bool:
         """Whether every fact is as it should be."""
         return all(each.holds for each in self.gates)
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, what platforms know besides, and who is cut off because certificates have expired."""
+
+    plan: Plan
+    findings: tuple[Finding, ...] = ()
+    recovery: Recovery = Recovery()
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """The findings that stand in the way, the gravest first."""
+        return attending.blocking(self.findings)
+
+    def whole(self) -> Plan:
+        """Return the plan with everything else among its cautions."""
+        more = attending.cautions(self.findings)
+        if self.recovery.needed:
+            said = "; ".join(self.recovery.expired)
+            message = f"NOT SAFE: {said}: {LOSSES}" if said else f"NOT SAFE: {LOSSES}"
+            more = (Caution(rule=RECOVERY, message=message), *more)
+        return msgspec.structs.replace(self.plan, cautions=(*self.plan.cautions, *more))
 
 
 class Rollover:
@@ -53,7 +79,18 @@ class Rollover:
         Changes no instance. A new CA is made in the site's store, so give the site a scratch
         store to leave no trace.
         """
+        return self._planned(*self._aimed(request))
+
+    def outlook(self, request: Request) -> Outlook:
+        """Return the plan with all else that is known beforehand; changes as much as `plan`."""
         world, goal = self._aimed(request)
+        return Outlook(
+            plan=self._planned(world, goal),
+            findings=attending.findings(self.site, Moment.CHECK),
+            recovery=recovery(world, self.site.knowledge(goal), now=self.site.clock()),
+        )
+
+    def _planned(self, world: World, goal: Goal) -> Plan:
         knowledge = self.site.knowledge(goal)
         return make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
@@ -113,15 +150,14 @@ class Rollover:
 
     def _goal(self, request: Request, world: World) -> Goal:
         """Return the goal to plan for: that of the last rotation where it is what is asked for."""
-        intent = last_intent(self.site.journal, request.authority)
-        going = intent is not None and not (intent.finished and request.again)
-        if intent is not None and going and goals.fits(request, intent.goal):
+        intent = self._last(request, world)
+        if intent is not None and goals.fits(request, intent.goal):
             return intent.goal
         return self._new_goal(request, world)
 
     def _intent(self, request: Request) -> Intent:
-        intent = last_intent(self.site.journal, request.authority)
-        if intent is None or (intent.finished and request.again):
+        intent = self._last(request)
+        if intent is None:
             return self._begin(request)
         if goals.fits(request, intent.goal):
             return intent
@@ -138,7 +174,52 @@ class Rollover:
             else "`rollover rotate` goes on with it, `rollover rollback` takes it back",
         )
 
+    def _last(self, request: Request, world: World | None = None) -> Intent | None:
+        """Return the rotation to go on with, or to look at again; None: another is to be begun.
+
+        Raises `SpecError` when its goal is none any more, unless another is asked for, or a
+        recovery.
+        """
+        intent = last_intent(self.site.journal, request.authority)
+        if intent is None or (intent.finished and request.again):
+            return None
+        over = self._over(intent, world)
+        if not over:
+            return intent
+        if request.again or self.site.recover:
+            return None
+        raise SpecError(
+            f"rotation {intent.rotation} of `{request.authority}` {over}",
+            hint="`rollover rotate --new` begins another one",
+        )
+
+    def _over(self, intent: Intent, world: World | None) -> str:
+        """Say why a goal is none any more; empty when it still is one."""
+        authorities, name = self.site.authorities, intent.goal.authority
+        target = next(
+            (
+                each
+                for each in authorities.certificates(name)
+                if each.fingerprint == intent.goal.target
+            ),
+            None,
+        )
+        if target is not None and target.not_after < self.site.clock():
+            return f"led to a CA that expired at {target.not_after:%Y-%m-%d %H:%M:%SZ}"
+        if not intent.finished:
+            return ""
+        world = world or self.site.look(name)
+        origin = world.origin(self.site.issuers(world))
+        used = dict.fromkeys((*([origin] if origin else ()), *world.trusted_versions()))
+        named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
+        for version in used:
+            if version not in named:
+                label = authorities.versions(name).label(version)
+                return f"is finished, and knew nothing of `{label}`, which is in use now"
+        return ""
+
     def _new_goal(self, request: Request, world: World) -> Goal:
+        self._check_sources(request, world)
         return goals.goal_for(
             request,
             authorities=self.site.authorities,
@@ -147,6 +228,23 @@ class Rollover:
             abandoned=goals.earlier_targets(self.site.journal, request.authority),
             now=self.site.clock(),
         )
+
+    def _check_sources(self, request: Request, world: World) -> None:
+        """Refuse what cannot be done where a source makes the chains of others."""
+        feeding = ", ".join(f"`{each}`" for each in sorted(world.feeding()))
+        if feeding and request.cross_sign:
+            raise SpecError(
+                f"{feeding} hands out no chains with a bridge in them, and those that it feeds "
+                "have to be visited twice with a bridge too: `--cross-sign` saves nothing here",
+                hint="leave `--cross-sign` out",
+            )
+        if feeding and request.compromised and not self.site.recover:
+            raise SpecError(
+                f"taking the trust first cuts off all that {feeding} feeds: they can only be made "
+                "anew, without a word to what runs on them",
+                hint="`rollover rotate --compromised --recover --window START/END` does that; "
+                "without `--compromised` nobody is cut off, and the old CA is trusted meanwhile",
+            )
 
     def _origin(self, request: Request, world: World) -> Fingerprint:
         origin = world.origin(self.site.issuers(world))

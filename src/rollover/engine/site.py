@@ -38,6 +38,9 @@ class Site:
     `drain_seconds`: how long peers may take to come again before trust is withdrawn;
     `return_seconds`: how long each may be away then (NATS clients wait 2 s and some jitter).
     `fresh_seconds`: after an approval that took longer the fleet is looked at again.
+    `refresh` completes the fleet file with what is asked for at every look (instances that come
+    and go); platforms are then asked for again by the names of their groups. `recover`: whoever
+    does not answer may be made anew.
     """
 
     def __init__(  # noqa: PLR0913 - the ports of the engine, each by its name
@@ -51,12 +54,18 @@ class Site:
         clock: Callable[[], datetime],
         holder: Holder,
         pause_requested: Callable[[], bool] = lambda: False,
+        refresh: Callable[[FleetDescription], FleetDescription] | None = None,
+        recover: bool = False,
         drain_seconds: float = 20.0,
         return_seconds: float = 3.0,
         poll_seconds: float = 0.05,
         fresh_seconds: float = 10.0,
     ) -> None:
         self.described = described
+        """The fleet file, completed at the last look."""
+        self.recover = recover
+        self._in_file = described
+        self._refresh = refresh
         self.platforms = platforms
         self.credentials = credentials
         self.authorities = Authorities(credentials, described)
@@ -75,13 +84,18 @@ class Site:
         self._identities: dict[Fingerprint, Identity] = {}
         self._issuers: dict[tuple[Fingerprint, ...], Issuers] = {}
 
+    def refreshed(self) -> FleetDescription:
+        """Return the fleet file, completed now with what it leaves to be asked for."""
+        if self._refresh is not None:
+            self.described = self._refresh(self._in_file)
+        return self.described
+
     def look(self, authority: AuthorityName) -> World:
         """Observe the whole fleet now; `EvidenceMissing` when an instance was never seen."""
-        observations = observe(self.described, self.platforms)
+        described = self.refreshed()
+        observations = observe(described, self.platforms)
         known = self._known()
-        fleet = fleet_of(
-            self.described, observations, authorities=self.authorities.all(), known=known
-        )
+        fleet = fleet_of(described, observations, authorities=self.authorities.all(), known=known)
         self._certificates.update(fleet.certificates)
         return self._world(fleet, authority)
 

@@ -9,14 +9,13 @@ from collections.abc import Hashable
 from datetime import datetime
 
 from rollover.engine.authorities import by_fingerprint
-from rollover.engine.issuing import Issuers
+from rollover.engine.issuing import Issuers, chain_shape
 from rollover.engine.observing import observe
 from rollover.engine.site import Site
 from rollover.fleet.assemble import assemble
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.model import Fleet
 from rollover.fleet.names import Fingerprint
-from rollover.pki.shape import shape
 from rollover.pki.stacks import Verifier
 
 
@@ -33,7 +32,7 @@ class Survey:
 
     def shape(self, chain: Chain) -> Hashable:
         """Return the same value for chains that are judged alike, but for names and dates."""
-        return shape(self.fleet.certificates[chain[0]]), chain[1:]
+        return chain_shape(chain, self.fleet.certificates)
 
 
 def survey(site: Site) -> Survey:
@@ -46,8 +45,9 @@ def survey(site: Site) -> Survey:
         keys.update(
             each.fingerprint for each in site.authorities.stored(authority.name) if each.has_key
         )
-    observations = observe(site.described, site.platforms)
-    fleet = assemble(site.described, observations, authorities=authorities, known=known)
+    described = site.refreshed()
+    observations = observe(described, site.platforms)
+    fleet = assemble(described, observations, authorities=authorities, known=known)
     return Survey(fleet, keys=frozenset(keys), at=site.clock())
 
 

@@ -22,6 +22,7 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
 
     `issuer` is `authority@n`, or the issuer's subject where it is none of ours; empty when nothing
     is presented. `expires` is the earliest end in the chain. `trusts` None: it verifies nobody.
+    A source *presents* the CA that it signs with; of what it feeds no fingerprint is known.
     """
 
     name: str
@@ -144,7 +145,8 @@ def _endpoint(endpoint: Endpoint, seen: Survey) -> EndpointView:
     return msgspec.structs.replace(
         view,
         subject=leaf.subject,
-        fingerprint=leaf.fingerprint,
+        # Who issued what a source makes is concluded; which certificate it is, is not known.
+        fingerprint="" if endpoint.source is not None else leaf.fingerprint,
         issuer=labels[issuer] if issuer else leaf.issuer,
         expires=expires,
         days_left=round((expires - seen.at).total_seconds() / _SECONDS_OF_DAY, 1),

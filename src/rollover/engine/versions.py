@@ -11,7 +11,7 @@ from rollover.engine.site import Site
 from rollover.engine.survey import Survey, survey
 from rollover.errors import PemError, SpecError
 from rollover.fleet.credential import CertificateVersion
-from rollover.fleet.model import Authority
+from rollover.fleet.model import Authority, Role
 from rollover.fleet.names import AuthorityName, Fingerprint, short
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
@@ -82,7 +82,8 @@ def _trusted_by(version: Fingerprint, seen: Survey) -> int:
 
 def _presented_by(version: Fingerprint, seen: Survey) -> int:
     return sum(
-        any(seen.issuers.get(each) == version for each in endpoint.presents)
+        endpoint.role is not Role.SOURCE
+        and any(seen.issuers.get(each) == version for each in endpoint.presents)
         for instance in seen.fleet.instances()
         for endpoint in instance.endpoints
     )

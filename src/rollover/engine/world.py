@@ -8,7 +8,7 @@ import msgspec
 
 from rollover.engine.issuing import Issuers
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.model import Availability, Fleet
+from rollover.fleet.model import Availability, Fleet, Role
 from rollover.fleet.names import Fingerprint, InstanceName
 
 
@@ -54,11 +54,28 @@ class World:
             self.fleet, groups=tuple(each for each in groups if each.instances), links=links
         )
 
+    def feeding(self) -> set[InstanceName]:
+        """Return the instances that others get their material from: nobody can give them up."""
+        fed = {
+            endpoint.source.group
+            for instance in self.fleet.instances()
+            for endpoint in instance.endpoints
+            if endpoint.source is not None
+        }
+        return {
+            each.name
+            for group in self.fleet.groups
+            if group.name in fed
+            for each in group.instances
+        }
+
     def origin(self, issuers: Issuers) -> Fingerprint | None:
         """Return the version that most chains come from, the older one when it is a tie."""
         counted: dict[Fingerprint, int] = {}
         for instance in self.fleet.instances():
             for endpoint in instance.endpoints:
+                if endpoint.role is Role.SOURCE:
+                    continue
                 issuer = issuers.of([self.certificates[each] for each in endpoint.presents])
                 if issuer is not None:
                     counted[issuer] = counted.get(issuer, 0) + 1

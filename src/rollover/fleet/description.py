@@ -42,7 +42,35 @@ class CommandDelivery(_Described, frozen=True, kw_only=True, tag="command", tag_
     verbs: tuple[Literal["confirm", "read"], ...] = ()
 
 
-Delivery = FileDelivery | CommandDelivery
+class KubernetesVolume(_Described, frozen=True, kw_only=True):
+    """A Secret or ConfigMap and where pods mount it: the files of that directory are its keys.
+
+    `{instance}` in `path`, `secret` and `config_map` stands for the name of the instance.
+    """
+
+    path: str
+    secret: str | None = None
+    config_map: str | None = None
+
+
+class KubernetesDelivery(_Described, frozen=True, kw_only=True, tag="kubernetes", tag_field="by"):
+    """Secrets and ConfigMaps, written through the API server; kubelet brings them to the pods.
+
+    `kubeconfig` and `context`: by default what kubectl would use, or the pod's service account.
+    """
+
+    namespace: str
+    volumes: tuple[KubernetesVolume, ...]
+    kubeconfig: str | None = None
+    context: str | None = None
+    sync_seconds: float = 90.0
+    """How long kubelet may take until the pods see new content."""
+    mounted: str | None = None
+    """Where Rollover sees the directory of each volume, below its own path; None: it waits for
+    `sync_seconds` instead of looking."""
+
+
+Delivery = FileDelivery | CommandDelivery | KubernetesDelivery
 
 
 class EndpointDescription(_Described, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.model import Availability, EndpointRef
+from rollover.fleet.model import Availability, EndpointRef, Role
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
 
@@ -135,3 +135,5 @@ class Holdout(msgspec.Struct, frozen=True, kw_only=True):
     """The peer's own name, or its address."""
     certificate: Fingerprint
     issuer: str = ""
+    role: Role | None = None
+    """Of the endpoint that the connection goes through; None: it is not known."""

@@ -107,6 +107,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     bundle_slot: SlotName | None = None
     address: str | None = None
     source: SourceRef | None = None
+    bundle_file: str | None = None
+    """Where its bundle lies, below the directory of its instance if it lies there."""
 
 
 class State(msgspec.Struct, frozen=True):

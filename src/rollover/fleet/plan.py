@@ -17,6 +17,7 @@ class Phase(StrEnum):
     """What a rollout does, for people. Derived; no code branches on it."""
 
     PREPARE = "prepare"
+    REPOINT = "re-point"
     TRUST = "trust"
     ACTIVATE = "activate"
     REISSUE = "reissue"
@@ -34,7 +35,7 @@ class Side(StrEnum):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one endpoint of a group changes in a rollout, in the words of the authority's versions.
 
-    `present` and `trust` are None where they stay. `issuer` labels name versions (`nats-ca@2`);
+    `present`, `trust` and `file` are None where they stay. `issuer` labels name versions (`nats-ca@2`);
     a bridged chain is labelled `nats-ca@2+bridge`.
     """
 
@@ -44,6 +45,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     present: str | None = None
     trust_from: tuple[str, ...] | None = None
     trust: tuple[str, ...] | None = None
+    file_from: str | None = None
+    file: str | None = None
+    """Where the bundle lies from then on."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +60,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: tuple[EndpointName, ...]
     presents: tuple[Chain, ...]
     trusts: tuple[Bundle | None, ...]
+    files: tuple[str | None, ...] = ()
+    """Where the bundle of each endpoint is to lie; None, or none at all: where it lies."""
 
 
 class Witness(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rollover.fleet.certificate import Certificate, Chain
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import Given, Goal
 from rollover.fleet.model import (
     Availability,
     Endpoint,
@@ -16,29 +16,22 @@ from rollover.fleet.model import (
     Link,
     State,
 )
-from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, InstanceName
+from rollover.fleet.names import SYSTEM_ROOTS, EndpointName, Fingerprint, InstanceName
 from rollover.pki.names import covers
+from rollover.planner import places
 from rollover.planner.graph import (
     Edge,
     Feed,
     Graph,
     Node,
-    Ports,
     Unit,
     Value,
     Vector,
     edges_by_unit,
 )
 from rollover.planner.knowledge import Knowledge
-from rollover.planner.slots import Slot, bundle_slot, chain_slot
-
-
-class _Place(NamedTuple):
-    """Where a slot of an instance is first named: which endpoint, and which half of it."""
-
-    slot: str
-    is_chain: bool
-    endpoint: int
+from rollover.planner.places import Kind, Place
+from rollover.planner.slots import Slot, bundle_slot, chain_slot, given_slot
 
 
 class _EdgeKey(NamedTuple):
@@ -49,6 +42,7 @@ class _EdgeKey(NamedTuple):
     mutual: bool
     same_instance: bool
     named: bool
+    misnamed: Chain
 
 
 class _Located(NamedTuple):
@@ -66,6 +60,11 @@ class Classifier:
     ) -> None:
         self._fleet = fleet
         self._goal = goal
+        self._given: dict[InstanceName, dict[EndpointName, Given]] = {}
+        for each in goal.given:
+            for ref in each.endpoints:
+                self._given.setdefault(ref.instance, {})[ref.endpoint] = each
+        self._chains_given = frozenset(each.chain for each in goal.given if each.chain)
         self._knowledge = knowledge
         self._now = now
         self._horizon = horizon
@@ -87,7 +86,9 @@ class Classifier:
         units: list[Unit] = []
         located: dict[InstanceName, _Located] = {}
         for position, group in enumerate(self._fleet.groups):
-            members = self._members(group.instances)
+            members = self._members(
+                tuple(places.apart(each, self._given_to(each)) for each in group.instances)
+            )
             first = len(nodes)
             for instances in members:
                 nodes.append(self._node(len(nodes), position, instances))
@@ -114,8 +115,19 @@ class Classifier:
         return (
             instance.availability is Availability.READY,
             tuple(self._endpoint_key(endpoint) for endpoint in instance.endpoints),
+            tuple(self._given_key(instance)),
             tuple(self._state_key(state) for state in instance.may_be),
         )
+
+    def _given_to(self, instance: Instance) -> places.GivenTo:
+        return self._given.get(instance.name, {})
+
+    def _given_key(self, instance: Instance) -> Iterator[Hashable]:
+        """Yield what the goal gives to an instance, and what that changes."""
+        given = self._given_to(instance)
+        for endpoint in instance.endpoints if given else ():
+            each = given.get(endpoint.name)
+            yield each and (each.bundle, each.chain, each.file, endpoint.bundle_file)
 
     def _endpoint_key(self, endpoint: Endpoint) -> Hashable:
         return (
@@ -135,6 +147,9 @@ class Classifier:
         """Return what decides verdicts on a chain: its shape, and dates as far as they matter."""
         if not chain:
             return None
+        if chain in self._chains_given:
+            # Who presents it already has arrived; who presents one that is like it has not.
+            return chain
         key = self._chain_keys.get(chain)
         if key is None:
             certificates = self._knowledge.certificates
@@ -155,41 +170,62 @@ class Classifier:
 
     def _typical(self, chain: Chain) -> Chain:
         """Return one chain for all that are judged alike, so that values can be compared."""
-        return self._representatives[self._chain_key(chain)] if chain else chain
+        if not chain or chain in self._chains_given:
+            return chain
+        return self._representatives[self._chain_key(chain)]
 
     def _node(self, index: int, group: int, instances: list[Instance]) -> Node:
         model = instances[0]
-        places = _places(model.endpoints)
-        slots = tuple(self._slot(place, model) for place in places)
-        states = [self._vector(model.state, places)]
-        states += [self._vector(state, places) for state in model.may_be]
+        found = tuple(places.places(model, self._given_to(model)))
+        slots = tuple(self._slot(place, model) for place in found)
+        states = [self._vector(model, state, found) for state in (model.state, *model.may_be)]
         return Node(
             index=index,
             group=group,
             instances=tuple(instance.name for instance in instances),
             endpoints=model.endpoints,
-            ports=_ports(model.endpoints, places),
+            ports=places.ports(model.endpoints, found),
             slots=slots,
             states=tuple(dict.fromkeys(states)),
             frozen=model.availability is not Availability.READY,
             why=model.why or model.availability.value,
         )
 
-    def _slot(self, place: _Place, instance: Instance) -> Slot:
+    def _slot(self, place: Place, instance: Instance) -> Slot:
         endpoint = instance.endpoints[place.endpoint]
-        if place.is_chain:
+        if self._goal.given:
+            given = self._given_to(instance).get(endpoint.name, Given(endpoints=()))
+            return self._given_slot(place, endpoint, given)
+        if place.kind is Kind.CHAIN:
             chain = self._typical(endpoint.presents)
             return chain_slot(place.slot, chain, self._knowledge.prospect(chain), self._goal)
         bundle = endpoint.trusts or ()
         return bundle_slot(place.slot, bundle, self._goal, collides=self._collides)
 
-    def _vector(self, state: State, places: tuple[_Place, ...]) -> Vector:
+    def _given_slot(self, place: Place, endpoint: Endpoint, given: Given) -> Slot:
+        now: Value
+        then: Value | None
+        match place.kind:
+            case Kind.CHAIN:
+                now, then = self._typical(endpoint.presents), given.chain
+            case Kind.BUNDLE:
+                now, then = endpoint.trusts or (), given.bundle
+            case Kind.FILE:
+                now = places.file_value(endpoint.bundle_file)
+                then = places.file_value(given.file)
+        is_chain = place.kind is Kind.CHAIN
+        return given_slot(place.slot, now, now if then is None else then, is_chain=is_chain)
+
+    def _vector(self, instance: Instance, state: State, found: tuple[Place, ...]) -> Vector:
         values: list[Value] = []
-        for place in places:
-            if place.is_chain:
-                values.append(self._typical(state.presents[place.endpoint]))
-            else:
-                values.append(state.trusts[place.endpoint] or ())
+        for place in found:
+            match place.kind:
+                case Kind.CHAIN:
+                    values.append(self._typical(state.presents[place.endpoint]))
+                case Kind.BUNDLE:
+                    values.append(state.trusts[place.endpoint] or ())
+                case Kind.FILE:
+                    values.append(places.file_value(instance.endpoints[place.endpoint].bundle_file))
         return tuple(values)
 
     def _unit(self, position: int, members: tuple[int, ...], nodes: list[Node]) -> Unit:
@@ -216,16 +252,16 @@ class Classifier:
                 model = self._fleet.groups[source].instances[0].endpoints
                 origin = next(each for each in model if each.name == endpoint.source.endpoint)
                 if endpoint.presents:
-                    feeds[Feed(_chain_name(endpoint), source, _chain_name(origin))] = None
+                    feeds[Feed(places.chain_name(endpoint), source, places.chain_name(origin))] = None
                 if endpoint.trusts is not None:
-                    feeds[Feed(_bundle_name(endpoint), source, _bundle_name(origin))] = None
+                    feeds[Feed(places.bundle_name(endpoint), source, places.bundle_name(origin))] = None
         return tuple(feeds)
 
     def _edges(
         self, nodes: list[Node], located: Mapping[InstanceName, _Located]
     ) -> tuple[Edge, ...]:
         # One pass over all links: plain tuples, and names looked up once for each.
-        found: dict[tuple[int, int, int, int, bool, bool, bool], list[Link]] = {}
+        found: dict[tuple[int, int, int, int, bool, bool, bool, Chain], list[Link]] = {}
         positions = [
             {endpoint.name: at for at, endpoint in enumerate(node.endpoints)} for node in nodes
         ]
@@ -245,6 +281,7 @@ class Classifier:
                 link.mutual,
                 one.instance == other.instance,
                 named,
+                self._misnamed(link, covered) if self._chains_given else (),
             )
             alike = found.get(key)
             if alike is None:
@@ -254,6 +291,13 @@ class Classifier:
         return tuple(
             _edge(_EdgeKey(*key), nodes, len(alike), alike[0]) for key, alike in found.items()
         )
+
+    def _misnamed(self, link: Link, covered: dict[tuple[Chain, str], bool]) -> Chain:
+        """Return the chain that the acceptor is given, where it does not bear its name."""
+        given = self._given.get(link.acceptor.instance, {}).get(link.acceptor.endpoint)
+        if given is None or not given.chain or link.name is None:
+            return ()
+        return () if self._covers(given.chain, link.name, covered) else given.chain
 
     def _covers(self, chain: Chain, name: str, covered: dict[tuple[Chain, str], bool]) -> bool:
         key = (chain[:1], name)
@@ -272,41 +316,11 @@ def _edge(key: _EdgeKey, nodes: list[Node], count: int, example: Link) -> Edge:
         mutual=key.mutual,
         same_instance=key.same_instance,
         named=key.named,
+        misnamed=key.misnamed,
         dialer_stack=nodes[key.dialer].endpoints[key.dialer_endpoint].stack,
         acceptor_stack=nodes[key.acceptor].endpoints[key.acceptor_endpoint].stack,
         links=count,
         example=example,
-    )
-
-
-def _chain_name(endpoint: Endpoint) -> str:
-    return endpoint.chain_slot or f"{endpoint.name}:chain"
-
-
-def _bundle_name(endpoint: Endpoint) -> str:
-    return endpoint.bundle_slot or f"{endpoint.name}:bundle"
-
-
-def _places(endpoints: tuple[Endpoint, ...]) -> tuple[_Place, ...]:
-    places: dict[str, _Place] = {}
-    for position, endpoint in enumerate(endpoints):
-        if endpoint.presents:
-            places.setdefault(_chain_name(endpoint), _Place(_chain_name(endpoint), True, position))
-        if endpoint.trusts is not None:
-            places.setdefault(
-                _bundle_name(endpoint), _Place(_bundle_name(endpoint), False, position)
-            )
-    return tuple(places.values())
-
-
-def _ports(endpoints: tuple[Endpoint, ...], places: tuple[_Place, ...]) -> tuple[Ports, ...]:
-    order = {place.slot: index for index, place in enumerate(places)}
-    return tuple(
-        Ports(
-            order[_chain_name(endpoint)] if endpoint.presents else None,
-            order[_bundle_name(endpoint)] if endpoint.trusts is not None else None,
-        )
-        for endpoint in endpoints
     )
 
 

@@ -8,7 +8,7 @@ from rollover.fleet.goal import Goal
 from rollover.fleet.model import Fleet, Role, Touch
 from rollover.fleet.names import Fingerprint, short
 from rollover.fleet.plan import Assignment, Change, Phase, Rollout
-from rollover.planner.graph import Graph, Node, Value, Vector
+from rollover.planner.graph import Graph, Node, Possible, Value, Vector
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.prove import Proven
 
@@ -49,10 +49,10 @@ class Describer:
     def _changes(self, graph: Graph, proven: Proven) -> Iterator[Change]:
         for index, vector in proven.after.items():
             node = graph.nodes[index]
-            before = proven.before[index][0]
+            states = proven.before[index]
             for endpoint, ports in zip(node.endpoints, node.ports, strict=True):
-                presents = _pair(before, vector, ports.chain)
-                trusts = _pair(before, vector, ports.bundle)
+                presents = _pair(states, vector, ports.chain)
+                trusts = _pair(states, vector, ports.bundle)
                 if presents is None and trusts is None:
                     continue
                 yield Change(
@@ -77,15 +77,17 @@ class Describer:
     def _phases(self, graph: Graph, proven: Proven) -> Iterator[Phase]:
         for index, vector in proven.after.items():
             node = graph.nodes[index]
-            before = proven.before[index][0]
-            for slot, now, later in zip(node.slots, before, vector, strict=True):
-                if now != later and not slot.is_chain:
-                    if set(later) - set(now):
+            states = proven.before[index]
+            for port, slot in enumerate(node.slots):
+                pair = None if slot.is_chain else _pair(states, vector, port)
+                if pair is not None:
+                    now, later = map(set, pair)
+                    if later - now:
                         yield Phase.TRUST
-                    if (set(now) - set(later)) & self._authority:
+                    if (now - later) & self._authority:
                         yield Phase.WITHDRAW
             for endpoint, ports in zip(node.endpoints, node.ports, strict=True):
-                if _pair(before, vector, ports.chain) is not None:
+                if _pair(states, vector, ports.chain) is not None:
                     yield Phase.ACTIVATE if endpoint.role is Role.SOURCE else Phase.REISSUE
 
 
@@ -94,11 +96,13 @@ def _in_order(phases: Iterator[Phase]) -> tuple[Phase, ...]:
     return tuple(phase for phase in Phase if phase in found)
 
 
-def _pair(before: Vector, after: Vector, port: int | None) -> tuple[Value, Value] | None:
-    """Return what a port holds before and after, or None when that stays."""
-    if port is None or before[port] == after[port]:
+def _pair(before: Possible, after: Vector, port: int | None) -> tuple[Value, Value] | None:
+    """Return what a port may hold before, and holds after; None when that surely stays."""
+    if port is None:
         return None
-    return before[port], after[port]
+    return next(
+        ((state[port], after[port]) for state in before if state[port] != after[port]), None
+    )
 
 
 def _assignment(node: Node, vector: Vector) -> Assignment:

@@ -1,12 +1,14 @@
 """The plan for a compromised CA: its trust goes at once, and the plan says which links die when.
 
 Every group is rolled out once, straight to the goal. Only the order is left to choose: the one in
-which the fewest links are broken for the shortest time.
+which the fewest links are broken for the shortest time. Who gets its material from a source comes
+after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 
@@ -14,9 +16,9 @@ import msgspec
 
 from rollover.fleet.plan import Break, Rollout
 from rollover.planner.explain import witness
-from rollover.planner.graph import Edge, Graph, State
+from rollover.planner.graph import Edge, Graph, Possible, State
 from rollover.planner.moves import move, straight
-from rollover.planner.prove import Proven
+from rollover.planner.prove import Proven, Replay, ended, examine, following, starved
 from rollover.planner.safety import Judge
 from rollover.planner.search import Search, Step
 
@@ -45,7 +47,7 @@ def least_harm(search: Search) -> tuple[Step, ...]:
         if left in seen:
             continue
         seen.add(left)
-        for unit in sorted(left):
+        for unit in _ready(search.graph, left):
             after, step, more = _taken(search, state, unit)
             heappush(queue, (harm + more, next(order), left - {unit}, after, (*path, step)))
     raise AssertionError
@@ -55,11 +57,21 @@ def _greedy(search: Search, state: State, pending: frozenset[int]) -> tuple[Step
     path: list[Step] = []
     left = set(pending)
     while left:
-        tried = [(_taken(search, state, unit), unit) for unit in sorted(left)]
+        tried = [(_taken(search, state, unit), unit) for unit in _ready(search.graph, left)]
         (state, step, _), unit = min(tried, key=lambda item: item[0][2])
         path.append(step)
         left.discard(unit)
     return tuple(path)
+
+
+def _ready(graph: Graph, left: Collection[int]) -> list[int]:
+    """Return the groups whose sources have been rolled out: a source hands out what it holds."""
+    ready = [
+        unit
+        for unit in sorted(left)
+        if not any(feed.group in left for feed in graph.units[unit].feeds)
+    ]
+    return ready or sorted(left)
 
 
 def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]:
@@ -83,6 +95,20 @@ def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]
 def _dials_out(graph: Graph, edge: Edge, unit: int) -> bool:
     nodes = graph.nodes
     return nodes[edge.dialer].group == unit != nodes[edge.acceptor].group
+
+
+def proven(
+    graph: Graph, judge: Judge, steps: Sequence[Step], *, now: datetime, margin: timedelta
+) -> Replay:
+    """Replay steps that may break links, up to one whose source is out of reach."""
+    found: list[Proven] = []
+    last: tuple[Possible, ...] = graph.possible()
+    for each in examine(graph, judge, steps, now=now, margin=margin):
+        if lacking := tuple(starved(graph, each)):
+            return Replay(steps=tuple(found), blocked=lacking, complete=False)
+        found.append(each)
+        last = following(each)
+    return ended(graph, found, last)
 
 
 def with_breaks(

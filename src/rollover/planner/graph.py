@@ -38,6 +38,8 @@ class Ports(msgspec.Struct, frozen=True):
 
     chain: int | None
     bundle: int | None
+    file: int | None = None
+    """Where the bundle lies is a slot of its own; None: that stays."""
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     """All links between two endpoints of two classes that are judged alike.
 
     `same_instance`: both ends change together. `named`: whether the acceptor's leaf covers the
-    name that its dialer expects.
+    name that its dialer expects, as it does with every leaf that is issued in its place.
+    `misnamed`: the chain that the acceptor is given, where its leaf does not.
     """
 
     dialer: int
@@ -76,6 +79,7 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     acceptor_stack: Stack
     links: int
     example: Link
+    misnamed: Chain = ()
 
 
 class Feed(msgspec.Struct, frozen=True):

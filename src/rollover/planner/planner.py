@@ -183,12 +183,11 @@ def _plan(
 def _emergency(work: _Work) -> Plan:
     search = work.search()
     steps = emergency.least_harm(search)
-    proven = tuple(
-        examine(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    replayed = emergency.proven(
+        work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
     )
-    replayed = Replay(steps=proven, blocked=(), complete=True)
     described = _described(work, replayed, ways_back=False)
-    rollouts = emergency.with_breaks(work.graph, work.judge, proven, described)
+    rollouts = emergency.with_breaks(work.graph, work.judge, replayed.steps, described)
     weight = search.weighed(steps)
     found = Found(steps=steps, weight=weight, exact=True, states=0)
     return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))

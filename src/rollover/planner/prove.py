@@ -47,8 +47,8 @@ def replay(
     proven: list[Proven] = []
     last: tuple[Possible, ...] = tuple(node.states for node in graph.nodes)
     for each in examine(graph, judge, steps, now=now, margin=margin):
-        if starved := tuple(_starved(graph, each)):
-            return Replay(steps=tuple(proven), blocked=starved, complete=False)
+        if lacking := tuple(starved(graph, each)):
+            return Replay(steps=tuple(proven), blocked=lacking, complete=False)
         if not each.proof.holds:
             found = tuple(
                 violation(graph, broken) for broken in each.checked.broken[:MOST_VIOLATIONS]
@@ -56,11 +56,16 @@ def replay(
             return Replay(steps=tuple(proven), blocked=found, complete=False)
         proven.append(each)
         last = following(each)
+    return ended(graph, proven, last)
+
+
+def ended(graph: Graph, proven: Sequence[Proven], last: Sequence[Possible]) -> Replay:
+    """Return steps of which nothing stops the last; who is not at the goal then is left behind."""
     behind = tuple(left_behind(graph, last))
     return Replay(steps=tuple(proven), blocked=behind, complete=not behind)
 
 
-def _starved(graph: Graph, proven: Proven) -> Iterator[Violation]:
+def starved(graph: Graph, proven: Proven) -> Iterator[Violation]:
     """Yield what a step would need of its sources and cannot get, because they are out of reach."""
     unit = graph.units[proven.step.unit]
     given = dictated(graph, unit, proven.before)

@@ -46,6 +46,7 @@ class Half(NamedTuple):
     stack: Stack
     presenter_stack: Stack | None
     named: bool
+    misnamed: Chain
 
 
 def halves(graph: Graph, edge: Edge) -> Iterator[Half]:
@@ -55,12 +56,12 @@ def halves(graph: Graph, edge: Edge) -> Iterator[Half]:
     if dials.bundle is not None:
         yield Half(
             edge.dialer, dials.bundle, edge.acceptor, accepts.chain,
-            Usage.SERVER, edge.dialer_stack, None, edge.named,
+            Usage.SERVER, edge.dialer_stack, None, edge.named, edge.misnamed,
         )  # fmt: skip
     if edge.mutual and accepts.bundle is not None:
         yield Half(
             edge.acceptor, accepts.bundle, edge.dialer, dials.chain,
-            Usage.CLIENT, edge.acceptor_stack, edge.dialer_stack, True,
+            Usage.CLIENT, edge.acceptor_stack, edge.dialer_stack, True, (),
         )  # fmt: skip
 
 
@@ -148,7 +149,7 @@ class Judge:
             demanded = None
         key = (
             offered, anchors, client, demanded,
-            edge.named, edge.dialer_stack, edge.acceptor_stack, epoch,
+            edge.named, edge.misnamed, edge.dialer_stack, edge.acceptor_stack, epoch,
         )  # fmt: skip
         if key not in self._links:
             self._links[key] = self._judge(edge, (offered, anchors), (client, demanded), instant)
@@ -163,7 +164,7 @@ class Judge:
     ) -> Refusal | None:
         if served[1] is not None:
             faults = self._ask(served[0], served[1], instant, Usage.SERVER, edge.dialer_stack, None)
-            if not edge.named and served[0]:
+            if served[0] and (not edge.named or served[0] == edge.misnamed):
                 faults = (*faults, _unnamed(edge, served[0]))
             if faults:
                 return Refusal(True, faults)
@@ -201,7 +202,9 @@ class Judge:
 
     def accepts(self, half: Half, chain: Chain, bundle: Bundle, instant: datetime) -> bool:
         """Whether one verification of a handshake succeeds with these two."""
-        return half.named and not self._ask(
+        if not half.named or (chain and chain == half.misnamed):
+            return False
+        return not self._ask(
             chain, bundle, instant, half.usage, half.stack, half.presenter_stack
         )
 

@@ -74,6 +74,17 @@ def still(name: str, value: Chain | Bundle, *, is_chain: bool, mark: Hashable) -
     return Slot(name, is_chain, ((Stage.KEEP, value),), frozenset((value,)), (mark,))
 
 
+def given_slot(name: str, now: Chain | Bundle, given: Chain | Bundle, *, is_chain: bool) -> Slot:
+    """Return the stages of what is given: as it is, and that.
+
+    Nobody's chain changes because of a bundle, so trusting both meanwhile would help nobody.
+    """
+    if now == given:
+        return still(name, now, is_chain=is_chain, mark=now)
+    values = ((Stage.KEEP, now), (Stage.END, given))
+    return Slot(name, is_chain, values, frozenset((given,)), (now, given))
+
+
 def chain_slot(name: str, chain: Chain, prospect: Prospect | None, goal: Goal) -> Slot:
     """Return the stages of a chain: as it is, bridged, reissued."""
     if prospect is None or not chain:

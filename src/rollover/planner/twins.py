@@ -46,6 +46,7 @@ def looks(edge: Edge, place: Mapping[int, Hashable]) -> Hashable:
         edge.mutual,
         edge.same_instance,
         edge.named,
+        edge.misnamed,
         edge.dialer_stack,
         edge.acceptor_stack,
     )

@@ -2,77 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import msgspec
 import pytest
 
+from crashing import CrashingJournal, crash_at
 from memory_fleet import CLIENTS, SERVERS, MemoryFleet, Through, conduct
 from rollover.engine.outcome import Ending
 from rollover.engine.platform_port import Pacing
-from rollover.engine.reference import MemoryJournal
 from rollover.errors import JournalError
 from rollover.fleet.evidence import Evidence, Identity, Order, Result
-from rollover.fleet.journal import Entry, EntryKind, Plain
+from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import GroupName, InstanceName, RuleId
 from rollover.platforms.memory.platform import MemoryPlatform
-
-
-class _Crash(BaseException):
-    """The process ends here, in the middle of whatever it does."""
-
-
-class _CrashingJournal(MemoryJournal):
-    """A journal whose writer dies before or behind its n-th entry."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: int | None = None
-        self.written = True
-        self.full: int | None = None
-        """From this entry on there is no room."""
-
-    def append(
-        self,
-        rotation: str,
-        kind: EntryKind,
-        *,
-        at: datetime,
-        subject: str = "",
-        data: Mapping[str, Plain] | None = None,
-    ) -> Entry:
-        if self.full is not None and len(self.entries()) + 1 >= self.full:
-            raise JournalError("no room", hint="make room")
-        if self.left is not None:
-            self.left -= 1
-        if self.left == 0 and not self.written:
-            raise _Crash
-        entry = super().append(rotation, kind, at=at, subject=subject, data=data)
-        if self.left == 0:
-            raise _Crash
-        return entry
 
 
 def _crashes(*, written: bool, standby: bool) -> Iterator[int]:
     """Run one rotation for each of its entries, with a crash there; yield the rollouts left."""
     for number in count(1):
         fleet = MemoryFleet(clients=1, standby=standby)
-        fleet.journal = journal = _CrashingJournal()
-        journal.left, journal.written = number, written
-        try:
-            fleet.rotate(standby=standby)
-        except _Crash:
-            journal.left = None
-            outcome = fleet.rotate(standby=standby)
-        else:
+        outcome = crash_at(fleet, number, written=written, standby=standby)
+        if outcome is None:
             return
         assert outcome.ending is Ending.DONE, outcome.message
         assert fleet.broken == []
         assert fleet.issuers() == {"CN=CA 2"}
         assert fleet.trusted() == ({"CN=CA 1", "CN=CA 2", "CN=CA 3"} if standby else {"CN=CA 2"})
-        journal.verify()
+        fleet.journal.verify()
         yield len(outcome.rollouts)
 
 
@@ -95,7 +53,7 @@ def test_a_crash_of_a_standby_rotation_makes_no_further_ca() -> None:
 def test_a_journal_without_room_stops_the_run(entry: int) -> None:
     """What cannot be recorded is not gone on with; once there is room, the next run does."""
     fleet = MemoryFleet()
-    fleet.journal = journal = _CrashingJournal()
+    fleet.journal = journal = CrashingJournal()
     journal.full = entry
     with pytest.raises(JournalError, match="no room"):
         fleet.rotate()

@@ -6,31 +6,49 @@ from typing import Any
 
 import click
 
-from rollover.cli.options import authority_option, goal_options, settings_of, settings_options
+from rollover.cli.options import (
+    authority_option,
+    goal_options,
+    recover_option,
+    runbook_option,
+    settings_of,
+    settings_options,
+)
 from rollover.errors import ExitCode
 
 
 @click.command(
-    epilog="Example:\n\n  rollover plan --authority nats-ca --cross-sign",
+    epilog="Examples:\n\n  rollover plan --authority nats-ca --cross-sign\n\n"
+    "  rollover plan --runbook runbook",
     short_help="The rollouts, their proof, their cost.",
 )
 @authority_option
 @goal_options
+@recover_option
+@runbook_option
 @settings_options
 def command(**values: Any) -> int:
     """Plan the rotation of a CA on what the fleet is now, with the proof of every rollout."""
-    from rollover.cli.requests import request_of  # noqa: PLC0415 - imports certificates
+    from rollover.checks.rule import Severity  # noqa: PLC0415 - imports certificates
+    from rollover.cli.requests import request_of  # noqa: PLC0415
+    from rollover.cli.runbooks import write_for  # noqa: PLC0415
     from rollover.cli.views import plan as view  # noqa: PLC0415
     from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
-    with open_site(settings.fleet, scratch=True) as site:
+    if values["runbook"] is not None:
+        write_for(printer, settings, values)
+        return ExitCode.DONE
+    with open_site(settings.fleet, scratch=True, recover=values["recover"]) as site:
         library = Rollover(site)
-        plan = library.plan(request_of(library, values))
+        seen = library.outlook(request_of(library, values))
     if printer.json:
-        printer.data("plan", plan)
+        printer.data("plan", seen.whole())
     else:
-        view.show(printer, plan)
-    return ExitCode.DONE if plan.complete else ExitCode.WAITING
+        view.show_outlook(printer, seen, recover=values["recover"])
+    exits = {Severity.ERROR: ExitCode.WAITING, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
+    for each in seen.blocking:
+        return exits[each.severity]
+    return ExitCode.DONE if seen.plan.complete else ExitCode.WAITING

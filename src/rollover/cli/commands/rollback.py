@@ -6,24 +6,32 @@ from typing import Any
 
 import click
 
-from rollover.cli.options import authority_option, settings_of, settings_options
+from rollover.cli.options import (
+    authority_option,
+    override_option,
+    settings_of,
+    settings_options,
+)
 
 
 @click.command(epilog="Example:\n\n  rollover rollback --yes", short_help="Take it back.")
 @authority_option
 @click.option("--yes", is_flag=True, help="Approve every rollout beforehand.")
+@override_option
 @settings_options
 def command(**values: Any) -> int:
     """Plan from what the fleet is now to the CA that was in use before, and do it."""
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
+    from rollover.cli.requests import overrides_of  # noqa: PLC0415
     from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
+    overrides = overrides_of(values["overridden"])
     with open_site(settings.fleet) as site:
         library = Rollover(site)
         authority = library.authority(values["authority"])
-        with conducted(printer, yes=values["yes"]) as conduct:
+        with conducted(printer, yes=values["yes"], overrides=overrides) as conduct:
             outcome = library.rollback(authority, conduct)
     return close(printer, outcome)

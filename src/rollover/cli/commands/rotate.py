@@ -6,40 +6,63 @@ from typing import Any
 
 import click
 
-from rollover.cli.options import authority_option, goal_options, settings_of, settings_options
+from rollover.cli.options import (
+    authority_option,
+    goal_options,
+    override_option,
+    recover_option,
+    runbook_option,
+    settings_of,
+    settings_options,
+)
+from rollover.errors import ExitCode, SpecError
 
 
 @click.command(
-    epilog="Example:\n\n  rollover rotate --authority nats-ca --yes",
+    epilog="Examples:\n\n  rollover rotate --authority nats-ca --yes\n\n"
+    "  rollover rotate --recover --window 2026-11-22T22:00Z/PT4H",
     short_help="Rotate a CA, or go on with it.",
 )
 @authority_option
 @goal_options
 @click.option("--yes", is_flag=True, help="Approve every rollout beforehand.")
+@override_option
+@recover_option
 @click.option(
-    "--override",
-    "overridden",
-    multiple=True,
-    metavar="RULE=REASON",
-    help="Answer for a refusal; rule and reason go into the journal.",
+    "--window",
+    metavar="START/END",
+    help="Begin rollouts in this time only: an ISO 8601 interval, or a duration from now on.",
 )
+@runbook_option
 @settings_options
 def command(**values: Any) -> int:
     """Rotate a CA: observe, plan, one rollout, prove, and again until nothing is left.
 
-    An unfinished rotation is gone on with. Asks before each rollout unless `--yes`.
+    An unfinished rotation is gone on with. Asks before each rollout unless `--yes`. Outside of
+    `--window` nothing is begun: exit code 2.
     """
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
-    from rollover.cli.requests import overrides_of, request_of  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
+    from rollover.cli.requests import overrides_of, request_of, window_of  # noqa: PLC0415
+    from rollover.cli.runbooks import write_for  # noqa: PLC0415
+    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
     overrides = overrides_of(values["overridden"])
-    with open_site(settings.fleet) as site:
+    window = window_of(values["window"], now=now())
+    if values["runbook"] is not None:
+        write_for(printer, settings, values)
+        return ExitCode.DONE
+    if values["recover"] and values["yes"] and window is None:
+        raise SpecError(
+            "`--recover --yes` would make instances anew at any time",
+            hint="name the maintenance window with `--window START/END`, or leave `--yes` out and "
+            "answer at the terminal",
+        )
+    with open_site(settings.fleet, recover=values["recover"]) as site:
         library = Rollover(site)
         request = request_of(library, values)
-        with conducted(printer, yes=values["yes"], overrides=overrides) as conduct:
+        with conducted(printer, yes=values["yes"], overrides=overrides, window=window) as conduct:
             outcome = library.rotate(request, conduct)
     return close(printer, outcome)

@@ -22,7 +22,7 @@ def command(**values: Any) -> None:
 
     settings = settings_of(values)
     printer = settings.printer()
-    with open_site(settings.fleet) as site:
+    with open_site(settings.fleet, scratch=True) as site:
         seen = topology(site, every_link=values["links"])
     if printer.json:
         printer.data("topology", seen)

@@ -20,7 +20,7 @@ def command(**values: Any) -> int:
 
     settings = settings_of(values)
     printer = settings.printer()
-    with open_site(settings.fleet) as site:
+    with open_site(settings.fleet, scratch=True) as site:
         library = Rollover(site)
         seen = library.verify(library.authority(values["authority"]))
     if printer.json:

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from rollover.checks.rule import Finding, Severity
 from rollover.cli.printer import Printer
+from rollover.cli.views import recovery as recovery_view
+from rollover.engine.recovery import LOSSES
+from rollover.fleet.model import Touch
 from rollover.fleet.plan import Change, Plan, Rollout
+
+if TYPE_CHECKING:
+    from rollover.engine.service import Outlook
+
+_INTERRUPTING = frozenset({Touch.RESTART, Touch.RECREATE})
 
 
 def show(printer: Printer, plan: Plan) -> None:
     """Show the rollouts, each with its proof, then what an operator must know."""
+    _table(printer, plan)
+    for text, style in closing(plan):
+        printer.line(text, style)
+
+
+def show_outlook(printer: Printer, seen: Outlook, *, recover: bool) -> None:
+    """Show a plan with all else that is known beforehand. `recover`: it is to be a recovery."""
+    if recover or seen.recovery.needed:
+        for text, style in recovery_view.lines(seen.recovery, losses=LOSSES):
+            printer.line(text, style)
+        if not recover:
+            printer.line("  `rollover plan --recover` plans that; `rollover rotate` refuses it")
+        printer.line()
+    _table(printer, seen.plan)
+    for text, style in (*closing(seen.plan), *_found(seen.findings)):
+        printer.line(text, style)
+
+
+def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
+    """Yield what platforms found, what stands in the way first."""
+    order = list(Severity)
+    for each in sorted(findings, key=lambda one: order.index(one.severity)):
+        text = f"{each.rule}: {each.subject}: {each.message}"
+        if each.silenced:
+            yield f"  silenced: {text} ({each.silenced})", "dim"
+        elif each.severity is Severity.WARNING:
+            yield f"! {text} ({each.remedy})", "warn"
+        else:
+            yield f"✗ {text}", "bad"
+            yield f"  to lift it: {each.remedy}", ""
+
+
+def _table(printer: Printer, plan: Plan) -> None:
     printer.line(f"Plan for `{plan.fleet}`: {plan.goal.authority}, {verdict(plan)}", "bold")
     if plan.rollouts:
         printer.line()
@@ -34,8 +77,6 @@ def show(printer: Printer, plan: Plan) -> None:
         for rollout in plan.rollouts:
             for text in _details(rollout):
                 printer.line(text, "dim")
-    for text, style in closing(plan):
-        printer.line(text, style)
 
 
 def verdict(plan: Plan) -> str:
@@ -100,6 +141,10 @@ def what(change: Change) -> str:
 
 def closing(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield what follows the table, with its style."""
+    if any(each.touch in _INTERRUPTING for each in plan.rollouts):
+        times = ", ".join(f"{each.group} {duration(each.duration)}" for each in plan.rollouts)
+        whole = sum((each.duration for each in plan.rollouts), timedelta())
+        yield f"Takes about {duration(whole)} in all: {times}; people's time comes on top.", ""
     if plan.point_of_no_return is not None:
         number = plan.point_of_no_return
         yield (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rollover.checks.rule import Severity
 from rollover.cli.printer import Printer
+from rollover.cli.views import recovery as recovery_view
 from rollover.cli.views.plan import counted, verdict
 from rollover.engine import events
 from rollover.fleet.evidence import Applied
@@ -56,7 +58,7 @@ class Watcher:
         else:
             self._printer.say(text, style)
 
-    def tell(self, event: events.Event) -> None:  # noqa: C901 - one case for each event
+    def tell(self, event: events.Event) -> None:  # noqa: C901, PLR0912 - one case for each event
         """Show one event."""
         match event:
             case events.Planned():
@@ -75,6 +77,15 @@ class Watcher:
             case events.Blocked():
                 for violation in event.violations:
                     self.say(f"✗ {violation.rule}: {violation.message}", "bad")
+            case events.Found():
+                self._found(event)
+            case events.Recovering():
+                for text, style in recovery_view.lines(event.recovery, losses=event.losses):
+                    self.say(text, style)
+            case events.Tidied():
+                for each in event.evidence:
+                    sign, style = ("✓", "dim") if each.holds else ("✗", "bad")
+                    self.say(f"  {sign} clean: {each.subject}: {each.observed}", style)
             case events.Finished():
                 self.say(f"at the goal: {event.rollouts} rollouts in all", "good")
             case events.Observed() | events.Preparing():
@@ -118,6 +129,12 @@ class Watcher:
         for each in event.evidence:
             if not each.holds:
                 self.say(f"    ✗ {each.subject}: {each.observed} (expected {each.expected})", "bad")
+
+    def _found(self, event: events.Found) -> None:
+        for each in event.findings:
+            if not each.silenced:
+                sign, style = ("!", "warn") if each.severity is Severity.WARNING else ("✗", "bad")
+                self.say(f"{sign} {each.rule}: {each.subject}: {each.message}", style)
 
     def _finished(self, event: events.RolloutFinished) -> None:
         proof = event.rollout.proof

@@ -79,6 +79,10 @@ def _endpoint(endpoint: EndpointView) -> str:
     if endpoint.issuer and endpoint.expires is not None:
         presents = f"presents {endpoint.issuer} until {endpoint.expires:%Y-%m-%d}{_left(endpoint)}"
     trusts = "verifies nobody"
+    if endpoint.role == "source" and endpoint.expires is not None:
+        handed = " + ".join(endpoint.trusts or ()) or "nothing"
+        signs = f"signs with {endpoint.issuer} until {endpoint.expires:%Y-%m-%d}{_left(endpoint)}"
+        return f"{endpoint.name} [source] {signs}, hands out {handed}"
     if endpoint.trusts is not None:
         trusts = f"trusts {' + '.join(endpoint.trusts) or 'nobody'}"
     return f"{endpoint.name} [{endpoint.role}{at}] {presents}, {trusts}"

@@ -11,6 +11,7 @@ import msgspec
 
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import EndpointMaterial, Seen
+from rollover.fleet.model import Role
 from rollover.fleet.names import EndpointName, Fingerprint
 
 State = tuple[Seen, ...]
@@ -39,6 +40,8 @@ class Connection(NamedTuple):
     certificate: Certificate
     issuer: Fingerprint | None
     """None: nobody knows."""
+    role: Role | None = None
+    """Of the endpoint that it goes through; None: nobody knows."""
 
 
 class MemoryInstance:
@@ -48,6 +51,7 @@ class MemoryInstance:
         self._lock = Lock()
         self._state = state
         self._shown: State | None = None
+        self._doubts: tuple[State, ...] = ()
         self._faults: set[Fault] = set()
         self._connections: dict[int, Connection] = {}
         self._numbered = 0
@@ -64,6 +68,16 @@ class MemoryInstance:
             self._faults.add(fault)
             if fault is Fault.LIES:
                 self._shown = self._state
+
+    def doubt(self, *states: State) -> None:
+        """Let it be in any of these states as well, for all that can be seen; until it is given."""
+        with self._lock:
+            self._doubts = states
+
+    @property
+    def doubts(self) -> tuple[State, ...]:
+        """The further states that it may be in, as far as anybody can see."""
+        return self._doubts
 
     def heal(self) -> None:
         """Stop misbehaving altogether."""
@@ -86,16 +100,22 @@ class MemoryInstance:
         """Let it hold something else; a restart cuts its connections."""
         with self._lock:
             self._state = state
+            self._doubts = ()
             if Fault.RESTARTS in self._faults:
                 self._connections.clear()
 
     def connect(
-        self, peer: str, certificate: Certificate, issuer: Fingerprint | None
+        self,
+        peer: str,
+        certificate: Certificate,
+        issuer: Fingerprint | None,
+        *,
+        role: Role | None = None,
     ) -> Connection:
         """Open a connection to it."""
         with self._lock:
             self._numbered += 1
-            made = Connection(self._numbered, peer, certificate, issuer)
+            made = Connection(self._numbered, peer, certificate, issuer, role)
             self._connections[made.number] = made
             return made
 
@@ -112,7 +132,10 @@ class MemoryInstance:
 
 
 def after(state: State, ordered: Iterable[EndpointMaterial]) -> State:
-    """Return the state that an order leads to; KeyError names an endpoint that is not there."""
+    """Return the state that an order leads to; KeyError names an endpoint that is not there.
+
+    A source that is given a signer presents that CA from then on.
+    """
     materials: dict[EndpointName, EndpointMaterial] = {each.endpoint: each for each in ordered}
     changed = tuple(_changed(seen, materials.pop(seen.endpoint, None)) for seen in state)
     for unknown in materials:
@@ -123,8 +146,9 @@ def after(state: State, ordered: Iterable[EndpointMaterial]) -> State:
 def _changed(seen: Seen, material: EndpointMaterial | None) -> Seen:
     if material is None:
         return seen
+    chain = (material.signer.certificate,) if material.signer else material.chain
     return msgspec.structs.replace(
         seen,
-        presents=seen.presents if material.chain is None else material.chain,
+        presents=seen.presents if chain is None else chain,
         trusts=seen.trusts if material.bundle is None else material.bundle,
     )

@@ -12,9 +12,10 @@ from rollover.engine.platform_port import Pacing
 from rollover.engine.window import in_window
 from rollover.errors import EvidenceMissing, SpecError
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.description import GroupDescription
+from rollover.fleet.description import EndpointDescription, GroupDescription
 from rollover.fleet.evidence import (
     Applied,
+    EndpointMaterial,
     Evidence,
     Fact,
     Failed,
@@ -25,9 +26,10 @@ from rollover.fleet.evidence import (
     Result,
     Seen,
 )
-from rollover.fleet.model import Availability, EndpointRef
-from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.model import Availability, EndpointRef, Role
+from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 from rollover.platforms.memory.instance import Connection, Fault, MemoryInstance, State, after
+from rollover.platforms.memory.source import MemorySource
 
 BY = "memory"
 
@@ -35,7 +37,8 @@ BY = "memory"
 class MemoryPlatform:
     """A group of instances in memory. `wait` is told every second that passes.
 
-    An endpoint lets an identity in when the identity's issuer is in its bundle.
+    An endpoint lets an identity in when the identity's issuer is in its bundle. `source` feeds
+    the endpoints that are described with one.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class MemoryPlatform:
         clock: Callable[[], datetime],
         wait: Callable[[float], None] = lambda _: None,
         slow_seconds: float = 60.0,
+        source: MemorySource | None = None,
     ) -> None:
         self.group = group
         self._clock = clock
         self._wait = wait
         self._slow_seconds = slow_seconds
+        self._source = source
         self._described = {each.name: each for each in group.instances}
         self._instances = {each.name: MemoryInstance(states[each.name]) for each in group.instances}
 
@@ -79,6 +84,7 @@ class MemoryPlatform:
                 availability=availability,
                 why=why,
                 endpoints=found.state if unreachable else found.shown,
+                may_use=found.doubts,
             )
 
     def _availability(self, name: InstanceName) -> tuple[Availability, str]:
@@ -100,9 +106,11 @@ class MemoryPlatform:
     def _bring(self, order: Order) -> Result:
         try:
             found = self.instance(order.instance)
-            wanted = after(found.state, order.endpoints)
+            wanted = after(found.state, self._delivered(order))
         except (SpecError, KeyError) as error:
             return _failed(order, SpecError.code, f"there is no such endpoint: {error}")
+        except ValueError as error:
+            return _failed(order, "verification", str(error))
         if found.has(Fault.UNREACHABLE):
             return _failed(order, "unreachable", "it does not answer")
         seconds = self._slow_seconds if found.has(Fault.SLOW) else self.group.seconds_per_instance
@@ -126,6 +134,22 @@ class MemoryPlatform:
             reload_seconds=seconds,
         )
 
+    def _delivered(self, order: Order) -> tuple[EndpointMaterial, ...]:
+        """Return what comes of an order: a source makes what it feeds itself."""
+        fed = self._endpoints(order.instance, lambda each: each.source is not None)
+        source = self._source
+        if source is None:
+            return order.endpoints
+        return tuple(
+            source.deliver(order.instance, each) if each.endpoint in fed else each
+            for each in order.endpoints
+        )
+
+    def _endpoints(
+        self, name: InstanceName, chosen: Callable[[EndpointDescription], bool]
+    ) -> set[EndpointName]:
+        return {each.name for each in self._described[name].endpoints if chosen(each)}
+
     def handshakes(
         self,
         instances: Sequence[InstanceName],
@@ -137,7 +161,10 @@ class MemoryPlatform:
         for name in instances:
             found = self.instance(name)
             silent = found.has(Fault.UNREACHABLE)
+            sources = self._endpoints(name, lambda each: each.role is Role.SOURCE)
             for seen in found.shown:
+                if seen.endpoint in sources:
+                    continue  # nobody can dial it
                 yield self._presents(name, seen, silent=silent)
                 if seen.trusts is None:
                     continue
@@ -225,4 +252,5 @@ def _holdout(
         peer=connection.peer,
         certificate=connection.certificate.fingerprint,
         issuer=issuer,
+        role=connection.role,
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from rollover.errors import AdapterError, Rejected
 from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import InstanceDescription
 from rollover.fleet.evidence import Evidence, Fact, Holdout
 from rollover.fleet.model import EndpointRef, Role
 from rollover.fleet.names import EndpointName, Fingerprint
@@ -53,7 +54,29 @@ def holdouts(access: Access, inventory: Inventory) -> Iterator[Holdout]:
                 peer=peer(view),
                 certificate=Fingerprint(view.tls_peer_certs[0].cert_sha256),
                 issuer=issuer,
+                role=role(view, access.instance),
             )
+
+
+_CLIENTS = {
+    "nats": Role.CLIENT_PORT,
+    "websocket": Role.WEBSOCKET,
+    "mqtt": Role.MQTT,
+}
+
+
+def role(view: ConnectionView, instance: InstanceDescription) -> Role | None:
+    """Return the role of the endpoint that a connection goes through, None where that is open.
+
+    A server lists its leaf nodes and the hubs that it dials alike, and leaf nodes may come in
+    through the WebSocket port.
+    """
+    if view.kind == "Client":
+        return _CLIENTS.get(view.type)
+    leaves = {Role.LEAFNODE, Role.LEAF_REMOTE} & {each.role for each in instance.endpoints}
+    if view.kind == "Leafnode" and view.type != "websocket" and len(leaves) == 1:
+        return leaves.pop()
+    return None
 
 
 def peer(view: ConnectionView) -> str:

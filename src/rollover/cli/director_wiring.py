@@ -1,0 +1,234 @@
+"""The composition root's part for BOSH: one director, and all that work on it shares."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from rollover.engine.platform_port import Platform
+from rollover.engine.service import Outlook
+from rollover.errors import EvidenceMissing, NotFound, PemError, SpecError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import DirectorDescription, FleetDescription, GroupDescription
+from rollover.fleet.evidence import Identity
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.keys import from_pem
+from rollover.pki.pem import write_certificates
+from rollover.platforms.bosh.access import access_to
+from rollover.platforms.bosh.agents import BoshAgents
+from rollover.platforms.bosh.describe import expand, nats_address
+from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.environment import Environment
+from rollover.platforms.bosh.ledger import Ledger
+from rollover.platforms.bosh.mbus import Mbus, MbusAccess
+from rollover.platforms.bosh.properties import DirectorProperties, Part
+from rollover.platforms.bosh.standins import SignerKey
+
+LEDGER = "agents.json"
+"""In the state directory: what is known of agents' certificates."""
+RECENT_SECONDS = 5.0
+
+
+class PresentSigner(NamedTuple):
+    """The CA that a director signs with now, and its key."""
+
+    certificate: Certificate
+    key: SecretBytes
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate, as a store keeps it."""
+        return write_certificates((self.certificate,))
+
+
+class Bosh:
+    """One director as a fleet file describes it. Nothing is asked before it is needed.
+
+    `base` is the directory of the fleet file, `state` that of our own.
+    """
+
+    def __init__(
+        self,
+        settings: DirectorDescription,
+        *,
+        base: Path,
+        state: Path,
+        recover: bool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._base = base
+        self._state = state
+        self._recover = recover
+        self._clock = clock
+        self._ledger = Ledger(state / LEDGER)
+        self._vm: DirectorVm | None = None
+
+    @cached_property
+    def director(self) -> Director:
+        """The director's API."""
+        return Director(access_to(self._settings, environment=os.environ, base=self._base))
+
+    def close(self) -> None:
+        """Give back what is open."""
+        if "director" in self.__dict__:
+            self.director.close()
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The director's own deployment; `SpecError` when nobody said where it is."""
+        if self._settings.create_env is None:
+            raise SpecError(
+                "how the director itself is deployed is not known",
+                field="director.create_env",
+                hint="name there a file with your own `bosh create-env …` command line; its "
+                "manifest and vars store hold the certificates of NATS",
+            )
+        path = self._base / self._settings.create_env
+        return Environment.from_file(path, environment=os.environ)
+
+    def expand(self, described: FleetDescription) -> FleetDescription:
+        """Return the fleet with every VM that the director has now."""
+        return expand(described, self.director)
+
+    def signer(self) -> PresentSigner | None:
+        """Return the CA of the operator's own manifest; None when it cannot be read there.
+
+        The platform finds and names what is wrong with it.
+        """
+        with suppress(SpecError):
+            pair = self.environment.inputs().evaluate().properties().tls.pairs[Part.CLIENT_CA]
+            with suppress(PemError):
+                fits = from_pem(pair.key.reveal()).key_identity == pair.chain[0].key_identity
+                return PresentSigner(pair.chain[0], pair.key) if fits else None
+        return None
+
+    def director_vm(
+        self,
+        group: GroupDescription,
+        *,
+        identities: Callable[[], tuple[Identity, ...]],
+        known: Callable[[], tuple[Certificate, ...]],
+    ) -> DirectorVm:
+        """Return the platform of the director VM: one for all who ask."""
+        if self._vm is None:
+            self._vm = DirectorVm(
+                group,
+                settings=self._settings,
+                environment=self.environment,
+                director=self.director,
+                ledger=self._ledger,
+                identities=identities,
+                known=known,
+                base=self._base,
+                state=self._state,
+                clock=self._clock,
+            )
+        return self._vm
+
+    def agents(
+        self,
+        group: GroupDescription,
+        vm: DirectorVm,
+        *,
+        known: Callable[[], Iterable[Certificate]],
+        stored_key: SignerKey,
+    ) -> BoshAgents:
+        """Return the platform of all agents. `stored_key` knows CAs that were replaced since."""
+        recent = _Recent(lambda: _deployed(vm))
+        return BoshAgents(
+            group,
+            settings=self._settings,
+            director=self.director,
+            handout=vm.handout,
+            signer_key=lambda version: vm.signer_key(version) or stored_key(version),
+            mbus=Mbus(lambda: _mbus_access(self._settings, recent())),
+            ledger=self._ledger,
+            known=known,
+            recover=self._recover,
+            clock=self._clock,
+            trusted_certs=lambda: _trusted_certs(recent()),
+        )
+
+    def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
+        """Write the plan as ops files and instructions, and return what was written."""
+        from rollover.platforms.bosh import runbook, survey  # noqa: PLC0415 - one use
+        from rollover.platforms.bosh.director_vm import WORKPLACE  # noqa: PLC0415 - likewise
+        from rollover.platforms.bosh.workplace import Workplace  # noqa: PLC0415 - likewise
+
+        facts = runbook.facts_of(
+            survey.world(self.director),
+            director=self.director.access.url,
+            findings=outlook.findings,
+            recovery=outlook.recovery,
+        )
+        return runbook.write_runbook(
+            directory,
+            outlook.plan,
+            environment=self.environment,
+            facts=facts,
+            kept=Workplace((self._state / WORKPLACE).absolute()).ops_files(),
+        )
+
+    @staticmethod
+    def tell(platform: Platform, group: GroupDescription) -> None:
+        """Tell the platform of agents which of them there are now."""
+        if isinstance(platform, BoshAgents):
+            platform.group = group
+
+
+class _Recent:
+    """What a director VM was deployed with, found out anew when that was a while ago.
+
+    Each time takes handshakes with NATS; whoever waits for NATS to come back asks twice a second.
+    """
+
+    def __init__(self, ask: Callable[[], DirectorProperties | None]) -> None:
+        self._ask = ask
+        self._lock = Lock()
+        self._found: DirectorProperties | None = None
+        self._asked_at = float("-inf")
+
+    def __call__(self) -> DirectorProperties | None:
+        with self._lock:
+            if time.monotonic() - self._asked_at > RECENT_SECONDS:
+                self._found = self._ask()
+                self._asked_at = time.monotonic()
+            return self._found
+
+
+def _deployed(vm: DirectorVm) -> DirectorProperties | None:
+    try:
+        return vm.properties()
+    except EvidenceMissing:
+        return None  # which the observation of the director VM says by itself
+
+
+def _trusted_certs(found: DirectorProperties | None) -> str | None:
+    return None if found is None else found.trusted_certs
+
+
+def _mbus_access(settings: DirectorDescription, found: DirectorProperties | None) -> MbusAccess:
+    """Return how the director itself reaches NATS."""
+    if found is None:
+        raise NotFound(
+            "what it was deployed with is not known",
+            system="director",
+            operation="read its manifest",
+            hint="`rollover check` says what is missing of the manifest or its variables",
+        )
+    own = found.tls.pairs[Part.DIRECTOR]
+    return MbusAccess(
+        address=nats_address(settings),
+        chain=write_certificates(own.chain),
+        key=own.key,
+        trust=write_certificates(found.tls.bundle),
+    )

@@ -1,0 +1,80 @@
+"""When a CA has expired: who is cut off by it, read off the certificates, and what that costs.
+
+What a source feeds cannot be reached any more once its certificates are refused: it gets new ones
+only by being made anew, without a word to what runs on it. That is never safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from rollover.checks.handshakes import Handshakes
+from rollover.engine.world import World
+from rollover.fleet.certificate import FaultKind
+from rollover.fleet.model import Availability
+from rollover.fleet.names import InstanceName
+from rollover.planner.knowledge import Knowledge
+
+LOSSES = (
+    "instances that do not answer are made anew: nothing on them is stopped in order, their "
+    "ephemeral disks are lost, and writes on their way to persistent disks may be lost, which can "
+    "leave databases and other stateful services damaged"
+)
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """What the certificates say of a fleet whose CA has expired.
+
+    `expired`: the CA versions that have, with the time. `cut_off`: the instances whose next
+    handshake is refused for that reason; those that answer do so on connections that are still
+    open, and no longer than those.
+    """
+
+    expired: tuple[str, ...] = ()
+    cut_off: tuple[InstanceName, ...] = ()
+
+    @property
+    def needed(self) -> bool:
+        """Whether anybody can only be had back by being made anew."""
+        return bool(self.cut_off)
+
+
+def recovery(world: World, knowledge: Knowledge, *, now: datetime) -> Recovery:
+    """Return who is cut off because certificates have expired; empty where nobody is."""
+    return Recovery(
+        expired=tuple(_expired(world, now)), cut_off=tuple(_cut_off(world, knowledge, now))
+    )
+
+
+def _expired(world: World, now: datetime) -> Iterator[str]:
+    labels = {
+        version: authority.label(version)
+        for authority in world.fleet.authorities
+        for version in authority.versions
+    }
+    trusted = set(world.trusted_versions())
+    for each in world.versions:
+        if each.fingerprint in trusted and each.not_after < now:
+            label = labels.get(each.fingerprint, each.subject)
+            yield f"`{label}` ({each.subject}) expired at {each.not_after:%Y-%m-%d %H:%M:%SZ}"
+
+
+def _cut_off(world: World, knowledge: Knowledge, now: datetime) -> Iterator[InstanceName]:
+    fed = {
+        (instance.name, endpoint.name)
+        for instance in world.fleet.instances()
+        if instance.availability is not Availability.IGNORED
+        for endpoint in instance.endpoints
+        if endpoint.source is not None
+    }
+    handshakes = Handshakes(world.fleet, accepts=knowledge.accepts, shape=knowledge.shape, now=now)
+    found: dict[InstanceName, None] = {}
+    for link in world.fleet.links:
+        if (link.dialer.instance, link.dialer.endpoint) not in fed:
+            continue
+        if any(fault.kind is FaultKind.EXPIRED for fault in handshakes.on(link).faults):
+            found[link.dialer.instance] = None
+    yield from found
