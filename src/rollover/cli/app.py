@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": ("explain", "What a rule means, with an example and the remedy."),
     "issue": ("issue", "A certificate for a role of NATS, from a CA of this machine."),
     "inspect": ("inspect", "What is in a certificate, bundle, configuration or live port."),
+    "bundle": ("bundle", "Curated trust bundles: build, compare, check and change them."),
     "journal": ("journal", "Show the journal, or verify its chain of hashes."),
     "authority": ("authority", "List CA versions, or bring one in."),
     "schema": ("schema", "Print the JSON Schema of the fleet file."),

@@ -1,0 +1,1 @@
+"""Curated trust bundles: built from anything, judged by stack, compared in terms of a fleet."""

@@ -1,0 +1,456 @@
+"""Delivers Secrets and ConfigMaps through the API server, and waits until pods can see them."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+import msgspec
+
+from rollover.delivery import kubernetes_records as records
+from rollover.delivery.kubernetes_records import DELIVERED_AT, Change, Kept, Record, digest
+from rollover.delivery.kubernetes_volumes import INSTANCE, KEPT_SUFFIX, Volumes, volumes_of
+from rollover.delivery.local import check_files
+from rollover.delivery.placing import LARGEST_FILE
+from rollover.delivery.records import Phase
+from rollover.delivery.refusals import missing, rejected
+from rollover.delivery.workspace import locked
+from rollover.engine.delivery_port import File, Receipt
+from rollover.errors import AdapterError, Conflict, NotFound, TimedOut
+from rollover.fleet.description import GroupDescription
+from rollover.fleet.description import KubernetesDelivery as Settings
+from rollover.fleet.secret import SecretBytes
+from rollover.kubernetes.objects import ObjectKind, ObjectRef, Stored
+
+WRITE_ATTEMPTS: Final = 6
+_LONGEST_PAUSE_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.5
+_OTHERS: Final = ("cert-manager.io/certificate-name", "trust.cert-manager.io/bundle")
+"""Annotations and labels of objects that a controller writes again when they differ."""
+
+
+class Objects(Protocol):
+    """What a delivery needs of an API server (`rollover.kubernetes.api.ApiServer`)."""
+
+    def read(self, ref: ObjectRef) -> Stored:
+        """Return an object; `NotFound`."""
+        ...
+
+    def find(
+        self, kind: ObjectKind, namespace: str, *, labels: Mapping[str, str]
+    ) -> tuple[Stored, ...]:
+        """Return the objects with these labels."""
+        ...
+
+    def create(self, stored: Stored) -> Stored:
+        """Make an object; `Conflict` when there is one."""
+        ...
+
+    def replace(self, stored: Stored) -> Stored:
+        """Write an object that was read; `Conflict` when it was written since."""
+        ...
+
+    def delete(self, ref: ObjectRef) -> None:
+        """Remove an object, if there is one."""
+        ...
+
+
+def delivery_of(
+    group: GroupDescription, settings: Settings, *, base: Path, state: Path
+) -> KubernetesDelivery:
+    """Return the delivery that a fleet file describes; it connects when it is first used."""
+    volumes = volumes_of(group, settings, base=PurePosixPath(base))
+
+    def connect() -> Objects:
+        from rollover.kubernetes.api import open_cluster  # noqa: PLC0415 - an optional dependency
+
+        path = base / settings.kubeconfig if settings.kubeconfig else None
+        return open_cluster(kubeconfig=path, context=settings.context)
+
+    return KubernetesDelivery(
+        connect,
+        volumes=volumes,
+        state=state,
+        sync_seconds=settings.sync_seconds,
+        mounted=settings.mounted,
+    )
+
+
+class KubernetesDelivery:
+    """`Delivery` and `Recovery` (rollover.engine.delivery_port) for files of pods.
+
+    What is replaced is kept in an object `NAME.rollover-kept` beside each one until the delivery
+    is confirmed. An object is written only as it was read (`resourceVersion`); when somebody else
+    changes other values meanwhile it is read and written again, when ours, it is a `Conflict`.
+
+    `deliver` and `restore` return when pods should have the files: `mounted` is a directory below
+    which they are seen here, `{instance}` in it the instance; without it `sync_seconds` pass since
+    the last write. `state` is a directory of ours for locks; nothing secret goes there.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Objects],
+        *,
+        volumes: Volumes,
+        state: Path,
+        sync_seconds: float = 90.0,
+        mounted: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connect = connect
+        self._volumes = volumes
+        self._state = state
+        self._sync_seconds = sync_seconds
+        self._mounted = mounted
+        self._pause = pause
+
+    @cached_property
+    def _objects(self) -> Objects:
+        return self._connect()
+
+    def deliver(self, instance: str, files: tuple[File, ...]) -> Receipt:
+        """Write all objects and wait for the pods, or put back what was written and raise."""
+        check_files(instance, files)
+        with locked(self._state, instance, operation="deliver"):
+            wanted = self._wanted(instance, files)
+            targets = {ref: self._objects.read(ref) for ref in wanted}
+            for target in targets.values():
+                _check_writable(instance, target)
+            waiting = self._mend(instance)
+            same = self._same(waiting, files, targets)
+            if same is None:
+                self._supersede(waiting, wanted)
+                same = self._begin(instance, files, targets)
+            try:
+                self._write_all(same, wanted)
+                contents = {file.path: SecretBytes(file.plain()) for file in files}
+                self._await(instance, contents, wanted)
+            except BaseException as error:
+                self._undo(instance, same, error)
+                raise
+            return records.receipt(same)
+
+    def restore(self, receipt: Receipt) -> None:
+        """Put back what the delivery replaced, and wait for the pods."""
+        with locked(self._state, receipt.instance, operation="restore"):
+            for kept in self._mend(receipt.instance):
+                if kept[0].record.delivery == receipt.delivery:
+                    self._put_back(kept)
+                    former = {
+                        change.path: each.stored.data.get(change.key)
+                        for each in kept
+                        for change in each.record.changes
+                    }
+                    self._await(receipt.instance, former, {each.target for each in kept})
+
+    def confirm(self, receipt: Receipt) -> None:
+        """Delete the kept objects."""
+        with locked(self._state, receipt.instance, operation="confirm"):
+            for kept in self._mend(receipt.instance):
+                if kept[0].record.delivery == receipt.delivery:
+                    self._drop(kept)
+
+    def recover(self, instance: str) -> tuple[Receipt, ...]:
+        """Leave the objects of every interrupted delivery wholly old or wholly new."""
+        with locked(self._state, instance, operation="recover"):
+            return tuple(records.receipt(kept) for kept in self._mend(instance))
+
+    def read(self, instance: str, paths: tuple[str, ...]) -> dict[str, bytes]:
+        """Return what the objects hold; a pod has it once kubelet has brought it there."""
+        objects: dict[ObjectRef, Stored] = {}
+        found: dict[str, bytes] = {}
+        for path in paths:
+            spot = self._volumes.spot(instance, path.removesuffix(KEPT_SUFFIX))
+            ref = records.kept_ref(spot.ref) if path.endswith(KEPT_SUFFIX) else spot.ref
+            if ref not in objects:
+                objects[ref] = self._objects.read(ref)
+            value = objects[ref].data.get(spot.key)
+            if value is None:
+                raise missing(instance, f"{ref}: {spot.key}")
+            found[path] = value.reveal()
+        return found
+
+    def _wanted(
+        self, instance: str, files: tuple[File, ...]
+    ) -> dict[ObjectRef, dict[str, SecretBytes]]:
+        wanted: dict[ObjectRef, dict[str, SecretBytes]] = {}
+        for file in files:
+            spot = self._volumes.spot(instance, file.path)
+            if file.secret and spot.ref.kind is ObjectKind.CONFIG_MAP:
+                raise rejected(
+                    f"the private key `{file.path}` would be in a {spot.ref}",
+                    instance=instance,
+                    operation="deliver",
+                    hint="keep keys in a Secret",
+                )
+            values = wanted.setdefault(spot.ref, {})
+            if spot.key in values:
+                raise rejected(
+                    f"`{file.path}` is asked for twice ({spot})",
+                    instance=instance,
+                    operation="deliver",
+                    hint="deliver each file once",
+                )
+            values[spot.key] = SecretBytes(file.plain())
+        return wanted
+
+    def _same(
+        self,
+        waiting: tuple[tuple[Kept, ...], ...],
+        files: tuple[File, ...],
+        targets: Mapping[ObjectRef, Stored],
+    ) -> tuple[Kept, ...] | None:
+        """Return the delivery that waits and has put in place exactly these files, if any."""
+        asked = {file.path: _digest(file) for file in files}
+        for kept in waiting:
+            done = {change.path: change.after for each in kept for change in each.record.changes}
+            if done == asked and all(each.holds_after(targets[each.target]) for each in kept):
+                return kept
+        return None
+
+    def _begin(
+        self, instance: str, files: tuple[File, ...], targets: Mapping[ObjectRef, Stored]
+    ) -> tuple[Kept, ...]:
+        """Keep what will be replaced, of every object, before any is changed."""
+        delivery = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+        made: list[Kept] = []
+        try:
+            for target in targets.values():
+                record = Record(
+                    delivery=delivery,
+                    instance=instance,
+                    phase=Phase.PREPARED,
+                    objects=len(targets),
+                    changes=tuple(self._changes(instance, files, target)),
+                )
+                made.append(Kept(self._keep(instance, records.begin(target, record)), record))
+        except BaseException:
+            self._drop(made)
+            raise
+        return tuple(made)
+
+    def _supersede(
+        self, waiting: tuple[tuple[Kept, ...], ...], wanted: Iterable[ObjectRef]
+    ) -> None:
+        """Take a delivery that waits as confirmed when a new one touches its objects."""
+        touched = set(wanted)
+        for kept in waiting:
+            if touched & {each.target for each in kept}:
+                self._drop(kept)
+
+    def _keep(self, instance: str, stored: Stored) -> Stored:
+        try:
+            return self._objects.create(stored)
+        except Conflict:
+            other = records.read(self._objects.read(stored.ref), instance=instance).record
+            raise Conflict(
+                f"a delivery to `{other.instance}` waits to be confirmed ({stored.ref})",
+                system=f"instance `{instance}`",
+                operation="deliver",
+                hint="let it end first; `max_in_flight: 1` where instances share an object",
+            ) from None
+
+    def _changes(self, instance: str, files: tuple[File, ...], target: Stored) -> Iterator[Change]:
+        for file in files:
+            spot = self._volumes.spot(instance, file.path)
+            if spot.ref == target.ref:
+                yield Change(
+                    path=file.path,
+                    key=spot.key,
+                    after=_digest(file),
+                    before=digest(target.data, spot.key),
+                )
+
+    def _write_all(
+        self,
+        kept: tuple[Kept, ...],
+        wanted: Mapping[ObjectRef, Mapping[str, SecretBytes]],
+    ) -> None:
+        for each in kept:
+            self._write(each, {**wanted[each.target]})
+
+    def _write(self, kept: Kept, values: Mapping[str, SecretBytes | None]) -> None:
+        """Give an object these values (None: take it out); nothing when it has them."""
+        for attempt in range(WRITE_ATTEMPTS):
+            target = self._objects.read(kept.target)
+            _check_unchanged(kept, target)
+            data = {key: value for key, value in target.data.items() if key not in values}
+            data |= {key: value for key, value in values.items() if value is not None}
+            if data == dict(target.data):
+                return
+            said = {**target.annotations, DELIVERED_AT: _now().isoformat()}
+            ordered = {key: data[key] for key in sorted(data)}
+            try:
+                self._objects.replace(
+                    msgspec.structs.replace(target, data=ordered, annotations=said)
+                )
+            except Conflict:
+                if attempt + 1 == WRITE_ATTEMPTS:
+                    raise
+                # Jitter only: nobody can guess anything from it.
+                self._pause(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - see above
+            else:
+                return
+
+    def _undo(self, instance: str, kept: tuple[Kept, ...], error: BaseException) -> None:
+        """Put back a delivery that failed; what cannot be put back is told, and mended later."""
+        try:
+            self._put_back(kept)
+        except AdapterError as second:
+            raise rejected(
+                f"{error}; and then putting back the former objects failed: {second}",
+                instance=instance,
+                operation="deliver",
+                hint=f"{second.hint}; then run again: what was there is kept in "
+                f"`NAME{KEPT_SUFFIX}` and is put back first",
+            ) from None
+
+    def _mend(self, instance: str) -> tuple[tuple[Kept, ...], ...]:
+        """Bring unfinished deliveries to an end; return those that wait, the oldest first."""
+        deliveries: dict[str, list[Kept]] = {}
+        for kind in dict.fromkeys(ref.kind for ref in self._volumes.objects(instance)):
+            for stored in self._objects.find(
+                kind, self._volumes.namespace, labels=records.instance_label(instance)
+            ):
+                kept = records.read(stored, instance=instance)
+                deliveries.setdefault(kept.record.delivery, []).append(kept)
+        ordered = (tuple(deliveries[name]) for name in sorted(deliveries))
+        return tuple(kept for kept in ordered if self._is_waiting(kept))
+
+    def _is_waiting(self, kept: tuple[Kept, ...]) -> bool:
+        phases = {each.record.phase for each in kept}
+        if Phase.DROPPING in phases:
+            self._drop(kept)
+            return False
+        whole = len(kept) == kept[0].record.objects
+        if Phase.RESTORING not in phases and whole and self._is_wholly_new(kept):
+            return True
+        self._put_back(kept)
+        return False
+
+    def _is_wholly_new(self, kept: tuple[Kept, ...]) -> bool:
+        try:
+            return all(each.holds_after(self._objects.read(each.target)) for each in kept)
+        except NotFound:
+            return False
+
+    def _put_back(self, kept: tuple[Kept, ...]) -> None:
+        for each in self._enter(kept, Phase.RESTORING):
+            values = {change.key: each.stored.data.get(change.key) for change in
+                      each.record.changes}  # fmt: skip
+            self._write(each, values)
+        for each in kept:
+            self._objects.delete(each.stored.ref)
+
+    def _drop(self, kept: Iterable[Kept]) -> None:
+        several = tuple(kept)
+        for each in self._enter(several, Phase.DROPPING) if len(several) > 1 else several:
+            self._objects.delete(each.stored.ref)
+
+    def _enter(self, kept: tuple[Kept, ...], phase: Phase) -> tuple[Kept, ...]:
+        """Write the phase on every kept object: whoever finds one of them knows the way."""
+        moved: list[Kept] = []
+        for each in kept:
+            now = self._objects.read(each.stored.ref)
+            found = records.entered(records.read(now, instance=each.record.instance), phase)
+            moved.append(Kept(self._objects.replace(found.stored), found.record))
+        return tuple(moved)
+
+    # The wait for the pods.
+
+    def _await(
+        self, instance: str, contents: Mapping[str, SecretBytes | None], refs: Iterable[ObjectRef]
+    ) -> None:
+        """Wait until the pods should have these files (None: a file is gone)."""
+        if self._mounted is None:
+            self._settle(refs)
+            return
+        root = self._mounted.replace(INSTANCE, instance)
+        deadline = time.monotonic() + self._sync_seconds
+        lacking = dict(contents)
+        while lacking := {
+            path: content for path, content in lacking.items() if not _shows(root, path, content)
+        }:
+            if time.monotonic() > deadline:
+                raise TimedOut(
+                    f"`{next(iter(lacking))}` below `{root}` is not what was delivered after "
+                    f"{self._sync_seconds:.0f} s",
+                    system=f"instance `{instance}`",
+                    operation="deliver",
+                    hint="volumes with `subPath` and immutable objects are never renewed; "
+                    "otherwise raise `sync_seconds`",
+                )
+            self._pause(_LOOK_SECONDS)
+
+    def _settle(self, refs: Iterable[ObjectRef]) -> None:
+        """Wait until kubelet should have brought the last write of these objects to the pods."""
+        for ref in refs:
+            said = self._objects.read(ref).annotations.get(DELIVERED_AT)
+            remaining = self._sync_seconds - _seconds_since(said)
+            if said is not None and remaining > 0:
+                self._pause(min(remaining, self._sync_seconds))
+
+
+def _check_writable(instance: str, target: Stored) -> None:
+    """Refuse what cannot be changed, and what its controller would change back."""
+    if target.immutable:
+        raise rejected(
+            f"the {target.ref} is immutable",
+            instance=instance,
+            operation="deliver",
+            hint="make a new one that is not, and let the pods mount that",
+        )
+    said = (*target.annotations, *target.labels)
+    if target.owners or any(each in _OTHERS for each in said):
+        owner = ", ".join(target.owners) or "cert-manager"
+        raise rejected(
+            f"the {target.ref} is written by {owner}, which would change it back",
+            instance=instance,
+            operation="deliver",
+            hint="rotate it there, or let the pods mount an object of its own",
+        )
+
+
+def _check_unchanged(kept: Kept, target: Stored) -> None:
+    """Refuse to write over what somebody else wrote since the delivery began."""
+    for change in kept.record.changes:
+        if digest(target.data, change.key) not in {change.before, change.after}:
+            raise Conflict(
+                f"somebody else changed `{change.key}` of the {target.ref}",
+                system=f"instance `{kept.record.instance}`",
+                operation="deliver",
+                hint=f"see who: `kubectl get {target.ref.kind.lower()} {target.ref.name} "
+                f"--show-managed-fields -o yaml`; the former value is in `{kept.stored.ref.name}`",
+            )
+
+
+def _digest(file: File) -> str:
+    return digest({"": SecretBytes(file.plain())}, "")
+
+
+def _shows(root: str, path: str, content: SecretBytes | None) -> bool:
+    try:
+        with (Path(root) / path.lstrip("/")).open("rb") as opened:
+            found = opened.read(LARGEST_FILE + 1)
+    except OSError:
+        return content is None
+    return content is not None and found == content.reveal()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _seconds_since(said: str | None) -> float:
+    try:
+        then = datetime.fromisoformat(said or "")
+        return (_now() - then).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0

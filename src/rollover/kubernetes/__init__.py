@@ -1,0 +1,1 @@
+"""Secrets and ConfigMaps: as manifests, and through the API server of a cluster."""
