@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -84,6 +85,7 @@ def root() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run one command; always ends the process with a documented exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    _say_what_can_be_said()
     try:
         result = root.main(
             args=arguments, prog_name="rollover", standalone_mode=False, terminal_width=_width()
@@ -100,6 +102,13 @@ def main(arguments: list[str] | None = None) -> Any:
         _show(error, arguments)
         sys.exit(error.exit_code)
     sys.exit(result if isinstance(result, int) else ExitCode.DONE)
+
+
+def _say_what_can_be_said() -> None:
+    """Escape what the terminal's encoding has no letter for, instead of failing on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _width() -> int:

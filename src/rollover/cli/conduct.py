@@ -18,6 +18,7 @@ from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.errors import ExitCode, SpecError
 from rollover.fleet.names import RuleId
 from rollover.fleet.plan import Plan, Rollout
+from rollover.planner.explain import LEFT_BEHIND
 
 EXIT_OF = {
     Ending.DONE: ExitCode.DONE,
@@ -109,6 +110,17 @@ def _until_interrupted(say: Callable[[str], None]) -> Iterator[Callable[[], bool
             signal.signal(each, old)
 
 
+def ended(plan: Plan) -> int:
+    """Return the exit code of a plan that is not carried out.
+
+    What is brought and breaks a link is refused, whoever comes back; all else may go on later.
+    """
+    if plan.complete:
+        return ExitCode.DONE
+    waiting = all(each.rule == LEFT_BEHIND for each in plan.blocked)
+    return ExitCode.WAITING if waiting or not plan.goal.given else ExitCode.REFUSED
+
+
 def close(printer: Printer, outcome: Outcome) -> int:
     """Show how a run ended and return the exit code."""
     if printer.json:
@@ -118,5 +130,6 @@ def close(printer: Printer, outcome: Outcome) -> int:
     said = outcome.message.startswith(outcome.ending.value)
     printer.line(outcome.message if said else f"{outcome.ending.value}: {outcome.message}", style)
     if outcome.hint:
-        printer.line(f"\nhint: {outcome.hint}")
+        printer.line()
+        printer.line(f"hint: {outcome.hint}")
     return EXIT_OF[outcome.ending]

@@ -124,6 +124,31 @@ def goal_options(command: _F) -> _F:
     return command
 
 
+def given_options(command: _F) -> _F:
+    """Add the options of goals that bring material instead of making it."""
+    existing = click.Path(path_type=Path, exists=True, dir_okay=False)
+    options = (
+        click.option(
+            "--bundle", type=existing, help="Make the chosen endpoints trust exactly these CAs."
+        ),
+        click.option(
+            "--as",
+            "bundle_file",
+            metavar="PATH",
+            help="Re-point `ca_file` of the chosen to PATH in each instance's directory.",
+        ),
+        click.option("--renew", metavar="GROUP", help="Bring a chain that others have issued."),
+        click.option("--with", "chain", type=existing, help="That chain, the leaf first."),
+        click.option("--with-key", "chain_key", type=existing, help="Its key; `plan` needs none."),
+        click.option("--ca", type=existing, help="With it, trust exactly these CAs."),
+        click.option("--groups", metavar="GROUP,…", help="Choose groups; by default all."),
+        click.option("--roles", metavar="ROLE,…", help="Choose endpoints, such as `gateway`."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def override_option(command: _F) -> _F:
     """Add `--override`."""
     return click.option(

@@ -11,9 +11,34 @@ import msgspec
 
 from rollover.errors import RolloverError
 
+CONTINUED = "\n  │ "
+"""Between the lines of a text that has several, such as what a command said."""
+
 JSON_VERSION = 1
 """Version of the machine output. A field is only ever added within one version."""
 
+
+def plain(text: str) -> str:
+    """Return a text as one line that moves no cursor, starts no escape and reverses nothing.
+
+    Names in certificates, of files and of servers are written by strangers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def told(text: str) -> str:
+    """Return a text that may have several lines, the further ones marked: none passes for ours."""
+    return CONTINUED.join(plain(line) for line in text.split("\n"))
+
+
+def _escaped(letter: str) -> str:
+    number = ord(letter)
+    return f"\\u{number:04x}" if number <= _LAST_OF_FOUR_DIGITS else f"\\U{number:08x}"
+
+
+_LAST_OF_FOUR_DIGITS = 0xFFFF
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1"}
 
 
@@ -53,13 +78,18 @@ class Printer:
         self.out.flush()
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Write one line of data."""
-        self.out.write(self.styled(text, style) + "\n")
+        """Write one line of data, as `told` makes it harmless."""
+        self.out.write(self.styled(told(text), style) + "\n")
+
+    def text(self, text: str) -> None:
+        """Write lines of data that stand in one text."""
+        for line in text.split("\n"):
+            self.line(line)
 
     def say(self, text: str, style: str = "") -> None:
         """Write one line of talk, unless it should be quiet."""
         if not self.quiet and not self.json:
-            self.talk.write(self.styled(text, style) + "\n")
+            self.talk.write(self.styled(told(text), style) + "\n")
             self.talk.flush()
 
     def error(self, error: RolloverError) -> None:
@@ -67,9 +97,9 @@ class Printer:
         if self.json:
             fields = {"code": error.code, "message": error.message or str(error)}
             self.data("error", {**fields, "hint": error.hint})
-        self.talk.write(self.styled("error: ", "bad") + str(error) + "\n")
+        self.talk.write(self.styled("error: ", "bad") + told(str(error)) + "\n")
         if error.hint:
-            self.talk.write("\nhint: " + error.hint + "\n")
+            self.talk.write("\nhint: " + told(error.hint) + "\n")
         self.talk.flush()
 
     def styled(self, text: str, style: str) -> str:
@@ -80,7 +110,7 @@ class Printer:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write aligned columns; widths depend on the content only, so logs stay comparable."""
-        table = [tuple(header), *(tuple(row) for row in rows)]
+        table = [tuple(header), *(tuple(plain(cell) for cell in row) for row in rows)]
         widths = [max(len(row[column]) for row in table) for column in range(len(header))]
         for number, row in enumerate(table):
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

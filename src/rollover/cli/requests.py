@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
+from rollover.cli.material import asked_of
 from rollover.engine.goals import Request
 from rollover.engine.maintenance import Window
 from rollover.engine.rules import OVERRIDABLE
@@ -25,6 +26,10 @@ _UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 
 def request_of(library: Rollover, values: dict[str, Any]) -> Request:
     """Return the request that the options describe."""
+    asked = asked_of(values)
+    if asked is not None:
+        margin = library.site.described.margin_seconds
+        return Request(authority=asked.name, given=asked, margin_seconds=margin)
     authority = library.authority(values.get("authority"))
     kind = values.get("key_kind")
     return Request(

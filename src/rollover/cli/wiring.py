@@ -28,7 +28,7 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import to_pem
 from rollover.platforms.nats import places
 from rollover.platforms.nats.clients import NatsClients
-from rollover.platforms.nats.servers import NatsServers
+from rollover.platforms.nats.servers import NatsServers, configured
 from rollover.store import files
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
@@ -94,7 +94,7 @@ def open_site(fleet: Path, *, scratch: bool = False, recover: bool = False) -> I
             clock=now,
             holder=this_process(),
             pause_requested=(state / files.PAUSE).exists,
-            refresh=None if bosh is None else platforms.refreshed,
+            refresh=platforms.refreshed,
             recover=recover,
         )
         platforms.site = site
@@ -185,17 +185,20 @@ class _Platforms:
             return self._made[name]
 
     def refreshed(self, described: FleetDescription) -> FleetDescription:
-        """Return the fleet as its director has it now; platforms learn of their instances."""
-        if self._bosh is None:
-            return described
-        found = self._bosh.expand(described)
+        """Return the fleet as it is now; platforms learn of their instances and files.
+
+        A director knows its instances, and the configuration of a server where its files lie.
+        """
+        found = described if self._bosh is None else self._bosh.expand(described)
         with self._lock:
             self._described = found
             groups = {str(each.name): each for each in found.groups}
             self._made = {name: each for name, each in self._made.items() if name in groups}
             for name, platform in self._made.items():
-                self._bosh.tell(platform, groups[name])
-        return found
+                if self._bosh is not None:
+                    self._bosh.tell(platform, groups[name])
+            self._described = configured(found, self._all_servers())
+        return self._described
 
     def _make(self, group: GroupDescription) -> Platform:
         makers: dict[str, Callable[[GroupDescription], Platform]] = {

@@ -133,9 +133,7 @@ def _drained(
         patience.stop_if_asked()
         listed = platform.holdouts(leaving.instances, retired=leaving.retired)
         found = tuple(
-            each
-            for each in listed
-            if each.peer not in peers.given_up and leaving.concerns(each)
+            each for each in listed if each.peer not in peers.given_up and leaving.concerns(each)
         )
         ours = [each for each in found if each.peer in peers.ours]
         now = time.monotonic()

@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from rollover.engine import given
 from rollover.engine.authorities import Authorities
+from rollover.engine.given import Asked
 from rollover.engine.journal_port import Journal, every_entry
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import Given, Goal
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint, short
@@ -26,7 +28,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `again`: begin another rotation although the last one is finished. `standby`: keep one CA
     ahead in every bundle, so that the next rotation takes one rollout for each group. `to`: the
-    fingerprint of a version that was brought in and shall be the target.
+    fingerprint of a version that was brought in and shall be the target. `given`: no CA is rotated,
+    what is brought is given to those that are chosen; `authority` is the name of that (`Asked`).
     """
 
     authority: AuthorityName
@@ -37,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     to: Fingerprint | None = None
     key_kind: KeyKind | None = None
     margin_seconds: float = 300.0
+    given: Asked | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     finished: bool = False
     rollback: bool = False
+    before: tuple[Given, ...] = ()
+    """What those trusted that a bundle was given to."""
 
 
 def last_intent(journal: Journal, authority: AuthorityName) -> Intent | None:
@@ -89,7 +95,7 @@ def choose_authority(authorities: Iterable[Authority], wanted: str | None) -> Au
     """Return the authority that is meant; `SpecError` when that is not clear."""
     names = [each.name for each in authorities]
     if wanted is not None:
-        if wanted not in names:
+        if wanted not in (*names, given.BUNDLE, given.CHAIN):
             raise SpecError(
                 f"the fleet has no authority `{wanted}`",
                 hint=f"it has {', '.join(f'`{name}`' for name in names) or 'none'}",
@@ -206,6 +212,8 @@ def check_target(certificate: Certificate, *, now: datetime) -> None:
 
 def reversed_goal(intent: Intent) -> Goal:
     """Return the goal that takes a rotation back: its origin is the target again."""
+    if intent.goal.given:
+        return given.reversed_goal(intent.goal, intent.before)
     trusted = (intent.origin, *(each for each in intent.origin_trusted if each != intent.origin))
     named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
     return msgspec.structs.replace(

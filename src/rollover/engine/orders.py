@@ -11,6 +11,7 @@ from rollover.fleet.evidence import EndpointMaterial, Order, Signer
 from rollover.fleet.model import Endpoint, Fleet, Instance, Role, SourceRef
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Rollout
+from rollover.fleet.secret import SecretBytes
 
 
 class _Assigned(NamedTuple):
@@ -22,10 +23,21 @@ class _Assigned(NamedTuple):
     bundle: Bundle | None
     chains: tuple[Chain, ...]
     bundles: tuple[Bundle | None, ...]
+    file: str | None
+
+
+class Brought(NamedTuple):
+    """Chains that nobody has to make, and where their keys come from."""
+
+    chains: frozenset[Chain]
+    key: Callable[[Chain], SecretBytes]
 
 
 class Drafting:
-    """Writes the orders of one rollout. `signer` gives the key of a CA that a source gets."""
+    """Writes the orders of one rollout. `signer` gives the key of a CA that a source gets.
+
+    `brought`: what the goal gives, and nothing is made; None: all is made.
+    """
 
     def __init__(
         self,
@@ -34,11 +46,13 @@ class Drafting:
         certificates: Mapping[Fingerprint, Certificate],
         issuers: Issuers,
         signer: Callable[[Fingerprint], Signer],
+        brought: Brought | None = None,
     ) -> None:
         self._fleet = fleet.name
         self._certificates = certificates
         self._issuers = issuers
         self._signer = signer
+        self._brought = brought
         self._instances = {each.name: each for each in fleet.instances()}
         self._sources = {
             SourceRef(group.name, endpoint.name): endpoint.trusts
@@ -54,6 +68,8 @@ class Drafting:
         None for a source, which signs itself, and for what a source makes the chains of.
         """
         found: dict[Wanted, None] = {}
+        if self._brought is not None:
+            return []
         for each in self._assigned(rollout):
             if _is_given_leaves(each.endpoint) and self._reissued(each):
                 like = self._certificates[each.endpoint.presents[0]]
@@ -77,6 +93,8 @@ class Drafting:
             made = self._of_source(each)
         elif each.endpoint.role is Role.SOURCE:
             made = self._for_source(each)
+        elif self._brought is not None:
+            made = self._given(each, self._brought)
         else:
             made = self._own(each, leaves)
         changes = (made.chain, made.bundle, made.signer, made.issuer)
@@ -111,6 +129,22 @@ class Drafting:
             bundle=self._bundle(each),
         )
 
+    def _given(self, each: _Assigned, brought: Brought) -> EndpointMaterial:
+        """Return what was brought, as far as the endpoint has not got it."""
+        name, bundle = each.endpoint.name, self._bundle(each)
+        if each.file is not None and each.bundle is not None:
+            bundle = self._known(each.bundle)
+        # Any other chain is a specimen of those that the instances of its class keep.
+        if each.chain not in brought.chains or all(one == each.chain for one in each.chains):
+            return EndpointMaterial(endpoint=name, bundle=bundle, bundle_file=each.file)
+        return EndpointMaterial(
+            endpoint=name,
+            chain=self._known(each.chain),
+            key=brought.key(each.chain),
+            bundle=bundle,
+            bundle_file=each.file,
+        )
+
     def _own(self, each: _Assigned, leaves: Mapping[str, Leaf]) -> EndpointMaterial:
         name, bundle = each.endpoint.name, self._bundle(each)
         if self._reissued(each):
@@ -135,6 +169,7 @@ class Drafting:
                         assignment.trusts[at],
                         tuple(state.presents[at] for state in states),
                         tuple(state.trusts[at] for state in states),
+                        _moved(endpoint, assignment.files[at] if assignment.files else None),
                     )
 
     def _reissued(self, each: _Assigned) -> bool:
@@ -158,6 +193,11 @@ class Drafting:
     def _leaf_name(self, each: _Assigned) -> str:
         slot = each.endpoint.chain_slot or f"{each.endpoint.name}:chain"
         return f"/fleets/{self._fleet}/{each.instance.name}/{slot}"
+
+
+def _moved(endpoint: Endpoint, file: str | None) -> str | None:
+    """Return where a bundle is to lie, None where that is where it lies."""
+    return None if file == endpoint.bundle_file else file
 
 
 def _is_given_leaves(endpoint: Endpoint) -> bool:

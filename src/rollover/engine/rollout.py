@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rollover.engine import events, records
 from rollover.engine.chronicle import Chronicle
 from rollover.engine.issuing import Leaf, Mint, Wanted
-from rollover.engine.orders import Drafting
+from rollover.engine.orders import Brought, Drafting
 from rollover.engine.outcome import Ended, Ending, Halt, RolloutReport
 from rollover.engine.platform_port import Pacing
 from rollover.engine.site import Site
@@ -82,10 +82,17 @@ class Rolling:
             certificates=world.certificates,
             issuers=self._site.issuers(world),
             signer=self._signer,
+            brought=self._brought(),
         )
         wanted = drafting.wanted(rollout)
         self._chronicle.tell(events.Preparing(group=rollout.group, leaves=len(wanted)))
         return tuple(drafting.orders(rollout, self._leaves(wanted) if wanted else {}))
+
+    def _brought(self) -> Brought | None:
+        if not self._goal.given:
+            return None
+        chains = frozenset(each.chain for each in self._goal.given if each.chain)
+        return Brought(chains, self._site.keeping.key)
 
     def _leaves(self, wanted: list[Wanted]) -> dict[str, Leaf]:
         target = self._site.authorities.signing(self._goal.authority, self._goal.target)

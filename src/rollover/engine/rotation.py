@@ -288,8 +288,11 @@ class Rotation:
         self._chronicle.insist(seen, HANDSHAKES, hint=hint)
 
     def _identities(self, world: World) -> tuple[Identity, ...]:
-        """Return those of the versions that this rotation is about."""
+        """Return those of the versions that this rotation is about; of all, for what is given."""
         goal, intent = self._goal, self._intent
+        if goal.given:
+            names = [each.name for each in self._site.authorities.all()]
+            return tuple(each for name in names for each in self._site.identities(name))
         versions = {goal.target, *goal.trusted, intent.origin, *intent.origin_trusted}
         versions.update(world.trusted_versions())
         return tuple(
@@ -339,7 +342,8 @@ class Rotation:
         count = len(self._reports)
         message = f"done: {count} rollouts" if count else "nothing to do: the fleet is at the goal"
         message += f"; given up: {behind}" if behind else ""
-        again = "" if count else "`rollover rotate --new` begins another rotation"
+        done = count or self._goal.given
+        again = "" if done else "`rollover rotate --new` begins another rotation"
         return self._outcome(Ending.DONE, message, again)
 
     def _record_end(self, ended: Ended) -> None:

@@ -7,7 +7,9 @@ import uuid
 import msgspec
 
 from rollover.checks.rule import Finding
-from rollover.engine import attending, gates, goals, records
+from rollover.engine import attending, gates, given, goals, records
+from rollover.engine.given import Asked
+from rollover.engine.giving import Giving
 from rollover.engine.goals import Intent, Request, last_intent
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.platform_extras import Moment
@@ -105,7 +107,7 @@ class Rollover:
         world = self.site.look(request.authority)
         goal = self._goal(request, world)
         world = self.site.renamed(world, request.authority)
-        goals.check_target(world.certificates[goal.target], now=self.site.clock())
+        self._check_target(world, goal)
         return world, goal
 
     def rotate(self, request: Request, conduct: Conduct) -> Outcome:
@@ -150,12 +152,16 @@ class Rollover:
 
     def _goal(self, request: Request, world: World) -> Goal:
         """Return the goal to plan for: that of the last rotation where it is what is asked for."""
+        if request.given is not None:
+            return Giving(self.site).goal(request.given, request, world)
         intent = self._last(request, world)
         if intent is not None and goals.fits(request, intent.goal):
             return intent.goal
         return self._new_goal(request, world)
 
     def _intent(self, request: Request) -> Intent:
+        if request.given is not None:
+            return self._begin_given(request.given, request)
         intent = self._last(request)
         if intent is None:
             return self._begin(request)
@@ -257,9 +263,12 @@ class Rollover:
 
     # Beginnings.
 
-    def _begin(self, request: Request) -> Intent:
+    def _stop_if_paused(self) -> None:
         if self.site.pause_requested():
             raise Interrupted("paused: nothing is begun", hint="`rollover resume` takes it back")
+
+    def _begin(self, request: Request) -> Intent:
+        self._stop_if_paused()
         world = self.site.look(request.authority)
         goal = self._new_goal(request, world)
         self._check(world, goal)
@@ -273,6 +282,17 @@ class Rollover:
             )
         )
 
+    def _begin_given(self, asked: Asked, request: Request) -> Intent:
+        """Return the rotation that gives just that, or begin it: another is simply superseded."""
+        giving = Giving(self.site)
+        world = self.site.look(request.authority)
+        goal = giving.goal(asked, request, world)
+        intent = last_intent(self.site.journal, request.authority)
+        if intent is not None and intent.goal == goal:
+            return intent
+        self._stop_if_paused()
+        return self._record_start(giving.intent(asked, goal, world, rotation=_new_id()))
+
     def _begin_rollback(self, intent: Intent) -> Intent:
         if intent.goal.compromised:
             raise SpecError(
@@ -281,7 +301,8 @@ class Rollover:
                 hint="`rollover rotate` goes on with it; `rollover rotate --new` makes another CA",
             )
         goal = goals.reversed_goal(intent)
-        self._check(self.site.look(goal.authority), goal)
+        world = self.site.look(goal.authority)
+        self._check(world, goal)
         return self._record_start(
             msgspec.structs.replace(
                 intent,
@@ -292,13 +313,18 @@ class Rollover:
                 started_at=self.site.clock(),
                 finished=False,
                 rollback=True,
+                before=given.before(goal, world.fleet),
             )
         )
 
     def _check(self, world: World, goal: Goal) -> None:
         """Refuse a goal that cannot be gone to before it is written down as the one to go to."""
-        self.site.specimens(goal)
-        goals.check_target(world.certificates[goal.target], now=self.site.clock())
+        self.site.knowledge(goal)
+        self._check_target(world, goal)
+
+    def _check_target(self, world: World, goal: Goal) -> None:
+        if not goal.given:
+            goals.check_target(world.certificates[goal.target], now=self.site.clock())
 
     def _record_start(self, intent: Intent) -> Intent:
         self.site.journal.append(

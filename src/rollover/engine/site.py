@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import msgspec
 
 from rollover.engine.authorities import Authorities, by_fingerprint
 from rollover.engine.credentials_port import Credentials
-from rollover.engine.issuing import Issuers, Specimens
+from rollover.engine.issuing import Issuers, Specimens, chain_shape
 from rollover.engine.journal_port import Journal
+from rollover.engine.keeping import Keeping
 from rollover.engine.lease_port import Holder, Leases
 from rollover.engine.observing import fleet_of, observe
 from rollover.engine.platform_port import Platforms
 from rollover.engine.world import World
-from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.certificate import Certificate, Chain, KeyKind
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.evidence import Identity
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import Goal, Prospect
 from rollover.fleet.model import Fleet
 from rollover.fleet.names import AuthorityName, Fingerprint
 from rollover.fleet.secret import SecretBytes
@@ -78,6 +79,7 @@ class Site:
         self.return_seconds = return_seconds
         self.poll_seconds = poll_seconds
         self.fresh_seconds = fresh_seconds
+        self.keeping = Keeping(credentials)
         self._certificates: dict[Fingerprint, Certificate] = {}
         self._verifier = Verifier(self._certificates)
         self._specimens: dict[Goal, Specimens] = {}
@@ -165,7 +167,30 @@ class Site:
 
     def knowledge(self, goal: Goal) -> Knowledge:
         """Return what the planner has to be told; raises as `specimens` does."""
+        if goal.given:
+            return self._knowledge_of_given(goal)
         return self.specimens(goal).knowledge(self._verifier)
+
+    def _knowledge_of_given(self, goal: Goal) -> Knowledge:
+        """Return what is known of material that is brought: nothing is made, only named."""
+        self.learn(self.keeping.certificates(goal.given))
+        every = {each for authority in self.authorities.all() for each in authority.versions}
+        issuers = self._issuers_among(tuple(sorted(every & self._certificates.keys())))
+
+        def prospect(chain: Chain) -> Prospect | None:
+            issuer = issuers.of([self._certificates[each] for each in chain])
+            return None if issuer is None else Prospect(issuer, chain)
+
+        return Knowledge(
+            certificates=self._certificates,
+            accepts=self._verifier,
+            shape=lambda chain: chain_shape(chain, self._certificates),
+            prospect=prospect,
+        )
+
+    def learn(self, certificates: Iterable[Certificate]) -> None:
+        """Know certificates that were brought, besides those that are observed."""
+        self._certificates.update(by_fingerprint(certificates))
 
     def identities(self, authority: AuthorityName) -> tuple[Identity, ...]:
         """Return a chain and key of our own from every valid version whose key is at hand.

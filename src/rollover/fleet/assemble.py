@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 
 from rollover.errors import SpecError
@@ -83,7 +84,13 @@ def _instance(described: InstanceDescription, observed: Observation | None) -> I
     seen = {each.endpoint: each for each in observed.endpoints} if observed else {}
     chains, bundles = slots(described)
     endpoints = tuple(
-        _endpoint(each, seen.get(each.name), chains[each.name], bundles[each.name])
+        _endpoint(
+            each,
+            seen.get(each.name),
+            chains[each.name],
+            bundles[each.name],
+            bundle_file=below(described, each.ca),
+        )
         for each in described.endpoints
     )
     availability, why = _availability(described, observed)
@@ -94,6 +101,15 @@ def _instance(described: InstanceDescription, observed: Observation | None) -> I
         why=why,
         may_be=tuple(_state(described, state) for state in (observed.may_use if observed else ())),
     )
+
+
+def below(described: InstanceDescription, path: str | None) -> str | None:
+    """Return a path as seen from the directory of an instance, where it lies below that."""
+    if path is None:
+        return None
+    home = posixpath.normpath(described.working_directory or ".")
+    path = posixpath.normpath(path)
+    return path.removeprefix(f"{home}/") if posixpath.isabs(home) else path
 
 
 def _availability(
@@ -111,6 +127,8 @@ def _endpoint(
     seen: Seen | None,
     chain_slot: SlotName | None,
     bundle_slot: SlotName | None,
+    *,
+    bundle_file: str | None,
 ) -> Endpoint:
     presents = tuple(each.fingerprint for each in seen.presents) if seen else ()
     trusts = (
@@ -128,6 +146,7 @@ def _endpoint(
         bundle_slot=bundle_slot,
         address=described.address,
         source=_source(described),
+        bundle_file=bundle_file,
     )
 
 

@@ -48,6 +48,8 @@ class EndpointMaterial(msgspec.Struct, frozen=True, kw_only=True):
 
     `signer` is for a source: the CA that it hands out chains of. `issuer` is for an endpoint that
     a source feeds: the CA whose chain it has to present afterwards, made by the source.
+    `bundle_file`: where the bundle goes, below the directory of the instance, whose configuration
+    is to name that file from then on; None: where the bundle lies now.
     """
 
     endpoint: EndpointName
@@ -56,6 +58,7 @@ class EndpointMaterial(msgspec.Struct, frozen=True, kw_only=True):
     bundle: tuple[Certificate, ...] | None = None
     signer: Signer | None = None
     issuer: Certificate | None = None
+    bundle_file: str | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

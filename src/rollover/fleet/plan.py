@@ -35,8 +35,8 @@ class Side(StrEnum):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What one endpoint of a group changes in a rollout, in the words of the authority's versions.
 
-    `present`, `trust` and `file` are None where they stay. `issuer` labels name versions (`nats-ca@2`);
-    a bridged chain is labelled `nats-ca@2+bridge`.
+    `present`, `trust` and `file` are None where they stay. `issuer` labels name versions
+    (`nats-ca@2`); a bridged chain is labelled `nats-ca@2+bridge`.
     """
 
     group: GroupName

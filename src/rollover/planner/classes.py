@@ -188,7 +188,7 @@ class Classifier:
             slots=slots,
             states=tuple(dict.fromkeys(states)),
             frozen=model.availability is not Availability.READY,
-            why=model.why or model.availability.value,
+            whys=tuple(each.why or each.availability.value for each in instances),
         )
 
     def _slot(self, place: Place, instance: Instance) -> Slot:
@@ -252,9 +252,13 @@ class Classifier:
                 model = self._fleet.groups[source].instances[0].endpoints
                 origin = next(each for each in model if each.name == endpoint.source.endpoint)
                 if endpoint.presents:
-                    feeds[Feed(places.chain_name(endpoint), source, places.chain_name(origin))] = None
+                    feeds[Feed(places.chain_name(endpoint), source, places.chain_name(origin))] = (
+                        None
+                    )
                 if endpoint.trusts is not None:
-                    feeds[Feed(places.bundle_name(endpoint), source, places.bundle_name(origin))] = None
+                    feeds[
+                        Feed(places.bundle_name(endpoint), source, places.bundle_name(origin))
+                    ] = None
         return tuple(feeds)
 
     def _edges(

@@ -53,7 +53,8 @@ class Describer:
             for endpoint, ports in zip(node.endpoints, node.ports, strict=True):
                 presents = _pair(states, vector, ports.chain)
                 trusts = _pair(states, vector, ports.bundle)
-                if presents is None and trusts is None:
+                file = _pair(states, vector, ports.file)
+                if presents is None and trusts is None and file is None:
                     continue
                 yield Change(
                     group=graph.units[node.group].group.name,
@@ -62,6 +63,8 @@ class Describer:
                     present=self._issuer(presents[1]) if presents else None,
                     trust_from=self._bundle(trusts[0]) if trusts else None,
                     trust=self._bundle(trusts[1]) if trusts else None,
+                    file_from=_path(file[0]) if file else None,
+                    file=_path(file[1]) if file else None,
                 )
 
     def _issuer(self, chain: tuple[Fingerprint, ...]) -> str:
@@ -69,26 +72,44 @@ class Describer:
         issuer = self._labels.get(prospect.issuer, "") if prospect else ""
         if self._goal.bridge in chain[1:]:
             return f"{issuer}+bridge"
+        if not issuer and self._goal.given and chain:
+            return self._called(chain[0], of_issuer=True)
         return issuer or short(chain[0] if chain else "none")
 
     def _bundle(self, bundle: tuple[Fingerprint, ...]) -> tuple[str, ...]:
+        if self._goal.given:
+            return tuple(self._labels.get(each) or self._called(each) for each in bundle)
         return tuple(self._labels[each] for each in bundle if each in self._labels)
+
+    def _called(self, fingerprint: Fingerprint, *, of_issuer: bool = False) -> str:
+        """Return what a CA is called that is no version of an authority."""
+        known = self._knowledge.certificates.get(fingerprint)
+        if known is None:
+            return short(fingerprint)
+        return known.issuer if of_issuer else known.subject
 
     def _phases(self, graph: Graph, proven: Proven) -> Iterator[Phase]:
         for index, vector in proven.after.items():
             node = graph.nodes[index]
             states = proven.before[index]
-            for port, slot in enumerate(node.slots):
-                pair = None if slot.is_chain else _pair(states, vector, port)
-                if pair is not None:
-                    now, later = map(set, pair)
-                    if later - now:
-                        yield Phase.TRUST
-                    if (now - later) & self._authority:
-                        yield Phase.WITHDRAW
             for endpoint, ports in zip(node.endpoints, node.ports, strict=True):
+                if _pair(states, vector, ports.file) is not None:
+                    yield Phase.REPOINT
+                trusts = _pair(states, vector, ports.bundle)
+                if trusts is not None:
+                    yield from self._of_trust(*map(set, trusts))
                 if _pair(states, vector, ports.chain) is not None:
                     yield Phase.ACTIVATE if endpoint.role is Role.SOURCE else Phase.REISSUE
+
+    def _of_trust(self, now: set[Fingerprint], later: set[Fingerprint]) -> Iterator[Phase]:
+        if later - now:
+            yield Phase.TRUST
+        if now - later and (self._goal.given or (now - later) & self._authority):
+            yield Phase.WITHDRAW
+
+
+def _path(value: Value) -> str | None:
+    return value[0] if value else None
 
 
 def _in_order(phases: Iterator[Phase]) -> tuple[Phase, ...]:
@@ -111,7 +132,14 @@ def _assignment(node: Node, vector: Vector) -> Assignment:
         endpoints=tuple(endpoint.name for endpoint in node.endpoints),
         presents=tuple(() if port.chain is None else vector[port.chain] for port in node.ports),
         trusts=tuple(None if port.bundle is None else vector[port.bundle] for port in node.ports),
+        files=_files(node, vector),
     )
+
+
+def _files(node: Node, vector: Vector) -> tuple[str | None, ...]:
+    if all(port.file is None for port in node.ports):
+        return ()
+    return tuple(None if port.file is None else _path(vector[port.file]) for port in node.ports)
 
 
 def _notices(touch: Touch, changes: tuple[Change, ...]) -> Iterator[str]:

@@ -17,6 +17,9 @@ LEFT_BEHIND = RuleId("left-behind")
 LINK_BREAKS = RuleId("link-breaks")
 NO_SAFE_PLAN = RuleId("no-safe-plan")
 
+MOST_NAMED = 5
+"""Instances in a message: as many as a line takes."""
+
 _DATED = {FaultKind.EXPIRED, FaultKind.NOT_YET_VALID}
 
 
@@ -73,12 +76,17 @@ def _rule(graph: Graph, broken: Broken) -> RuleId:
 
 def _lift(graph: Graph, edge: Edge, rule: RuleId) -> str:
     if rule == LEFT_BEHIND:
+        ends = dict.fromkeys((edge.dialer, edge.acceptor))
+        frozen = [node for node in (graph.nodes[each] for each in ends) if node.frozen]
         names = [
-            f"`{node.instances[0]}` ({node.why})"
-            for node in (graph.nodes[edge.dialer], graph.nodes[edge.acceptor])
-            if node.frozen
+            f"`{name}` ({why})"
+            for node in frozen
+            for name, why in zip(node.instances, node.whys, strict=True)
         ]
-        return f"bring {' and '.join(dict.fromkeys(names))} back, or take it out of the fleet"
+        more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+        said = " and ".join((*names[:MOST_NAMED], *more))
+        them = "it" if len(names) == 1 else "them"
+        return f"bring {said} back, or take {them} out of the fleet"
     return _LIFTS[rule]
 
 
@@ -97,8 +105,9 @@ def left_behind(graph: Graph, last: Sequence[Possible]) -> Iterator[Violation]:
     for node in graph.nodes:
         if all(_arrived(node, state) for state in last[node.index]):
             continue
-        names = ", ".join(f"`{name}`" for name in node.instances[:5])
-        more = f" and {len(node.instances) - 5} more" if len(node.instances) > 5 else ""  # noqa: PLR2004 - as many as a line takes
+        names = ", ".join(f"`{name}`" for name in node.instances[:MOST_NAMED])
+        beyond = len(node.instances) - MOST_NAMED
+        more = f" and {beyond} more" if beyond > 0 else ""
         yield Violation(
             rule=LEFT_BEHIND,
             message=f"{names}{more} would be left behind: {node.why}",

@@ -57,7 +57,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     slots: tuple[Slot, ...]
     states: Possible
     frozen: bool
-    why: str = ""
+    whys: tuple[str, ...] = ()
+    """Why they cannot be changed, one for each instance."""
+
+    @property
+    def why(self) -> str:
+        """Why they cannot be changed, each reason once."""
+        return "; ".join(dict.fromkeys(self.whys))
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The slots of an instance: which there are, what they are called, and which endpoint uses which."""
+"""The slots of an instance: which there are, their names, and which endpoint uses which."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from rollover.planner import cautions, emergency
 from rollover.planner.classes import Classifier
 from rollover.planner.describe import Describer, point_of_no_return
 from rollover.planner.explain import NO_SAFE_PLAN, violation
+from rollover.planner.given import refused
 from rollover.planner.graph import Graph
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.moves import straight
@@ -70,6 +71,8 @@ def plan(
     work = _prepare(fleet, goal, knowledge, now)
     if goal.compromised:
         return _emergency(work)
+    if goal.at_once:
+        return _at_once(work)
     solved = _solved(work, limits)
     if solved.found is None:
         return _impossible(work)
@@ -171,7 +174,7 @@ def _plan(
         weight=sum(each.weight for each in rollouts),
         weight_lower_bound=least.weight,
         whole=len(found.steps),
-        blocked=replayed.blocked,
+        blocked=_told(work, replayed.blocked),
         cautions=tuple(cautions.cautions(work.fleet, work.graph, work.knowledge, work.now, state)),
         broken=tuple(cautions.broken_now(work.graph, work.judge, work.now)),
         point_of_no_return=point_of_no_return(tuple(rollouts)),
@@ -193,6 +196,26 @@ def _emergency(work: _Work) -> Plan:
     return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
 
 
+def _at_once(work: _Work) -> Plan:
+    """Return the plan of exactly the rollouts that bring what is given, safe or not."""
+    moving = {node.group for node in work.graph.nodes if any(slot.moves for slot in node.slots)}
+    steps = tuple(step for step in _straight_steps(work) if step.unit in moving)
+    replayed = replay(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    broken = tuple(_broken(work, steps))
+    if broken:
+        replayed = msgspec.structs.replace(replayed, blocked=broken)
+    weight = sum(work.graph.units[each.unit].group.rollout_weight for each in steps)
+    rollouts = _described(work, replayed, ways_back=False)
+    found = Found(steps=steps, weight=weight, exact=True, states=0)
+    return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
+
+
+def _told(work: _Work, violations: Sequence[Violation]) -> tuple[Violation, ...]:
+    """Return what is told of violations: as many as people read, the gravest first."""
+    found = refused(work.fleet, violations) if work.goal.given else tuple(violations)
+    return found[:MOST_VIOLATIONS]
+
+
 def _impossible(work: _Work) -> Plan:
     """Return the plan of a fleet for which no safe order exists, with what stands in the way."""
     blocked = [each for step in _straight_steps(work) for each in _broken(work, [step])]
@@ -204,6 +227,6 @@ def _impossible(work: _Work) -> Plan:
                 lift="look at `rollover check`",
             )
         )
-    replayed = Replay(steps=(), blocked=tuple(blocked[:MOST_VIOLATIONS]), complete=False)
+    replayed = Replay(steps=(), blocked=tuple(blocked), complete=False)
     found = Found(steps=(), weight=0, exact=False, states=0)
     return _plan(work, replayed, (), found=found, least=Bound(0, 0))

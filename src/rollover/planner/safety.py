@@ -204,9 +204,7 @@ class Judge:
         """Whether one verification of a handshake succeeds with these two."""
         if not half.named or (chain and chain == half.misnamed):
             return False
-        return not self._ask(
-            chain, bundle, instant, half.usage, half.stack, half.presenter_stack
-        )
+        return not self._ask(chain, bundle, instant, half.usage, half.stack, half.presenter_stack)
 
     def check(
         self,

@@ -257,11 +257,7 @@ def _refuse(effect: Effect | None) -> None:
     if effect is None:
         return
     if effect.stops:
-        from rollover.bundles.offers import shown  # noqa: PLC0415 - imports certificates
-
-        named = "; ".join(
-            shown(f"{each.link}: {each.reason}") for each in effect.stops[:_MOST_NAMED]
-        )
+        named = "; ".join(f"{each.link}: {each.reason}" for each in effect.stops[:_MOST_NAMED])
         more = len(effect.stops) - _MOST_NAMED
         raise SafetyError(
             f"{len(effect.stops)} links would stop to work: {named}"

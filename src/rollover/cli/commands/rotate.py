@@ -8,6 +8,7 @@ import click
 
 from rollover.cli.options import (
     authority_option,
+    given_options,
     goal_options,
     override_option,
     recover_option,
@@ -20,11 +21,13 @@ from rollover.errors import ExitCode, SpecError
 
 @click.command(
     epilog="Examples:\n\n  rollover rotate --authority nats-ca --yes\n\n"
-    "  rollover rotate --recover --window 2026-11-22T22:00Z/PT4H",
+    "  rollover rotate --recover --window 2026-11-22T22:00Z/PT4H\n\n"
+    "  rollover rotate --bundle ca.pem --as cabundle.pem --roles gateway,gateway-remote",
     short_help="Rotate a CA, or go on with it.",
 )
 @authority_option
 @goal_options
+@given_options
 @click.option("--yes", is_flag=True, help="Approve every rollout beforehand.")
 @override_option
 @recover_option
@@ -40,6 +43,9 @@ def command(**values: Any) -> int:
 
     An unfinished rotation is gone on with. Asks before each rollout unless `--yes`. Outside of
     `--window` nothing is begun: exit code 2.
+
+    With `--bundle` no CA is rotated: the chosen endpoints get a bundle that was curated. With
+    `--renew` a group gets a chain that others have issued; refused where a link would break.
     """
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
     from rollover.cli.requests import overrides_of, request_of, window_of  # noqa: PLC0415

@@ -8,7 +8,6 @@ from typing import Any
 
 from rollover.bundles.build import Bundle, Member
 from rollover.bundles.difference import Broken, Change, Effect
-from rollover.bundles.offers import shown
 from rollover.bundles.remarks import Remark
 from rollover.cli.printer import Printer
 from rollover.fleet.certificate import Certificate
@@ -45,7 +44,7 @@ def show_built(printer: Printer, bundle: Bundle, *, file: str, changed: bool) ->
         printer.say(f"- {_line(each.certificate)}  left out: out of date", "warn")
     show_remarks(printer, bundle.remarks, talk=True)
     for note in bundle.notes:
-        printer.say(f"! {shown(note)}", "warn")
+        printer.say(f"! {note}", "warn")
     what = "written" if changed else "no change"
     printer.say(f"{file}: {len(bundle.members)} CAs, {what}", "good")
 
@@ -77,7 +76,7 @@ def show_remarks(printer: Printer, remarks: Sequence[Remark], *, talk: bool = Fa
     for each in remarks:
         where = f" [fails on {', '.join(each.stacks)}]" if each.stacks else ""
         sign, style = ("✗", "bad") if each.fails else ("!", "warn")
-        write(f"{sign} {each.kind}: {shown(each.detail)}{where}", style)
+        write(f"{sign} {each.kind}: {each.detail}{where}", style)
 
 
 def show_difference(printer: Printer, change: Change, effect: Effect | None) -> None:
@@ -126,7 +125,7 @@ def _show_links(
         return
     printer.line(f"{len(links)} links {title}:", "bold")
     for each in links[:_MOST_LINKS]:
-        printer.line(f"  {sign} {shown(each.link)}: {shown(each.reason)}", style)
+        printer.line(f"  {sign} {each.link}: {each.reason}", style)
     if len(links) > _MOST_LINKS:
         printer.line(f"  and {len(links) - _MOST_LINKS} more")
 
@@ -142,4 +141,4 @@ def _member(member: Member) -> dict[str, Any]:
 
 def _line(certificate: Certificate) -> str:
     dates = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
-    return f"{short(certificate.fingerprint)}  {shown(certificate.subject)}  {dates}"
+    return f"{short(certificate.fingerprint)}  {certificate.subject}  {dates}"

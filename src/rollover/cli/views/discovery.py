@@ -87,7 +87,7 @@ def deliver(
         )
         printer.data("discovery", result)
     elif out is None:
-        printer.line(content.decode().rstrip("\n"))
+        printer.text(content.decode().rstrip("\n"))
     else:
         _tell(printer, out, difference=difference, written=written)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from rollover.cli.printer import Printer
+from rollover.cli.printer import plain as harmless
 from rollover.fleet.certificate import Certificate, Stack, Usage
 from rollover.fleet.names import Fingerprint, short
 from rollover.inspecting.found import Kind, Live, Problem
@@ -43,12 +44,8 @@ _STACKS = {Stack.GO: "Go", Stack.OPENSSL: "OpenSSL"}
 
 
 def plain(text: str) -> str:
-    """Return a text without what could move a cursor or reverse a line, and not too long.
-
-    Names in certificates and of files are written by strangers.
-    """
-    cut = text if len(text) <= LONGEST else text[:LONGEST] + "…"
-    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in cut)
+    """Return a text as one harmless line, and not too long."""
+    return harmless(text if len(text) <= LONGEST else text[:LONGEST] + "…")
 
 
 def show(printer: Printer, result: Report) -> None:

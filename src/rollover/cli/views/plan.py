@@ -136,6 +136,8 @@ def what(change: Change) -> str:
     if change.trust is not None:
         before = "+".join(change.trust_from or ()) or "nothing of it"
         parts.append(f"trusts {'+'.join(change.trust) or 'nothing of it'} (was {before})")
+    if change.file is not None:
+        parts.append(f"finds its CAs in {change.file} (was {change.file_from})")
     return ", ".join(parts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rollover.checks.rule import Severity
-from rollover.cli.printer import Printer
+from rollover.cli.printer import Printer, told
 from rollover.cli.views import recovery as recovery_view
 from rollover.cli.views.plan import counted, verdict
 from rollover.engine import events
@@ -54,7 +54,9 @@ class Watcher:
     def say(self, text: str, style: str = "") -> None:
         """Say one line above the bars."""
         if self._live is not None:
-            self._live.console.print(text, style=_RICH.get(style, ""), highlight=False)
+            self._live.console.print(
+                told(text), style=_RICH.get(style, ""), highlight=False, markup=False
+            )
         else:
             self._printer.say(text, style)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rollover.cli.printer import Printer
+from rollover.cli.printer import Printer, plain
 from rollover.engine.status import Status
 
 MOST_LINES = 24
@@ -14,7 +14,7 @@ MOST_COLUMNS = 160
 def show(printer: Printer, status: Status) -> None:
     """Show where a rotation stands."""
     # Messages come from servers, too: what they say must not take more lines than it is given.
-    lines = [" ".join(text.splitlines()) for text in _lines(status)]
+    lines = [plain(" ".join(text.splitlines())) for text in _lines(status)]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 2], "  …", lines[-1]]
     for text in lines:

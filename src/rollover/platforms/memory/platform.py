@@ -136,6 +136,8 @@ class MemoryPlatform:
 
     def _delivered(self, order: Order) -> tuple[EndpointMaterial, ...]:
         """Return what comes of an order: a source makes what it feeds itself."""
+        if any(each.bundle_file is not None for each in order.endpoints):
+            raise ValueError("it has no configuration to be re-pointed")
         fed = self._endpoints(order.instance, lambda each: each.source is not None)
         source = self._source
         if source is None:

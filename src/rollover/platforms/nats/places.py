@@ -41,7 +41,8 @@ _ALWAYS_DEMANDING = frozenset((Role.ROUTE, Role.GATEWAY))
 def resolved(instance: InstanceDescription, *, base: Path) -> InstanceDescription:
     """Return the description with absolute paths: relative ones begin at the working directory.
 
-    A relative working directory begins at `base`, the directory of the fleet file.
+    A relative working directory begins at `base`, the directory of the fleet file; so may the path
+    of a configuration, as that of one that is discovered does.
     """
     home = base / (instance.working_directory or "")
     endpoints = tuple(
@@ -56,9 +57,17 @@ def resolved(instance: InstanceDescription, *, base: Path) -> InstanceDescriptio
     return msgspec.structs.replace(
         instance,
         endpoints=endpoints,
+        config=_config(instance.config, home, base),
+        working_directory=_absolute("", home),
         pid_file=_absolute(instance.pid_file, home),
         status_file=_absolute(instance.status_file, home),
     )
+
+
+def _config(path: str | None, home: Path, base: Path) -> str | None:
+    if path is None:
+        return None
+    return _absolute(path, home if (home / path).exists() else base)
 
 
 def _absolute(path: str | None, home: Path) -> str | None:

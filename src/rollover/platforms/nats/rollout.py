@@ -14,7 +14,7 @@ from rollover.fleet.description import InstanceDescription
 from rollover.fleet.evidence import Applied, Evidence, Fact, Failed, Identity, Order, Result
 from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName
-from rollover.platforms.nats import disk
+from rollover.platforms.nats import configured, disk
 from rollover.platforms.nats.access import Access
 from rollover.platforms.nats.confirm import differences, seen_as_delivered, settled
 from rollover.platforms.nats.disk import Disk
@@ -90,9 +90,13 @@ class _Attempt:
     def run(self) -> _Failure | None:
         """Bring the order; None when it was confirmed."""
         try:
-            files = files_of(self.order, self.instance)
+            target = configured.repointed(self.instance, self.order)
+            files = (
+                *files_of(self.order, target),
+                *configured.edited(self.tools.delivery, self.instance, self.order),
+            )
             contents = disk.read(self.tools.delivery, self.instance)
-            expected = disk.held(self.instance, after_delivery(contents, files))
+            expected = disk.held(target, after_delivery(contents, files))
             before = self._look(disk.held(self.instance, contents))
             receipt = self.tools.delivery.deliver(self.instance.name, files)
         except RolloverError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+import msgspec
+
 from rollover.engine.delivery_port import Delivery
 from rollover.engine.platform_port import Pacing
 from rollover.engine.window import in_window
@@ -16,6 +18,7 @@ from rollover.errors import RolloverError, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
     FileDelivery,
+    FleetDescription,
     GroupDescription,
     InstanceDescription,
     SystemAccount,
@@ -29,7 +32,8 @@ from rollover.fleet.evidence import (
     Order,
     Result,
 )
-from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
+from rollover.platforms.nats import configured as configuration
 from rollover.platforms.nats import disk, drain, matrix, rollout
 from rollover.platforms.nats.access import Access, Account, read_account
 from rollover.platforms.nats.disk import Disk
@@ -80,6 +84,7 @@ class NatsServers:
     ) -> None:
         self.group = group
         self._delivery = delivery
+        self._configurations = configuration.Configurations(delivery)
         self._system = system
         self._base = base
         self._identities = identities
@@ -98,15 +103,32 @@ class NatsServers:
             lambda each: self._observe(each, contexts=contexts), self._described(instances)
         )
 
+    def describe(self, group: GroupDescription) -> None:
+        """Take a description of the same group in which files lie elsewhere."""
+        self.group = group
+        self._instances = {each.name: resolved(each, base=self._base) for each in group.instances}
+
+    def elsewhere(self) -> Mapping[InstanceName, Mapping[EndpointName, str]]:
+        """Return where bundles lie by the servers' own configurations, if not where described."""
+        if not isinstance(self.group.delivery, FileDelivery):
+            return {}
+        return {
+            each.name: found
+            for each in self._instances.values()
+            if (found := self._configurations.elsewhere(each))
+        }
+
     def _observe(self, instance: InstanceDescription, *, contexts: Contexts) -> Observation:
         contents = disk.read(self._delivery, instance)
         local = isinstance(self.group.delivery, FileDelivery)
         kept = disk.read_kept(self._delivery, instance) if local else {}
         now = disk.held(instance, contents)
-        before = disk.held(instance, disk.Contents({**contents.files, **kept}, contents.troubles))
+        was = configuration.as_kept(self._delivery, instance) if local else None
+        old = contents if was is None else disk.read(self._delivery, was)
+        before = disk.held(was or instance, disk.Contents({**old.files, **kept}, old.troubles))
         found = Found(
             disk=now,
-            kept=before if kept else None,
+            kept=before if kept or was else None,
             shown=look(instance, contexts=contexts, identity=fitting(now, self._identities())),
             known=self._known(),
             unwritable=self._unchangeable(instance) if local else "",
@@ -249,3 +271,30 @@ def untouched(order: Order, error: RolloverError) -> Failed:
         hint=error.hint,
         restored=True,
     )
+
+
+def configured(described: FleetDescription, servers: Iterable[NatsServers]) -> FleetDescription:
+    """Return a fleet with bundles where the configurations of its servers say that they lie.
+
+    The servers' platforms take that description too.
+    """
+    changed: dict[GroupName, GroupDescription] = {}
+    for each in servers:
+        group = next(one for one in described.groups if one.name == each.group.name)
+        each.describe(group)
+        found = each.elsewhere()
+        if found:
+            changed[group.name] = placed(group, found)
+            each.describe(changed[group.name])
+    groups = tuple(changed.get(each.name, each) for each in described.groups)
+    return msgspec.structs.replace(described, groups=groups) if changed else described
+
+
+def placed(
+    group: GroupDescription, files: Mapping[InstanceName, Mapping[EndpointName, str]]
+) -> GroupDescription:
+    """Return the description of a group some of whose bundles lie elsewhere."""
+    instances = tuple(
+        configuration.placed(each, files.get(each.name, {})) for each in group.instances
+    )
+    return msgspec.structs.replace(group, instances=instances)

@@ -1,0 +1,302 @@
+"""Goals that bring material instead of making it: a curated bundle, a chain that others issued.
+
+From what an operator asks for to a goal, and to the goal that takes a bundle back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+import msgspec
+
+from rollover.errors import SpecError
+from rollover.fleet.assemble import below
+from rollover.fleet.certificate import Bundle, Certificate, Chain
+from rollover.fleet.description import FileDelivery, FleetDescription, InstanceDescription
+from rollover.fleet.goal import Given, Goal
+from rollover.fleet.model import Endpoint, EndpointRef, Fleet, Group, Instance, Role
+from rollover.fleet.names import SYSTEM_ROOTS, AuthorityName, Fingerprint, InstanceName
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.keys import from_pem
+
+BUNDLE, CHAIN = AuthorityName("given-bundle"), AuthorityName("given-chain")
+"""What such goals go by, where others have the name of their authority."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator brings, and who is to get it.
+
+    `bundle`: whom the chosen endpoints are to trust. `chain`: what they are to present, leaf
+    first; `key` belongs to its leaf, and a plan needs none. Empty `groups`, `roles`: all. `file`:
+    where the bundle is to lie, below the directory of each instance; None: where it lies.
+    """
+
+    bundle: tuple[Certificate, ...] | None = None
+    chain: tuple[Certificate, ...] | None = None
+    key: SecretBytes | None = None
+    groups: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    file: str | None = None
+
+    @property
+    def name(self) -> AuthorityName:
+        """What the goal goes by in the journal."""
+        return BUNDLE if self.chain is None else CHAIN
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Every certificate that is brought."""
+        return (*(self.chain or ()), *(self.bundle or ()))
+
+
+def goal_for(
+    asked: Asked, fleet: Fleet, described: FleetDescription, *, margin_seconds: float
+) -> Goal:
+    """Return the goal; `SpecError` when what is brought, or for whom, cannot be meant."""
+    _check_bundle(asked.bundle)
+    _check_chain(asked)
+    chosen = tuple(_chosen(asked, fleet))
+    if not chosen:
+        raise _nobody(asked, fleet)
+    given = Given(
+        endpoints=chosen,
+        bundle=None if asked.bundle is None else _fingerprints(asked.bundle),
+        chain=None if asked.chain is None else _fingerprints(asked.chain),
+        file=None if asked.file is None else _file(asked.file),
+    )
+    if given.file is None:
+        _check_shared(fleet, given)
+    else:
+        _check_file(described, given, given.file)
+    return _goal(asked.name, (given,), margin=timedelta(seconds=margin_seconds))
+
+
+def _goal(name: AuthorityName, given: tuple[Given, ...], *, margin: timedelta) -> Goal:
+    first = given[0]
+    target = (first.chain or first.bundle or ())[-1:]
+    return Goal(
+        authority=name,
+        target=target[0] if target else Fingerprint(""),
+        trusted=tuple(dict.fromkeys(one for each in given for one in each.bundle or ())),
+        retired=(),
+        step_margin=margin,
+        given=given,
+    )
+
+
+def before(goal: Goal, fleet: Fleet) -> tuple[Given, ...]:
+    """Return what the endpoints of a goal trust now, for the way back."""
+    chosen = {ref for each in goal.given for ref in each.endpoints}
+    held: dict[Bundle, list[EndpointRef]] = {}
+    for instance in fleet.instances():
+        for endpoint in instance.endpoints:
+            ref = EndpointRef(instance.name, endpoint.name)
+            if ref in chosen and endpoint.trusts is not None:
+                held.setdefault(endpoint.trusts, []).append(ref)
+    return tuple(Given(endpoints=tuple(refs), bundle=bundle) for bundle, refs in held.items())
+
+
+def reversed_goal(goal: Goal, taken: tuple[Given, ...]) -> Goal:
+    """Return the goal that gives bundles back; the files that they lie in by now are kept."""
+    if goal.at_once:
+        raise SpecError(
+            "the keys of the chains before are not here: Rollover never had them",
+            hint="renew once more, with the former chain and key: `rollover rotate --renew …`",
+        )
+    if any(SYSTEM_ROOTS in (each.bundle or ()) for each in taken) or not taken:
+        raise SpecError(
+            "before, they trusted what their system trusts: no file says so",
+            hint="remove `ca_file` from the configuration and reload, or give another bundle",
+        )
+    return _goal(goal.authority, taken, margin=goal.step_margin)
+
+
+# Who is chosen.
+
+
+def _chosen(asked: Asked, fleet: Fleet) -> Iterator[EndpointRef]:
+    _check_groups(asked, fleet)
+    for group in fleet.groups:
+        if asked.groups and group.name not in asked.groups:
+            continue
+        for instance in group.instances:
+            for endpoint in instance.endpoints:
+                if _is_meant(asked, endpoint):
+                    _check_fit(asked, group, instance, endpoint)
+                    yield EndpointRef(instance.name, endpoint.name)
+
+
+def _is_meant(asked: Asked, endpoint: Endpoint) -> bool:
+    if asked.roles and endpoint.role not in asked.roles:
+        return False
+    if endpoint.role is Role.SOURCE:
+        return False
+    return bool(endpoint.presents) if asked.chain is not None else endpoint.trusts is not None
+
+
+def _check_groups(asked: Asked, fleet: Fleet) -> None:
+    known = [each.name for each in fleet.groups]
+    for name in asked.groups:
+        if name not in known:
+            raise SpecError(
+                f"the fleet has no group `{name}`",
+                hint=f"it has {', '.join(f'`{each}`' for each in known)}",
+            )
+
+
+def _check_fit(asked: Asked, group: Group, instance: Instance, endpoint: Endpoint) -> None:
+    place = f"`{instance.name}/{endpoint.name}`"
+    others = "leave it out with `--groups` or `--roles`"
+    if endpoint.source is not None:
+        raise SpecError(
+            f"{place} gets its material from `{endpoint.source.group}`, which brings its own",
+            hint=others,
+        )
+    if asked.bundle is not None and endpoint.trusts is not None and endpoint.bundle_file is None:
+        raise SpecError(
+            f"{place} of `{group.name}` has no `ca` file: it trusts what its system trusts",
+            hint=f"give it a `ca_file` in its configuration and the fleet file, or {others}",
+        )
+
+
+def _nobody(asked: Asked, fleet: Fleet) -> SpecError:
+    roles = {
+        endpoint.role.value
+        for group in fleet.groups
+        if not asked.groups or group.name in asked.groups
+        for instance in group.instances
+        for endpoint in instance.endpoints
+    }
+    does = "presents" if asked.chain is not None else "trusts"
+    return SpecError(
+        f"nobody is chosen who {does} anything",
+        hint=f"there are the roles {', '.join(f'`{each}`' for each in sorted(roles)) or 'none'}",
+    )
+
+
+# What may be brought.
+
+
+def _check_bundle(bundle: tuple[Certificate, ...] | None) -> None:
+    if bundle is None:
+        return
+    if not bundle:
+        raise SpecError("the bundle holds no certificate", hint="`rollover bundle build` makes one")
+    for each in bundle:
+        if not each.is_ca:
+            raise SpecError(
+                f"`{each.subject}` in the bundle is no CA: who trusts it trusts one party only",
+                hint="`rollover bundle build` puts CAs only into a bundle",
+            )
+
+
+def _check_chain(asked: Asked) -> None:
+    if asked.chain is None:
+        return
+    if not asked.chain or asked.chain[0].is_ca:
+        raise SpecError(
+            "the chain does not begin with the certificate of a server",
+            hint="put the leaf first, then the intermediates that signed it",
+        )
+    if asked.key is None:
+        return
+    if from_pem(asked.key.reveal(), place="the key").key_identity != asked.chain[0].key_identity:
+        raise SpecError(
+            f"the key does not belong to `{asked.chain[0].subject}`",
+            hint="bring the key that the certificate was issued for",
+        )
+
+
+# Who else would change with them.
+
+
+def _check_shared(fleet: Fleet, given: Given) -> None:
+    """Refuse to change endpoints that were not chosen because they use the same file."""
+    chosen = frozenset(given.endpoints)
+    for instance in fleet.instances():
+        mine = [each for each in instance.endpoints if _ref(instance, each) in chosen]
+        for other in instance.endpoints if mine else ():
+            if _ref(instance, other) in chosen:
+                continue
+            for one in mine:
+                what = _shared(one, other, given)
+                if what:
+                    raise SpecError(
+                        f"`{one.name}` and `{other.name}` of `{instance.name}` have one file of "
+                        f"{what}, and only one of them is chosen",
+                        hint=_WAYS_OUT[what],
+                    )
+
+
+_WAYS_OUT = {
+    "CAs": "choose both with `--roles`, or give the chosen ones a file of their own with `--as`",
+    "certificates": "choose both with `--roles`, or give one of them files of its own",
+}
+
+
+def _shared(one: Endpoint, other: Endpoint, given: Given) -> str:
+    if given.bundle not in {None, other.trusts} and _same(one.bundle_slot, other.bundle_slot):
+        return "CAs"
+    if given.chain not in {None, other.presents} and _same(one.chain_slot, other.chain_slot):
+        return "certificates"
+    return ""
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return one is not None and one == other
+
+
+def _ref(instance: Instance, endpoint: Endpoint) -> EndpointRef:
+    return EndpointRef(instance.name, endpoint.name)
+
+
+def _file(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise SpecError(
+            f"`--as {text}` is no path below the directory of an instance",
+            hint="write one like `tls/cabundle.pem`: each instance gets a file of its own",
+        )
+    return str(path)
+
+
+def _check_file(described: FleetDescription, given: Given, file: str) -> None:
+    """Refuse to re-point what cannot be re-pointed, or to overwrite what others use."""
+    chosen = frozenset(given.endpoints)
+    homes: dict[str | None, InstanceName] = {}
+    for group in described.groups:
+        for instance in group.instances:
+            if not any(
+                EndpointRef(instance.name, each.name) in chosen for each in instance.endpoints
+            ):
+                continue
+            if instance.config is None or not isinstance(group.delivery, FileDelivery):
+                raise SpecError(
+                    f"the configuration of `{instance.name}` cannot be changed from here",
+                    hint="describe `config`, the path of its nats.conf on this machine; or "
+                    "re-point it by hand, then run again without `--as`",
+                )
+            other = homes.setdefault(instance.working_directory, instance.name)
+            if other != instance.name:
+                raise SpecError(
+                    f"`{other}` and `{instance.name}` have one directory, and would have one file",
+                    hint="describe the `working_directory` of each",
+                )
+            _check_unused(instance, chosen, file)
+
+
+def _check_unused(instance: InstanceDescription, chosen: frozenset[EndpointRef], file: str) -> None:
+    for each in instance.endpoints:
+        own = EndpointRef(instance.name, each.name) in chosen
+        used = (each.certificate, each.key, *(() if own else (each.ca,)))
+        if file in {below(instance, path) for path in used}:
+            raise SpecError(
+                f"`{file}` is a file of `{instance.name}/{each.name}` already",
+                hint="choose that endpoint as well, or another path",
+            )
+
+
+def _fingerprints(certificates: Iterable[Certificate]) -> Chain:
+    return tuple(dict.fromkeys(each.fingerprint for each in certificates))

@@ -1,0 +1,76 @@
+"""What was brought is kept in the store: the way back, and another process, need it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from rollover.engine.credentials_port import Credentials
+from rollover.errors import StoreError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.credential import CertificateVersion, Flags
+from rollover.fleet.goal import Given
+from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, short
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.pem import read_certificates, write_certificates
+
+
+class Keeping:
+    """The certificates and keys that operators brought, by what they are."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def keep(
+        self,
+        certificates: Sequence[Certificate],
+        *,
+        key: SecretBytes | None = None,
+        at: datetime,
+    ) -> None:
+        """Keep a bundle, or a chain with its key; the same again is kept once."""
+        name = _name(each.fingerprint for each in certificates)
+        kept = self._credentials.versions(name)
+        if any(version.has_key or key is None for version in kept):
+            return
+        self._credentials.add(name, write_certificates(certificates), key=key, flags=Flags(), at=at)
+
+    def keep_all(
+        self,
+        given: Iterable[Given],
+        *,
+        known: Mapping[Fingerprint, Certificate],
+        at: datetime,
+    ) -> None:
+        """Keep every bundle of some goals, but for that of the system, which is no file."""
+        for each in given:
+            if each.bundle and SYSTEM_ROOTS not in each.bundle:
+                self.keep([known[one] for one in each.bundle], at=at)
+
+    def certificates(self, given: Iterable[Given]) -> Iterator[Certificate]:
+        """Yield every certificate that is kept of what goals give."""
+        for each in given:
+            for several in (each.bundle, each.chain):
+                for version in self._credentials.versions(_name(several)) if several else ():
+                    yield from _read(version)
+
+    def key(self, chain: Sequence[Fingerprint]) -> SecretBytes:
+        """Return the key of a chain; `StoreError` when it was not kept."""
+        name = _name(chain)
+        for version in self._credentials.versions(name):
+            if version.has_key:
+                return self._credentials.private_key(name, version.number)
+        raise StoreError(
+            f"the key of the certificate {short(chain[0])} is not in the store",
+            hint="bring it: `rollover rotate --renew … --with CHAIN --with-key KEY`",
+        )
+
+
+def _read(version: CertificateVersion) -> Iterator[Certificate]:
+    yield from read_certificates(version.chain, place=version.name).certificates
+
+
+def _name(fingerprints: Iterable[Fingerprint]) -> str:
+    digest = hashlib.sha256("".join(fingerprints).encode())
+    return f"/given/{digest.hexdigest()[:32]}"

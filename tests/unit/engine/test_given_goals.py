@@ -1,0 +1,240 @@
+"""Bundles and chains that are brought: who gets them, what is refused, resume and rollback."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from memory_fleet import (
+    BEGUN,
+    CLIENTS,
+    HOST,
+    PORT,
+    ROUTE,
+    SERVERS,
+    Issued,
+    MemoryFleet,
+    authority,
+    conduct,
+    first,
+)
+from rollover.engine import given
+from rollover.engine.given import BUNDLE, CHAIN, Asked
+from rollover.engine.goals import Request, last_intent
+from rollover.engine.outcome import Conduct, Ending, Outcome
+from rollover.engine.service import Rollover
+from rollover.errors import SpecError
+from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.goal import Given
+from rollover.fleet.model import EndpointRef, Role
+from rollover.fleet.names import SYSTEM_ROOTS, InstanceName
+from rollover.fleet.plan import Plan
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.issue import issue_leaf
+from rollover.pki.keys import generate, to_pem
+from rollover.pki.profiles import LEAF_NODE
+
+WIDER = (authority().certificate, authority("CA of a peer").certificate)
+
+
+def bring(fleet: MemoryFleet, steered: Conduct | None = None, **asked: Any) -> Outcome:
+    """Bring something to the fleet as a process of its own would."""
+    brought = Asked(**asked)
+    request = Request(authority=brought.name, given=brought)
+    return Rollover(fleet.site()).rotate(request, steered or conduct())
+
+
+def planned(fleet: MemoryFleet, **asked: Any) -> Plan:
+    """Plan to bring something."""
+    brought = Asked(**asked)
+    return Rollover(fleet.site()).plan(Request(authority=brought.name, given=brought))
+
+
+def held(fleet: MemoryFleet) -> dict[str, set[tuple[str, ...]]]:
+    """Return whom the endpoints of each kind trust, by subject."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for _, instance in fleet.instances():
+        for seen in instance.state:
+            subjects = tuple(each.subject for each in seen.trusts or ())
+            found.setdefault(seen.endpoint, set()).add(subjects)
+    return found
+
+
+def brought_chain(*, by: Issued | None = None) -> tuple[Certificate, SecretBytes]:
+    """Return a leaf that somebody else issued, with its key."""
+    issuer, key = by or authority(), generate(KeyKind.P256)
+    leaf = issue_leaf(
+        profile=LEAF_NODE,
+        common_name="brought",
+        names=(HOST,),
+        key=key,
+        authority=issuer.certificate,
+        authority_key=issuer.key,
+        not_before=BEGUN - timedelta(days=1),
+        lifetime=timedelta(days=90),
+    )
+    return leaf, SecretBytes(to_pem(key))
+
+
+def test_a_wider_bundle_goes_to_everybody_and_is_looked_at_again() -> None:
+    """Every group once, nothing breaks; the same again changes nothing."""
+    fleet = MemoryFleet()
+    outcome = bring(fleet, bundle=WIDER)
+    assert outcome.ending is Ending.DONE, outcome.message
+    assert sorted(each.rollout.group for each in outcome.rollouts) == [CLIENTS, SERVERS]
+    subjects = tuple(each.subject for each in WIDER)
+    assert held(fleet) == {"port": {subjects}, "route": {subjects}, "client": {subjects}}
+    assert fleet.issuers() == {"CN=CA 1"}
+    assert fleet.broken == []
+    again = bring(fleet, bundle=WIDER)
+    assert (again.ending, again.rollouts, again.rotation) == (Ending.DONE, (), outcome.rotation)
+
+
+def test_it_is_gone_on_with_from_the_store_alone() -> None:
+    """What was brought is kept: another process needs neither file nor options."""
+    fleet = MemoryFleet()
+    stopped = bring(fleet, first(1), bundle=WIDER)
+    assert stopped.ending is Ending.DECLINED
+    outcome = Rollover(fleet.site()).rotate(Request(authority=BUNDLE), conduct())
+    assert (outcome.ending, outcome.rotation) == (Ending.DONE, stopped.rotation)
+    assert len({bundle for each in held(fleet).values() for bundle in each}) == 1
+
+
+def test_a_rollback_gives_each_what_it_trusted_before() -> None:
+    """Also to those that trusted different things; and it can be taken up after a stop."""
+    fleet = MemoryFleet()
+    client = fleet.instance("c1")
+    other = (authority().certificate, authority("CA of somebody").certificate)
+    client.give((msgspec.structs.replace(client.state[0], trusts=other),))
+    before = held(fleet)
+    assert bring(fleet, bundle=WIDER).ending is Ending.DONE
+    library = Rollover(fleet.site())
+    assert library.rollback(BUNDLE, first(1)).ending is Ending.DECLINED
+    assert library.rollback(BUNDLE, conduct()).ending is Ending.DONE
+    assert held(fleet) == before
+    assert fleet.broken == []
+
+
+def test_another_bundle_supersedes_one_that_was_never_finished() -> None:
+    """Nothing is half-way about a bundle: the later one simply counts."""
+    fleet = MemoryFleet()
+    bring(fleet, first(1), bundle=WIDER)
+    assert bring(fleet, bundle=WIDER[:1]).ending is Ending.DONE
+    assert fleet.trusted() == {"CN=CA 1"}
+
+
+def test_a_bundle_that_breaks_a_link_is_refused_and_changes_nothing() -> None:
+    """The refusal names the link; the journal has it."""
+    fleet = MemoryFleet()
+    outcome = bring(fleet, bundle=WIDER[1:])
+    assert outcome.ending is Ending.REFUSED
+    assert "reissue-before-withdraw" in outcome.message
+    assert fleet.trusted() == {"CN=CA 1"}
+    found = last_intent(fleet.journal, BUNDLE)
+    assert found is not None
+    assert not found.finished
+
+
+def test_a_renewal_is_one_rollout_and_needs_its_key() -> None:
+    """The chain that was brought is what every server presents; nobody else changes."""
+    fleet = MemoryFleet()
+    leaf, key = brought_chain()
+    asked: dict[str, Any] = {"chain": (leaf,), "groups": (SERVERS,)}
+    assert [each.group for each in planned(fleet, **asked).rollouts] == [SERVERS]
+    with pytest.raises(SpecError, match="without its key"):
+        bring(fleet, **asked)
+    outcome = bring(fleet, **asked, key=key)
+    assert outcome.ending is Ending.DONE, outcome.message
+    presented = {
+        seen.presents
+        for name, each in fleet.instances()
+        for seen in each.state
+        if name.startswith("n")
+    }
+    assert presented == {(leaf,)}
+    assert fleet.broken == []
+    with pytest.raises(SpecError, match="the keys of the chains before are not here"):
+        Rollover(fleet.site()).rollback(CHAIN, conduct())
+
+
+def test_a_renewal_by_a_ca_that_nobody_trusts_is_refused() -> None:
+    """With its CA as the only trust it breaks the other direction as well."""
+    fleet = MemoryFleet()
+    leaf, key = brought_chain(by=authority("CA of a peer"))
+    outcome = bring(fleet, chain=(leaf,), key=key, bundle=WIDER[1:], groups=(SERVERS,))
+    assert outcome.ending is Ending.REFUSED
+    assert "rollover rotate --bundle" in outcome.hint or "curated bundle" in outcome.hint
+    assert fleet.issuers() == {"CN=CA 1"}
+
+
+def test_what_cannot_be_meant_is_refused() -> None:
+    """Unknown groups, nobody chosen, no CA, no leaf, a key of somebody else."""
+    fleet = MemoryFleet()
+    leaf, key = brought_chain()
+    _, other = brought_chain()
+    for asked, said in (
+        ({"bundle": WIDER, "groups": ("nobody",)}, "no group `nobody`"),
+        ({"bundle": WIDER, "roles": (Role.MQTT,)}, "nobody is chosen"),
+        ({"bundle": ()}, "holds no certificate"),
+        ({"bundle": (leaf,)}, "is no CA"),
+        ({"chain": WIDER}, "does not begin with the certificate of a server"),
+        ({"chain": (leaf,), "key": other}, "the key does not belong"),
+        ({"bundle": WIDER, "roles": (Role.ROUTE,)}, "only one of them is chosen"),
+        ({"chain": (leaf,), "key": key, "roles": (Role.ROUTE,)}, "one file of certificates"),
+        ({"bundle": WIDER, "file": "../ca.pem"}, "is no path below"),
+        ({"bundle": WIDER, "file": "/etc/ca.pem"}, "is no path below"),
+        ({"bundle": WIDER, "file": "ca.pem"}, "cannot be changed from here"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            planned(fleet, **asked)
+
+
+def test_a_file_that_others_use_is_not_overwritten() -> None:
+    """Neither a certificate nor a bundle of somebody who was not chosen; nor one for two."""
+    fleet = MemoryFleet()
+
+    def with_config(**more: str) -> None:
+        servers = fleet.described.groups[0]
+        instances = tuple(
+            msgspec.structs.replace(
+                each, config="nats.conf", **more or {"working_directory": each.name}
+            )
+            for each in servers.instances
+        )
+        groups = (msgspec.structs.replace(servers, instances=instances), fleet.described.groups[1])
+        fleet.described = msgspec.structs.replace(fleet.described, groups=groups)
+
+    with_config()
+    for file, roles in (("c", ()), ("./c", ()), ("a", (Role.ROUTE,))):
+        with pytest.raises(SpecError, match="already"):
+            planned(fleet, bundle=WIDER, groups=(SERVERS,), roles=roles, file=file)
+    found = planned(fleet, bundle=WIDER, groups=(SERVERS,), roles=(Role.ROUTE,), file="b")
+    (assignment,) = found.rollouts[0].assignments
+    assert assignment.files == (None, "b")
+    with_config(working_directory="one")
+    with pytest.raises(SpecError, match="have one directory"):
+        planned(fleet, bundle=WIDER, groups=(SERVERS,), roles=(Role.ROUTE,), file="b")
+
+
+def test_the_chosen_are_written_down_one_by_one() -> None:
+    """The goal in the journal says exactly who was meant, whatever is described later."""
+    fleet = MemoryFleet()
+    bring(fleet, bundle=WIDER, groups=(SERVERS,))
+    intent = last_intent(fleet.journal, BUNDLE)
+    assert intent is not None
+    (goal,) = intent.goal.given
+    assert goal.endpoints == tuple(
+        EndpointRef(InstanceName(name), each) for name in ("n1", "n2") for each in (PORT, ROUTE)
+    )
+    assert [each.bundle for each in intent.before] == [(authority().certificate.fingerprint,)]
+
+
+def test_a_bundle_of_the_system_cannot_be_given_back() -> None:
+    """No file says what a system trusts."""
+    goal = planned(MemoryFleet(), bundle=WIDER).goal
+    trusted = Given(endpoints=goal.given[0].endpoints, bundle=(SYSTEM_ROOTS,))
+    with pytest.raises(SpecError, match="what their system trusts"):
+        given.reversed_goal(goal, (trusted,))
