@@ -21,6 +21,7 @@ from rollover.cli.options import FLEET_VARIABLE, KEY_VARIABLE
 from rollover.codec.fleet_file import schema
 from rollover.delivery import client_status
 from rollover.fleet import description, journal
+from rollover.platforms.bosh import access
 
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 96
@@ -43,6 +44,14 @@ VARIABLES = {
     "in the state directory.",
     "NO_COLOR": "Set to anything: no colour, also on a terminal. `--color` and `--no-color` go "
     "before it.",
+    "XDG_DATA_HOME": "Where `rollover issue` keeps its CA: in `rollover/ca` below it. "
+    "By default `~/.local/share`.",
+    access.ENVIRONMENT: "A BOSH director, or its alias, as for the bosh CLI. What the fleet "
+    "file or an option says goes before all of these.",
+    access.CLIENT: "The user or UAA client at that director.",
+    access.SECRET: "Its secret. It is never written down.",
+    access.CA_CERT: "The CA of the director's certificate: a file, or PEM.",
+    access.CONFIG: "The bosh CLI's own file, in which aliases are; by default `~/.bosh/config`.",
 }
 
 TOLD_TO_COMMANDS = {

@@ -141,11 +141,15 @@ def test_an_example_fleet_gives_the_plan_beside_it(name: str) -> None:
 
 
 def test_every_example_fleet_can_be_read() -> None:
-    """No example holds a field that the fleet file does not have."""
+    """No example holds a field that the fleet file does not have.
+
+    The groups of a director's fleet are made of what it says, whenever that is looked at.
+    """
     found = sorted(EXAMPLES.rglob("fleet.yml"))
     assert found
     for path in found:
-        assert fleet(path).groups
+        described = fleet(path)
+        assert described.groups or described.director is not None, path
 
 
 def test_the_example_lab_is_the_preset_it_describes() -> None:

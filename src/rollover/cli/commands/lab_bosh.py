@@ -146,7 +146,10 @@ def expire(**values: Any) -> None:
     printer.line("next command: rollover plan --recover")
 
 
-@click.command(epilog="Example:\n\n  rollover lab fault router/0 hung")
+@click.command(
+    epilog="Examples:\n\n  rollover lab fault cf/router/0 hung\n\n"
+    "  rollover lab fault cf/router/0 none",
+)
 @click.argument("name", metavar="AGENT")
 @click.argument("kind", metavar="KIND", type=click.Choice(_FAULTS))
 @DIRECTORY
