@@ -38,13 +38,19 @@ USER, PASSWORD = "admin", "throw-away"
 TASK_SECONDS = 60.0
 QUICK = Timing(
     rpc_timeout=1.0,
-    get_task_poll=0.1,
-    agent_wait=10.0,
+    get_task_timeout=1.0,
+    get_task_poll=0.05,
+    agent_wait=20.0,
     list_timeout=1.0,
-    sync_interval=0.1,
+    sync_interval=0.05,
+    nats_reconnect=0.1,
     watch_minimum=0.0,
 )
-PACE = 0.1
+SHARED_KEYS = 3
+PACE = 0.02
+"""What the waits of agents are multiplied by: their shortest is shorter than the director's."""
+SLOWER_PACE = 0.05
+"""Where it matters that an agent that restarts is away for longer than the director waits."""
 MANIFEST = """\
 name: {name}
 releases:
@@ -240,6 +246,7 @@ class DirectorRig:
                 database=str(path("store/director.sqlite")),
                 tasks=str(path("store/tasks")),
                 cloud=str(path("lab/cloud/cloud.sock")),
+                shared_keys=SHARED_KEYS,
                 timing=self.timing,
             ),
             **self.changes,

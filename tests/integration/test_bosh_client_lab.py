@@ -26,7 +26,8 @@ AGENTS = 4
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoshLab]:
     """A lab with 4 agents in 2 deployments."""
-    with bosh_lab.bosh_lab(tmp_path_factory.mktemp("client") / "lab", agents=AGENTS) as found:
+    spec = bosh_lab.in_a_hurry(agents=AGENTS)
+    with bosh_lab.bosh_lab(tmp_path_factory.mktemp("client") / "lab", spec) as found:
         yield found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bosh_director_rig import YAML, Authority, DirectorRig, director_rig, manifest
+from bosh_director_rig import SLOWER_PACE, YAML, Authority, DirectorRig, director_rig, manifest
 from bosh_nats_rig import wait_until
 
 IN_PLACE = [
@@ -34,6 +34,13 @@ IN_PLACE = [
 def rig(tmp_path: Path) -> Iterator[DirectorRig]:
     """Run a director without deployments."""
     with director_rig(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def slower(tmp_path: Path) -> Iterator[DirectorRig]:
+    """The same, with agents that take their time to restart."""
+    with director_rig(tmp_path, pace=SLOWER_PACE) as running:
         yield running
 
 
@@ -101,15 +108,15 @@ def test_a_ca_is_rotated_in_four_steps_without_new_vms(rig: DirectorRig) -> None
     assert "Updating instance" not in {stage for stage, _ in again.steps()}
 
 
-def test_the_status_poll_that_an_agent_misses_costs_the_whole_timeout(rig: DirectorRig) -> None:
+def test_the_status_poll_that_an_agent_misses_costs_the_whole_timeout(slower: DirectorRig) -> None:
     """What is 46 s in the field is a bit more than the timeout here."""
-    (server,) = deployed(rig, manifest())
-    both_trusted(rig)
+    (server,) = deployed(slower, manifest())
+    both_trusted(slower)
     started = time.monotonic()
-    done = rig.deploy(manifest())
+    done = slower.deploy(manifest())
     lasted = time.monotonic() - started
-    assert rig.timing.rpc_timeout < lasted < 3 * rig.timing.rpc_timeout
-    debug = rig.call("GET", f"/tasks/{done.task['id']}/output").text
+    assert slower.timing.get_task_timeout < lasted < 4 * slower.timing.get_task_timeout
+    debug = slower.call("GET", f"/tasks/{done.task['id']}/output").text
     assert debug.count(f"SENT: agent.{server['agent_id']} get_task") > 0
 
 
@@ -194,23 +201,23 @@ def test_a_change_of_dns_hides_the_change_of_credentials(rig: DirectorRig) -> No
 
 
 def test_a_deploy_that_fails_half_way_leaves_both_states_and_the_old_manifest(
-    rig: DirectorRig,
+    slower: DirectorRig,
 ) -> None:
     """H6: the canary is new, the rest old; what was deployed last stays the manifest."""
     text = manifest(instances=2)
-    first, second = deployed(rig, text)
-    both_trusted(rig)
-    before = rig.connected()
-    rig.cloud.fault(second["agent_id"], "slow")
-    failed = rig.deploy(manifest(instances=2, size=2))
+    first, second = deployed(slower, text)
+    both_trusted(slower)
+    before = slower.connected()
+    slower.cloud.fault(second["agent_id"], "slow")
+    failed = slower.deploy(manifest(instances=2, size=2))
     assert failed.task["state"] == "error"
     assert "Timed out sending 'get_task'" in failed.events[-1]["error"]["message"]
     assert [task for _, task in failed.steps("failed")] == [f"zookeeper/{second['id']} (1)"]
-    after = rig.connected()
+    after = slower.connected()
     for name in before:
         if first["agent_id"] in name:
             assert after[name] != before[name]
-    assert rig.get("/deployments/zk")["manifest"] == text
+    assert slower.get("/deployments/zk")["manifest"] == text
 
 
 def test_hard_stopped_instances_come_back_with_new_credentials(rig: DirectorRig) -> None:
@@ -266,7 +273,7 @@ def test_workers_bound_how_much_runs_at_once(tmp_path: Path) -> None:
 
     def prepare(rig: DirectorRig) -> None:
         rig.changes["workers"] = 1
-        rig.timing = msgspec.structs.replace(rig.timing, rpc_timeout=5.0, list_timeout=0.2)
+        rig.timing = msgspec.structs.replace(rig.timing, rpc_timeout=2.0, list_timeout=0.2)
 
     with director_rig(tmp_path, prepare=prepare) as rig:
         (server,) = deployed(rig, manifest())

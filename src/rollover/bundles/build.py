@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from rollover.bundles.offers import Offer, Offers, shown
+from rollover.bundles.offers import Offer, Offers
 from rollover.bundles.remarks import Remark, of_members
 from rollover.errors import PemError
 from rollover.fleet.certificate import Certificate
@@ -94,10 +94,10 @@ def _check_authorities(offers: Sequence[Offer]) -> None:
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "
-        f"({', '.join(f'`{shown(each)}`' for each in issuers)})",
+        f"({', '.join(f'`{each}`' for each in issuers)})",
     )
 
 
 def _no_authority(offer: Offer) -> str:
     found = offer.certificate
-    return f"{offer.place}: `{shown(found.subject)}` ({short(found.fingerprint)}) is no CA"
+    return f"{offer.place}: `{found.subject}` ({short(found.fingerprint)}) is no CA"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from rollover.bundles.offers import Offer, Offers, shown
+from rollover.bundles.offers import Offer, Offers
 from rollover.errors import PemError, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import short
@@ -58,7 +58,7 @@ def _selected(
             )
     if not found:
         known = ", ".join(
-            f"{short(each.fingerprint)} `{shown(each.subject)}`" for each in present[:MOST_TOLD]
+            f"{short(each.fingerprint)} `{each.subject}`" for each in present[:MOST_TOLD]
         )
         raise SpecError(
             f"`{selector}` is not in it",

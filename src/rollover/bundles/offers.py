@@ -36,8 +36,3 @@ def joined(several: Iterable[Offers]) -> Offers:
         offers=tuple(offer for one in each for offer in one.offers),
         notes=tuple(note for one in each for note in one.notes),
     )
-
-
-def shown(text: str) -> str:
-    """Return a text as one line that moves no cursor: subjects are chosen by whoever made them."""
-    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rollover.bundles.offers import Offer, Offers, joined, shown
+from rollover.bundles.offers import Offer, Offers, joined
 from rollover.errors import PemError, RolloverError, SpecError, Unreachable
 from rollover.inspecting.files import read_file, walk
 from rollover.inspecting.found import FoundCertificate, Kind, Patience, Problem, Source, writable
@@ -151,15 +151,11 @@ def _served(found: Source) -> Offers:
     offers = tuple(map(_offer, (each for each in found.certificates if each.certificate.is_ca)))
     if offers:
         top = found.chain[-1]
-        note = (
-            ()
-            if top.self_signed
-            else (f"{found.name} does not serve the root `{shown(top.issuer)}`",)
-        )
+        note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
         return Offers(offers=offers, notes=note)
     leaf = found.chain[0]
     raise SpecError(
-        f"it serves no CA, only `{shown(leaf.subject)}`",
+        f"it serves no CA, only `{leaf.subject}`",
         place=found.name,
-        hint=f"get the certificate of its issuer `{shown(leaf.issuer)}` from whoever runs that CA",
+        hint=f"get the certificate of its issuer `{leaf.issuer}` from whoever runs that CA",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -56,6 +57,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def _default_fleet() -> Path:
     return Path(os.environ.get(FLEET_VARIABLE, "fleet.yml"))
+
+
+class Number(click.FloatRange):
+    """A number of a range. Unlike click's own it takes no `nan`, which lies in every range."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; `click.BadParameter` when it is none."""
+        found = float(super().convert(value, param, ctx))
+        if math.isnan(found):
+            self.fail(f"{value!r} is not a valid number.", param, ctx)
+        return found
 
 
 def settings_options(command: _F) -> _F:

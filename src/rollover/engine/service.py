@@ -196,7 +196,8 @@ class Rollover:
             return None
         raise SpecError(
             f"rotation {intent.rotation} of `{request.authority}` {over}",
-            hint="`rollover rotate --new` begins another one",
+            hint="`rollover rotate --new` begins another one; where what is in use has expired and "
+            "agents are cut off, `rollover plan --recover --new` shows the way",
         )
 
     def _over(self, intent: Intent, world: World | None) -> str:

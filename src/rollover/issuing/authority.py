@@ -62,7 +62,7 @@ def open_authority(
     """
     make_private_directory(directory)
     with _locked(directory, wait_seconds):
-        files = _files(directory)
+        files = authority_files(directory)
         there = [path for path in files if os.path.lexists(path)]
         if not there:
             return _make(files, now=now)
@@ -71,12 +71,17 @@ def open_authority(
     return _read(files, now=now)
 
 
+def authority_files(directory: Path) -> Pair:
+    """Return where a directory has its CA, whether it is there or not."""
+    return Pair(directory / CERTIFICATE_FILE, directory / KEY_FILE)
+
+
 def trusted(directory: Path) -> Certificate:
     """Return the certificate of the CA in a directory that peers should trust: its root.
 
     Its key need not be there. An intermediate without its root stands for itself.
     """
-    path = _files(directory).certificate
+    path = authority_files(directory).certificate
     if not path.exists():
         raise SpecError(
             "there is no CA",
@@ -85,10 +90,6 @@ def trusted(directory: Path) -> Certificate:
         )
     chain = read_certificates(read(path), place=str(path)).certificates
     return next((each for each in chain if each.self_signed), chain[0])
-
-
-def _files(directory: Path) -> Pair:
-    return Pair(directory / CERTIFICATE_FILE, directory / KEY_FILE)
 
 
 def _make(files: Pair, *, now: datetime) -> LocalAuthority:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
+from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.issuing import advice
-from rollover.issuing.authority import LocalAuthority, open_authority
+from rollover.issuing.authority import LocalAuthority, authority_files, open_authority
 from rollover.issuing.files import Pair, default_pair, write_pair
 from rollover.issuing.roles import PROFILES, Role
 from rollover.issuing.subject import Subject, subject
@@ -83,6 +85,7 @@ def issue(order: Order, *, now: datetime) -> Issued:
     wanted = subject(order.role, names=order.names, user=order.user)
     authority = open_authority(order.authority, now=now)
     pair = _pair(order, wanted)
+    _spare(authority_files(order.authority), pair)
     key = keys.generate(order.key_kind)
     leaf = issue_leaf(
         profile=PROFILES[order.role],
@@ -104,6 +107,18 @@ def _pair(order: Order, wanted: Subject) -> Pair:
     usual = default_pair(order.directory, order.role, wanted.names)
     certificate, key = order.certificate_file or usual.certificate, order.key_file or usual.key
     return Pair(certificate.absolute(), key.absolute())
+
+
+def _spare(authority: Pair, pair: Pair) -> None:
+    """Refuse to write over the CA, whatever was said: nothing would bring it back."""
+    own = {os.path.realpath(path): path for path in authority}
+    for path in pair:
+        if os.path.realpath(path) in own:
+            raise SpecError(
+                "this file belongs to the CA itself",
+                place=str(path),
+                hint="name other files with `--cert-file` and `--key-file`",
+            )
 
 
 def _issued(order: Order, leaf: Certificate, *, authority: LocalAuthority, pair: Pair) -> Issued:

@@ -54,10 +54,25 @@ def _check(role: Role, names: tuple[str, ...]) -> None:
         raise SpecError(f"{len(names)} names, at most {MOST_NAMES} are allowed", hint="split them")
     for name in names:
         general_name(name)
+        _check_address(name)
     if role is not Role.CLIENT and not any(_dialled(name) for name in names):
         raise SpecError(
             f"none of the names can be dialled: {', '.join(f'`{name}`' for name in names[:5])}",
             hint=f"a certificate for `{role}` needs the host names or IP addresses in its URLs",
+        )
+
+
+def _check_address(name: str) -> None:
+    """Refuse what looks like an address and is none: nobody could dial by it."""
+    if recognise(name) is NameForm.IP and "%" in name:
+        raise SpecError(
+            f"`{name}` has a zone, which no certificate can hold",
+            hint=f"give `{name.partition('%')[0]}`, or a host name",
+        )
+    if recognise(name) is NameForm.DNS and name.rpartition(".")[2].isdecimal():
+        raise SpecError(
+            f"`{name}` is neither an IP address nor a host name: it ends with a number",
+            hint="check the address",
         )
 
 

@@ -106,7 +106,8 @@ def _joined(
     ):
         if wanted:
             section = "leafnodes" if kind == "leafnode" else kind
-            block = _tls(layout.port(name, kind), verify=True, indent="  ")
+            timed = kind != "websocket"  # there the server knows no `timeout`
+            block = _tls(layout.port(name, kind), verify=True, timed=timed, indent="  ")
             yield f"{section} {{\n  listen: {_text(address(port))}\n  {block}\n}}"
 
 
@@ -152,14 +153,14 @@ def _leaf_remote(
     )
 
 
-def _tls(files: MaterialPaths, *, verify: bool, indent: str = "") -> str:
+def _tls(files: MaterialPaths, *, verify: bool, timed: bool = True, indent: str = "") -> str:
     """Return a `tls` block. Routes verify in any case: there the word would say nothing."""
     lines = [
         f"cert_file: {_text(files.certificate)}",
         f"key_file: {_text(files.key)}",
         f"ca_file: {_text(files.ca)}",
         *(["verify: true"] if verify else []),
-        f"timeout: {TLS_TIMEOUT_SECONDS}",
+        *([f"timeout: {TLS_TIMEOUT_SECONDS}"] if timed else []),
     ]
     return "tls {\n" + "\n".join(f"{indent}  {line}" for line in lines) + f"\n{indent}}}"
 

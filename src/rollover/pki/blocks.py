@@ -34,7 +34,10 @@ class Block(NamedTuple):
     trailing: bool = False
     """Whether text follows its `END` on the line, other than another block."""
     blank_lines: bool = False
-    """Whether empty lines stand inside it."""
+    """Whether empty lines stand inside it, one directly below its `BEGIN` aside.
+
+    That one ends a list of headers which is empty (OpenSSL, get_header_and_data of pem_lib.c).
+    """
 
 
 def split(data: bytes) -> tuple[Block, ...]:
@@ -86,9 +89,16 @@ def _block(data: bytes, start: int, limit: int, *, line: int, joined: bool) -> t
         damage=damage,
         indented=not joined and bool(_line_before(data, start)),
         trailing=bool(data[after : _line_end(data, after, limit)].strip()),
-        blank_lines=any(not part.strip() for part in data[body:stop].splitlines()[1:]),
+        blank_lines=_has_blank_lines(data[body:stop]),
     )
     return found, after
+
+
+def _has_blank_lines(body: bytes) -> bool:
+    _, *lines = body.splitlines() or [b""]
+    if lines and not lines[0].strip():
+        del lines[0]
+    return any(not line.strip() for line in lines)
 
 
 def _line_before(data: bytes, start: int) -> bytes:

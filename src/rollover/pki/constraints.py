@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -12,23 +12,41 @@ from rollover.fleet.certificate import Certificate
 from rollover.pki.anatomy import Anatomy
 from rollover.pki.names import labels
 
+COMPARISON_LIMIT = 250_000
+"""verify.go, maxConstraintComparisons: Go refuses a CA whose constraints take more."""
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def violations(authority: Anatomy, below: Certificate) -> Iterator[str]:
-    """Yield one sentence for every name of `below` that the constraints of `authority` forbid."""
-    constraints = authority.constraints
-    if constraints is None:
+def violations(authority: Anatomy, below: Iterable[Certificate]) -> Iterator[str]:
+    """Yield one sentence for every name of `below` that the constraints of `authority` forbid.
+
+    Like Go it compares no more than `COMPARISON_LIMIT` times: the last sentence then says so.
+    """
+    if authority.constraints is None:
         return
-    permitted = constraints.permitted_subtrees or []
-    excluded = constraints.excluded_subtrees or []
-    for form, name in _names(below):
-        fitting = [subtree.value for subtree in excluded if isinstance(subtree, form)]
-        if any(_within(form, name, limit, excluding=True) for limit in fitting):
+    excluded = _by_form(authority.constraints.excluded_subtrees)
+    permitted = _by_form(authority.constraints.permitted_subtrees)
+    compared = 0
+    for form, name in (found for each in below for found in _names(each)):
+        without, within = excluded.get(form, ()), permitted.get(form, ())
+        compared += len(without) + len(within)
+        if compared > COMPARISON_LIMIT:
+            yield f"its name constraints take more than {COMPARISON_LIMIT:,} comparisons"
+            return
+        if any(_within(form, name, limit, excluding=True) for limit in without):
             yield f"`{name}` is excluded by the name constraints of the CA"
-        fitting = [subtree.value for subtree in permitted if isinstance(subtree, form)]
-        if fitting and not any(_within(form, name, limit, excluding=False) for limit in fitting):
+        if within and not any(_within(form, name, limit, excluding=False) for limit in within):
             yield f"`{name}` is not permitted by the name constraints of the CA"
+
+
+def _by_form(
+    subtrees: Iterable[x509.GeneralName] | None,
+) -> dict[type[x509.GeneralName], Sequence[object]]:
+    found: dict[type[x509.GeneralName], list[object]] = {}
+    for subtree in subtrees or ():
+        found.setdefault(type(subtree), []).append(subtree.value)
+    return {form: tuple(values) for form, values in found.items()}
 
 
 def _names(certificate: Certificate) -> Iterator[tuple[type[x509.GeneralName], str]]:

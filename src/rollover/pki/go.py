@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from rollover.fleet.certificate import Fault, FaultKind, Question, Usage
 from rollover.pki import paths
@@ -16,6 +17,12 @@ ADVERTISED_NAMES_LIMIT = 65_535 - 256
 Their list has a length of two octets, and in TLS 1.3 it shares another one with the other
 extensions (under 256 octets in Go). Above it, *every* mutual handshake of the listener fails.
 """
+MOST_CANDIDATES = 100
+"""Paths among which the one is sought that comes nearest to being accepted."""
+
+MOST_NAMESAKES = 20
+"""Certificates of an issuer's name of which a refusal tells that they did not sign."""
+
 NAME_PREFIX = 2
 """Octets of the length before each name on the list."""
 
@@ -100,7 +107,7 @@ def _diagnosis(
     def wrong(path: Path) -> list[Fault]:
         return paths.path_faults(path, usage=question.usage, instant=question.instant, check=check)
 
-    candidates = [wrong(path) for path in search.lenient(leaf)]
+    candidates = [wrong(path) for path in islice(search.lenient(leaf), MOST_CANDIDATES)]
     if not candidates:
         return [*wrong((leaf,)), *_dead_end_faults(leaf, search, check)]
     return min(candidates, key=len) or [_gave_up(leaf)]
@@ -110,10 +117,18 @@ def _dead_end_faults(
     leaf: Link, search: paths.Search, check: paths.CheckSignature
 ) -> Iterator[Fault]:
     end = search.dead_end(leaf)
-    for parent in search.named_parents(end):
-        detail = _signature_detail(check(end, parent), parent)
-        yield paths.fault(end, FaultKind.SIGNATURE, detail)
-    detail = f"no certificate at hand issued it (issuer: `{end.certificate.issuer}`)"
+    if end is None:
+        yield _gave_up(leaf)
+        return
+    lacking = "no certificate at hand issued it"
+    for parent in islice(search.named_parents(end), MOST_NAMESAKES):
+        signed = check(end, parent)
+        if signed in (Signed.GOOD, Signed.WEAK):
+            lacking = "who issued it is below it in the chain already"
+        else:
+            detail = _signature_detail(signed, parent)
+            yield paths.fault(end, FaultKind.SIGNATURE, detail)
+    detail = f"{lacking} (issuer: `{end.certificate.issuer}`)"
     yield paths.fault(end, FaultKind.NO_PATH, detail)
 
 
@@ -127,6 +142,6 @@ def _signature_detail(signed: Signed, parent: Link) -> str:
 def _gave_up(leaf: Link) -> Fault:
     detail = (
         f"Go gives up after {paths.SIGNATURE_CHECK_LIMIT} signature checks: "
-        "too many CAs have the same name"
+        "too many CAs have the same name, or the chain is too long"
     )
     return paths.fault(leaf, FaultKind.CONSTRAINT, detail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,7 +15,10 @@ SIGNATURE_CHECK_LIMIT = 100
 """verify.go, maxChainSignatureChecks: Go gives up when building one chain takes more."""
 
 DIAGNOSIS_CHECK_LIMIT = 1000
-"""How many links the search for the reason of a refusal looks at."""
+"""Signature checks of the search for the reason of a refusal."""
+
+CANDIDATE_LIMIT = 50_000
+"""Certificates of a fitting name that one search looks at; Go has no limit and would be slow."""
 
 EXTENDED_USAGES = {Usage.SERVER: "server_auth", Usage.CLIENT: "client_auth"}
 LARGEST_RSA_BITS = 8192
@@ -46,9 +49,12 @@ class Pool:
 
     def __init__(self, links: Sequence[Link]) -> None:
         self._by_subject: dict[bytes, list[Link]] = {}
+        self._by_key_id: dict[tuple[bytes, str], list[Link]] = {}
         self._fingerprints = frozenset(found.certificate.fingerprint for found in links)
         for found in dict.fromkeys(links):
-            self._by_subject.setdefault(found.parts.raw_subject, []).append(found)
+            subject, key_id = found.parts.raw_subject, found.certificate.subject_key_id
+            self._by_subject.setdefault(subject, []).append(found)
+            self._by_key_id.setdefault((subject, key_id), []).append(found)
 
     def __contains__(self, found: Link) -> bool:
         return found.certificate.fingerprint in self._fingerprints
@@ -63,20 +69,19 @@ class Pool:
             (len(subject) + prefix) * len(found) for subject, found in self._by_subject.items()
         )
 
-    def parents(self, child: Link) -> Sequence[Link]:
-        """Return the candidates for the issuer of `child`; key identifiers only order them."""
-        found = self._by_subject.get(child.parts.raw_issuer, ())
-        if len(found) < len(("one", "other")):
-            return found
-        wanted = child.certificate.authority_key_id
-        return sorted(found, key=lambda parent: _plausibility(parent, wanted))
+    def parents(self, child: Link) -> Iterator[Link]:
+        """Yield the candidates for the issuer of `child`; key identifiers only order them.
 
-
-def _plausibility(parent: Link, wanted: str) -> int:
-    given = parent.certificate.subject_key_id
-    if given == wanted and given:
-        return 0
-    return 2 if given and wanted else 1
+        Those that have the one which `child` names come first, then those that have none.
+        """
+        subject, wanted = child.parts.raw_issuer, child.certificate.authority_key_id
+        found = self._by_subject.get(subject, ())
+        if not wanted:
+            yield from found
+            return
+        yield from self._by_key_id.get((subject, wanted), ())
+        yield from self._by_key_id.get((subject, ""), ())
+        yield from (each for each in found if each.certificate.subject_key_id not in ("", wanted))
 
 
 class Search:
@@ -92,54 +97,96 @@ class Search:
         if leaf in self._roots:
             yield (leaf,)
             return
-        yield from self._grow((leaf,), _Strict(instant, SIGNATURE_CHECK_LIMIT))
+        yield from self._grow(leaf, _Strict(instant, SIGNATURE_CHECK_LIMIT))
 
     def lenient(self, leaf: Link) -> Iterator[Path]:
         """Yield every path whose signatures can be right, whatever else is wrong with it."""
         if leaf in self._roots:
             yield (leaf,)
             return
-        yield from self._grow((leaf,), _Lenient(DIAGNOSIS_CHECK_LIMIT))
+        yield from self._grow(leaf, _Lenient(DIAGNOSIS_CHECK_LIMIT))
 
-    def named_parents(self, child: Link) -> list[Link]:
-        """Return every certificate at hand that has the subject which `child` names as issuer."""
-        return [*self._roots.parents(child), *self._intermediates.parents(child)]
+    def named_parents(self, child: Link) -> Iterator[Link]:
+        """Yield every certificate at hand that has the subject which `child` names as issuer."""
+        yield from self._roots.parents(child)
+        yield from self._intermediates.parents(child)
 
-    def dead_end(self, leaf: Link) -> Link:
-        """Return the last certificate upwards from `leaf` whose issuer is not at hand."""
+    def dead_end(self, leaf: Link) -> Link | None:
+        """Return the last certificate upwards from `leaf` whose issuer is not at hand.
+
+        None when that is farther away than anybody looks.
+        """
         path: Path = (leaf,)
-        while True:
+        rules = _Lenient(DIAGNOSIS_CHECK_LIMIT)
+        while len(path) <= SIGNATURE_CHECK_LIMIT:
             parents = self._intermediates.parents(path[-1])
-            rules = _Lenient(DIAGNOSIS_CHECK_LIMIT)
-            following = [parent for parent in parents if self._follows(path, parent, rules)]
-            if not following:
-                return path[-1]
-            path = (*path, following[0])
+            following = next(self._issuers(path, parents, rules), None)
+            if following is None:
+                return None if rules.spent else path[-1]
+            path = (*path, following)
+        return None
 
-    def _grow(self, path: Path, rules: _Strict | _Lenient) -> Iterator[Path]:
-        child = path[-1]
-        for parent in self._roots.parents(child):
-            if self._follows(path, parent, rules) and rules.permits(path, parent, anchor=True):
-                yield (*path, parent)
-        for parent in self._intermediates.parents(child):
-            if self._follows(path, parent, rules) and rules.permits(path, parent, anchor=False):
-                yield from self._grow((*path, parent), rules)
+    def _grow(self, leaf: Link, rules: _Strict | _Lenient) -> Iterator[Path]:
+        """Yield paths depth first; without recursion, for whoever serves a chain says how long.
 
-    def _follows(self, path: Path, parent: Link, rules: _Strict | _Lenient) -> bool:
-        if any(_same_entity(parent, earlier) for earlier in path) or not rules.spend():
-            return False
-        return self._check(path[-1], parent) in rules.signatures
+        A path takes one signature check for each issuer, so Go accepts none that is longer.
+        """
+        branches = [self._longer((leaf,), rules)]
+        while branches:
+            found = next(branches[-1], None)
+            if found is None:
+                branches.pop()
+            elif found.anchored:
+                yield found.path
+            elif len(found.path) <= SIGNATURE_CHECK_LIMIT:
+                branches.append(self._longer(found.path, rules))
+
+    def _longer(self, path: Path, rules: _Strict | _Lenient) -> Iterator[_Longer]:
+        for pool, anchored in ((self._roots, True), (self._intermediates, False)):
+            for parent in self._issuers(path, pool.parents(path[-1]), rules):
+                if rules.permits(path, parent, anchor=anchored):
+                    yield _Longer((*path, parent), anchored)
+
+    def _issuers(
+        self, path: Path, parents: Iterable[Link], rules: _Strict | _Lenient
+    ) -> Iterator[Link]:
+        for parent in parents:
+            if not rules.may_look():
+                return
+            if any(_same_entity(parent, earlier) for earlier in path):
+                continue
+            if not rules.may_check():
+                return
+            if self._check(path[-1], parent) in rules.signatures:
+                yield parent
+
+
+class _Longer(NamedTuple):
+    """A path that grew by one certificate, and whether that is an anchor."""
+
+    path: Path
+    anchored: bool
 
 
 class _Budget:
-    """How many signature checks are left."""
+    """How many candidates may be looked at, and how many signatures checked."""
 
-    def __init__(self, limit: int) -> None:
-        self._left = limit
+    def __init__(self, checks: int) -> None:
+        self._candidates = CANDIDATE_LIMIT
+        self._checks = checks
 
-    def spend(self) -> bool:
-        self._left -= 1
-        return self._left >= 0
+    @property
+    def spent(self) -> bool:
+        """Whether more was wanted than there was."""
+        return self._candidates < 0 or self._checks < 0
+
+    def may_look(self) -> bool:
+        self._candidates -= 1
+        return not self.spent
+
+    def may_check(self) -> bool:
+        self._checks -= 1
+        return not self.spent
 
 
 class _Strict(_Budget):
@@ -147,8 +194,8 @@ class _Strict(_Budget):
 
     signatures = frozenset({Signed.GOOD})
 
-    def __init__(self, instant: datetime, limit: int) -> None:
-        super().__init__(limit)
+    def __init__(self, instant: datetime, checks: int) -> None:
+        super().__init__(checks)
         self._instant = instant
 
     def permits(self, path: Path, parent: Link, *, anchor: bool) -> bool:
@@ -210,9 +257,8 @@ def issuer_faults(path: Path, parent: Link, *, anchor: bool) -> Iterator[Fault]:
     if parts.path_length is not None and len(path) - 1 > parts.path_length:
         detail = f"{len(path) - 1} CAs below it, its path length allows {parts.path_length}"
         yield fault(parent, FaultKind.CONSTRAINT, detail)
-    for below in path:
-        for sentence in constraints.violations(parts, below.certificate):
-            yield fault(parent, FaultKind.CONSTRAINT, sentence)
+    for sentence in constraints.violations(parts, (below.certificate for below in path)):
+        yield fault(parent, FaultKind.CONSTRAINT, sentence)
 
 
 def usage_faults(path: Path, usage: Usage) -> Iterator[Fault]:

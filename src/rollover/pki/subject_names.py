@@ -41,7 +41,8 @@ def general_name(name: str | SubjectName) -> x509.GeneralName:
     except ValueError as error:
         raise SpecError(
             f"`{found.value}` is no {found.form.value} name: {error}",
-            hint="names are ASCII; write international ones in their `xn--` form",
+            hint="give the name alone, without port, path or a dot at its end, and international "
+            "ones in their `xn--` form",
         ) from error
 
 

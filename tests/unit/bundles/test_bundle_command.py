@@ -200,3 +200,35 @@ def test_a_subject_moves_no_cursor(tmp_path: Path) -> None:
         ran = commands.run("bundle", *arguments)
         assert "\x1b" not in ran.out + ran.talk
         assert "\\u001b" in ran.out + ran.talk or arguments[0] == "diff"
+
+
+def test_a_crowd_of_places_and_notes_is_counted(tmp_path: Path) -> None:
+    """Talk stays readable with two hundred servers; JSON has them all."""
+    root = write(tmp_path / "root.pem", ca("Root"))
+    configs: list[str | Path] = []
+    for number in range(30):
+        config = tmp_path / f"n{number}.conf"
+        config.write_text(
+            f"server_name: n{number}\n"
+            f'tls {{ ca_file: "{root}", cert_file: "{root}", key_file: k, verify: true }}\n'
+            f'mqtt {{ port: -1, tls {{ cert_file: "{root}", key_file: k, verify: true }} }}\n',
+            encoding="utf-8",
+        )
+        configs += ["--today", config]
+    out = tmp_path / "ca.pem"
+    ran = commands.run("bundle", "build", *configs, "-o", out)
+    assert ran.code == ExitCode.DONE
+    assert "    and in 24 more places\n" in ran.talk
+    assert "more remarks" in ran.talk
+    assert len(ran.talk.splitlines()) < 40
+    made = commands.run("bundle", "build", *configs, "-o", out, "--output", "json").json["bundle"]
+    assert len(made["members"][0]["again"]) == 29
+    assert len(made["notes"]) >= 30
+
+
+def test_a_bundle_needs_a_file(tmp_path: Path) -> None:
+    """No file of the name `-` appears."""
+    ran = commands.run("bundle", "build", write(tmp_path / "a.pem", ca("A")), "--out", "-")
+    assert ran.code == ExitCode.USAGE
+    assert "--out ca.pem" in ran.talk
+    assert not Path("-").exists()

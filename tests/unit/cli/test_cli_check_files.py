@@ -12,6 +12,7 @@ import pytest
 
 from commands import run, write_fleet
 from config_scenes import Desk, Tls
+from rollover.errors import ExitCode
 
 LEVELS = {"none", "note", "warning", "error"}
 
@@ -248,3 +249,37 @@ def test_a_fleet_file_that_is_named_silences_files(desk: Desk) -> None:
     ran = run("check", config, "--fleet", fleet)
     assert "(slow link)" in ran.out
     assert "silence-without-effect" not in ran.out
+
+
+def test_what_cannot_be_read_names_its_place_once(desk: Desk) -> None:
+    """Also where the error lies in a field."""
+    for name, text, place, message in (
+        ("loop", "include loop.conf", ":1:9", "loop.conf` includes itself"),
+        ("half", "tls { cert_file: a.pem }", ":1:7", "tls: `key_file` is missing"),
+    ):
+        path = desk.folder / f"{name}.conf"
+        path.write_text(text, encoding="utf-8")
+        ran = run("check", path)
+        assert ran.code == 3
+        (line,) = (each for each in ran.out.splitlines() if message in each)
+        assert line.startswith(f"      {path}{place}: {path}: ")
+        assert line.count(place) == 1
+
+
+def test_the_verdict_on_many_files_stays_one_line(desk: Desk) -> None:
+    """Two hundred names help nobody; every finding has its own."""
+    paths = [desk.folder / f"n{number}.conf" for number in range(9)]
+    for path in paths:
+        path.write_text("listen: '127.0.0.1:4222'\n", encoding="utf-8")
+    verdict = run("check", *paths).out.splitlines()[-1]
+    assert verdict.startswith(f"{', '.join(map(str, paths[:5]))} and 4 more: ")
+    assert verdict.endswith("(9 configurations)")
+
+
+@pytest.mark.parametrize("words", [("check", "--expires-within"), ("inspect", "--timeout")])
+def test_no_option_takes_what_is_no_number(desk: Desk, words: tuple[str, str]) -> None:
+    """`nan` lies in every range."""
+    command, option = words
+    ran = run(command, sane(desk), option, "nan")
+    assert ran.code == ExitCode.USAGE
+    assert f"Invalid value for '{option}'" in ran.talk

@@ -152,3 +152,20 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_a_terminal_without_our_letters_gets_them_escaped(tmp_path: Path) -> None:
+    """Data and errors, never a trace."""
+    config = tmp_path / "nats.conf"
+    config.write_text("listen: '127.0.0.1:4222'\n", encoding="utf-8")
+    for code, words in ((ExitCode.DONE, ("check", config)), (ExitCode.USAGE, ("inspect", "→"))):
+        ran = subprocess.run(
+            [sys.executable, "-c", "from rollover.cli.app import main; main()", *words],
+            env={"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == code, ran.stderr
+        assert "\\u" in ran.stdout + ran.stderr
+        assert "Traceback" not in ran.stderr

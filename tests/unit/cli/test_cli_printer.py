@@ -33,6 +33,41 @@ def test_talk_is_left_out_when_nobody_asked_for_it(quiet: bool, output: str) -> 
     assert talk.getvalue() == ""
 
 
+EVIL = "CN=\x1b[2J\x9bA\u202eevil\nerror: none\x07"
+TAME = "CN=\\u001b[2J\\u009bA\\u202eevil"
+
+
+def test_no_text_moves_the_cursor_or_passes_for_another_line() -> None:
+    """Subjects, names of files and what servers say are chosen by strangers."""
+    out, talk = io.StringIO(), io.StringIO()
+    printer = Printer(out=out, talk=talk, color=True)
+    printer.line(EVIL)
+    printer.say(EVIL, "bad")
+    printer.error(RolloverError(EVIL, hint=EVIL))
+    lines = f"{TAME}\n  │ error: none\\u0007"
+    assert out.getvalue() == f"{lines}\n"
+    assert talk.getvalue() == (
+        f"\x1b[31m{lines}\x1b[0m\n\x1b[31merror: \x1b[0m{lines}\n\nhint: {lines}\n"
+    )
+
+
+def test_cells_of_a_table_stay_on_their_line() -> None:
+    """What is escaped counts for the width, too."""
+    out = io.StringIO()
+    Printer(out=out).table(("name", "x"), [(EVIL, "1"), ("\U000e0001", "2")])
+    widths = {line.rindex(" ") for line in out.getvalue().splitlines()}
+    assert len(widths) == 1
+    assert f"{TAME}\\u000aerror: none\\u0007  1" in out.getvalue()
+    assert "\\U000e0001" in out.getvalue()
+
+
+def test_text_of_several_lines_is_data_as_it_is() -> None:
+    """A file that is shown is no message."""
+    out = io.StringIO()
+    Printer(out=out).text("a: 1\nb: \x1b\n")
+    assert out.getvalue() == "a: 1\nb: \\u001b\n\n"
+
+
 def test_errors_are_told_even_when_quiet() -> None:
     """Message, an empty line, the hint."""
     talk = io.StringIO()

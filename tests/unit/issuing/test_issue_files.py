@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rollover.errors import Conflict, PemError, SpecError
@@ -214,6 +215,46 @@ def test_a_certificate_that_cannot_be_written_leaves_no_key_behind(tmp_path: Pat
     with pytest.raises(SpecError, match="missing"):
         issue(wanted, now=NOW)
     assert not (tmp_path / "n1.key").exists()
+
+
+def test_the_ca_is_never_written_over(tmp_path: Path) -> None:
+    """Neither by its name nor over a link, not even with `--force`."""
+    made = issue(order(tmp_path, "n1.example.com"), now=NOW)
+    folder = Path(made.authority.file).parent
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    link = tmp_path / "link.pem"
+    link.symlink_to(folder / authority.KEY_FILE)
+    forced = msgspec.structs.replace(order(tmp_path, "n2.example.com"), over=True)
+    for fields in (
+        {"key_file": folder / authority.KEY_FILE},
+        {"certificate_file": folder / authority.CERTIFICATE_FILE},
+        {"key_file": link},
+        {"directory": folder, "names": ("ca",)},
+    ):
+        with pytest.raises(SpecError, match="belongs to the CA itself"):
+            issue(msgspec.structs.replace(forced, **fields), now=NOW)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fe80::1%eth0", "no certificate can hold"),
+        ("[fe80::1%eth0]", "no certificate can hold"),
+        ("999.1.1.1", "neither an IP address nor a host name"),
+        ("10.0.0.1.", "a dot at its end"),
+        ("127.0.0.1:4222", "without port"),
+        ("10.0.0.0/24", "path"),
+    ],
+)
+def test_what_is_nearly_an_address_is_refused_with_the_remedy(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    """Nobody who dials the address would accept what stands in the certificate."""
+    with pytest.raises(SpecError) as refused:
+        issue(order(tmp_path, name), now=NOW)
+    assert said in f"{refused.value} {refused.value.hint}"
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_file_for_both_is_refused(tmp_path: Path) -> None:

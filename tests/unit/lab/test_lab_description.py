@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollover import nats_config
 from rollover.codec.fleet_file import read_fleet, write_fleet
 from rollover.fleet.assemble import links, slots
 from rollover.fleet.description import FleetDescription
@@ -49,6 +50,18 @@ def test_every_pair_of_servers_and_every_client_is_linked() -> None:
 def test_links_expect_the_address_that_is_dialled() -> None:
     """Every link is mutual and expects the loopback address."""
     assert {(link.name, link.mutual) for link in links(_described())} == {("127.0.0.1", True)}
+
+
+def test_the_lab_follows_its_own_advice(tmp_path: Path) -> None:
+    """No server of a supercluster has an option that does nothing, such as a WebSocket timeout."""
+    spec = LabSpec(name="mine", clusters=(ClusterSpec(servers=1, websocket=True, mqtt=True),))
+    text = _config(spec)
+    assert "websocket {" in text
+    assert "mqtt {" in text
+    path = tmp_path / "n1.conf"
+    path.write_text(text, encoding="utf-8")
+    read = nats_config.read_config(path, environment={})
+    assert not nats_config.server_config(read, cwd="/").remarks
 
 
 def test_a_lone_server_has_no_route_port() -> None:

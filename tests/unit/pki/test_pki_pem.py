@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import time
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,29 @@ def test_a_layout_that_a_stack_dislikes_is_reported(
     """Text before `BEGIN` or after `END`, and empty lines inside."""
     assert _read(data) == ((ONE, TWO), [(kind, 1)])
     assert loaded_by_go(data) == loaded
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \t\n", b"\r\n"])
+def test_one_blank_line_below_begin_harms_nobody(blank: bytes, tmp_path: Path) -> None:
+    """OpenSSL takes it for the end of headers that are not there; it refuses a second one."""
+    begin = b"-----BEGIN CERTIFICATE-----\n"
+    for text, refused in (
+        (FIRST.replace(begin, begin + blank), False),
+        (FIRST.replace(begin, begin + 2 * blank), True),
+        (FIRST.replace(b"\n-----END", b"\n" + blank + b"-----END"), True),
+    ):
+        path = tmp_path / "ca.pem"
+        path.write_bytes(text)
+        assert _refused_by_openssl(path) == refused
+        assert _read(text) == ((ONE,), [(RemarkKind.BLANK_LINES, 1)] if refused else [])
+
+
+def _refused_by_openssl(path: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

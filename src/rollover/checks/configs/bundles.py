@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -169,17 +169,16 @@ def _peers(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]
             yield used, bundle
 
 
-def _above(
-    scene: ConfigScene, chain: tuple[Certificate, ...], candidates: tuple[Certificate, ...]
-) -> set[Fingerprint]:
-    """Return the candidates that a chain leads to: its CAs, those that issued them, and so on."""
-    open_ends, seen = list(chain), {each.fingerprint for each in chain}
+def _above(scene: ConfigScene, chains: Iterable[tuple[Certificate, ...]]) -> set[Fingerprint]:
+    """Return what chains hold and lead to: their CAs, those that issued them, and so on."""
+    open_ends = [each for chain in chains for each in chain]
+    seen = {each.fingerprint for each in open_ends}
     while open_ends:
         for issuer in scene.issuers(open_ends.pop()):
             if issuer.fingerprint not in seen:
                 seen.add(issuer.fingerprint)
                 open_ends.append(issuer)
-    return seen & {each.fingerprint for each in candidates}
+    return seen
 
 
 def _peer_files(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
@@ -199,7 +198,7 @@ def _only_own(scene: ConfigScene, used: Used, bundle: tuple[Certificate, ...]) -
     intermediates; a public root is not.
     """
     chain = scene.chain(used.block)
-    own = {each.fingerprint for each in bundle} <= _above(scene, chain, bundle)
+    own = {each.fingerprint for each in bundle} <= _above(scene, (chain,))
     return bool(chain) and own and all(public_root(each) for each in bundle if each.self_signed)
 
 
@@ -323,15 +322,16 @@ class _Idle(NamedTuple):
 
 def _idle(scene: ConfigScene) -> Iterator[_Idle]:
     """Yield bundles with CAs from which nobody comes, where enough parties are known to say so."""
-    servers = [chain for used in scene.used if (chain := scene.chain(used.block))]
+    of_servers = _above(scene, (scene.chain(used.block) for used in scene.used))
+    of_all = of_servers | _above(scene, scene.clients)
     for used, bundle in _bundles(scene):
         if used.block.context in _BETWEEN_SERVERS and len(scene.servers) > 1:
-            chains = servers
+            sources = of_servers
         elif used.block.context.accepts and used.block.demands_certificate and scene.clients:
-            chains = [*servers, *scene.clients]
+            sources = of_all
         else:
             continue
-        needed = set().union(*(_above(scene, chain, bundle) for chain in chains))
+        needed = sources & {each.fingerprint for each in bundle}
         idle = [each for each in bundle if each.fingerprint not in needed]
         begin = min(
             (each.not_before for each in bundle if each.fingerprint in needed), default=None

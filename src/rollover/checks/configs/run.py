@@ -14,6 +14,9 @@ from rollover.checks.rule import Finding, Rule
 from rollover.checks.run import Checked, Report
 from rollover.fleet.description import Silence
 
+MOST_NAMED = 5
+"""Files by which a report is called; the findings name each."""
+
 Check = Callable[[ConfigScene], Iterator[Finding]]
 
 AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
@@ -35,7 +38,7 @@ def check_configs(scene: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Re
     """
     paths = (*(each.config.path for each in scene.servers), *(each.path for each in scene.refused))
     return Report(
-        fleet=", ".join(_shown(each) for each in paths),
+        fleet=_named([_shown(each) for each in paths]),
         at=scene.now,
         instances=len(paths),
         links=0,
@@ -52,6 +55,11 @@ def check_configs(scene: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Re
             for rule, function in checks
         ),
     )
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = len(paths) - MOST_NAMED
+    return ", ".join(paths[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _readable(finding: Finding) -> Finding:

@@ -109,6 +109,8 @@ def build(**values: Any) -> int:
     from rollover.bundles import files, offers, sources, today  # noqa: PLC0415
     from rollover.cli.views import bundle as view  # noqa: PLC0415
 
+    if str(values["out"]) == "-":
+        raise SpecError("a bundle is written into a file", hint="name it: `--out ca.pem`")
     if not (values["sources"] or values["today"] or values["wider"]):
         raise SpecError("no source is given", hint="name files, or `--today nats.conf`")
     ways = _ways(values)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rollover.cli.options import Settings, authority_option, settings_of, settings_options
+from rollover.cli.options import Number, Settings, authority_option, settings_of, settings_options
 from rollover.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @authority_option
 @click.option(
     "--expires-within",
-    type=click.FloatRange(min=0, max=36500),
+    type=Number(min=0, max=36500),
     default=30,
     show_default=True,
     metavar="DAYS",

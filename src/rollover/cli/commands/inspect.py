@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rollover.cli.options import Number
 from rollover.cli.printer import Printer
 from rollover.errors import ExitCode, SpecError
 
@@ -32,7 +33,7 @@ _MOST_SECONDS = 60.0
 @click.option("--server-name", default="", help="The name that ports are asked for.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, _MOST_SECONDS),
+    type=Number(0.1, _MOST_SECONDS),
     default=5.0,
     show_default=True,
     metavar="SECONDS",

@@ -54,7 +54,8 @@ def _up_cluster(what: str, directory: Path, printer: Printer) -> None:
         printer.data("lab", fleet.status())
         return
     printer.line(f"up: {spec.name} in `{directory}`")
-    printer.line(f"next command: rollover plan --fleet {directory / 'fleet.yml'}")
+    several = " --authority nats-ca" if spec.supercluster else ""
+    printer.line(f"next command: rollover plan --fleet {directory / 'fleet.yml'}{several}")
 
 
 @command.command("down", epilog="Example:\n\n  rollover lab down --directory lab --remove")

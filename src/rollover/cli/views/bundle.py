@@ -14,6 +14,8 @@ from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import short
 
 _MOST_LINKS = 20
+_MOST_PLACES = 5
+_MOST_NOTES = 20
 
 
 def facts(certificate: Certificate) -> dict[str, Any]:
@@ -38,15 +40,20 @@ def show_built(printer: Printer, bundle: Bundle, *, file: str, changed: bool) ->
     for each in bundle.members:
         sign = "+" if each.wider else "·"
         printer.say(f"{sign} {_line(each.certificate)}  from {each.place}")
-        for place in each.again:
+        for place in each.again[:_MOST_PLACES]:
             printer.say(f"    again in {place}, taken once", "dim")
+        if len(each.again) > _MOST_PLACES:
+            printer.say(f"    and in {len(each.again) - _MOST_PLACES} more places", "dim")
     for each in bundle.dropped:
         printer.say(f"- {_line(each.certificate)}  left out: out of date", "warn")
     show_remarks(printer, bundle.remarks, talk=True)
-    for note in bundle.notes:
+    for note in bundle.notes[:_MOST_NOTES]:
         printer.say(f"! {note}", "warn")
+    if len(bundle.notes) > _MOST_NOTES:
+        more = len(bundle.notes) - _MOST_NOTES
+        printer.say(f"! and {more} more remarks (`--output json` has them all)", "warn")
     what = "written" if changed else "no change"
-    printer.say(f"{file}: {len(bundle.members)} CAs, {what}", "good")
+    printer.say(f"{file}: {_counted(len(bundle.members), 'CA')}, {what}", "good")
 
 
 def show_checked(
@@ -107,7 +114,8 @@ def show_effect(printer: Printer, effect: Effect) -> None:
     """Show which links stop and which begin to work."""
     if not effect.using:
         printer.line(
-            "? nobody has exactly the old bundle loaded, so nothing is proven of the new one",
+            "? nobody has exactly the old bundle loaded, so nothing is proven of the new one: "
+            "give the `ca_file` of today as OLD",
             "warn",
         )
     for instance in effect.unseen:
@@ -123,11 +131,15 @@ def _show_links(
 ) -> None:
     if not links:
         return
-    printer.line(f"{len(links)} links {title}:", "bold")
+    printer.line(f"{_counted(len(links), 'link')} {title}:", "bold")
     for each in links[:_MOST_LINKS]:
         printer.line(f"  {sign} {each.link}: {each.reason}", style)
     if len(links) > _MOST_LINKS:
         printer.line(f"  and {len(links) - _MOST_LINKS} more")
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _renews(certificate: Certificate, change: Change) -> bool:

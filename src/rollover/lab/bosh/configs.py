@@ -41,12 +41,16 @@ class Timing(_Rendered, frozen=True, kw_only=True):
     """Waits of the real director, in seconds; a lab in a hurry has shorter ones."""
 
     rpc_timeout: float = 45.0
+    get_task_timeout: float = 45.0
+    """The same for `get_task`, tried 5 times: what an agent that restarts meanwhile never hears."""
     get_task_poll: float = 1.0
     agent_wait: float = 600.0
     list_timeout: float = 5.0
     """For `get_state` when VMs are listed; tried 3 times."""
     sync_interval: float = 10.0
     """Between two looks of bosh-nats-sync."""
+    nats_reconnect: float = 2.0
+    """Between two attempts of the director to connect to NATS."""
     watch_minimum: float = 0.0
 
 
@@ -79,6 +83,8 @@ class DirectorConfig(_Rendered, frozen=True, kw_only=True):
     short_lived_bootstrap_credentials: bool = True
     health_check: float | None = None
     """Every so many seconds a short-lived deployment comes and goes."""
+    shared_keys: int | None = None
+    """How many keys all agents share; None: each certificate has its own, as the real ones."""
     timing: Timing = msgspec.field(default_factory=Timing)
 
 

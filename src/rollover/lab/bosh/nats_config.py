@@ -6,24 +6,35 @@ file of users beside it that bosh-nats-sync keeps.
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
-DIRECTOR_PERMISSIONS = {
-    "publish": ["agent.*", "hm.director.alert"],
-    "subscribe": ["director.>"],
-}
-HEALTH_MONITOR_PERMISSIONS: dict[str, list[str]] = {
-    "publish": [],
-    "subscribe": [
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """Subjects."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+class NatsUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A user: the subject of a certificate."""
+
+    user: str
+    permissions: Permissions
+
+
+DIRECTOR = Permissions(publish=("agent.*", "hm.director.alert"), subscribe=("director.>",))
+HEALTH_MONITOR = Permissions(
+    publish=(),
+    subscribe=(
         "hm.agent.heartbeat.*",
         "hm.agent.alert.*",
         "hm.agent.shutdown.*",
         "hm.director.alert",
-    ],
-}
+    ),
+)
 _NEVER = "C=USA, O=Cloud Foundry, CN="
 """How the real job writes the two: `create-env` makes certificates of `C=US`, which never match."""
 
@@ -51,8 +62,8 @@ def config(places: NatsPlaces) -> bytes:
     return f"""\
 net: "{places.host}"
 port: {places.port}
-{monitoring}pid_file: {_quoted(places.pid_file)}
-log_file: {_quoted(places.log_file)}
+{monitoring}pid_file: {_json(places.pid_file)}
+log_file: {_json(places.log_file)}
 logtime: true
 max_payload: 1048576
 ping_interval: "5s"
@@ -61,20 +72,20 @@ ping_max: 2
 authorization {{
   timeout: 10
   users: [
-    {{user: "{_NEVER}default.director.bosh-internal", permissions: {_json(DIRECTOR_PERMISSIONS)}}}
-    {{user: "{_NEVER}default.hm.bosh-internal", permissions: {_json(HEALTH_MONITOR_PERMISSIONS)}}}
+    {_user("default.director.bosh-internal", DIRECTOR)}
+    {_user("default.hm.bosh-internal", HEALTH_MONITOR)}
   ]
 }}
 
 tls {{
-  cert_file: {_quoted(places.certificate)}
-  key_file: {_quoted(places.private_key)}
-  ca_file: {_quoted(places.ca)}
+  cert_file: {_json(places.certificate)}
+  key_file: {_json(places.private_key)}
+  ca_file: {_json(places.ca)}
   verify_and_map: true
   timeout: 30
 }}
 
-include {_quoted(places.auth)}
+include {_json(places.auth)}
 """.encode()
 
 
@@ -83,16 +94,22 @@ def placeholder(director: str, health_monitor: str) -> bytes:
 
     It is included last, and its list replaces the other one.
     """
-    users = [
-        {"user": director, "permissions": DIRECTOR_PERMISSIONS},
-        {"user": health_monitor, "permissions": HEALTH_MONITOR_PERMISSIONS},
-    ]
-    return json.dumps({"authorization": {"users": users}}, indent=2).encode()
+    return user_file(
+        (
+            NatsUser(user=director, permissions=DIRECTOR),
+            NatsUser(user=health_monitor, permissions=HEALTH_MONITOR),
+        )
+    )
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value)
+def user_file(users: Iterable[NatsUser]) -> bytes:
+    """Return the file of users, `auth.json`."""
+    return msgspec.json.encode({"authorization": {"users": tuple(users)}})
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _user(name: str, permissions: Permissions) -> str:
+    return _json(NatsUser(user=f"{_NEVER}{name}", permissions=permissions))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -27,10 +27,6 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
         """How long it was."""
         return (self.ended - self.began).total_seconds()
 
-    def overlaps(self, other: Span) -> bool:
-        """Say whether the two have an instant in common: a restart explains a silence."""
-        return self.began <= other.ended and other.began <= self.ended
-
 
 class AgentPings(msgspec.Struct, frozen=True, kw_only=True):
     """What was heard of one agent."""

@@ -122,6 +122,8 @@ class LabProperties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Of NATS; the real one is fixed."""
     timing: Timing = msgspec.field(default_factory=Timing)
     health_check: float | None = None
+    shared_keys: int | None = None
+    """How many keys all agents share; None: each certificate has its own."""
     agent_timeout: float = 60.0
     """After which the health monitor takes a silent agent for lost."""
     analyze_interval: float = 60.0

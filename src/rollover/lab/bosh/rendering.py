@@ -156,6 +156,7 @@ def _director(properties: Properties, layout: BoshLayout, *, director_id: str) -
         max_threads=director.max_threads,
         short_lived_bootstrap_credentials=director.enable_short_lived_nats_bootstrap_credentials,
         health_check=properties.lab.health_check,
+        shared_keys=properties.lab.shared_keys,
         timing=properties.lab.timing,
     )
 

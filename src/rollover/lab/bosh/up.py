@@ -30,8 +30,23 @@ from rollover.platforms.bosh.records import BoshInstance
 CREATE_ENV_LOG = "create-env.log"
 HURRY = 0.1
 """What the waits of agents are multiplied by in a lab in a hurry."""
-AGENTS_A_SECOND = 20
-"""How many agents a small machine serves, keys for them included, in a second of waiting."""
+QUICK = LabProperties(
+    timing=Timing(
+        # Long enough for a busy machine: of these, only `get_state` is asked again.
+        rpc_timeout=15.0,
+        # Short: every agent that gets new credentials misses one.
+        get_task_timeout=2.0,
+        get_task_poll=0.2,
+        agent_wait=120.0,
+        list_timeout=2.0,
+        sync_interval=0.2,
+        nats_reconnect=0.2,
+    ),
+    shared_keys=8,
+    agent_timeout=10.0,
+    analyze_interval=2.0,
+)
+"""What differs in a lab in a hurry, however many agents it has."""
 
 Say = Callable[[str], None]
 
@@ -77,7 +92,7 @@ def _start(
 ) -> None:
     addresses = write_inputs(spec, layout, find_ports)
     say("starting the cloud …")
-    pace = ("--pace", f"{HURRY * _patience(spec.shape.instances):g}") if spec.quick else ()
+    pace = ("--pace", f"{HURRY:g}") if spec.quick else ()
     lifecycle.spawn_cloud(layout, lock=lock, options=pace)
     say("create-env: certificates, NATS, director, health monitor …")
     with (layout.root / CREATE_ENV_LOG).open("w") as log:
@@ -103,7 +118,7 @@ def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -
     """Write the operator's files, before anything runs; return the addresses that were chosen."""
     director, nats, monitor = find_ports(3)
     lab = msgspec.structs.replace(
-        _hurried(spec.shape.instances) if spec.quick else LabProperties(),
+        QUICK if spec.quick else LabProperties(),
         monitor_port=monitor,
         health_check=spec.health_check_seconds,
     )
@@ -130,27 +145,6 @@ def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -
         nats=f"{LOOPBACK}:{nats}",
         monitor=f"{LOOPBACK}:{monitor}",
     )
-
-
-def _hurried(agents: int) -> LabProperties:
-    """Return waits that are short, but not too short for so many agents."""
-    patience = _patience(agents)
-    return LabProperties(
-        timing=Timing(
-            rpc_timeout=2.0 * patience,
-            get_task_poll=0.2,
-            agent_wait=60.0 * patience,
-            list_timeout=patience,
-            sync_interval=1.0,
-        ),
-        agent_timeout=10.0 * patience,
-        analyze_interval=2.0 * patience,
-    )
-
-
-def _patience(agents: int) -> float:
-    """Return how much longer a small machine must be waited for with so many agents."""
-    return min(max(1.0, agents / AGENTS_A_SECOND), 1 / HURRY)
 
 
 def _deploy(wanted: Shape, layout: BoshLayout, api: Api, *, say: Say) -> None:

@@ -17,7 +17,6 @@ from rollover.pki.pem import read_certificates, write_certificates
 DIRECTOR_PORT = 25555
 ENVIRONMENT, CLIENT, SECRET = "BOSH_ENVIRONMENT", "BOSH_CLIENT", "BOSH_CLIENT_SECRET"
 CA_CERT, CONFIG, PROXY = "BOSH_CA_CERT", "BOSH_CONFIG", "BOSH_ALL_PROXY"
-VARIABLES = (ENVIRONMENT, CLIENT, SECRET, CA_CERT, CONFIG)
 """Variables of the bosh CLI that are read as it reads them."""
 _SAVED = "~/.bosh/config"
 _MOST_BYTES = 4 * 1024 * 1024

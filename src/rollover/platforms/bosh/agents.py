@@ -149,8 +149,8 @@ class BoshAgents:
         """Have every agent answer a ping, waiting out what a restart of NATS costs them (H13)."""
         placed = self._lookout.placed(deployments_of(instances))
         awaited = [_agent(placed, each) for each in instances if each not in self._given_up]
-        answers = self._voices.ping(
-            [each for each in awaited if each], timeout_seconds=self._patience.answer
+        answers = self._lookout.heard(
+            [each for each in awaited if each], seconds=self._patience.answer
         )
         silent = [each for each in instances if _agent(placed, each) not in answers]
         still = self._lookout.placed(deployments_of(silent))
@@ -209,7 +209,10 @@ class BoshAgents:
         return handout
 
     def _fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
-        return self._lookout.fleet(names, prover=self._prover(handout), hopeful=not self._recover)
+        # Nobody comes back by a CA that has expired, however long he is given.
+        lives = any(each.not_after >= self._clock() for each in handout.bundle)
+        hopeful = lives and not self._recover
+        return self._lookout.fleet(names, prover=self._prover(handout), hopeful=hopeful)
 
     def _prover(self, handout: Handout) -> Prover:
         trusted = _trusted(handout)

@@ -60,12 +60,17 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     missing: str = ""
 
     def current(self) -> dict[str, AgentConnection]:
-        """Return the newest connection of every agent that has its own certificate, by its id."""
-        return _newest(each for each in self.agents if not each.bootstrap)
+        """Return the newest connection of every agent, by its id.
+
+        Where the director does not replace the certificate of a VM's birth at once
+        (`enable_short_lived_nats_bootstrap_credentials: false`, the default before 277.2), that one
+        is the agent's certificate until the first rotation: as good as any other.
+        """
+        return _newest(self.agents)
 
     def newborn(self) -> frozenset[str]:
         """Return the agents that are connected with the certificate of their VM's birth only."""
-        own = self.current()
+        own = {each.agent_id for each in self.agents if not each.bootstrap}
         return frozenset(each.agent_id for each in self.agents if each.agent_id not in own)
 
 

@@ -80,7 +80,10 @@ def _availability(gathered: Gathered) -> Iterator[Finding]:
             )
         elif sight.answers and each.state != STARTED:
             yield found(
-                rules.STOPPED, each.name, f"its state is `{each.state}`, and its agent runs"
+                rules.STOPPED,
+                each.name,
+                f"its state is `{each.state}`, and its agent runs",
+                remedy=_command(each, "start"),
             )
         if not sight.answers and not being_born(each, sight, at=gathered.at):
             connected = "it is connected, but does not answer"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from threading import Event
+from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from rollover.errors import AdapterError, NotFound
@@ -14,6 +15,7 @@ from rollover.platforms.bosh.asking import Voices
 from rollover.platforms.bosh.connections import Connections, Listing
 from rollover.platforms.bosh.converging import DirectorApi
 from rollover.platforms.bosh.findings import changed
+from rollover.platforms.bosh.mbus import Answer
 from rollover.platforms.bosh.proving import Patience, Prover
 from rollover.platforms.bosh.records import BoshInstance, Lock
 from rollover.platforms.bosh.standing import Sight
@@ -79,7 +81,7 @@ class Lookout:
             each.agent_id for each in self.placed(deployments).values() if each.agent_id is not None
         }
         seconds = self._seconds_to_answer() if hopeful else self._patience.ping
-        answers = self._voices.ping(agents, timeout_seconds=seconds)
+        answers = self.heard(agents, seconds=seconds)
         instances = {each.name: each for each in flat(self.listed(deployments))}
         listing = prover.look(tuple(instances.values()), always=True)
         current, newborn = listing.current(), listing.newborn()
@@ -93,6 +95,23 @@ class Lookout:
             for name, each in instances.items()
         }
         return Fleet(instances, sights, listing)
+
+    def heard(self, agents: Collection[str], *, seconds: float) -> Mapping[str, Answer]:
+        """Return which agents answer within that time.
+
+        Time is for those that have to come back: who stays connected, and is silent, hangs.
+        """
+        end = monotonic() + seconds
+        answers: dict[str, Answer] = {}
+        while silent := [each for each in agents if each not in answers]:
+            before = self._connections.listing()
+            left = max(0.0, end - monotonic())
+            span = left if before.missing else min(self._patience.ping, left)
+            answers.update(self._voices.ping(silent, timeout_seconds=span))
+            hanging = _steady(before, self._connections.listing())
+            if monotonic() >= end or all(each in answers or each in hanging for each in silent):
+                break
+        return answers
 
     def _seconds_to_answer(self) -> float:
         """Return how long agents may take: long when NATS has started a moment ago (H13)."""
@@ -148,6 +167,16 @@ class Lookout:
             return changed(each.change for each in diff)
 
         return _side_by_side(lines, deployments, gone=0)
+
+
+def _steady(before: Listing, after: Listing) -> frozenset[str]:
+    """Return the agents that have the same connection in both listings."""
+    now = after.current()
+    return frozenset(
+        agent
+        for agent, each in before.current().items()
+        if agent in now and now[agent].cid == each.cid
+    )
 
 
 def deployments_of(names: Iterable[InstanceName]) -> tuple[str, ...]:

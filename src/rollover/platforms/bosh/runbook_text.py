@@ -151,7 +151,7 @@ def recovery(  # noqa: PLR0913 - a document of all of these
         *_gate(
             f"`bosh -e {director} env` answers.",
             "NATS presents a new certificate, and its CA is the new one: "
-            "`rollover status`, or the log of the health monitor.",
+            "`rollover topology`, or the log of the health monitor.",
         ),
         "## Step 3: make every VM anew",
         "`--fix` is needed: no agent answers. Nothing on the VMs is stopped in order.",

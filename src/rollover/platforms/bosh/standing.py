@@ -30,7 +30,7 @@ class Sight(NamedTuple):
 
     connection: AgentConnection | None = None
     newborn: bool = False
-    """It is connected with the certificate of its VM's birth only."""
+    """It is connected, and only with the certificate of its VM's birth."""
     answers: bool = False
     listed: bool = True
     """Connections could be listed."""
@@ -61,11 +61,16 @@ def _silence(sight: Sight) -> str:
 
 
 def being_born(instance: BoshInstance, sight: Sight, *, at: datetime) -> bool:
-    """Say whether an instance has no agent of its own yet: a director is still making its VM."""
-    if sight.connection is not None:
+    """Say whether a silent instance has no agent of its own yet: a director is making its VM.
+
+    The certificate of a VM's birth does not say so alone: some directors leave it in use.
+    """
+    if sight.connection is not None and not sight.newborn:
         return False
-    young = instance.vm_created_at is not None and at - instance.vm_created_at < BIRTH
-    return sight.newborn or (young and instance.job_state is None)
+    created = instance.vm_created_at
+    if created is None or at - created >= BIRTH:
+        return False
+    return sight.newborn or instance.job_state is None
 
 
 def issued_at(

@@ -48,7 +48,7 @@ def config_scene(
         try:
             servers.append(_server(path, cwd=cwd, environment=environment, loaded=loaded))
         except ConfigError as error:
-            message = error.message if not error.field else f"`{error.field}`: {error.message}"
+            message = error.message.removeprefix(f"{error.place}: ")
             refused.append(Refused(str(path), error.place, message, error.hint))
     named = {file.path for server in servers for block in server.config.tls for file in block.files}
     files = {path: _facts(Path(path)) for path in sorted(named)}

@@ -45,11 +45,13 @@ def client(
     *,
     log: Callable[[str], None] = lambda _text: None,
     checkpoint: Callable[[], None] = lambda: None,
+    timing: Timing = TIMING,
+    seconds: float | None = None,
     retries: bool = True,
 ) -> AgentClient:
     """Return a client for the agent `a1` of the instance `g/i`."""
-    around = Surroundings(link=link, timing=TIMING, log=log, checkpoint=checkpoint)
-    return AgentClient(around, agent_id="a1", name="g/i", retries=retries)
+    around = Surroundings(link=link, timing=timing, log=log, checkpoint=checkpoint)
+    return AgentClient(around, agent_id="a1", name="g/i", seconds=seconds, retries=retries)
 
 
 def value(found: object) -> dict[str, object]:
@@ -81,6 +83,19 @@ def test_a_lost_question_about_a_task_is_asked_again_after_the_whole_timeout() -
     link = ScriptedLink(value(RUNNING), value(RUNNING), LOST, value("ok"))
     assert client(link).call("update_settings", {}) == "ok"
     assert [seconds for _, _, seconds in link.sent] == [45.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(None, [15.0, 2.0, 2.0]), (90.0, [90.0, 90.0, 90.0])]
+)
+def test_only_questions_about_a_task_are_short_in_a_hurry(
+    seconds: float | None, expected: list[float]
+) -> None:
+    """A busy agent has time to take a change; a time given for one call holds for all of it."""
+    hurried = Timing(rpc_timeout=15.0, get_task_timeout=2.0, get_task_poll=0.0)
+    link = ScriptedLink(value(RUNNING), LOST, value("ok"))
+    client(link, timing=hurried, seconds=seconds).call("update_settings", {})
+    assert [waited for _, _, waited in link.sent] == expected
 
 
 @pytest.mark.parametrize(("method", "asked"), [("get_state", 3), ("apply", 1), ("drain", 1)])

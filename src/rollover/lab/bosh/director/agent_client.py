@@ -56,7 +56,10 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentClient:
-    """One agent. `name` is its instance's, for messages."""
+    """One agent. `name` is its instance's, for messages.
+
+    `seconds` are for one answer; None: the usual, which for `get_task` may be others.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class AgentClient:
         self._around = around
         self._agent_id = agent_id
         self._name = name
-        self._seconds = around.timing.rpc_timeout if seconds is None else seconds
+        self._seconds = seconds
         self._retries = RETRIES if retries else {**RETRIES, "get_state": 0}
 
     def call(self, method: str, *arguments: object) -> object:
@@ -147,11 +150,17 @@ class AgentClient:
         attempts = self._retries.get(method, 0)
         while True:
             try:
-                return self._ask(method, arguments, self._seconds)
+                return self._ask(method, arguments, self._patience(method))
             except RpcTimeout:
                 if attempts == 0:
                     raise
                 attempts -= 1
+
+    def _patience(self, method: str) -> float:
+        if self._seconds is not None:
+            return self._seconds
+        timing = self._around.timing
+        return timing.get_task_timeout if method == "get_task" else timing.rpc_timeout
 
     def _ask(self, method: str, arguments: Arguments, seconds: float) -> object:
         self._around.log(f"SENT: agent.{self._agent_id} {method}{_shown(method, arguments)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.errors import SpecError
-from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.certificate import Certificate
 from rollover.lab.bosh.configs import AgentCredentials
+from rollover.lab.bosh.director.agent_keys import NewKey, own_key
 from rollover.lab.bosh.director.refusals import CertificateGenerationFailed
-from rollover.pki.keys import KeyForm, PrivateKey, from_pem, generate, to_pem
+from rollover.pki.keys import KeyForm, PrivateKey, from_pem, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.platforms.bosh.standins import agent_certificate
 
@@ -37,12 +39,15 @@ class _Signer(NamedTuple):
 class Credentials:
     """Signs certificates for agents; reads its files once, as the director does when it starts."""
 
-    def __init__(self, files: AgentCredentials, *, trusted_certs: str) -> None:
+    def __init__(
+        self, files: AgentCredentials, *, trusted_certs: str, new_key: NewKey = own_key
+    ) -> None:
         self._certificate = Path(files.client_ca_certificate).read_bytes()
         self._key = Path(files.client_ca_private_key).read_bytes()
         self._bundle = Path(files.bundle).read_text()
         self.url = files.url
         self.trusted_certs = trusted_certs
+        self._new_key = new_key
 
     @property
     def nats_config_sha1(self) -> str:
@@ -65,8 +70,8 @@ class Credentials:
 
     def _issue(self, common_name: str) -> MbusCertificate:
         """Issue a certificate; `CertificateGenerationFailed` when CA and key do not fit."""
-        signer = self._signer()
-        key = generate(KeyKind.RSA_3072)
+        signer = self._signer
+        key = self._new_key()
         try:
             certificate = agent_certificate(
                 common_name,
@@ -85,7 +90,9 @@ class Credentials:
             private_key=to_pem(key, KeyForm.PKCS1).decode(),
         )
 
+    @functools.cached_property
     def _signer(self) -> _Signer:
+        """What the files hold, parsed once: OpenSSL checks an RSA key for 40 ms each time."""
         try:
             certificate = read_certificates(self._certificate).certificates[0]
             return _Signer(certificate, from_pem(self._key))

@@ -36,6 +36,11 @@ class Instances:
             raise InstanceNotFound(f"Instance {number} doesn't exist")
         return self._instance(row)
 
+    def vms(self) -> tuple[Vm, ...]:
+        """Return the active VMs of all deployments, the oldest first."""
+        rows = self._database.rows("SELECT * FROM vms WHERE active ORDER BY id")
+        return tuple(_vm(row) for row in rows)
+
     def find(self, deployment: str, group: str, index_or_id: str) -> Instance:
         """Return an instance by index or id; `InvalidIndex`, `InstanceNotFound`."""
         if not index_or_id.isdecimal() and not _UUID.fullmatch(index_or_id):

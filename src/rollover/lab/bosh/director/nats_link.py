@@ -24,7 +24,6 @@ from rollover.lab.bosh.configs import MessageBus
 
 PROTOCOL: Final = 3
 RECONNECT_ATTEMPTS: Final = 4
-RECONNECT_WAIT_SECONDS: Final = 2
 _CONNECT_SECONDS: Final = 5
 _CLOSE_SECONDS: Final = 2.0
 
@@ -42,8 +41,11 @@ class NatsLink:
     whoever watches over it starts a new one.
     """
 
-    def __init__(self, bus: MessageBus, *, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, bus: MessageBus, *, reconnect_seconds: float, ended: Callable[[], None]
+    ) -> None:
         self._bus = bus
+        self._reconnect_seconds = reconnect_seconds
         self._ended = ended
         self._inbox = f"director.{uuid.uuid4()}"
         self._waiting: dict[str, concurrent.futures.Future[bytes]] = {}
@@ -63,7 +65,7 @@ class NatsLink:
             except (OSError, nats.errors.Error) as error:
                 log.warning("NATS: %s", error or type(error).__name__)
                 self._client = Client()
-                await asyncio.sleep(RECONNECT_WAIT_SECONDS)
+                await asyncio.sleep(self._reconnect_seconds)
         await self._client.subscribe(f"{self._inbox}.>", cb=self._heard)
         self._opened = True
         log.info("NATS connected")
@@ -127,7 +129,7 @@ class NatsLink:
             tls_hostname=host,
             connect_timeout=_CONNECT_SECONDS,
             max_reconnect_attempts=RECONNECT_ATTEMPTS,
-            reconnect_time_wait=RECONNECT_WAIT_SECONDS,
+            reconnect_time_wait=self._reconnect_seconds,  # type: ignore[arg-type]  # seconds, any
             error_cb=self._failed,
             disconnected_cb=self._lost,
             reconnected_cb=self._back,

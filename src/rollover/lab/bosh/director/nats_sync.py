@@ -14,30 +14,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 from rollover.lab import private_files
 from rollover.lab.bosh.director.nouns import Vm
 from rollover.lab.bosh.director.work import Director
-
-PLACEHOLDER = b"{authorization: {token: f0oBar}}\n"
-"""What stands in a fresh `auth.json`: nobody that has a certificate only can log in with it."""
+from rollover.lab.bosh.nats_config import DIRECTOR, HEALTH_MONITOR, NatsUser, Permissions, user_file
 
 log = logging.getLogger(__name__)
-
-
-class Permissions(msgspec.Struct, frozen=True, kw_only=True):
-    """Subjects."""
-
-    publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
-
-
-class NatsUser(msgspec.Struct, frozen=True, kw_only=True):
-    """A user: the subject of a certificate."""
-
-    user: str
-    permissions: Permissions
 
 
 class NatsSync:
@@ -50,8 +32,6 @@ class NatsSync:
 
     def start(self) -> None:
         """Begin: nats-server reads what is there, and the first look is one interval later."""
-        if not self._file.exists():
-            private_files.write(self._file, PLACEHOLDER)
         threading.Thread(target=self._keep, daemon=True).start()
 
     def write(self) -> bool:
@@ -85,36 +65,13 @@ class NatsSync:
 
 def authorization(director: Director) -> bytes:
     """Return `auth.json` for the VMs that there are."""
-    vms = (
-        instance.vm
-        for deployment in director.deployments.all()
-        for instance in director.instances.of(deployment.name)
-        if instance.vm
-    )
-    everybody = tuple(users(*director.config.nats_subjects, vms))
-    return msgspec.json.encode({"authorization": {"users": everybody}})
+    return user_file(users(*director.config.nats_subjects, director.instances.vms()))
 
 
 def users(director: str, health_monitor: str, vms: Iterable[Vm]) -> Iterable[NatsUser]:
     """Yield who may log in: two subjects, and one or two names for each VM."""
-    yield NatsUser(
-        user=director,
-        permissions=Permissions(
-            publish=("agent.*", "hm.director.alert"), subscribe=("director.>",)
-        ),
-    )
-    yield NatsUser(
-        user=health_monitor,
-        permissions=Permissions(
-            publish=(),
-            subscribe=(
-                "hm.agent.heartbeat.*",
-                "hm.agent.alert.*",
-                "hm.agent.shutdown.*",
-                "hm.director.alert",
-            ),
-        ),
-    )
+    yield NatsUser(user=director, permissions=DIRECTOR)
+    yield NatsUser(user=health_monitor, permissions=HEALTH_MONITOR)
     for vm in vms:
         if not vm.permanent_nats_credentials:
             yield _agent(vm.agent_id, f"{vm.agent_id}.bootstrap")

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.configs import DirectorConfig
 from rollover.lab.bosh.director import health_check
+from rollover.lab.bosh.director.agent_keys import NewKey, SharedKeys, own_key
 from rollover.lab.bosh.director.api import app as api
 from rollover.lab.bosh.director.configs import Configs, Facts
 from rollover.lab.bosh.director.cpi import Cloud as CloudPort
@@ -48,7 +49,7 @@ def serve(config: DirectorConfig) -> None:
 async def _serve(config: DirectorConfig) -> None:
     lost = asyncio.Event()
     database = Database(Path(config.database))
-    link = NatsLink(config.nats, ended=lost.set)
+    link = NatsLink(config.nats, reconnect_seconds=config.timing.nats_reconnect, ended=lost.set)
     director = assemble(config, database, bus=link, cloud=Cloud(config.cloud))
     workers = Workers(director)
     server = _server(config, api.make(director, workers, Expiries(config)))
@@ -77,10 +78,16 @@ def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: Clo
         history=History(database),
         locks=Locks(database),
         problems=Problems(database),
-        credentials=Credentials(config.agents, trusted_certs=config.trusted_certs),
+        credentials=Credentials(
+            config.agents, trusted_certs=config.trusted_certs, new_key=_new_key(config)
+        ),
         bus=bus,
         cloud=cloud,
     )
+
+
+def _new_key(config: DirectorConfig) -> NewKey:
+    return own_key if config.shared_keys is None else SharedKeys(config.shared_keys).next
 
 
 async def _end(server: uvicorn.Server, lost: asyncio.Event) -> None:

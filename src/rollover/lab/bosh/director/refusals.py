@@ -111,12 +111,6 @@ class ResurrectionPaused(DirectorError):
     number, status = 410004, 400
 
 
-class BadResolutions(DirectorError):
-    """The resolutions of problems are no map."""
-
-    number, status = 410003, 400
-
-
 class BadManifest(DirectorError):
     """There is no manifest, or it is none."""
 

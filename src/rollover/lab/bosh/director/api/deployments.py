@@ -90,15 +90,8 @@ async def manifest(request: Request) -> Response:
 async def vms(request: Request) -> Response:
     """List VMs; `format=full` asks their agents, which takes a task."""
     deployment = _deployment(request)
-    if request.query_params.get("format") == "full":
-        order = VmsOrder(instances=False)
-        return start(
-            request,
-            JobType.VMS,
-            order,
-            description="retrieve vm-stats",
-            deployment=deployment.name,
-        )
+    if _in_full(request):
+        return _ask_agents(request, deployment, VmsOrder(instances=False))
     found = director_of(request).instances.of(deployment.name)
     return answer(
         [
@@ -116,17 +109,24 @@ async def vms(request: Request) -> Response:
 async def instances(request: Request) -> Response:
     """List instances, with or without a VM; `format=full` asks their agents."""
     deployment = _deployment(request)
-    if request.query_params.get("format") == "full":
-        order = VmsOrder(instances=True)
-        return start(
-            request,
-            JobType.VMS,
-            order,
-            description="retrieve vm-stats",
-            deployment=deployment.name,
-        )
+    if _in_full(request):
+        return _ask_agents(request, deployment, VmsOrder(instances=True))
     found = director_of(request).instances.of(deployment.name)
     return answer([_short(each) | {"expects_vm": each.expects_vm} for each in found])
+
+
+def _in_full(request: Request) -> bool:
+    return request.query_params.get("format") == "full"
+
+
+def _ask_agents(request: Request, deployment: Deployment, order: VmsOrder) -> Response:
+    return start(
+        request,
+        JobType.VMS,
+        order,
+        description="retrieve vm-stats",
+        deployment=deployment.name,
+    )
 
 
 def _short(instance: Instance) -> dict[str, object]:
