@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import NamedTuple
@@ -147,11 +148,25 @@ def entries(lab: BoshLab) -> list[Entry]:
     return found
 
 
-def kinds(lab: BoshLab, subject: str) -> list[EntryKind]:
-    """Return the kinds of the entries about a group, in order; none without a journal yet."""
-    if not (state(lab) / "journal.db").exists():
-        return []
-    return [each.kind for each in entries(lab) if each.subject == subject]
+def count(lab: BoshLab, kind: EntryKind, subject: str) -> int:
+    """Return how many such entries there are by now, while another process writes them."""
+    path = state(lab) / "journal.db"
+    if not path.exists():
+        return 0
+    asked = "SELECT count(*) FROM entries WHERE kind = ? AND subject = ?"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+        try:
+            return int(connection.execute(asked, (kind.value, subject)).fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+def task_descriptions(lab: BoshLab, deployment: str = "%") -> list[str]:
+    """Return what the director was asked to do with deployments of such a name, in order."""
+    path = lab.layout.director_vm.database
+    asked = "SELECT description FROM tasks WHERE deployment LIKE ? ORDER BY id"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+        return [str(row[0]) for row in connection.execute(asked, (deployment,))]
 
 
 class Announced(NamedTuple):

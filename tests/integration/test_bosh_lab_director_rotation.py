@@ -131,7 +131,7 @@ def test_a_dead_agent_fails_the_whole_deploy_before_anything_changes(rig: Direct
     assert error["code"] == 450002
     assert error["message"] == (
         f"{name}: Timed out sending 'get_state' to instance: '{name}', "
-        f"agent-id: '{dead['agent_id']}' after {rig.timing.rpc_timeout:g} seconds"
+        f"agent-id: '{dead['agent_id']}' after {rig.timing.get_state_timeout:g} seconds"
     )
     assert sent(rig, failed.task["id"], alive) == ["get_state"]
     fixed = rig.deploy(manifest(instances=2, disk=10), "?fix=true")
@@ -273,7 +273,7 @@ def test_workers_bound_how_much_runs_at_once(tmp_path: Path) -> None:
 
     def prepare(rig: DirectorRig) -> None:
         rig.changes["workers"] = 1
-        rig.timing = msgspec.structs.replace(rig.timing, rpc_timeout=2.0, list_timeout=0.2)
+        rig.timing = msgspec.structs.replace(rig.timing, get_state_timeout=2.0, list_timeout=0.2)
 
     with director_rig(tmp_path, prepare=prepare) as rig:
         (server,) = deployed(rig, manifest())

@@ -41,6 +41,8 @@ class Timing(_Rendered, frozen=True, kw_only=True):
     """Waits of the real director, in seconds; a lab in a hurry has shorter ones."""
 
     rpc_timeout: float = 45.0
+    get_state_timeout: float = 45.0
+    """The same for `get_state`, tried 3 times."""
     get_task_timeout: float = 45.0
     """The same for `get_task`, tried 5 times: what an agent that restarts meanwhile never hears."""
     get_task_poll: float = 1.0

@@ -32,8 +32,10 @@ HURRY = 0.1
 """What the waits of agents are multiplied by in a lab in a hurry."""
 QUICK = LabProperties(
     timing=Timing(
-        # Long enough for a busy machine: of these, only `get_state` is asked again.
+        # Changes are sent once, so this is long enough for a busy machine.
         rpc_timeout=15.0,
+        # Asked three times: a dead agent costs 15 s as well.
+        get_state_timeout=5.0,
         # Short: every agent that gets new credentials misses one.
         get_task_timeout=2.0,
         get_task_poll=0.2,

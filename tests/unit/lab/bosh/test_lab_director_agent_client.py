@@ -88,7 +88,7 @@ def test_a_lost_question_about_a_task_is_asked_again_after_the_whole_timeout() -
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(None, [15.0, 2.0, 2.0]), (90.0, [90.0, 90.0, 90.0])]
 )
-def test_only_questions_about_a_task_are_short_in_a_hurry(
+def test_questions_about_a_task_may_be_shorter_than_changes(
     seconds: float | None, expected: list[float]
 ) -> None:
     """A busy agent has time to take a change; a time given for one call holds for all of it."""
@@ -96,6 +96,13 @@ def test_only_questions_about_a_task_are_short_in_a_hurry(
     link = ScriptedLink(value(RUNNING), LOST, value("ok"))
     client(link, timing=hurried, seconds=seconds).call("update_settings", {})
     assert [waited for _, _, waited in link.sent] == expected
+
+
+def test_a_question_for_the_state_has_a_time_of_its_own() -> None:
+    """It is asked three times, so each time may be a third."""
+    link = ScriptedLink(LOST, value({}))
+    client(link, timing=Timing(get_state_timeout=5.0)).call("get_state")
+    assert [waited for _, _, waited in link.sent] == [5.0, 5.0]
 
 
 @pytest.mark.parametrize(("method", "asked"), [("get_state", 3), ("apply", 1), ("drain", 1)])

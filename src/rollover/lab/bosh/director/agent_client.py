@@ -58,7 +58,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 class AgentClient:
     """One agent. `name` is its instance's, for messages.
 
-    `seconds` are for one answer; None: the usual, which for `get_task` may be others.
+    `seconds` are for one answer; None: the usual for that method.
     """
 
     def __init__(
@@ -160,7 +160,13 @@ class AgentClient:
         if self._seconds is not None:
             return self._seconds
         timing = self._around.timing
-        return timing.get_task_timeout if method == "get_task" else timing.rpc_timeout
+        match method:
+            case "get_state":
+                return timing.get_state_timeout
+            case "get_task":
+                return timing.get_task_timeout
+            case _:
+                return timing.rpc_timeout
 
     def _ask(self, method: str, arguments: Arguments, seconds: float) -> object:
         self._around.log(f"SENT: agent.{self._agent_id} {method}{_shown(method, arguments)}")

@@ -114,7 +114,7 @@ def _look(work: Work, deployment: str, instance: Instance) -> str:
 def _problem(work: Work, instance: Instance, vm: Vm | None) -> ProblemType | None:
     if vm is None:
         return ProblemType.MISSING
-    seconds = min(AGENT_SECONDS, work.director.config.timing.rpc_timeout)
+    seconds = min(AGENT_SECONDS, work.director.config.timing.get_state_timeout)
     try:
         work.agent(instance, vm, seconds=seconds, retries=False).call("get_state")
     except RpcTimeout:
