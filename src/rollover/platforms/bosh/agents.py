@@ -147,10 +147,11 @@ class BoshAgents:
         refused: Sequence[Identity],  # noqa: ARG002 - likewise
     ) -> Iterator[Evidence]:
         """Have every agent answer a ping, waiting out what a restart of NATS costs them (H13)."""
-        placed = self._lookout.placed(deployments_of(instances))
+        deployments = deployments_of(instances)
+        placed = self._lookout.placed(deployments)
         awaited = [_agent(placed, each) for each in instances if each not in self._given_up]
         answers = self._lookout.heard(
-            [each for each in awaited if each], seconds=self._patience.answer
+            [each for each in awaited if each], deployments, seconds=self._patience.answer
         )
         silent = [each for each in instances if _agent(placed, each) not in answers]
         still = self._lookout.placed(deployments_of(silent))

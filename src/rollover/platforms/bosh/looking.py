@@ -77,11 +77,9 @@ class Lookout:
     def fleet(self, names: Sequence[InstanceName], *, prover: Prover, hopeful: bool) -> Fleet:
         """Look at instances: with `hopeful`, agents may need as long as a restart costs them."""
         deployments = deployments_of(names)
-        agents = {
-            each.agent_id for each in self.placed(deployments).values() if each.agent_id is not None
-        }
+        agents = self._agents(deployments)
         seconds = self._seconds_to_answer() if hopeful else self._patience.ping
-        answers = self.heard(agents, seconds=seconds)
+        answers = self.heard(agents, deployments, seconds=seconds)
         instances = {each.name: each for each in flat(self.listed(deployments))}
         listing = prover.look(tuple(instances.values()), always=True)
         current, newborn = listing.current(), listing.newborn()
@@ -96,10 +94,13 @@ class Lookout:
         }
         return Fleet(instances, sights, listing)
 
-    def heard(self, agents: Collection[str], *, seconds: float) -> Mapping[str, Answer]:
-        """Return which agents answer within that time.
+    def heard(
+        self, agents: Collection[str], deployments: Sequence[str], *, seconds: float
+    ) -> Mapping[str, Answer]:
+        """Return which agents of these deployments answer within that time.
 
-        Time is for those that have to come back: who stays connected, and is silent, hangs.
+        Time is for those that have to come back. Who stays connected and is silent hangs, and a
+        VM that was deleted meanwhile is not waited for either.
         """
         end = monotonic() + seconds
         answers: dict[str, Answer] = {}
@@ -108,10 +109,15 @@ class Lookout:
             left = max(0.0, end - monotonic())
             span = left if before.missing else min(self._patience.ping, left)
             answers.update(self._voices.ping(silent, timeout_seconds=span))
-            hanging = _steady(before, self._connections.listing())
-            if monotonic() >= end or all(each in answers or each in hanging for each in silent):
+            away = {each for each in silent if each not in answers}
+            away -= _steady(before, self._connections.listing())
+            if not away or monotonic() >= end or not away & self._agents(deployments):
                 break
         return answers
+
+    def _agents(self, deployments: Sequence[str]) -> frozenset[str]:
+        placed = self.placed(deployments).values()
+        return frozenset(each.agent_id for each in placed if each.agent_id is not None)
 
     def _seconds_to_answer(self) -> float:
         """Return how long agents may take: long when NATS has started a moment ago (H13)."""
