@@ -125,6 +125,18 @@ def pinging_of(lab: BoshLab) -> Iterator[Pinging]:
         yield pings
 
 
+def every_agent_answers(lab: BoshLab, pings: Pinging) -> None:
+    """Wait until the agent of every VM has answered once more."""
+    before = {each.agent: each.answered for each in pings.report().agents}
+    agents = {each.agent_id for each in lab.cloud.vms()}
+
+    def answering() -> set[str]:
+        heard = pings.report().agents
+        return {each.agent for each in heard if each.answered > before.get(each.agent, 0)}
+
+    eventually(lambda: agents <= answering())
+
+
 def eventually(wanted: Callable[[], bool], *, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until something is so; AssertionError when it is not in time."""
     deadline = time.monotonic() + seconds

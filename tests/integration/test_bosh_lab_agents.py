@@ -444,7 +444,7 @@ def test_the_director_vm_runs_its_processes_and_the_monitor_misses_agents(tmp_pa
         wait_until(lambda: bool(asked), "the monitor has it mended", seconds=30)
         assert asked[0] == ("/deployments/cf/scan_and_fix", {"jobs": {"web": ["i1"]}})
         wait_until(lambda: _misses(path), "the agent is said to be missing")
-        assert status.read(path).deployments[0].health is status.Health.MANAGED
+        wait_until(lambda: _managed(path), "its deployment is to be mended")
         scene.cloud.director_vm("stop")
         assert [each.running for each in now().processes] == [False, False, False]
         assert not now().wanted
@@ -460,6 +460,10 @@ def _heard(path: Path) -> bool:
 
 def _misses(path: Path) -> bool:
     return any(each.missing for each in status.read(path).agents)
+
+
+def _managed(path: Path) -> bool:
+    return [each.health for each in status.read(path).deployments] == [status.Health.MANAGED]
 
 
 REAL_AGENT = shutil.which("bosh-agent")

@@ -19,6 +19,7 @@ from bosh_lab import (
     bosh_lab,
     clean_up,
     eventually,
+    every_agent_answers,
     in_a_hurry,
     pinging_of,
     remove_old_ca,
@@ -138,7 +139,7 @@ def test_an_agent_that_hangs_is_found_by_pings(lab: BoshLab) -> None:
     """Its pings are lost, those of the others are not; healed, it answers again."""
     agent = naming.agent_named("cf/router/0", lab.layout, lab.cloud)
     with pinging_of(lab) as pings:
-        eventually(lambda: all(each.answered for each in pings.report().agents))
+        every_agent_answers(lab, pings)
         assert _run("fault", "cf/router/0", "hung", lab=lab).returncode == 0
         eventually(lambda: pings.report().of(agent).lost >= 2)
         assert _run("fault", agent, "none", lab=lab).returncode == 0

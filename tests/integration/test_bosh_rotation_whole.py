@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry, pinging_of
+from bosh_lab import NAMES, BoshLab, bosh_lab, every_agent_answers, in_a_hurry, pinging_of
 from bosh_rotating import (
     Announced,
     Run,
@@ -73,12 +73,9 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
             key_pieces(lab.layout.credentials),
         )
         with pinging_of(lab) as pings, watching_command_lines() as command_lines:
-            eventually(lambda: all(each.answered for each in pings.report().agents))
+            every_agent_answers(lab, pings)
             run = rotate(lab)
-            heard = {each.agent: each.answered for each in pings.report().agents}
-            eventually(
-                lambda: all(each.answered > heard[each.agent] for each in pings.report().agents)
-            )
+            every_agent_answers(lab, pings)
         yield Rotated(lab, before, run, pings.report(), command_lines.seen)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bosh_lab import NAMES, bosh_lab, eventually, in_a_hurry, pinging_of
+from bosh_lab import NAMES, bosh_lab, every_agent_answers, in_a_hurry, pinging_of
 from bosh_rotating import announced, machines, rotate, trusted_by_nats, variables
 from rollover.errors import ExitCode
 
@@ -23,12 +23,9 @@ def test_a_hundred_agents_answer_but_for_announced_interruptions(tmp_path: Path)
         manifest, before = lab.layout.manifest.read_bytes(), variables(lab)
         machines_before = machines(lab)
         with pinging_of(lab) as pings:
-            eventually(lambda: all(each.answered for each in pings.report().agents))
+            every_agent_answers(lab, pings)
             run = rotate(lab)
-            heard = {each.agent: each.answered for each in pings.report().agents}
-            eventually(
-                lambda: all(each.answered > heard[each.agent] for each in pings.report().agents)
-            )
+            every_agent_answers(lab, pings)
         report, rollouts = pings.report(), announced(lab)
         print(f"longest silence {report.longest_silence_seconds:.1f} s; {rollouts}")  # noqa: T201 - a soak's numbers
         assert run.code == ExitCode.DONE, run.said
