@@ -38,7 +38,8 @@ EXITS = {
 }
 
 VARIABLES = {
-    FLEET_VARIABLE: "The fleet file of every command that has `--fleet`; by default `fleet.yml`.",
+    FLEET_VARIABLE: "The fleet file of every command that has `--fleet`; by default `fleet.yml`, "
+    "or else `lab/fleet.yml`.",
     KEY_VARIABLE: "The sealing key of the credential store: 32 bytes in base64, or several "
     "separated by white space, the first of which seals. It goes before the file `sealing.key` "
     "in the state directory.",

@@ -16,6 +16,9 @@ import msgspec
 from rollover.cli.printer import Printer
 
 FLEET_VARIABLE = "ROLLOVER_FLEET"
+FLEET_FILE = Path("fleet.yml")
+LAB_FLEET_FILE = Path("lab", "fleet.yml")
+"""Where `rollover lab up` writes it unless told otherwise."""
 KEY_VARIABLE = "ROLLOVER_KEY"
 _STATE = re.compile(rb"^state:[ \t]*[\"']?([^\"'\r\n#]+)", re.MULTILINE)
 
@@ -56,7 +59,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _default_fleet() -> Path:
-    return Path(os.environ.get(FLEET_VARIABLE, "fleet.yml"))
+    """Return the fleet file when none is named: here, or a lab's that was started from here."""
+    named = os.environ.get(FLEET_VARIABLE)
+    if named:
+        return Path(named)
+    if not FLEET_FILE.exists() and LAB_FLEET_FILE.exists():
+        return LAB_FLEET_FILE
+    return FLEET_FILE
 
 
 class Number(click.FloatRange):
@@ -79,7 +88,7 @@ def settings_options(command: _F) -> _F:
             "--fleet",
             type=click.Path(path_type=Path, dir_okay=False),
             default=_default_fleet,
-            show_default="fleet.yml",
+            show_default=f"{FLEET_FILE}, or else {LAB_FLEET_FILE}",
             help=f"The fleet file [env: {FLEET_VARIABLE}].",
         ),
         click.option(

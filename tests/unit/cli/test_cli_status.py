@@ -114,6 +114,22 @@ def test_the_fleet_of_the_environment_needs_no_option(fleet: Path) -> None:
     assert ran.out.splitlines()[-1] == "next command: rollover plan"
 
 
+def test_a_lab_that_was_started_here_needs_no_option(
+    fleet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fleet is found in `lab`, unless there is a fleet file here or one is named."""
+    fleet.parent.rename(fleet.parent.with_name("lab"))
+    monkeypatch.chdir(fleet.parent.parent)
+    lab = Path("lab", fleet.name)
+    assert commands.run("status").out.splitlines()[-1] == "next command: rollover plan"
+    assert (
+        commands.run("status", environment={"ROLLOVER_FLEET": "other.yml"}).code == ExitCode.USAGE
+    )
+    Path("fleet.yml").write_bytes(lab.read_bytes())
+    beside = commands.run("status", "--fleet", lab).out.splitlines()[-1]
+    assert beside == "next command: rollover plan --fleet lab/fleet.yml"
+
+
 def test_status_as_json(fleet: Path) -> None:
     """A document with a schema, null where there is no rotation."""
     empty = commands.run("status", "--fleet", fleet, "--output", "json").json
