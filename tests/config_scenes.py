@@ -15,6 +15,7 @@ from pki_forge import CA, DAY, INTERMEDIATE, LEAF, NOW, Forged, Shape, forge
 from rollover.checks.configs.run import check_configs
 from rollover.checks.configs.scene import ConfigScene
 from rollover.checks.rule import Finding
+from rollover.nats_config.command_line import read_unit
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.config_scene import config_scene
 
@@ -59,6 +60,7 @@ class Desk:
         self.configs: list[Path] = []
         self.running: dict[Path, Path] = {}
         self.clients: list[Path] = []
+        self.units: list[Path] = []
 
     def authority(self, name: str, shape: Shape = CA, *, by: Forged | None = None) -> Forged:
         """Return a CA."""
@@ -157,6 +159,9 @@ class Desk:
             now=self.now,
             running=self.running,
             clients=self.clients,
+            started=tuple(
+                line for path in self.units for line in read_unit(path.read_text(), name=str(path))
+            ),
         )
 
     def findings(self, rule: str = "") -> list[Finding]:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.request import urlopen
@@ -20,11 +16,24 @@ import pytest
 import config_scenes
 import nats_oracle
 from config_scenes import CA, LEAF, Desk, Tls
+from loopback_ports import free_port
 from pki_forge import CLIENT_AUTH, SERVER_AUTH, Forged, forge, rsa_key, with_sha1
+from proving import (
+    HOST,
+    SECONDS,
+    client_port,
+    context,
+    knock,
+    let_in,
+    pair,
+    plain,
+    reach,
+    running,
+    wait,
+    websocket,
+)
 from rollover.pki.pem import write_certificates
 
-SECONDS = 20.0
-HOST = "127.0.0.1"
 STANDBYS = 240
 """CAs with long names: more than a CertificateRequest can hold."""
 
@@ -35,136 +44,12 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path, now=datetime.now(UTC))
 
 
-def port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        number: int = probe.getsockname()[1]
-        return number
-
-
-class Node:
-    """A running nats-server."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self._log = log
-
-    def said(self, text: str) -> bool:
-        """Say whether the log holds a text."""
-        return text in self._log.read_text("utf-8", "replace")
-
-    def reload(self) -> None:
-        """Ask for a reload and wait until the server has answered in its log."""
-        before = self._answers()
-        self.process.send_signal(signal.SIGHUP)
-        wait(lambda: self._answers() > before)
-
-    def _answers(self) -> int:
-        text = self._log.read_text("utf-8", "replace")
-        return text.count("Reloaded server configuration") + text.count("Failed to reload")
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition holds."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@contextmanager
-def running(config: Path, environment: Mapping[str, str] | None = None) -> Iterator[Node]:
-    """Run nats-server with a configuration and end it afterwards."""
-    log = config.with_suffix(".log")
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [nats_oracle.binary(), "-c", str(config)],
-            cwd=config.parent,
-            env={**os.environ, **(environment or {})},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            node = Node(process, log)
-            wait(lambda: node.said("Server is ready") or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
-            yield node
-        finally:
-            process.kill()
-            process.wait()
-
-
-def context(*, cert: Path | None = None) -> ssl.SSLContext:
-    """Return a client that looks at nobody, and may present a certificate."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = False
-    made.verify_mode = ssl.CERT_NONE
-    # In TLS 1.3 a client learns only later that it was refused.
-    made.maximum_version = ssl.TLSVersion.TLSv1_2
-    made.set_ciphers("ALL:@SECLEVEL=0")
-    if cert is not None:
-        made.load_cert_chain(cert, cert.with_suffix(".key"))
-    return made
-
-
-def reach(number: int) -> socket.socket:
-    """Connect to a port, which opens a moment after the server says that it is ready."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            return socket.create_connection((HOST, number), timeout=SECONDS)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-
-def knock(number: int, client: ssl.SSLContext) -> str:
-    """Return why a port that speaks TLS at once refuses a client; empty when it lets it in."""
-    with reach(number) as plain:
-        try:
-            client.wrap_socket(plain, server_hostname="localhost").close()
-        except (ssl.SSLError, OSError) as error:
-            return str(error)
-    return ""
-
-
-def let_in(desk: Desk, presenter: str, number: int) -> bool:
-    """Say whether a port lets in who presents the files of a block, `n2-cluster`."""
-    return not knock(number, context(cert=desk.folder / f"{presenter}.pem"))
-
-
-def pair(desk: Desk, own: Tls, other: Tls) -> tuple[Path, int]:
-    """Write two nodes of which the second one dials the first; return that one and its port."""
-    number = port()
-    first = desk.server(
-        "n1",
-        more=f"listen: '{HOST}:-1'",
-        inside={"cluster": f"name: c\n  listen: '{HOST}:{number}'"},
-        cluster=own,
-    )
-    desk.server(
-        "n2",
-        more=f"listen: '{HOST}:-1'",
-        inside={
-            "cluster": f"name: c\n  listen: '{HOST}:-1'\n  routes: ['nats-route://{HOST}:{number}']"
-        },
-        cluster=other,
-    )
-    return first, number
-
-
 def refused_as_foretold(desk: Desk, rule: str, own: Tls, other: Tls) -> None:
     """The rule finds something in two nodes, and the first one refuses the second one."""
     first, number = pair(desk, own, other)
     assert desk.findings(rule)
     with running(first):
         assert not let_in(desk, "n2-cluster", number)
-
-
-def plain(desk: Desk, *, by: Forged | None = None, subject: str = "n1") -> Tls:
-    """Return a block as it should be, below the desk's root or another CA."""
-    return Tls((desk.leaf(HOST, "localhost", by=by, subject=subject),), (by or desk.root,))
 
 
 def test_a_pair_without_hazard_meets(desk: Desk) -> None:
@@ -229,7 +114,10 @@ def test_nats_server_does_not_take_the_file(
     config = make(desk)
     assert desk.findings(rule)
     assert subprocess.run(
-        [nats_oracle.binary(), "-t", "-c", str(config)], capture_output=True, check=False
+        [nats_oracle.binary(), "-t", "-c", str(config)],
+        capture_output=True,
+        check=False,
+        timeout=SECONDS,
     ).returncode
 
 
@@ -246,6 +134,7 @@ def test_a_relative_path_begins_in_the_directory_of_the_process(desk: Desk) -> N
             cwd=folder,
             capture_output=True,
             check=False,
+            timeout=SECONDS,
         ).returncode
         for folder in (desk.folder, desk.folder.parent)
     ]
@@ -389,7 +278,7 @@ def test_a_key_that_is_not_pinned_is_refused(desk: Desk) -> None:
 
 def test_a_remote_without_a_certificate_is_refused(desk: Desk) -> None:
     """`dialer-without-certificate`: a hub that verifies says so."""
-    number = port()
+    number = free_port()
     hub = desk.server(
         "hub",
         more=f"listen: '{HOST}:-1'",
@@ -511,17 +400,6 @@ def test_an_insecure_dialer_takes_anybody(desk: Desk) -> None:
 # What is let in though it should not.
 
 
-def websocket(desk: Desk, block: Tls, *more: str) -> tuple[Path, int]:
-    """Write a server with a WebSocket port, which speaks TLS at once."""
-    number = port()
-    config = desk.server(
-        more=f"listen: '{HOST}:-1'",
-        inside={"websocket": "\n  ".join((f"listen: '{HOST}:{number}'", *more))},
-        websocket=block,
-    )
-    return config, number
-
-
 def test_a_bundle_without_verify_keeps_nobody_out(desk: Desk) -> None:
     """`peers-not-verified`: who has no certificate is let in, until `verify` is on."""
     config, number = websocket(desk, plain(desk))
@@ -556,7 +434,7 @@ def test_verification_without_a_bundle_takes_the_roots_of_the_system(desk: Desk)
 
 def test_a_client_can_be_a_route_where_both_share_a_bundle(desk: Desk) -> None:
     """`trust-shared-between-purposes`: the certificate of a client opens the cluster's port."""
-    number = port()
+    number = free_port()
     desk.write("ca.pem", write_certificates((desk.root.certificate,)))
     block = plain(desk)._replace(trust=(), more=f"verify: true\nca_file: '{desk.folder}/ca.pem'")
     config = desk.server(
@@ -603,38 +481,16 @@ def test_the_second_certificate_is_not_presented(desk: Desk) -> None:
 
 def test_the_monitoring_port_tells_everybody(desk: Desk) -> None:
     """`monitoring-in-clear`: no certificate and no password is asked for."""
-    number = port()
+    number = free_port()
     config = desk.server(more=f"listen: '{HOST}:-1'\nhttp: '0.0.0.0:{number}'", top=plain(desk))
     assert desk.findings("monitoring-in-clear")
     with running(config), urlopen(f"http://{HOST}:{number}/connz", timeout=SECONDS) as answer:
         assert "connections" in json.load(answer)
 
 
-# The client port: INFO first, then TLS.
-
-
-def client_port(
-    desk: Desk, number: int, *, cert: str = "", connect: str = '{"verbose":false}'
-) -> str:
-    """Return what a client is told after CONNECT and PING: `PONG`, or why it is refused."""
-    stream = reach(number)
-    try:
-        stream.recv(4096)
-        if cert:
-            stream = context(cert=desk.folder / f"{cert}.pem").wrap_socket(stream)
-        stream.sendall(f"CONNECT {connect}\r\nPING\r\n".encode())
-        told = b""
-        with suppress(OSError):
-            while b"PONG" not in told and (more := stream.recv(4096)):
-                told += more
-    finally:
-        stream.close()
-    return told.decode()
-
-
 def test_clients_may_speak_in_clear_where_it_is_allowed(desk: Desk) -> None:
     """`clients-in-clear-allowed`: a client without TLS is served on the same port."""
-    number = port()
+    number = free_port()
     config = desk.server(more=f"listen: '{HOST}:{number}'\nallow_non_tls: true", top=plain(desk))
     assert desk.findings("clients-in-clear-allowed")
     with running(config):
@@ -648,7 +504,7 @@ def test_users_have_to_be_named_as_a_certificate_names_them(
     desk: Desk, user: str, *, served: bool
 ) -> None:
     """`mapped-user-without-certificate`: rule and server agree on who can be a user."""
-    number = port()
+    number = free_port()
     config = desk.server(
         more=f"listen: '{HOST}:{number}'\nauthorization {{ users: [ {{ user: '{user}' }} ] }}",
         top=plain(desk)._replace(more="verify_and_map: true"),
@@ -686,7 +542,7 @@ def test_a_reload_is_refused_as_a_whole(desk: Desk) -> None:
 
 def test_a_reload_takes_tls_away_without_a_word(desk: Desk) -> None:
     """`reload-to-plaintext`: after the reload a client in clear is served."""
-    number = port()
+    number = free_port()
     config = desk.server(more=f"listen: '{HOST}:{number}'", top=plain(desk))
     before = config.read_text()
     with running(config) as node:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from rollover.checks.configs import peers
-from rollover.checks.configs.chains import refused
+from rollover.checks.configs.judging import refused
 from rollover.checks.configs.scene import ConfigScene, Used
 from rollover.checks.handshakes import Handshakes
 from rollover.engine.issuing import chain_shape
@@ -211,10 +211,9 @@ def _same_file(one: str, other: Path) -> bool:
 def _refusals(scene: ConfigScene) -> dict[str, Broken]:
     """Return who refuses whom, of all that these configurations and clients tell."""
     refusals: dict[str, Broken] = {}
-    for each in peers.schism(scene):
-        whom, _, reason = each.message.partition(": ")
-        link = f"{each.subject} {whom}"
-        refusals[link] = Broken(link=link, reason=reason)
+    for each in peers.refusals(scene):
+        link = f"{each.judge} refuses {each.peer}"
+        refusals[link] = Broken(link=link, reason=each.why)
     for link, reason in _presented(scene):
         if reason:
             refusals[link] = Broken(link=link, reason=reason)

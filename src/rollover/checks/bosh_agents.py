@@ -71,12 +71,15 @@ NO_CONNECTIONS = Rule(
     title="The connections of NATS can be listed",
     meaning="The monitoring port of the director's NATS is not described, or does not answer.",
     why="A deploy can report success although an agent changed nothing (H1 to H4). The only proof "
-    "is the agent's certificate as the NATS server sees it.",
+    "is the agent's certificate as the NATS server sees it. Nobody can answer for it: without "
+    "that proof no rollout of agents could ever be confirmed.",
     example="`director.monitor` is not in the fleet file.",
-    remedy="Set `nats.enable_metrics_endpoint` in the director's manifest, run `create-env`, and "
-    "put the URL (a tunnel to localhost:8222 of the director VM) into the fleet file: "
+    remedy="Set the property `nats.enable_metrics_endpoint: true` in the director's manifest (it "
+    "writes `http: localhost:8222` into `nats.cfg`), run `create-env`, and put the URL, of a "
+    "tunnel to that port of the director VM, into the fleet file: "
     "`director: {monitor: http://localhost:8222}`.",
     source="nats-server, connz?auth=1: tls_peer_certs",
+    answerable=False,
 )
 CERTIFICATE_ENDS = Rule(
     id=RuleId("bosh-agent-certificate-ends"),

@@ -15,8 +15,40 @@ from rollover.checks import (
     trust,
     usages,
 )
-from rollover.checks.configs import bundles, chains, files, peers, roles, settings, wording
+from rollover.checks.configs import (
+    addresses,
+    authorities,
+    bundles,
+    chains,
+    clients,
+    files,
+    peers,
+    roles,
+    settings,
+    stapling,
+    starting,
+    verdicts,
+    wording,
+)
+from rollover.checks.configs import trust as config_trust
 from rollover.checks.rule import Rule
+
+_ABOUT_CONFIGS = (
+    files,
+    chains,
+    authorities,
+    roles,
+    verdicts,
+    config_trust,
+    bundles,
+    addresses,
+    peers,
+    clients,
+    settings,
+    stapling,
+    starting,
+    wording,
+)
 
 
 def rules() -> tuple[Rule, ...]:
@@ -43,7 +75,7 @@ def _all() -> Iterator[Rule]:
     for module in (certificates, usages, trust, links, instances):
         for each, _ in module.CHECKS:
             yield each
-    for about in (files, chains, roles, bundles, peers, settings, wording):
+    for about in _ABOUT_CONFIGS:
         for each, _ in about.CHECKS:
             yield each
     yield silence.WITHOUT_EFFECT

@@ -87,7 +87,8 @@ _STACKS_DISAGREE = Rule(
     severity=Severity.WARNING,
     title="TLS stacks judge a chain differently",
     meaning="nats-server (Go) and OpenSSL peers (Python, C) do not agree whether a chain is to be "
-    "accepted; the plan goes by the stack that the fleet file names for each endpoint.",
+    "accepted; the plan goes by the stack that the fleet file names for each endpoint. Said where "
+    "a client dials: between nats-servers both ends are Go.",
     why="A client on the other stack would be cut off by a plan that is safe for this one.",
     example="Two CAs of one subject and no key identifiers: Go tries both, OpenSSL only the first.",
     remedy="Give both CAs key identifiers and subjects of their own; name each client's `stack`.",
@@ -157,6 +158,20 @@ _RECOVERY_NEEDED = Rule(
     source="BOSH, when the NATS CA has already expired",
 )
 
+_NO_WAY_BACK = Rule(
+    id=RuleId("no-way-back"),
+    severity=Severity.WARNING,
+    title="A renewal cannot be taken back from here",
+    meaning="The private keys that are in use now lie where they cannot be read from here, or do "
+    "not belong to what is presented: with delivery by a command, or in Kubernetes, a key never "
+    "leaves the instance.",
+    why="`rollover rollback` gives back the former chains with their keys. Of files of this "
+    "machine it keeps them, sealed, before it replaces them.",
+    example="The servers of `b` get their files by ssh, and their certificates from a public CA.",
+    remedy="Keep the former chain and key yourself; `rollover rotate --renew` brings them again.",
+    source="The engine: what a goal replaces is kept before it begins",
+)
+
 RULES = (
     _TRUST_BEFORE_USE,
     _REISSUE_BEFORE_WITHDRAW,
@@ -170,4 +185,5 @@ RULES = (
     _HANDSHAKE_GATE,
     _AS_ORDERED,
     _RECOVERY_NEEDED,
+    _NO_WAY_BACK,
 )

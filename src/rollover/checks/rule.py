@@ -35,6 +35,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     example: str
     remedy: str
     source: str
+    answerable: bool = True
+    """Of a rule that stands in the way: an operator may answer for it and have the run go on."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.checks.scene import Scene, named
 from rollover.fleet.certificate import Bundle, Certificate, Stack
-from rollover.fleet.model import Authority, EndpointRef
+from rollover.fleet.model import Authority, EndpointRef, Instance, Role
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, RuleId
 
 SAME_SUBJECT = Rule(
@@ -156,11 +156,17 @@ def mixed(scene: Scene) -> Iterator[Finding]:
             yield found(MIXED, authority.name, f"of its endpoints {shown}")
     for instance in scene.fleet.instances():
         if instance.may_be:
-            yield found(
-                MIXED,
-                instance.name,
-                "its files differ from what it uses: a reload or a restart would change it",
-            )
+            yield found(MIXED, instance.name, doubt(instance))
+
+
+def doubt(instance: Instance) -> str:
+    """Return why an instance may be in several states; empty where it can be in one only."""
+    if not instance.may_be:
+        return ""
+    if any(each.source is not None or each.role is Role.SOURCE for each in instance.endpoints):
+        states = 1 + len(instance.may_be)
+        return f"it may be in {states} states: which of them cannot be told from what is seen"
+    return "its files differ from what it uses: a reload or a restart would change it"
 
 
 def _counts(scene: Scene, authority: Authority) -> dict[Fingerprint, int]:

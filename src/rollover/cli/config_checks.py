@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,11 @@ from rollover.checks.run import Report
 from rollover.cli.wiring import now
 from rollover.errors import SpecError
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
+from rollover.nats_config.command_line import CommandLine, read_unit
 from rollover.platforms.nats.config_scene import config_scene
+
+_UNIT_LIMIT = 1 << 20
+_ODD = "is no regular file"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +30,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     working_directory: Path | None = None
     running: Mapping[Path, Path] = {}
     clients: tuple[Path, ...] = ()
+    units: tuple[Path, ...] = ()
     expires_within: timedelta
     silences: tuple[Silence, ...] = ()
 
@@ -34,12 +40,15 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
 
     `known`: silences of a fleet file, which may speak of other things too.
     """
+    for path in (*wanted.files, *wanted.clients, *wanted.units):
+        _there(path)
     strange = next((path for path in wanted.running if path not in wanted.files), None)
     if strange is not None:
         raise SpecError(
             f"`{strange}` is not among the files to check",
             hint="write `--running FILE=OLD` with FILE as it is given on the command line",
         )
+    started = tuple(line for path in wanted.units for line in _started(path))
     scene = config_scene(
         wanted.files,
         working_directory=wanted.working_directory or Path.cwd(),
@@ -48,9 +57,49 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
         expires_within=wanted.expires_within,
         running=wanted.running,
         clients=wanted.clients,
+        directories=_where(wanted, started),
+        started=started,
     )
     report = check_configs(scene, silenced=(*wanted.silences, *known))
     return with_idle(report, wanted.silences)
+
+
+def _there(path: Path) -> None:
+    """Refuse what is no file: a check of nothing must not look like one that found nothing."""
+    try:
+        mode = path.stat().st_mode
+        why = "" if stat.S_ISREG(mode) else "is a directory" if stat.S_ISDIR(mode) else _ODD
+    except (OSError, ValueError) as error:
+        why = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if why:
+        hint = "name files, such as `/etc/nats/nats.conf`; nothing was checked"
+        raise SpecError(why, place=str(path), hint=hint)
+
+
+def _started(unit: Path) -> tuple[CommandLine, ...]:
+    try:
+        with unit.open("rb") as file:
+            text = file.read(_UNIT_LIMIT).decode("utf-8", "replace")
+    except OSError as error:
+        raise SpecError(
+            f"cannot be read: {error.strerror}", place=str(unit), hint="check its permissions"
+        ) from None
+    return read_unit(text, name=str(unit))
+
+
+def _where(wanted: Wanted, started: Sequence[CommandLine]) -> dict[Path, Path]:
+    """Return where the processes of these units run, by the configuration that each names.
+
+    `--working-directory` goes before what units say.
+    """
+    if wanted.working_directory is not None:
+        return {}
+    homes = {os.path.realpath(Path(each.directory, each.config)): each for each in started}
+    return {
+        path: Path(homes[real].directory)
+        for path in wanted.files
+        if (real := os.path.realpath(path)) in homes
+    }
 
 
 def with_configs(

@@ -154,6 +154,9 @@ def _live(shown: Handshake) -> Live:
 
 def _silent(name: str, shown: Handshake) -> Unreachable:
     reason = shown.detail or shown.alert or "it presented no certificate"
+    if not shown.reached:
+        hint = "check host and port, and that the server runs"
+        return Unreachable(reason, system=name, operation="connect", hint=hint)
     return Unreachable(
         reason,
         system=name,

@@ -8,6 +8,17 @@ from functools import cached_property
 from rollover.errors import ConfigError
 from rollover.nats_config.position import Place
 
+MOST_SHOWN = 400
+"""Characters of a message; a name in it may be as long as the file."""
+
+
+def clipped(text: str) -> str:
+    """Return the beginning and the end of a text that nobody would read as a whole."""
+    if len(text) <= MOST_SHOWN:
+        return text
+    half = MOST_SHOWN // 2
+    return f"{text[:half]}… ({len(text) - 2 * half:,} characters) …{text[-half:]}"
+
 
 class Source:
     """A configuration text with the name under which people know it.
@@ -36,4 +47,4 @@ class Source:
 
     def error(self, offset: int, message: str, *, hint: str) -> ConfigError:
         """Make the error for what was found at `offset`."""
-        return ConfigError(message, place=str(self.place(offset)), hint=hint)
+        return ConfigError(clipped(message), place=str(self.place(offset)), hint=hint)

@@ -49,6 +49,8 @@ class RemarkKind(StrEnum):
     """Not a certificate: Go skips the block, OpenSSL refuses the file."""
     UNREADABLE_TO_GO = "unreadable-to-go"
     """Go's parser refuses the certificate and skips it."""
+    FOLLOWED = "octets-after-certificate"
+    """More than a certificate is encoded in a block: Go skips it, OpenSSL takes the certificate."""
     DUPLICATE = "duplicate"
     PRIVATE_KEY = "private-key"
 
@@ -234,6 +236,15 @@ def _certificate_remarks(found: Certificate, block: Block, *, seen: bool) -> Ite
             kind=RemarkKind.DUPLICATE,
             line=block.line,
             detail=f"certificate `{short(found.fingerprint)}` stands in the file before",
+        )
+    # OpenSSL's own label has its trust settings there, and is remarked on by itself.
+    if len(block.content) > len(found.der) and block.label != "TRUSTED CERTIFICATE":
+        yield Remark(
+            kind=RemarkKind.FOLLOWED,
+            line=block.line,
+            detail=f"octets follow certificate `{short(found.fingerprint)}` inside its block: "
+            "Go skips it",
+            stacks=(Stack.GO,),
         )
     refusal = anatomy(found).go_refusal
     if refusal:

@@ -13,6 +13,7 @@ import pytest
 from commands import run, write_fleet
 from config_scenes import Desk, Tls
 from rollover.errors import ExitCode
+from rollover.pki.pem import write_certificates
 
 LEVELS = {"none", "note", "warning", "error"}
 
@@ -205,6 +206,84 @@ def _uris(told: dict[str, Any]) -> set[str]:
         for each in told["results"]
         for location in each["locations"]
     }
+
+
+def test_sarif_tells_findings_apart_and_knows_them_again(desk: Desk) -> None:
+    """A fingerprint stays when lines above come and go, and no two findings share one."""
+    config = sane(desk, more="timeout: 0.1\ninsecure: true")
+    before = _fingerprints(sarif(desk, config))
+    config.write_text(f"# one more line\n{config.read_text()}")
+    assert _fingerprints(sarif(desk, config)) == before
+    assert len(set(before)) == len(before) > 1
+
+
+def _fingerprints(told: dict[str, Any]) -> list[str]:
+    return [each["partialFingerprints"]["primaryLocationLineHash"] for each in told["results"]]
+
+
+def test_sarif_gives_every_finding_of_a_fleet_a_file(desk: Desk) -> None:
+    """Code hosts show nothing that stands nowhere: what is of the fleet stands in its file."""
+    fleet = write_fleet(desk.folder, port=1)
+    out = desk.folder / "fleet.sarif"
+    run("check", "--fleet", fleet, "--sarif", out)
+    told = json.loads(out.read_bytes())["runs"][0]
+    assert told["results"]
+    assert all(uri.endswith("fleet.yml") for uri in _uris(told))
+
+
+def test_sarif_says_that_relative_paths_begin_at_the_root_of_the_sources(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`%SRCROOT%`, and rules with tags and a markdown help."""
+    sane(desk, more="timeout: 0.1")
+    monkeypatch.chdir(desk.folder)
+    told = sarif(desk, "n1.conf")
+    artifacts = [
+        location["physicalLocation"]["artifactLocation"]
+        for each in told["results"]
+        for location in each["locations"]
+    ]
+    assert {"uri": "n1.conf", "uriBaseId": "%SRCROOT%"} in artifacts
+    for rule in told["tool"]["driver"]["rules"]:
+        assert rule["help"]["markdown"]
+        assert "security" in rule["properties"]["tags"]
+
+
+@pytest.mark.parametrize("name", ["none.conf", "."])
+def test_a_file_that_is_not_there_is_no_report(desk: Desk, name: str) -> None:
+    """Exit code 1 with its name, also as JSON, and nothing was checked: `*.conf` of nothing."""
+    ran = run("check", sane(desk), desk.folder / name, "--output", "json")
+    assert ran.code == ExitCode.USAGE
+    assert str(desk.folder / name) in ran.json["error"]["message"]
+    assert "nothing was checked" in ran.json["error"]["hint"]
+
+
+def test_what_is_found_in_many_places_is_told_once(desk: Desk) -> None:
+    """One line with some names and a count; JSON has each."""
+    names = [f"n{number}" for number in range(9)]
+    configs = [sane(desk, name, more="verify: true\ntimeout: 0.1") for name in names]
+    lines = [each for each in run("check", *configs).out.splitlines() if "may take 0.1 s" in each]
+    assert len(lines) == 1
+    assert lines[0].endswith("; likewise n1 tls, n2 tls, n3 tls and 5 more")
+    report = run("check", *configs, "--output", "json").json["report"]
+    findings = [each for one in report["checked"] for each in one["findings"]]
+    assert len([each for each in findings if each["rule"] == "timeout-too-low"]) == len(names)
+
+
+def test_a_unit_says_where_relative_paths_begin(desk: Desk) -> None:
+    """Of a service that is at `/`, unless it says otherwise; and it may start with flags."""
+    made = desk.leaf()
+    desk.write("a.pem", write_certificates((made.certificate,)))
+    desk.write("a.key", made.key_pem())
+    config = desk.raw("n1", "port: 4222\ntls { cert_file: a.pem, key_file: a.key }\n")
+    start = f"ExecStart=-/usr/sbin/nats-server --config {config} --tlsverify=true\n"
+    here = desk.write("here.service", f"[Service]\n{start}WorkingDirectory={desk.folder}\n")
+    root = desk.write("root.service", f"[Service]\n{start}")
+    missing = "`rollover explain file-missing`"
+    assert missing not in run("check", config, "--unit", here).out
+    ran = run("check", config, "--unit", root)
+    assert missing in ran.out
+    assert f"{root}:2:1: {root}: it starts nats-server with `--tlsverify`" in ran.out
 
 
 def test_sarif_keeps_silenced_findings_as_suppressed(desk: Desk) -> None:

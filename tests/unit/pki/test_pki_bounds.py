@@ -16,7 +16,7 @@ from rollover.pki.go import MOST_NAMESAKES
 from rollover.pki.paths import SIGNATURE_CHECK_LIMIT
 from rollover.pki.stacks import Verifier
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 60.0
 LONGEST_ACCEPTED = SIGNATURE_CHECK_LIMIT - 1
 """Intermediates of the longest chain that Go accepts: each and the root take one check."""
 KEYS = (ec_key(), ec_key())

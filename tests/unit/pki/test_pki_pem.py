@@ -82,6 +82,18 @@ def test_a_trusted_certificate_is_skipped_by_go() -> None:
     assert loaded_by_go(data) == (TWO,)
 
 
+def test_octets_behind_a_certificate_in_its_block_make_go_skip_it(tmp_path: Path) -> None:
+    """OpenSSL takes the certificate and passes over what follows it."""
+    data = _block("CERTIFICATE", ONE.der + b"\x30\x00") + SECOND
+    assert _read(data) == ((ONE, TWO), [(RemarkKind.FOLLOWED, 1)])
+    assert loaded_by_go(data) == (TWO,)
+    path = tmp_path / "ca.pem"
+    path.write_bytes(data)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(path)
+    assert set(context.get_ca_certs(binary_form=True)) == {ONE.der, TWO.der}
+
+
 def test_headers_make_go_skip_the_block() -> None:
     """Lines such as `Name: value` inside a block are allowed in PEM, and fatal for Go."""
     data = SECOND + FIRST.replace(b"-----\n", b"-----\nOwner: ops\n\n", 1)

@@ -1,13 +1,14 @@
-"""Rules over chains: complete, in order, strong, valid, below CAs that say so."""
+"""Rules over chains: valid, complete, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
+from rollover.checks.configs.public import public_issuer
 from rollover.checks.configs.scene import ConfigScene, Used, issued
 from rollover.checks.rule import Finding, Rule, Severity, found
-from rollover.fleet.certificate import Certificate, FaultKind, Question, Stack, Usage
+from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import RuleId
 from rollover.nats_config.tls import FORCED, TlsContext
 
@@ -82,66 +83,7 @@ DISORDERED = Rule(
     remedy="Leaf first, then each issuer; leave the root out.",
     source="RFC 8446 §4.4.2, RFC 5246 §7.4.2",
 )
-WEAK_KEY = Rule(
-    id=RuleId("weak-key"),
-    severity=Severity.ERROR,
-    title="Keys are strong enough",
-    meaning="An RSA key below 2048 bits, or a curve below 256.",
-    why="OpenSSL peers refuse it, and it can be broken.",
-    example="A CA from 2009 with 1024 bits.",
-    remedy="Rotate to a CA with P-256 or RSA 3072.",
-    source="NIST SP 800-57 part 1; RFC 9325 §4.5",
-)
-WEAK_SIGNATURE = Rule(
-    id=RuleId("weak-signature"),
-    severity=Severity.ERROR,
-    title="Signatures use hashes that hold",
-    meaning="A certificate that is not self-signed is signed with SHA-1 or MD5.",
-    why="Go and OpenSSL refuse it.",
-    example="A leaf from an old Windows CA.",
-    remedy="Have the CA sign with SHA-256, and issue it again.",
-    source="RFC 9155; measured",
-)
-CA_SHAPE = Rule(
-    id=RuleId("authority-malformed"),
-    severity=Severity.ERROR,
-    title="CAs say that they are CAs",
-    meaning="A certificate that issues others has no basic constraints, or a key usage without "
-    "certificate signing.",
-    why="Go refuses everything below it.",
-    example="A root of version 1, or made with `openssl req -x509` and a server's extensions.",
-    remedy="Make a new CA: `rollover authority new`.",
-    source="RFC 5280 §4.2.1.9 and §4.2.1.3; measured",
-)
-NO_KEY_USAGE = Rule(
-    id=RuleId("authority-without-key-usage"),
-    severity=Severity.WARNING,
-    title="CAs have a key usage",
-    meaning="A CA has no key usage extension.",
-    why="Strict OpenSSL peers (Python from 3.13 on) refuse everything below it.",
-    example="A root made by hand.",
-    remedy="The next CA has one: rotate to it.",
-    source="RFC 5280 §4.2.1.3; measured",
-)
-_PUBLIC = (
-    "Let's Encrypt",
-    "Internet Security Research Group",
-    "Google Trust Services",
-    "Sectigo",
-    "DigiCert",
-    "ZeroSSL",
-    "GoDaddy",
-    "Amazon",
-    "GlobalSign",
-    "Entrust",
-    "SSL Corp",
-    "Buypass",
-    "Actalis",
-)
 BETWEEN = FORCED | {TlsContext.GATEWAY_REMOTE}
-_WEAK_CURVES = frozenset(("secp192r1", "secp224r1", "secp160r1"))
-_LEAST_RSA = 2048
-_WEAK_HASHES = frozenset(("md5", "sha1"))
 _TWO_DAYS = timedelta(days=2)
 
 
@@ -219,7 +161,7 @@ def incomplete(scene: ConfigScene) -> Iterator[Finding]:
         last = chain[-1]
         issuers = scene.issuers(last)
         missing = not last.self_signed and not any(each.self_signed for each in issuers)
-        known = bool(issuers) or (len(chain) == 1 and bool(public_name(last)))
+        known = bool(issuers) or (len(chain) == 1 and bool(public_issuer(last)))
         # Between servers an intermediate may be what everybody trusts.
         trusted = {each.fingerprint for each in scene.bundle(used.block)}
         shared = used.block.context in BETWEEN and any(
@@ -240,89 +182,6 @@ def disordered(scene: ConfigScene) -> Iterator[Finding]:
                 break
 
 
-def public_name(certificate: Certificate) -> str:
-    """Return the name of the public issuer of a certificate; empty when it has none."""
-    return next((name for name in _PUBLIC if f"O={name}" in certificate.issuer), "")
-
-
-def public_root(certificate: Certificate) -> str:
-    """Return the name of the public issuer that a CA belongs to; empty when there is none."""
-    return next((name for name in _PUBLIC if f"O={name}" in certificate.subject), "")
-
-
-def weak_key(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield certificates with weak keys."""
-    for facts, each in scene.all_certificates():
-        kind, _, bits = each.key.partition("-")
-        short = kind == "rsa" and bits.isdigit() and int(bits) < _LEAST_RSA
-        if short or each.key in _WEAK_CURVES:
-            yield found(WEAK_KEY, each.subject, f"its key is {each.key}", place=facts.path)
-
-
-def weak_signature(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield certificates with weak signatures."""
-    for facts, each in scene.all_certificates():
-        if each.signature in _WEAK_HASHES and not each.self_signed:
-            message = f"it is signed with {each.signature}"
-            yield found(WEAK_SIGNATURE, each.subject, message, place=facts.path)
-
-
-def _authorities(scene: ConfigScene) -> Iterator[tuple[str, Certificate]]:
-    """Yield every certificate that says it is a CA, or that issued another one all the same."""
-    issuers = {each.fingerprint for one in scene.known.values() for each in scene.issuers(one)}
-    seen: set[str] = set()
-    for facts, each in scene.all_certificates():
-        if each.fingerprint not in seen and (each.fingerprint in issuers or each.is_ca):
-            seen.add(each.fingerprint)
-            yield facts.path, each
-
-
-def ca_shape(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield CAs that do not say so."""
-    for path, each in _authorities(scene):
-        usages = each.key_usages
-        if not each.is_ca:
-            message = "it issues certificates, and has no basic constraints that allow it"
-        elif usages is not None and "key_cert_sign" not in usages:
-            message = "its key usage does not allow to sign certificates"
-        else:
-            continue
-        yield found(CA_SHAPE, each.subject, message, place=path)
-
-
-def no_key_usage(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield CAs without a key usage."""
-    for path, each in _authorities(scene):
-        if each.is_ca and each.key_usages is None:
-            message = "it has no key usage extension"
-            yield found(NO_KEY_USAGE, each.subject, message, place=path)
-
-
-def refused(
-    scene: ConfigScene,
-    chain: tuple[Certificate, ...],
-    bundle: tuple[Certificate, ...],
-    *,
-    usage: Usage,
-    name: str | None = None,
-    stack: Stack = Stack.GO,
-) -> str:
-    """Return why a party with this bundle refuses a chain; empty when it does not."""
-    verdict = scene.accepts(
-        Question(
-            chain=tuple(each.fingerprint for each in chain),
-            bundle=tuple(each.fingerprint for each in bundle),
-            instant=scene.now,
-            usage=usage,
-            stack=stack,
-            name=name,
-            presenter=Stack.GO,
-        )
-    )
-    faults = [each for each in verdict.faults if each.kind is not FaultKind.EXPIRED]
-    return "; ".join(each.detail for each in faults)
-
-
 CHECKS = (
     (EXPIRED, expired),
     (EXPIRES_SOON, expires_soon),
@@ -331,8 +190,4 @@ CHECKS = (
     (SHORT, short),
     (INCOMPLETE, incomplete),
     (DISORDERED, disordered),
-    (WEAK_KEY, weak_key),
-    (WEAK_SIGNATURE, weak_signature),
-    (CA_SHAPE, ca_shape),
-    (NO_KEY_USAGE, no_key_usage),
 )

@@ -40,7 +40,8 @@ DAMAGED = Rule(
     meaning="A certificate or CA file is empty, DER, truncated, a key, or otherwise not PEM.",
     why="`failed to parse root ca certificate`: the server neither starts nor reloads.",
     example="`ca_file: ca.der`.",
-    remedy="Convert it: `openssl x509 -inform der -in ca.der -out ca.pem`.",
+    remedy="Write the certificates as PEM; from DER: `openssl x509 -inform der -in ca.der -out "
+    "ca.pem`.",
     source="RFC 7468; measured: missing, truncated, DER and empty files refuse the reload",
 )
 JOINED = Rule(
@@ -134,6 +135,7 @@ _SKIPPED_BY_GO = frozenset(
         RemarkKind.TRAILING,
         RemarkKind.GARBAGE,
         RemarkKind.UNREADABLE_TO_GO,
+        RemarkKind.FOLLOWED,
     )
 )
 
@@ -150,9 +152,15 @@ def _named(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
 
 
 def _pems(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
-    """Yield the files that have to hold certificates."""
+    """Yield the files that have to hold certificates; one may hold the key, too."""
+    holding = {
+        (used.server.config.path, file.path)
+        for used in scene.used
+        for file in (*(pair.cert_file for pair in used.block.certificates), used.block.ca_file)
+        if file is not None
+    }
     for used, file in _named(scene):
-        if all(file.path != pair.key_file.path for pair in used.block.certificates):
+        if (used.server.config.path, file.path) in holding:
             yield used, file
 
 

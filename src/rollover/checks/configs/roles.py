@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rollover.checks.configs.chains import BETWEEN, certificate_place, presented, public_name
+from rollover.checks.configs.chains import BETWEEN, certificate_place, presented
+from rollover.checks.configs.public import public_issuer as issuer_of
 from rollover.checks.configs.scene import ConfigScene, Used
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.fleet.certificate import Certificate
@@ -39,13 +40,15 @@ PUBLIC_ISSUER = Rule(
     id=RuleId("public-issuer-drops-client-auth"),
     severity=Severity.WARNING,
     title="Peers do not depend on client authentication by public CAs",
-    meaning="The chain comes from a public issuer that ends client authentication in its "
-    "certificates or intermediates.",
-    why="The next renewal has `serverAuth` only: gateways become one-way at their next reconnect.",
+    meaning="A chain with which servers dial comes from a public CA, by its policy, its log "
+    "timestamps or its issuer's name. Public CAs end client authentication in certificates and "
+    "intermediates.",
+    why="A renewal then has `serverAuth` only: gateways become one-way at their next reconnect.",
     example="Let's Encrypt, from 2026 on.",
     remedy="Use a CA of your own between servers, or a `tls` block with a client certificate in "
     "each gateway remote.",
-    source="Chrome Root Program 1.6; Let's Encrypt, ending TLS client authentication",
+    source="Chrome Root Program 1.6; Let's Encrypt, ending TLS client authentication; CA/Browser "
+    "Forum Baseline Requirements §7.1.6.1; RFC 6962",
 )
 NO_NAMES = Rule(
     id=RuleId("names-missing"),
@@ -57,17 +60,6 @@ NO_NAMES = Rule(
     example="`openssl req -subj /CN=nats.example.com` without `-addext`.",
     remedy="Issue it with the names as subject alternative names.",
     source="RFC 6125 §6.4.4, RFC 9525 §6; measured",
-)
-WRONG_NAME = Rule(
-    id=RuleId("name-not-in-certificate"),
-    severity=Severity.ERROR,
-    title="Addresses that are dialled stand in the certificates",
-    meaning="A URL of one configuration, or an advertised address, is not among the names of the "
-    "server that listens there.",
-    why="The dialer refuses it; routes in the other direction hide that until a restart.",
-    example="`routes: [nats-route://10.0.0.2:6222]`, and the certificate has DNS names only.",
-    remedy="Issue it with that name or address too.",
-    source="RFC 9525 §6; measured",
 )
 SECOND_UNSEEN = Rule(
     id=RuleId("second-certificate-unseen"),
@@ -135,7 +127,7 @@ def one_way(scene: ConfigScene) -> Iterator[Finding]:
 def public_issuer(scene: ConfigScene) -> Iterator[Finding]:
     """Yield chains that servers dial with and that come from a public issuer."""
     for used, chain in presented(scene):
-        issuer = next((name for each in chain if (name := public_name(each))), "")
+        issuer = next((name for each in chain if (name := issuer_of(each))), "")
         if used.block.context in _DIALING and issuer:
             message = f"the chain comes from {issuer}"
             yield found(PUBLIC_ISSUER, used.subject, message, place=certificate_place(used))

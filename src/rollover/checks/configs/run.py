@@ -8,11 +8,27 @@ from types import MappingProxyType
 import msgspec
 
 from rollover.checks import silence
-from rollover.checks.configs import bundles, chains, files, peers, roles, settings, wording
+from rollover.checks.configs import (
+    addresses,
+    authorities,
+    bundles,
+    chains,
+    clients,
+    files,
+    peers,
+    roles,
+    settings,
+    stapling,
+    starting,
+    trust,
+    verdicts,
+    wording,
+)
 from rollover.checks.configs.scene import ConfigScene
 from rollover.checks.rule import Finding, Rule
 from rollover.checks.run import Checked, Report
 from rollover.fleet.description import Silence
+from rollover.nats_config.source import clipped
 
 MOST_NAMED = 5
 """Files by which a report is called; the findings name each."""
@@ -22,10 +38,10 @@ Check = Callable[[ConfigScene], Iterator[Finding]]
 AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
     {
         "files": files.CHECKS,
-        "chains": (*chains.CHECKS, *roles.CHECKS),
-        "trust bundles": bundles.CHECKS,
-        "peers": peers.CHECKS,
-        "settings": (*settings.CHECKS, *wording.CHECKS),
+        "chains": (*chains.CHECKS, *authorities.CHECKS, *roles.CHECKS, *verdicts.CHECKS),
+        "trust bundles": (*trust.CHECKS, *bundles.CHECKS),
+        "peers": (*addresses.CHECKS, *peers.CHECKS, *clients.CHECKS),
+        "settings": (*settings.CHECKS, *stapling.CHECKS, *starting.CHECKS, *wording.CHECKS),
     }
 )
 """What is checked, in the order of the report. A new rule is a function in one of these tables."""
@@ -65,8 +81,8 @@ def _named(paths: Sequence[str]) -> str:
 def _readable(finding: Finding) -> Finding:
     return msgspec.structs.replace(
         finding,
-        subject=_shown(finding.subject),
-        message=_shown(finding.message),
+        subject=_shown(clipped(finding.subject)),
+        message=_shown(clipped(finding.message)),
         remedy=_shown(finding.remedy),
         place=_shown(finding.place),
     )

@@ -12,6 +12,7 @@ import msgspec
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
 from rollover.fleet.certificate import Accepts, Certificate
 from rollover.fleet.names import Fingerprint
+from rollover.nats_config.command_line import CommandLine
 from rollover.nats_config.server import ServerConfig
 from rollover.nats_config.tls import TlsBlock, TlsFile
 from rollover.nats_config.tree import Tree
@@ -97,11 +98,16 @@ class ConfigScene:
         expires_within: timedelta = timedelta(days=DEFAULT_EXPIRY_DAYS),
         clients: tuple[tuple[Certificate, ...], ...] = (),
         refused: tuple[Refused, ...] = (),
+        started: tuple[CommandLine, ...] = (),
     ) -> None:
-        """`clients`: chains that clients are known to present, where somebody gave their files."""
+        """`clients`: chains that clients are known to present, where somebody gave their files.
+
+        `started`: how units start servers, likewise.
+        """
         self.servers = servers
         self.refused = refused
         self.clients = clients
+        self.started = started
         self._issuers: dict[Fingerprint, tuple[Certificate, ...]] = {}
         self.files = files
         self.accepts = accepts
@@ -188,6 +194,14 @@ class ConfigScene:
             seen.add(last.fingerprint)
             open_ends += [((*way, each), min(valid, _validity(each))) for each in above]
         return chain[:1]
+
+
+def trusting(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+    """Yield every block that trusts a bundle, with it."""
+    for used in scene.used:
+        bundle = scene.bundle(used.block)
+        if bundle:
+            yield used, bundle
 
 
 def issued(child: Certificate, parent: Certificate) -> bool:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from itertools import combinations
 
 from rollover.checks.configs.scene import ConfigScene, Server, Used
 from rollover.checks.rule import Finding, Rule, Severity, found
-from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import RuleId
 from rollover.nats_config.addresses import Port
 from rollover.nats_config.position import Place
-from rollover.nats_config.tls import FORCED, TlsContext
+from rollover.nats_config.tls import TlsContext
 from rollover.nats_config.tree import Node, Table, fold
 
 INSECURE = Rule(
@@ -44,17 +42,6 @@ LEAF_NOT_VERIFIED = Rule(
     example="`leafnodes { tls { cert_file: a, key_file: b } }`.",
     remedy="Write `verify: true` and a `ca_file` with the CAs of leaf nodes.",
     source="nats-server leaf node documentation",
-)
-MAPPED_NOBODY = Rule(
-    id=RuleId("mapped-user-without-certificate"),
-    severity=Severity.WARNING,
-    title="Every user of `verify_and_map` can be what a certificate says",
-    meaning="With `verify_and_map` a user's name has to be an e-mail address, DNS name, URI or "
-    "subject of a certificate; this one is none of them, and has no password.",
-    why="Nobody can ever be that user.",
-    example="`users: [ { user: app } ]` beside `verify_and_map: true`.",
-    remedy="Name the user as the certificate does: `CN=app,O=Acme` or `app@acme.example`.",
-    source="nats-server: e-mail, then DNS name, then URI, then subject (checkClientTLSCertSubject)",
 )
 PINNED = Rule(
     id=RuleId("pinned-certificates"),
@@ -132,17 +119,6 @@ CIPHERS = Rule(
     remedy="Take the list out: Go's defaults are right.",
     source="RFC 9325 §4.2",
 )
-NOTHING_SHARED = Rule(
-    id=RuleId("nothing-shared"),
-    severity=Severity.ERROR,
-    title="Peers have a curve in common",
-    meaning="Two servers that talk over routes or gateways share no curve. Cipher suites cannot "
-    "keep them apart: they meet in TLS 1.3, whose suites are not configured.",
-    why="Every handshake between them fails.",
-    example="One has `curve_preferences: [X25519]`, the other one `[CurveP384]`.",
-    remedy="Use the same settings on all servers, best none.",
-    source="RFC 8446 §4.1.1",
-)
 SUITES_REFUSED = Rule(
     id=RuleId("insecure-ciphers-refused"),
     severity=Severity.ERROR,
@@ -164,35 +140,10 @@ NO_CERTIFICATE = Rule(
     remedy="Name `cert_file` and `key_file`.",
     source="Measured on nats-server 2.15",
 )
-OCSP = Rule(
-    id=RuleId("ocsp-must"),
-    severity=Severity.WARNING,
-    title="OCSP stapling cannot take the server down",
-    meaning="`ocsp` is in mode `must` or `always`: the server needs an answer of the issuer's "
-    "responder, and shuts down when it is revoked.",
-    why="A private CA usually has no responder, and public ones end theirs (Let's Encrypt did in "
-    "2025): after a rotation the new leaf has none.",
-    example="`ocsp { mode: must }` with leaves that name no responder.",
-    remedy="`mode: auto`, which staples for leaves that ask for it.",
-    source="nats-server OCSP documentation; RFC 7633",
-)
-_MAPPING = frozenset((TlsContext.TOP, TlsContext.LEAFNODES, TlsContext.WEBSOCKET, TlsContext.MQTT))
 _CLIENT_FACING = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT))
-_DEFAULT_CURVES = frozenset(
-    (
-        "X25519MLKEM768",
-        "P384MLKEM1024",
-        "P256MLKEM768",
-        "X25519",
-        "CURVEP256",
-        "CURVEP384",
-        "CURVEP521",
-    )
-)
 _LOW, _HIGH = 2.0, 60.0
 _ELLIPTIC = ("TLS_ECDHE_ECDSA_", "TLS_ECDHE_RSA_")
 _INSECURE = ("_RC4_", "_3DES_", "_CBC_SHA256")
-_NKEY_LENGTH = 56
 
 
 def insecure(scene: ConfigScene) -> Iterator[Finding]:
@@ -218,40 +169,6 @@ def leaf_not_verified(scene: ConfigScene) -> Iterator[Finding]:
         if used.block.context is TlsContext.LEAFNODES and not used.block.demands_certificate:
             message = "any leaf node that knows a user may join"
             yield found(LEAF_NOT_VERIFIED, used.subject, message, place=used.place())
-
-
-def mapped_nobody(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield users whom no certificate can name, or none of the clients that were given."""
-    for server in scene.servers:
-        if not any(each.verify_and_map and each.context in _MAPPING for each in server.config.tls):
-            continue
-        for user in server.config.accounts.users:
-            if user.has_password or _nkey(user.name):
-                continue
-            if not _nameable(user.name):
-                message = f"user `{user.name}` is no address, name, URI or subject"
-            elif scene.clients and not any(_is(chain[0], user.name) for chain in scene.clients):
-                message = f"no client that was given is user `{user.name}`"
-            else:
-                continue
-            yield found(MAPPED_NOBODY, server.name, message, place=str(user.place))
-
-
-def _nkey(name: str) -> bool:
-    return len(name) == _NKEY_LENGTH and name.startswith("U") and name.isupper()
-
-
-def _nameable(name: str) -> bool:
-    """Say whether a certificate can hold the text: nats-server wants subjects with commas."""
-    if name.startswith("/") or name != name.strip():
-        return False
-    return "=" in name or not any(each.isspace() for each in name)
-
-
-def _is(certificate: Certificate, name: str) -> bool:
-    names = (*certificate.emails, *certificate.dns_names, *certificate.uris)
-    parts = sorted(each.strip() for each in name.split(","))
-    return name in names or parts == sorted(certificate.subject.split(","))
 
 
 def pinned(scene: ConfigScene) -> Iterator[Finding]:
@@ -374,42 +291,6 @@ def no_certificate(scene: ConfigScene) -> Iterator[Finding]:
             yield found(NO_CERTIFICATE, used.subject, message, place=used.place())
 
 
-def nothing_shared(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield pairs of servers whose cluster or gateway blocks have no curve in common.
-
-    Suites are no reason: servers of today meet in TLS 1.3, for which Go takes no list.
-    """
-    for context in sorted(FORCED):
-        blocks = [used for used in scene.used if used.block.context is context]
-        for one, other in combinations(blocks, 2):
-            curves = [_curves(each) for each in (one, other)]
-            if _meet(one, other) and not set.intersection(*curves):
-                message = f"shares no curve with {other.subject}"
-                place = one.place("curve_preferences")
-                yield found(NOTHING_SHARED, one.subject, message, place=place)
-
-
-def _curves(used: Used) -> set[str]:
-    return {each.upper() for each in used.block.curve_preferences} or set(_DEFAULT_CURVES)
-
-
-def _meet(one: Used, other: Used) -> bool:
-    """Say whether two blocks of one context can talk: routes stay within a cluster."""
-    names = (one.server.config.cluster_name, other.server.config.cluster_name)
-    return one.block.context is not TlsContext.CLUSTER or names[0] == names[1]
-
-
-def ocsp(scene: ConfigScene) -> Iterator[Finding]:
-    """Yield servers whose stapling is a condition."""
-    for server in scene.servers:
-        node = _field(server.tree.root, "ocsp")
-        mode = _field(node.value, "mode") if node and isinstance(node.value, Table) else None
-        text = str(mode.value).lower() if mode else ""
-        if mode is not None and text in {"must", "always"}:
-            message = f"`ocsp` is in mode `{text}`"
-            yield found(OCSP, server.name, message, place=str(mode.place))
-
-
 def _field(table: Table, name: str) -> Node | None:
     found_here = [each for each in table.fields.values() if fold(each.name) == name]
     return found_here[-1].node if found_here else None
@@ -424,7 +305,6 @@ CHECKS = (
     (INSECURE, insecure),
     (NOT_VERIFIED, not_verified),
     (LEAF_NOT_VERIFIED, leaf_not_verified),
-    (MAPPED_NOBODY, mapped_nobody),
     (PINNED, pinned),
     (TIMEOUT_LOW, timeout_low),
     (TIMEOUT_HIGH, timeout_high),
@@ -434,6 +314,4 @@ CHECKS = (
     (CIPHERS, ciphers),
     (SUITES_REFUSED, suites_refused),
     (NO_CERTIFICATE, no_certificate),
-    (NOTHING_SHARED, nothing_shared),
-    (OCSP, ocsp),
 )

@@ -48,8 +48,8 @@ ODD = Rule(
     meaning="The parser reads the text otherwise than a person would: a key without a value, an "
     "unknown unit, a file that is cut off.",
     why="A setting is silently not there.",
-    example="`timeout: 5m0x`.",
-    remedy="Write it in quotes, or with a unit that is known.",
+    example="`max_payload: 1kbb`: no error, and no limit.",
+    remedy="Write the value out: with a unit that is known, or in quotes, and to its end.",
     source="conf/lex.go, conf/parse.go; measured against the parser, digest for digest",
 )
 RELOAD = Rule(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rollover.checks.run import Report
     from rollover.cli.config_checks import Wanted
 
-_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_FILE = click.Path(path_type=Path)
 
 
 @click.command(
@@ -52,6 +52,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     help="The certificate of a client of these servers; may be given several times.",
 )
 @click.option(
+    "--unit",
+    "units",
+    type=_FILE,
+    multiple=True,
+    help="The systemd unit that starts one of these servers: its flags, and where it runs.",
+)
+@click.option(
     "--silence",
     "silenced",
     multiple=True,
@@ -72,8 +79,9 @@ def command(context: click.Context, /, **values: Any) -> int:
     fleet file names. With FILES, configurations of NATS servers: of every hazard in them and in
     the files that they name; several are looked at as peers.
 
-    Exit code 0: nothing; 3: an error does; 5: something could not be seen. Rules are silenced,
-    with a reason, by `--silence` or under `silenced` in the fleet file.
+    Exit code 0: nothing, or warnings; 3: an error does; 5: something could not be seen; 1: a file
+    that is not there, or a wrong option: nothing was checked. Rules are silenced, with a reason,
+    by `--silence` or under `silenced` in the fleet file.
     """
     from rollover.cli.views import check as view  # noqa: PLC0415 - imports certificates
 
@@ -86,7 +94,8 @@ def command(context: click.Context, /, **values: Any) -> int:
     else:
         report = _fleet(wanted, settings, values)
     if values["sarif"] is not None:
-        view.write_sarif(values["sarif"], report)
+        described = None if wanted.files else settings.fleet
+        view.write_sarif(values["sarif"], report, described=described)
     if printer.json:
         printer.data("report", report)
     else:
@@ -104,6 +113,7 @@ def _wanted(values: dict[str, Any]) -> Wanted:
         working_directory=values["working_directory"],
         running=pairs(values["running"]),
         clients=values["clients"],
+        units=values["units"],
         expires_within=timedelta(days=values["expires_within"]),
         silences=silences(values["silenced"]),
     )
@@ -123,9 +133,11 @@ def _fleet(wanted: Wanted, settings: Settings, values: dict[str, Any]) -> Report
     from rollover.cli.wiring import open_site  # noqa: PLC0415 - as above
     from rollover.engine.checking import check_site  # noqa: PLC0415 - as above
 
-    for name in ("working_directory", "running", "clients"):
+    for name in ("working_directory", "running", "clients", "units"):
         if values[name]:
-            raise click.UsageError("`--working-directory`, `--running`, `--client` need FILES")
+            raise click.UsageError(
+                "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
+            )
     with open_site(settings.fleet, scratch=True) as site:
         report = check_site(site, values["authority"], expiry_days=values["expires_within"])
         described = site.described

@@ -10,6 +10,7 @@ from rollover.bundles.build import Bundle, Member
 from rollover.bundles.difference import Broken, Change, Effect
 from rollover.bundles.remarks import Remark
 from rollover.cli.printer import Printer
+from rollover.cli.views.counting import counted
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import short
 
@@ -53,7 +54,7 @@ def show_built(printer: Printer, bundle: Bundle, *, file: str, changed: bool) ->
         more = len(bundle.notes) - _MOST_NOTES
         printer.say(f"! and {more} more remarks (`--output json` has them all)", "warn")
     what = "written" if changed else "no change"
-    printer.say(f"{file}: {_counted(len(bundle.members), 'CA')}, {what}", "good")
+    printer.say(f"{file}: {counted(len(bundle.members), 'CA')}, {what}", "good")
 
 
 def show_checked(
@@ -131,15 +132,11 @@ def _show_links(
 ) -> None:
     if not links:
         return
-    printer.line(f"{_counted(len(links), 'link')} {title}:", "bold")
+    printer.line(f"{counted(len(links), 'link')} {title}:", "bold")
     for each in links[:_MOST_LINKS]:
         printer.line(f"  {sign} {each.link}: {each.reason}", style)
     if len(links) > _MOST_LINKS:
         printer.line(f"  and {len(links) - _MOST_LINKS} more")
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _renews(certificate: Certificate, change: Change) -> bool:

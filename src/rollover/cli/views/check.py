@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +20,9 @@ from rollover.errors import SpecError
 
 MOST_SHOWN = 8
 """Findings of one rule that are written out; the rest is counted. JSON has them all."""
+
+MOST_NAMED = 3
+"""Of those about whom the same is found: these by name, the rest is counted."""
 
 _SIGNS: Mapping[Severity | None, tuple[str, str]] = MappingProxyType(
     {
@@ -45,13 +49,27 @@ def show(printer: Printer, report: Report, *, of_files: bool = False) -> None:
 
 def _details(checked: Checked) -> Iterator[str]:
     open_findings = [each for each in checked.findings if not each.silenced]
-    for each in open_findings[:MOST_SHOWN]:
-        yield f"      {_told(each)}"
-    if len(open_findings) > MOST_SHOWN:
-        yield f"      … and {len(open_findings) - MOST_SHOWN} more (`--output json` has them all)"
-    for remedy in dict.fromkeys(each.remedy for each in open_findings[:MOST_SHOWN]):
+    alike: dict[str, list[Finding]] = {}
+    for each in open_findings:
+        alike.setdefault(each.message, []).append(each)
+    shown = list(alike.values())[:MOST_SHOWN]
+    for findings in shown:
+        yield f"      {_told(findings[0])}{_others(findings[1:])}"
+    left = len(open_findings) - sum(map(len, shown))
+    if left:
+        yield f"      … and {left} more (`--output json` has them all)"
+    for remedy in dict.fromkeys(each.remedy for findings in shown for each in findings):
         yield f"      hint: {remedy} (`rollover explain {checked.rule}`)"
     yield from _silenced([each for each in checked.findings if each.silenced])
+
+
+def _others(findings: list[Finding]) -> str:
+    """Return whom the same is true of, some by name."""
+    subjects = list(dict.fromkeys(each.subject for each in findings))
+    if not subjects:
+        return ""
+    named, more = ", ".join(subjects[:MOST_NAMED]), len(subjects) - MOST_NAMED
+    return f"; likewise {named}" + (f" and {more} more" if more > 0 else "")
 
 
 def _silenced(findings: list[Finding]) -> Iterator[str]:
@@ -66,16 +84,28 @@ def _told(finding: Finding) -> str:
     return f"{place}{finding.subject}: {finding.message}"
 
 
-def write_sarif(path: Path, report: Report) -> None:
-    """Write the report as SARIF; `SpecError` when the file cannot be written."""
-    log = sarif(report, catalogue.rules(), version=__version__, base=Path.cwd())
+def write_sarif(path: Path, report: Report, *, described: Path | None = None) -> None:
+    """Write the report as SARIF; `SpecError` when the file cannot be written.
+
+    `described`: the fleet file of the report, in which findings stand that no other file holds.
+    """
+    base, rules = Path.cwd(), catalogue.rules()
+    log = sarif(report, rules, version=__version__, base=base, described=described)
     text = msgspec.json.format(msgspec.json.encode(log), indent=2)
     try:
-        path.write_bytes(text + b"\n")
+        with open(path, "wb", opener=_at_once) as file:
+            file.write(text + b"\n")
     except OSError as error:
         raise SpecError(
             f"cannot be written: {error.strerror}", place=str(path), hint="name another file"
         ) from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file, or fail where it is a pipe from which nobody reads."""
+    file = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(file, True)
+    return file
 
 
 def verdict(report: Report, *, of_files: bool = False) -> str:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rollover.cli.printer import Printer
 from rollover.cli.printer import plain as harmless
+from rollover.cli.views.counting import counted
 from rollover.fleet.certificate import Certificate, Stack, Usage
 from rollover.fleet.names import Fingerprint, short
 from rollover.inspecting.found import Kind, Live, Problem
@@ -75,8 +76,8 @@ def show_problems(printer: Printer, problems: Sequence[Problem]) -> None:
 
 
 def _source(printer: Printer, source: SourceView) -> None:
-    counts = [_counted(len(source.certificates), "certificate")]
-    counts += [_counted(len(source.keys), "private key")] if source.keys else []
+    counts = [counted(len(source.certificates), "certificate")]
+    counts += [counted(len(source.keys), "private key")] if source.keys else []
     printer.line(f"{plain(source.name)} ({_KINDS[source.kind]}): {', '.join(counts)}", "bold")
     if source.live:
         _live(printer, source.live)
@@ -90,10 +91,6 @@ def _source(printer: Printer, source: SourceView) -> None:
         printer.line(f"  … {source.chains_not_judged:,} chains were not judged: too much", "warn")
     for remark in source.remarks:
         printer.line(f"  ! {plain(remark)}", "warn")
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _live(printer: Printer, live: Live) -> None:
@@ -162,7 +159,7 @@ def _dates(one: CertificateView) -> tuple[str, str]:
     if one.days_left < 0:
         return f"{dates}, expired", "bad"
     style = "warn" if one.days_left < SOON_DAYS else ""
-    return f"{dates}, {_counted(one.days_left, 'day')} left", style
+    return f"{dates}, {counted(one.days_left, 'day')} left", style
 
 
 def _usages(one: CertificateView) -> str:

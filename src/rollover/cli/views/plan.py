@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rollover.checks.rule import Finding, Severity
 from rollover.cli.printer import Printer
 from rollover.cli.views import recovery as recovery_view
+from rollover.cli.views.counting import counted
 from rollover.engine.recovery import LOSSES
 from rollover.fleet.model import Touch
 from rollover.fleet.plan import Change, Plan, Rollout
@@ -83,7 +84,7 @@ def verdict(plan: Plan) -> str:
     """Return the exact word: how many rollouts, and whether fewer are possible."""
     if plan.converged:
         return "nothing to do: the fleet is at the goal"
-    count = counted(len(plan.rollouts))
+    count = counted(len(plan.rollouts), "rollout")
     if not plan.complete:
         return f"{count} of {plan.whole} possible now"
     if plan.goal.compromised:
@@ -93,11 +94,6 @@ def verdict(plan: Plan) -> str:
     if plan.weight_lower_bound == plan.weight:
         return f"{count}, the cheapest possible"
     return f"{count}, at least {plan.lower_bound} are needed"
-
-
-def counted(rollouts: int) -> str:
-    """Return a number of rollouts in words."""
-    return "1 rollout" if rollouts == 1 else f"{rollouts} rollouts"
 
 
 def _row(each: Rollout) -> tuple[str, ...]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from rollover.checks.rule import Severity
 from rollover.cli.printer import Printer, told
 from rollover.cli.views import recovery as recovery_view
-from rollover.cli.views.plan import counted, verdict
+from rollover.cli.views.counting import counted
+from rollover.cli.views.plan import verdict
+from rollover.cli.views.verification import outline
 from rollover.engine import events
 from rollover.fleet.evidence import Applied
 
@@ -73,7 +75,8 @@ class Watcher:
                 self._gate(event)
             case events.Draining():
                 names = ", ".join(sorted({each.peer for each in event.holdouts})[:5])
-                self.say(f"  … {len(event.holdouts)} connections still on the old CA: {names}")
+                peers = counted(len(event.holdouts), "connection")
+                self.say(f"  … {peers} still on the old CA: {names}")
             case events.RolloutFinished():
                 self._finished(event)
             case events.Blocked():
@@ -89,13 +92,17 @@ class Watcher:
                     sign, style = ("✓", "dim") if each.holds else ("✗", "bad")
                     self.say(f"  {sign} clean: {each.subject}: {each.observed}", style)
             case events.Finished():
-                self.say(f"at the goal: {event.rollouts} rollouts in all", "good")
+                self.say(f"at the goal: {counted(event.rollouts, 'rollout')} in all", "good")
             case events.Observed() | events.Preparing():
                 pass
 
     def _planned(self, event: events.Planned) -> None:
         left = len(event.plan.rollouts)
-        outline = verdict(event.plan) if event.done == 0 or not left else f"{counted(left)} left"
+        outline = (
+            verdict(event.plan)
+            if event.done == 0 or not left
+            else f"{counted(left, 'rollout')} left"
+        )
         text = f"observed, planned: {outline}"
         if text != self._said:
             self.say(text, "dim")
@@ -105,7 +112,7 @@ class Watcher:
         phases = ", ".join(event.rollout.phases)
         title = f"{event.number}/{event.of} {event.rollout.group}: {phases}"
         if self._progress is None:
-            self.say(f"rollout {title} ({event.rollout.instances} instances)", "bold")
+            self.say(f"rollout {title} ({counted(event.rollout.instances, 'instance')})", "bold")
             return
         self._task = self._progress.add_task(title, total=event.rollout.instances)
 
@@ -123,9 +130,7 @@ class Watcher:
 
     def _gate(self, event: events.GateChecked) -> None:
         sign, style = ("✓", "dim") if event.holds else ("✗", "bad")
-        seen = (
-            _NOTHING.get(event.gate, "") if not event.evidence else f"{len(event.evidence)} facts"
-        )
+        seen = outline(event.gate, len(event.evidence), holds=event.holds)
         if seen or not event.holds:
             self.say(f"  {sign} {event.gate}: {seen}", style)
         for each in event.evidence:
@@ -151,9 +156,6 @@ class Watcher:
         if self._progress is None and self._ticker is not None:
             self.say(f"  {self._ticker()}", "dim")
 
-
-_NOTHING = {"drained": "nobody presents a certificate of the CA that goes"}
-"""What it means that a gate saw no fact; others then had nothing to look at."""
 
 _RICH = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "bold": "bold"}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from datetime import timedelta
 
 from rollover.cli.printer import Printer
+from rollover.cli.views.plan import duration
 from rollover.engine.topology import EndpointView, InstanceView, LinksView, LinkView, Topology
 
 SOON_DAYS = 30.0
@@ -48,7 +50,7 @@ def _lines(instances: tuple[InstanceView, ...]) -> Iterator[tuple[str, str]]:
 
 def _standing(instance: InstanceView, more: int) -> str:
     why = f" ({instance.why})" if instance.why else ""
-    changed = ", its files differ from what it uses" if instance.unconfirmed else ""
+    changed = f", {instance.doubt}" if instance.doubt else ""
     alike = f", and {more:,} more like it" if more else ""
     return f"{instance.availability}{why}{changed}{alike}"
 
@@ -70,7 +72,7 @@ def _looks(instance: InstanceView) -> Hashable:
         (each.name, each.issuer, each.expires and each.expires.date(), each.trusts)
         for each in instance.endpoints
     )
-    return (instance.availability, instance.why, instance.unconfirmed, tuple(endpoints))
+    return (instance.availability, instance.why, instance.doubt, tuple(endpoints))
 
 
 def _endpoint(endpoint: EndpointView) -> str:
@@ -91,9 +93,11 @@ def _endpoint(endpoint: EndpointView) -> str:
 def _left(endpoint: EndpointView) -> str:
     if endpoint.days_left is None:
         return ""
-    if endpoint.days_left < 0:
-        return f" (expired {-endpoint.days_left:.1f} days ago)"
-    return f" ({endpoint.days_left:.0f} days left)"
+    days = endpoint.days_left
+    if abs(days) < 1:
+        time = duration(timedelta(days=abs(days)))
+        return f" (expired {time} ago)" if days < 0 else f" ({time} left)"
+    return f" (expired {-days:.1f} days ago)" if days < 0 else f" ({days:.0f} days left)"
 
 
 def _style(endpoint: EndpointView) -> str:

@@ -22,7 +22,9 @@ from rollover.fleet.evidence import (
     Order,
     Result,
 )
+from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.secret import SecretBytes
 from rollover.platforms.nats import client_rollout, disk
 from rollover.platforms.nats.client_state import FoundClient, observation, read_report
 from rollover.platforms.nats.places import resolved
@@ -121,6 +123,12 @@ class NatsClients:
                 return untouched(order, error)
 
         return in_window(work, orders, pacing=pacing, stopping=stopping)
+
+    def private_keys(self, instances: Sequence[InstanceName]) -> Mapping[EndpointRef, SecretBytes]:
+        """Return the keys of files on this machine; what is elsewhere stays there."""
+        if not self._local:
+            return {}
+        return disk.private_keys(self._delivery, map(self._instance, instances))
 
     def handshakes(
         self,

@@ -13,6 +13,7 @@ from rollover.checks.configs.scene import ConfigScene, FileFacts, Refused, Serve
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
 from rollover.errors import ConfigError, PemError
 from rollover.fleet.certificate import Certificate
+from rollover.nats_config.command_line import CommandLine
 from rollover.nats_config.read import read_config
 from rollover.nats_config.server import server_config
 from rollover.nats_config.tree import Tree
@@ -21,7 +22,7 @@ from rollover.pki.pem import PEM_LIMIT, loaded_by_go, read_certificates
 from rollover.pki.stacks import Verifier
 
 
-def config_scene(
+def config_scene(  # noqa: PLR0913 - keywords, most of which have defaults
     configs: Sequence[Path],
     *,
     working_directory: Path,
@@ -31,13 +32,15 @@ def config_scene(
     running: Mapping[Path, Path] = MappingProxyType({}),
     clients: Sequence[Path] = (),
     directories: Mapping[Path, Path] = MappingProxyType({}),
+    started: tuple[CommandLine, ...] = (),
 ) -> ConfigScene:
     """Return what the rules look at, with the configurations that cannot be read apart.
 
     Relative paths of certificates begin in `working_directory`, that of the servers' processes;
     `directories` names another one for some configurations. `running`: for a configuration, the
     file as the server has it loaded (its last version); `ConfigError` when it cannot be read.
-    `clients`: certificate files of clients; `PemError` when one of them holds none.
+    `clients`: certificate files of clients; `PemError` when one of them holds none. `started`:
+    how units start the servers.
     """
     servers: list[Server] = []
     refused: list[Refused] = []
@@ -52,15 +55,18 @@ def config_scene(
             refused.append(Refused(str(path), error.place, message, error.hint))
     named = {file.path for server in servers for block in server.config.tls for file in block.files}
     files = {path: _facts(Path(path)) for path in sorted(named)}
-    certificates = {each.fingerprint: each for facts in files.values() for each in facts.loaded}
+    presented = tuple(_client(path) for path in clients)
+    loaded_here = (*(facts.loaded for facts in files.values()), *presented)
+    certificates = {each.fingerprint: each for chain in loaded_here for each in chain}
     return ConfigScene(
         tuple(servers),
         files=files,
         accepts=Verifier(certificates),
         now=now,
         expires_within=expires_within,
-        clients=tuple(_client(path) for path in clients),
+        clients=presented,
         refused=tuple(refused),
+        started=started,
     )
 
 
@@ -104,7 +110,7 @@ def _read(path: Path, data: bytes, *, mode: int) -> FileFacts:
     try:
         reading = read_certificates(data, place=str(path))
     except PemError as error:
-        damage = error.message
+        damage = error.message.removeprefix(f"{error.place}: ")
     return FileFacts(
         path=str(path),
         mode=mode,

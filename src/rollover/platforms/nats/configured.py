@@ -25,20 +25,12 @@ from rollover.nats_config.parse import parse_text
 from rollover.nats_config.position import Place
 from rollover.nats_config.read import Config
 from rollover.nats_config.server import ServerConfig, server_config
-from rollover.nats_config.tls import TlsBlock, TlsContext
+from rollover.nats_config.tls import CONTEXT_OF, TlsBlock
 from rollover.platforms.nats.discover_server import gateway_remote, leaf_remote
 from rollover.platforms.nats.disk import KEPT_SUFFIX
 
-_CONTEXTS: Mapping[Role, TlsContext] = MappingProxyType(
-    {
-        Role.CLIENT_PORT: TlsContext.TOP,
-        Role.ROUTE: TlsContext.CLUSTER,
-        Role.GATEWAY: TlsContext.GATEWAY,
-        Role.LEAFNODE: TlsContext.LEAFNODES,
-        Role.WEBSOCKET: TlsContext.WEBSOCKET,
-        Role.MQTT: TlsContext.MQTT,
-    }
-)
+_REMOTES = frozenset((Role.GATEWAY_REMOTE, Role.LEAF_REMOTE))
+"""There may be several of these in a configuration, told apart by the names of endpoints."""
 
 
 class Configuration(NamedTuple):
@@ -150,8 +142,8 @@ def placed(instance: InstanceDescription, files: Mapping[EndpointName, str]) -> 
 
 def block_of(endpoint: EndpointDescription, server: ServerConfig) -> TlsBlock | None:
     """Return the `tls` block that an endpoint is; None when the configuration has none such."""
-    if endpoint.role in _CONTEXTS:
-        return server.block(_CONTEXTS[endpoint.role])
+    if endpoint.role in CONTEXT_OF and endpoint.role not in _REMOTES:
+        return server.block(CONTEXT_OF[endpoint.role])
     if endpoint.role is Role.GATEWAY_REMOTE:
         named = (each for each in server.gateways if gateway_remote(each.name) == endpoint.name)
         return next((each.tls for each in named), None)

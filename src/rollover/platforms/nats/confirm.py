@@ -186,6 +186,8 @@ def _expected_names(bundle: tuple[Certificate, ...]) -> str:
 
 
 def _verdict(shown: Handshake) -> str:
+    if not shown.reached:
+        return f"no connection: {shown.detail or shown.failure.value}"
     words = [shown.client_verdict.value, shown.alert, shown.detail]
     return ", ".join(word for word in words if word)
 

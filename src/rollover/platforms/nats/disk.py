@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.delivery.placing import is_in_a_volume
 from rollover.engine.delivery_port import Delivery
 from rollover.errors import AdapterError, PemError
 from rollover.fleet.certificate import Certificate, Stack
 from rollover.fleet.description import EndpointDescription, InstanceDescription
 from rollover.fleet.evidence import Seen
+from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import SYSTEM_ROOTS, EndpointName
+from rollover.fleet.secret import SecretBytes
 from rollover.pki.pem import loaded_by_go, read_certificates
 from rollover.platforms.nats.places import PORTS, demands, public_paths
 
@@ -85,6 +89,20 @@ def _one_by_one(
     return Contents(files, troubles)
 
 
+def private_keys(
+    delivery: Delivery, instances: Iterable[InstanceDescription]
+) -> Mapping[EndpointRef, SecretBytes]:
+    """Return the private keys of the endpoints, as far as they can be read."""
+    found: dict[EndpointRef, SecretBytes] = {}
+    for instance in instances:
+        for each in instance.endpoints:
+            if each.key is not None:
+                with suppress(AdapterError):
+                    content = delivery.read(instance.name, (each.key,))[each.key]
+                    found[EndpointRef(instance.name, each.name)] = SecretBytes(content)
+    return found
+
+
 def held(instance: InstanceDescription, contents: Contents) -> Disk:
     """Return the state that these contents amount to."""
     seen: list[Seen] = []
@@ -138,6 +156,11 @@ def unwritable(instance: InstanceDescription) -> str:
 
 def _unwritable(path: Path) -> str:
     real = Path(os.path.realpath(path))
+    if is_in_a_volume(real):
+        return (
+            f"`{path}` lies in a volume that Kubernetes writes: describe its Secret or ConfigMap "
+            "with `delivery: {by: kubernetes, …}`"
+        )
     if real.exists() and not real.is_file():
         return f"`{path}` is not a plain file"
     if not real.parent.is_dir():

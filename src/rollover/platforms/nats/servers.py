@@ -32,7 +32,9 @@ from rollover.fleet.evidence import (
     Order,
     Result,
 )
+from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
+from rollover.fleet.secret import SecretBytes
 from rollover.platforms.nats import configured as configuration
 from rollover.platforms.nats import disk, drain, matrix, rollout
 from rollover.platforms.nats.access import Access, Account, read_account
@@ -159,6 +161,12 @@ class NatsServers:
                 return untouched(order, error)
 
         return in_window(work, orders, pacing=pacing, stopping=stopping)
+
+    def private_keys(self, instances: Sequence[InstanceName]) -> Mapping[EndpointRef, SecretBytes]:
+        """Return the keys of files on this machine; what is elsewhere stays there."""
+        if not isinstance(self.group.delivery, FileDelivery):
+            return {}
+        return disk.private_keys(self._delivery, self._described(instances))
 
     def handshakes(
         self,

@@ -15,7 +15,17 @@ from cryptography.x509.oid import NameOID
 
 import config_scenes
 from config_scenes import CA, LEAF, NOW, Desk, Tls
-from pki_forge import CLIENT_AUTH, DAY, SERVER_AUTH, Forged, Shape, forge, rsa_key, with_sha1
+from pki_forge import (
+    ANY_USAGE,
+    CLIENT_AUTH,
+    DAY,
+    SERVER_AUTH,
+    Forged,
+    Shape,
+    forge,
+    rsa_key,
+    with_sha1,
+)
 from rollover.checks import catalogue
 from rollover.checks.configs.run import AREAS, check_configs
 from rollover.checks.configs.scene import ConfigScene, FileFacts
@@ -405,6 +415,87 @@ def pins(pinned: str) -> Make:
     return make
 
 
+def stapled(
+    mode: str,
+    *served: str,
+    trust: str = "",
+    context: str = "top",
+    extra: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+) -> Make:
+    """A server that staples its leaf, which comes from an intermediate."""
+
+    def make(desk: Desk) -> None:
+        between = desk.authority("Acme Inter", by=desk.root)
+        known = {"inter": between, "root": desk.root}
+        made = desk.leaf(by=between, shape=LEAF._replace(extra=extra))
+        trusted = (known[trust],) if trust else ()
+        block = Tls((made, *(known[each] for each in served)), trusted)
+        desk.with_blocks("n1", {context: block}, more=f"ocsp {{ mode: {mode} }}", inside={})
+
+    return make
+
+
+def three(*common: str, listen: str = "n{}.example", everybody: bool = False) -> Make:
+    """Three nodes that dial the first one, or all of them; `common`: names that all have."""
+
+    def make(desk: Desk) -> None:
+        numbers = (1, 2, 3)
+        for at in numbers:
+            urls = [f"'nats-route://{listen.format(to)}:6222'" for to in numbers]
+            urls = urls if everybody else urls[:1]
+            inside = f"name: c\n listen: '{listen.format(at)}:6222'\n routes: [{', '.join(urls)}]"
+            made = desk.leaf(f"n{at}.example", *common, subject=f"n{at}")
+            block = Tls((made,), (desk.root,))
+            desk.server(f"n{at}", inside={"cluster": inside}, cluster=block)
+
+    return make
+
+
+def unit(flags: str) -> Make:
+    """A server whose systemd unit has these flags."""
+
+    def make(desk: Desk) -> None:
+        text = f"[Service]\nExecStart=/usr/bin/nats-server \\\n  {flags}\n"
+        desk.units.append(desk.write("nats.service", text))
+        desk.server(top=Tls((desk.leaf(),)))
+
+    return make
+
+
+def known_client(authority: str, *, days: tuple[float, float] = LEAF.days) -> Make:
+    """A server that trusts the root, and a client from a CA."""
+
+    def make(desk: Desk) -> None:
+        desk.server(top=Tls((desk.leaf(),), (desk.root,), "verify: true"))
+        shape = LEAF._replace(days=days)
+        made = desk.leaf("app.example", by=_authority(desk, authority), subject="app", shape=shape)
+        desk.client("app", made)
+
+    return make
+
+
+MUST_STAPLE = ((x509.TLSFeature([x509.TLSFeatureType.status_request]), False),)
+RESPONDER = (
+    (
+        x509.AuthorityInformationAccess(
+            [
+                x509.AccessDescription(
+                    x509.oid.AuthorityInformationAccessOID.OCSP,
+                    x509.UniformResourceIdentifier("http://ocsp.example"),
+                )
+            ]
+        ),
+        False,
+    ),
+)
+PERMITTED = CA._replace(
+    extra=((x509.NameConstraints([x509.DNSName("internal.example")], None), True),)
+)
+ODD_OID = x509.ObjectIdentifier("1.3.6.1.4.1.99999.1")
+ELSEWHERE = x509.AuthorityKeyIdentifier(b"\1" * 20, None, None)
+DOMAIN_VALIDATED = x509.CertificatePolicies(
+    [x509.PolicyInformation(x509.ObjectIdentifier("2.23.140.1.2.1"), None)]
+)
 ROUTE_SERVER_ONLY = LEAF._replace(extended=(SERVER_AUTH,))
 CLIENT_ONLY = LEAF._replace(extended=(CLIENT_AUTH,))
 NO_CONSTRAINTS = CA._replace(basic=None, usages=None)
@@ -457,12 +548,19 @@ CASES = (
     Case("public-issuer-drops-client-auth",
          gateways(a=side("a", "R3", own="R3"), b=side("b", "R3", own="E1")),
          gateways(a=side("a", "Acme Root"), b=side("b", "Acme Root"))),
+    Case("public-issuer-drops-client-auth",
+         leaf(shape=LEAF._replace(extra=((DOMAIN_VALIDATED, False),)), context="cluster"),
+         leaf(context="cluster"), what="by its policy"),
     Case("names-missing", lambda desk: desk.server(
         top=Tls((forge("n1.example", LEAF._replace(names=()), by=desk.root),))), top()),
     Case("name-not-in-certificate", dialled("10.0.0.2", "n2.example", listen="10.0.0.2:6222"),
          dialled("n2.example", "n2.example")),
     Case("name-not-in-certificate", advertised("nats.acme.example:6222"),
          advertised("n1.example:6222"), what="advertised"),
+    Case("gossip-not-in-certificate", three(), three("n1.example")),
+    Case("gossip-not-in-certificate", three(listen="10.0.0.{}"),
+         three("10.0.0.1", "10.0.0.2", "10.0.0.3", listen="10.0.0.{}"), what="address"),
+    Case("gossip-not-in-certificate", three(), three(everybody=True), what="all routes"),
     Case("weak-key", lambda desk: desk.server(
         top=Tls((forge("n1", LEAF, by=desk.root, key=rsa_key(1024, "weak")),))), top()),
     Case("weak-signature", sha1, top()),
@@ -571,7 +669,36 @@ CASES = (
                                                  "{ name: c, port: 6222 }\n"),
          reload(WITH_TLS, WITH_TLS)),
     Case("relative-path", raw("tls { cert_file: a.pem, key_file: a.key }\n"), top()),
-    Case("ocsp-must", words("ocsp { mode: must }"), words("ocsp { mode: auto }")),
+    Case("ocsp-must", words("ocsp { mode: always }"), words("ocsp { mode: must }")),
+    Case("ocsp-must", stapled("must", extra=MUST_STAPLE), stapled("auto", extra=MUST_STAPLE),
+         what="must staple"),
+    Case("ocsp-issuer-not-found", stapled("always", "root", "inter"), stapled("always", "inter")),
+    Case("ocsp-issuer-not-found", stapled("always"), stapled("auto"), what="leaf alone"),
+    Case("ocsp-issuer-not-found", stapled("auto", extra=MUST_STAPLE),
+         stapled("never", extra=MUST_STAPLE), what="must staple"),
+    Case("ocsp-issuer-not-found", stapled("always", trust="inter", context="websocket"),
+         stapled("always", trust="inter"), what="websocket"),
+    Case("ocsp-without-responder", words("ocsp { mode: always }"),
+         words("ocsp { mode: always, url: 'http://ocsp.example' }")),
+    Case("ocsp-without-responder", stapled("always", "inter"),
+         stapled("always", "inter", extra=RESPONDER), what="named in the leaf"),
+    Case("started-with-tls-flags", unit("-c n1.conf --tls --tlscert=a.pem"),
+         unit("-c n1.conf -tls=false")),
+    Case("started-without-configuration", unit("-p 4222"), unit("--config=n1.conf -p 4222")),
+    Case("client-refused", known_client("Acme New"), known_client("Acme Root")),
+    Case("client-refused", known_client("Acme Root", days=(-9, -1)), known_client("Acme Root"),
+         what="expired"),
+    Case("mapped-certificate-without-user", mapped("app.example", client="other.example"),
+         mapped("CN=app", client="app.example")),
+    Case("chain-against-constraints", leaf("n1.example", root=PERMITTED),
+         leaf("n1.internal.example", root=PERMITTED)),
+    Case("chain-against-constraints",
+         leaf(shape=LEAF._replace(extra=((x509.UnrecognizedExtension(ODD_OID, b"0"), True),))),
+         leaf(shape=LEAF._replace(extra=((x509.UnrecognizedExtension(ODD_OID, b"0"), False),))),
+         what="unknown extension"),
+    Case("chain-refused-by-openssl", leaf(shape=LEAF._replace(authority_key_id=ELSEWHERE)), leaf()),
+    Case("chain-refused-by-openssl", leaf(shape=LEAF._replace(extended=(ANY_USAGE,))),
+         leaf(shape=LEAF._replace(extended=(ANY_USAGE,)), context="cluster"), what="any usage"),
 )  # fmt: skip
 
 

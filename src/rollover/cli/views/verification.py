@@ -1,0 +1,56 @@
+"""What fresh handshakes, and the servers' lists of connections, say of a fleet."""
+
+from __future__ import annotations
+
+import re
+
+from rollover.cli.printer import Printer
+from rollover.cli.views.counting import counted
+from rollover.engine.gates import DRAINED, GateResult
+from rollover.engine.service import Verification
+from rollover.fleet.evidence import Evidence
+from rollover.fleet.names import short
+
+_DRAINED = {
+    True: "nobody presents a certificate of the CA that goes",
+    False: "somebody still presents a certificate of the CA that goes",
+}
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+def show(printer: Printer, seen: Verification) -> None:
+    """Show each gate with everything that it saw."""
+    for gate in seen.gates:
+        sign = "✓" if gate.holds else "✗"
+        printer.line(f"{sign} {gate.gate}: {_outline(gate)}", "good" if gate.holds else "bad")
+        for each in gate.evidence:
+            _show_evidence(printer, each)
+        for holdout in gate.holdouts:
+            certificate = short(holdout.certificate)
+            printer.line(
+                f"  ✗ `{holdout.peer}` on {holdout.server} still presents {certificate}, "
+                "of a CA that is trusted no more",
+                "bad",
+            )
+
+
+def _outline(gate: GateResult) -> str:
+    if gate.holdouts:
+        return counted(len(gate.holdouts), "connection")
+    return outline(gate.gate, len(gate.evidence), holds=gate.holds)
+
+
+def outline(gate: str, facts: int, *, holds: bool) -> str:
+    """Return what a gate saw in a few words; empty when that is nothing worth a word."""
+    if facts:
+        return counted(facts, "fact")
+    return _DRAINED[holds] if gate == DRAINED else ""
+
+
+def _show_evidence(printer: Printer, each: Evidence) -> None:
+    observed = short(each.observed) if _FINGERPRINT.fullmatch(each.observed) else each.observed
+    if each.holds:
+        printer.line(f"  ✓ {each.subject} {each.expected or each.fact}: {observed} ({each.by})")
+        return
+    expected = f"; expected: {each.expected}" if each.expected else ""
+    printer.line(f"  ✗ {each.subject} {each.fact}: {observed} ({each.by}){expected}", "bad")
