@@ -34,7 +34,7 @@ from rollover.store.sqlite_credentials import open_credentials
 
 SINGLE = preset("single")
 BARE = LabSpec(name="bare", clusters=(ClusterSpec(servers=1, jetstream=False),), clients=0)
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 HOLDER = """
 import sys
 from pathlib import Path
@@ -145,7 +145,12 @@ def test_a_detached_lab_runs_until_it_is_taken_down(tmp_path: Path) -> None:
     script = script.replace(
         'print("up", flush=True)', 'lab.up(preset("single"), Path(sys.argv[1]), detach=True)'
     )
-    subprocess.run([sys.executable, "-c", script, directory], stdin=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-c", script, directory],
+        stdin=subprocess.DEVNULL,
+        check=True,
+        timeout=120,
+    )
     fleet = lab.attach(directory)
     fleet.restart_server("n1")
     assert broken_links(fleet.description) == ()

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import pytest
 
+import commands
+from rollover.cli.commands import lab_gateways
+from rollover.errors import ExitCode
 from rollover.lab import lab
 from rollover.lab.dialling import broken_links
 from rollover.lab.lab import Lab
@@ -16,8 +18,7 @@ from rollover.lab.presets import preset
 from rollover.lab.renewal import disturb, gateways, renew
 from rollover.lab.spec import ClusterSpec, GatewayTrust, Intermediate, LabSpec
 
-WAIT_SECONDS = 30.0
-pytestmark = pytest.mark.xdist_group("lab")
+WAIT_SECONDS = 60.0
 
 SMALL = LabSpec(
     name="two",
@@ -37,7 +38,14 @@ def _await(condition: Callable[[], bool], what: str) -> None:
 
 
 def _all_stand(fleet: Lab) -> bool:
-    return all(each.stands for each in gateways(fleet))
+    found = gateways(fleet)
+    return bool(found) and all(each.stands for each in found)
+
+
+def test_the_command_knows_every_intermediate_and_trust() -> None:
+    """What it offers is what a lab has."""
+    assert set(lab_gateways.INTERMEDIATES) == set(Intermediate)
+    assert set(lab_gateways.TRUSTS) == set(GatewayTrust)
 
 
 def test_the_preset_comes_up_with_every_link_working(tmp_path: Path) -> None:
@@ -68,8 +76,11 @@ def test_a_renewal_by_another_intermediate_parts_the_clusters(tmp_path: Path) ->
             ("a1/gateway-remote-b", "b1/gateway"),
             ("b1/gateway-remote-a", "a1/gateway"),
         }
-        disturb(fleet, "b")
-        _await(lambda: not any(each.stands for each in gateways(fleet)), "the schism")
+        by_hand = ("lab", "renew", "b", "--by", "E1", "--restart", "--directory", tmp_path / "lab")
+        ran = commands.run(*by_hand, "--output", "json")
+        assert ran.code == ExitCode.STOPPED
+        assert {each["stands"] for each in ran.json["gateways"]} == {False}
+        assert not any(each.stands for each in gateways(fleet))
 
 
 def test_with_a_curated_bundle_the_same_renewal_passes(tmp_path: Path) -> None:

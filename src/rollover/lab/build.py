@@ -17,13 +17,13 @@ from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.lab import cast, gateway_issuer, material, private_files, record
 from rollover.lab.configuration import ServerPorts, address, server_config
-from rollover.lab.described import AUTHORITY, describe, homes
+from rollover.lab.described import AUTHORITY, describe
 from rollover.lab.layout import Layout
 from rollover.lab.material import Issuer, LabAuthority
 from rollover.lab.ports import FindPorts
 from rollover.lab.record import LabRecord, ProcessRecord, Program
 from rollover.lab.spec import LabSpec
-from rollover.lab.traffic.spec import ClientSpec, Part, TrafficSpec
+from rollover.lab.traffic.spec import ClientSpec, Part, Port, TrafficSpec
 from rollover.pki import keys
 from rollover.store.sealing import keys_from_file
 from rollover.store.sqlite_credentials import open_credentials
@@ -107,7 +107,7 @@ def write_on_ports(base: Foundation, find_ports: FindPorts) -> FleetDescription:
         base.layout,
         base.spec,
         ports=ports,
-        clients=tuple(part.name for part in base.parts),
+        clients=base.parts,
         authorities=base.authorities,
         public=base.public,
         binary=base.binary,
@@ -153,14 +153,11 @@ def _traffic(base: Foundation, *, ports: dict[str, ServerPorts]) -> TrafficSpec:
 
 def _client(base: Foundation, part: Part, *, ports: dict[str, ServerPorts]) -> ClientSpec:
     files = base.layout.client_material(part.name)
-    home = homes(base.spec, [each.name for each in base.parts])[part.name]
     return ClientSpec(
-        servers=()
-        if home is None
-        else tuple(
-            f"tls://{address(ports[each.name].client)}"
+        servers=tuple(
+            _url(ports[each.name], part.port)
             for each in base.spec.members
-            if each.cluster is home and not each.leaf
+            if each.cluster.name == part.cluster and not each.leaf
         ),
         name=part.name,
         role=part.role,
@@ -171,6 +168,16 @@ def _client(base: Foundation, part: Part, *, ports: dict[str, ServerPorts]) -> C
         rotating=base.spec.rotating_clients,
         status_file=str(base.layout.status(part.name)) if base.spec.rotating_clients else "",
     )
+
+
+def _url(ports: ServerPorts, port: Port) -> str:
+    match port:
+        case Port.NATS:
+            return f"tls://{address(ports.client)}"
+        case Port.WEBSOCKET:
+            return f"wss://{address(ports.websocket)}"
+        case Port.MQTT:
+            return f"mqtts://{address(ports.mqtt)}"
 
 
 def _processes(base: Foundation) -> tuple[ProcessRecord, ...]:

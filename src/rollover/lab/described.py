@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import cycle
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,7 +21,8 @@ from rollover.fleet.model import Role, Touch
 from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.lab.configuration import SYSTEM_USER, ServerPorts, address
 from rollover.lab.layout import Layout, MaterialPaths
-from rollover.lab.spec import ClusterSpec, LabSpec
+from rollover.lab.spec import LabSpec
+from rollover.lab.traffic.spec import Part, Port
 from rollover.platforms.nats.discover import discover
 
 AUTHORITY = AuthorityName("nats-ca")
@@ -31,6 +31,12 @@ PUBLIC = AuthorityName("public-ca")
 CLIENTS = GroupName("clients")
 CLIENT_PORT, ROUTE_PORT = EndpointName("client-port"), EndpointName("route")
 CLIENT = EndpointName("client")
+ENDPOINTS = {
+    Port.NATS: CLIENT_PORT,
+    Port.WEBSOCKET: EndpointName("websocket"),
+    Port.MQTT: EndpointName("mqtt"),
+}
+"""What discovery calls the ports that clients come through."""
 SERVER_PLATFORM, CLIENT_PLATFORM = "nats", "nats-client"
 CLIENTS_IN_FLIGHT = 10
 """At least; of more than 200 clients one in twenty."""
@@ -41,7 +47,7 @@ def describe(
     spec: LabSpec,
     *,
     ports: dict[str, ServerPorts],
-    clients: tuple[str, ...],
+    clients: tuple[Part, ...],
     authorities: tuple[Fingerprint, ...],
     public: tuple[Fingerprint, ...] = (),
     binary: Path,
@@ -92,15 +98,8 @@ def describe(
     )
 
 
-def homes(spec: LabSpec, clients: Sequence[str]) -> dict[str, ClusterSpec | None]:
-    """Return the cluster that each client connects to, in turn; None: there is but one."""
-    if not spec.supercluster:
-        return dict.fromkeys(clients)
-    return dict(zip(clients, cycle(spec.clusters), strict=False))
-
-
 def _discovered(
-    layout: Layout, spec: LabSpec, *, clients: tuple[str, ...], binary: Path
+    layout: Layout, spec: LabSpec, *, clients: tuple[Part, ...], binary: Path
 ) -> FleetDescription:
     found = discover([layout.config(name) for name in spec.servers], environment={}).description
     groups = [
@@ -116,16 +115,29 @@ def _discovered(
         for group in found.groups
     ]
     links = list(found.links)
-    living = homes(spec, clients)
-    for cluster in spec.clusters:
-        here = tuple(name for name in clients if living[name] in (cluster, None))
+    for cluster, port, name in _gatherings(spec):
+        here = tuple(each for each in clients if (each.cluster, each.port) == (cluster, port))
         if here:
-            name = GroupName(f"{CLIENTS}-{cluster.name}" if spec.supercluster else CLIENTS)
             group = _clients(layout, here, rotating=spec.rotating_clients)
-            groups.append(msgspec.structs.replace(group, name=name))
-            acceptor = f"{cluster.name}/{CLIENT_PORT}"
+            groups.append(msgspec.structs.replace(group, name=name, touch=_touch(group, port)))
+            acceptor = f"{cluster}/{ENDPOINTS[port]}"
             links.append(LinkDescription(dialer=f"{name}/{CLIENT}", acceptor=acceptor))
     return msgspec.structs.replace(found, groups=tuple(groups), links=tuple(links))
+
+
+def _gatherings(spec: LabSpec) -> Iterator[tuple[str, Port, GroupName]]:
+    """Yield where clients meet: those of one port of a cluster are a group, and its name."""
+    for cluster in spec.clusters:
+        for port in Port:
+            words: list[str] = [CLIENTS]
+            words += [cluster.name] if spec.supercluster else []
+            words += [port.value] if port is not Port.NATS else []
+            yield cluster.name, port, GroupName("-".join(words))
+
+
+def _touch(group: GroupDescription, port: Port) -> Touch:
+    """Return how clients take up certificates: an MQTT session has one connection at a time."""
+    return Touch.RECONNECT if port is Port.MQTT else group.touch
 
 
 def _authorities(
@@ -181,12 +193,12 @@ def _endpoint(
     )
 
 
-def _clients(layout: Layout, clients: tuple[str, ...], *, rotating: bool) -> GroupDescription:
+def _clients(layout: Layout, clients: tuple[Part, ...], *, rotating: bool) -> GroupDescription:
     """Return the clients' group; plain ones read their files at a reconnect and tell nobody."""
     return GroupDescription(
         name=CLIENTS,
         platform=CLIENT_PLATFORM,
-        instances=tuple(_client(layout, name, rotating=rotating) for name in clients),
+        instances=tuple(_client(layout, each.name, rotating=rotating) for each in clients),
         touch=Touch.WATCH if rotating else Touch.RECONNECT,
         max_in_flight=max(CLIENTS_IN_FLIGHT, len(clients) // 20),
     )

@@ -13,14 +13,23 @@ from rollover.fleet.assemble import links
 from rollover.fleet.certificate import Stack
 from rollover.fleet.description import EndpointDescription, FleetDescription
 from rollover.fleet.model import EndpointRef, Link, Role
+from rollover.probe import dialogue
+from rollover.probe.target import Port, Target
 
 TIMEOUT_SECONDS = 3.0
 CONCURRENCY = 8
 _LINE_LIMIT = 64 * 1024
 _HELLO = b'CONNECT {"verbose":false,"name":"lab-dial"}\r\nPING\r\n'
 _GREETING = b"INFO "
-_ANSWERS = {Role.CLIENT_PORT: (b"PONG",), Role.LEAFNODE: (b"PONG", b"PING", b"-ERR", _GREETING)}
+_ANSWERS = {
+    Role.CLIENT_PORT: (b"PONG",),
+    Role.LEAFNODE: (b"PONG", b"PING", b"-ERR", _GREETING),
+    Role.WEBSOCKET: (b"HTTP/1.1 101",),
+    Role.MQTT: (b"\x20\x02",),
+}
 """What shows that TLS is through; a leaf node without credentials is then turned away in words."""
+_PROMPTED = {Role.WEBSOCKET: Port.WEBSOCKET, Role.MQTT: Port.MQTT}
+"""Ports that say nothing until they are asked."""
 
 
 class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +77,9 @@ def _dial(dialer: EndpointDescription, acceptor: EndpointDescription, *, name: s
         with context.wrap_socket(connection, server_hostname=name) as tls:
             if greets_in_clear:
                 tls.sendall(_HELLO)
+            elif acceptor.role in _PROMPTED:
+                target = Target(address=acceptor.address or "", port=_PROMPTED[acceptor.role])
+                tls.sendall(dialogue.prompt(target))
             _await(tls, *answers)
 
 

@@ -39,7 +39,7 @@ from rollover.lab.layout import Layout
 from rollover.lab.ports import FindPorts
 from rollover.lab.readiness import PortTaken
 from rollover.lab.record import LabRecord, ProcessRecord, ProcessState
-from rollover.lab.spawning import claimed, spawn
+from rollover.lab.spawning import claimed, filled, spawn
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic import report as traffic_report
 from rollover.lab.traffic.report import TrafficReport
@@ -173,14 +173,15 @@ def up(
 
     That is: servers listen, routes stand, JetStream has a leader, every client is connected and
     hears the others. It ends with this process; with `detach` it runs until `down`. What fails
-    leaves no process behind, but the directory with its logs. Raises `StaleError` when a lab runs
+    leaves no process behind, but the directory with its logs; interrupted, or before there is
+    any, it removes that too. Raises `StaleError` when a lab runs
     there, `SpecError`, `NotFound` without a nats-server, `Rejected` with the last lines of the
     log of a process that ended, `TimedOut`.
     """
     lab_file.check(spec)
     server = binary.find(spec.binary)
     layout = Layout(directory.absolute())
-    with claimed(layout) as lock:
+    with claimed(layout) as lock, filled(layout.root, layout.record):
         base = build.lay_foundation(layout, spec, binary=server, now=datetime.now(UTC))
         lab = _started(base, lock, find_ports)
     if detach:

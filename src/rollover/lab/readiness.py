@@ -101,10 +101,13 @@ def await_traffic(path: Path, report: Report, *, seconds: float = READY_SECONDS)
 
     def missing() -> str:
         try:
-            phase = traffic_report.read(path).phase
+            seen = traffic_report.read(path)
         except SpecError:
             return "the traffic has not said anything yet"
-        return "" if phase is Phase.RUNNING else f"the traffic is {phase}"
+        if seen.phase is Phase.RUNNING:
+            return ""
+        told = next((f"; {each.name}: {each.error}" for each in seen.clients if each.error), "")
+        return f"the traffic is {seen.phase}{told}"
 
     await_nothing_missing(
         missing, lambda: check_crashes(report(), {record.TRAFFIC}), seconds=seconds

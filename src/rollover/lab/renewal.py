@@ -6,6 +6,7 @@ network or a node does some day, and `gateways` says what is left.
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,6 +19,9 @@ from rollover.lab.spec import GatewayTrust, Intermediate, Member
 from rollover.probe.monitoring import Monitor
 
 _REQUEST_SECONDS = 2.0
+_SETTLE_SECONDS = 15.0
+"""A gateway that may connect does so within a second or two."""
+_LOOK_SECONDS = 0.2
 
 
 class GatewayLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +75,16 @@ def gateways(lab: Lab) -> tuple[GatewayLink, ...]:
             if each is not member.cluster
         ]
     return tuple(found)
+
+
+def settled_gateways(lab: Lab) -> tuple[GatewayLink, ...]:
+    """Return the gateways once all stand, or as they are when that has been waited for in vain."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        links = gateways(lab)
+        if all(each.stands for each in links) or time.monotonic() > deadline:
+            return links
+        time.sleep(_LOOK_SECONDS)
 
 
 def _members(lab: Lab, cluster: str) -> list[Member]:

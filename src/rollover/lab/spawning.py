@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,36 @@ def claimed(layout: Layout) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def filled(root: Path, record: Path) -> Iterator[None]:
+    """Let the body fill a claimed directory; removed when it is interrupted or leaves no record.
+
+    Otherwise nobody could start a lab there, nor end one: `down` goes by the record. `SpecError`
+    when the disk does not take it.
+    """
+    try:
+        yield
+    except OSError as error:
+        _remove_unrecorded(root, record)
+        where = error.filename or root
+        raise SpecError(
+            f"it cannot be written: {error.strerror or error}",
+            place=str(where),
+            hint="make room on its file system, or name a directory on another, then run again",
+        ) from None
+    except KeyboardInterrupt:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+    except BaseException:
+        _remove_unrecorded(root, record)
+        raise
+
+
+def _remove_unrecorded(root: Path, record: Path) -> None:
+    if not record.exists():
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def _check_new(layout: Layout) -> None:

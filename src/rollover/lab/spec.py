@@ -13,6 +13,8 @@ from rollover.fleet.certificate import KeyKind
 LAB_VERSION: Literal[1] = 1
 MOST_SERVERS = 32
 MOST_CLIENTS = 5000
+MOST_MQTT_CLIENTS = 50
+"""Each has a session in JetStream, which takes the servers some time to make."""
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """Names of labs and clusters become names of directories and instances."""
@@ -43,8 +45,9 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Servers that are route peers of each other; one server alone has no routes.
 
     `leaf_nodes`: servers of their own, each of which dials this cluster. `websocket`, `mqtt`:
-    every server of the cluster listens for those too. `intermediate` signs the certificates of
-    the cluster's gateways, where there are several clusters.
+    every server of the cluster listens for those too. Every second client of a cluster with
+    `websocket` comes through that port; one with `mqtt` has `mqtt_clients` more. `intermediate`
+    signs the certificates of the cluster's gateways, where there are several clusters.
     """
 
     name: Name = "nats"
@@ -53,6 +56,7 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     leaf_nodes: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
     websocket: bool = False
     mqtt: bool = False
+    mqtt_clients: Annotated[int, msgspec.Meta(ge=0, le=MOST_MQTT_CLIENTS)] = 4
     intermediate: Intermediate = Intermediate.R3
 
 

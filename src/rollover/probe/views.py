@@ -81,6 +81,8 @@ class ConnectionView(msgspec.Struct, frozen=True, kw_only=True):
     type: str = ""
     """`nats`, `websocket` or `mqtt`."""
     name: str = ""
+    """What the client calls itself; of an MQTT client its identifier."""
+    mqtt_client: str = ""
     ip: str = ""
     port: int = 0
     start: datetime | None = None
@@ -205,7 +207,14 @@ def all_connections(fetch: FetchPage, *, page: int = PAGE) -> tuple[ConnectionVi
         if offset and (not view.connections or view.connections[0].cid > last):
             offset, step = max(offset - step, 0), 2 * step
             continue
-        found.extend(each for each in view.connections if each.cid > last)
+        found.extend(_named(each) for each in view.connections if each.cid > last)
         if not view.connections or offset + len(view.connections) >= view.total:
             return tuple(found)
         offset, step = offset + len(view.connections) - 1, 1
+
+
+def _named(view: ConnectionView) -> ConnectionView:
+    """Call an MQTT client by its identifier: the server tells it in a field of its own."""
+    if view.name or not view.mqtt_client:
+        return view
+    return msgspec.structs.replace(view, name=view.mqtt_client)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollover.lab.cast import MOST_DELIVERIES_PER_SECOND, play
+from rollover.lab.presets import preset
 from rollover.lab.spec import ClusterSpec, LabSpec, RateSpec
-from rollover.lab.traffic.spec import SENDERS, Part, Role
+from rollover.lab.traffic.spec import MQTT, SENDERS, Part, Port, Role
 
 
 def _cast(
@@ -49,8 +50,25 @@ def test_every_client_gets_one_part_and_a_name_of_its_own(clients: int, jetstrea
 @settings(max_examples=40)
 @given(clients=st.integers(6, 500))
 def test_six_clients_are_enough_for_every_role(clients: int) -> None:
-    """From six clients on nobody sends what nobody receives."""
-    assert {part.role for part in _cast(clients)} == set(Role)
+    """From six clients on nobody sends what nobody receives; MQTT needs a port of its own."""
+    assert {part.role for part in _cast(clients)} == set(Role) - MQTT
+
+
+def test_clients_come_through_every_port_that_clusters_have() -> None:
+    """Every second client of a cluster with a WebSocket port, and MQTT clients beyond the rest."""
+    parts = play(preset("supercluster"))
+    ports = {
+        name: Counter(part.port for part in parts if part.cluster == name)
+        for name in ("a", "b", "c")
+    }
+    assert ports == {
+        "a": {Port.NATS: 6},
+        "b": {Port.NATS: 3, Port.WEBSOCKET: 3, Port.MQTT: 4},
+        "c": {Port.NATS: 6},
+    }
+    speaking = Counter(part.role for part in parts if part.port is Port.MQTT)
+    assert speaking == {Role.MQTT_PUBLISHER: 2, Role.MQTT_SUBSCRIBER: 2}
+    assert all(part.rate_per_second > 0 for part in parts if part.role in SENDERS)
 
 
 @settings(max_examples=40)

@@ -14,7 +14,7 @@ from rollover.errors import Rejected
 from rollover.lab import children
 from rollover.lab.children import ProcessId
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 PARENT = """
 import sys
 from pathlib import Path

@@ -32,7 +32,7 @@ def _asked(path: Path, answer: Answer, *, request: control.Request) -> LabRecord
         server = threading.Thread(target=serve)
         server.start()
         try:
-            return control.ask(path, request, timeout_seconds=5)
+            return control.ask(path, request, timeout_seconds=60)
         finally:
             server.join()
 

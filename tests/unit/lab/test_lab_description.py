@@ -16,12 +16,13 @@ from rollover.lab.configuration import ServerPorts, server_config
 from rollover.lab.described import describe
 from rollover.lab.layout import Layout
 from rollover.lab.spec import CertificateSpec, ClusterSpec, LabSpec
+from rollover.lab.traffic.spec import Part, Role
 
 LAYOUT = Layout(Path("/demo"))
 PORTS = {f"n{n}": ServerPorts(4200 + n, 6200 + n, 8200 + n) for n in (1, 2, 3)}
 ALONE = {"n1": PORTS["n1"]}
 SPEC = LabSpec(name="mine")
-CLIENTS = ("publisher-1", "subscriber-1")
+CLIENTS = (Part("publisher-1", Role.PUBLISHER), Part("subscriber-1", Role.SUBSCRIBER))
 
 
 def _described(spec: LabSpec = SPEC, *, alone: bool = False) -> FleetDescription:

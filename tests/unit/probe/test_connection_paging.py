@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -58,3 +59,14 @@ def test_a_quiet_server_is_read_in_few_pages() -> None:
     server = Server(list(range(1, 101)), [])
     assert len(all_connections(server.fetch, page=12)) == 100
     assert server.pages == 9
+
+
+def test_an_mqtt_client_goes_by_its_identifier() -> None:
+    """The server tells it in a field of its own, and leaves the name out."""
+    data = b'[{"cid":1,"type":"mqtt","mqtt_client":"meter-7"},{"cid":2,"name":"orders"}]'
+    views = msgspec.json.decode(data, type=tuple[ConnectionView, ...])
+    page = Connz(server_id="s", now=NOW, total=2, connections=views)
+    assert [each.name for each in all_connections(lambda _offset, _limit: page)] == [
+        "meter-7",
+        "orders",
+    ]

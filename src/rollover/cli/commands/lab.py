@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rollover.cli.commands import lab_bosh, lab_bosh_up
+from rollover.cli.commands import lab_bosh, lab_bosh_up, lab_gateways
 from rollover.cli.commands.lab_bosh import DIRECTORY
 from rollover.cli.options import settings_of, settings_options
 from rollover.errors import ExitCode, SpecError
@@ -43,12 +43,13 @@ def up(**values: Any) -> None:
 
 
 def _up_cluster(what: str, directory: Path, printer: Printer) -> None:
-    from rollover.lab import lab, lab_file  # noqa: PLC0415 - imports certificates
+    from rollover.lab import cast, lab, lab_file  # noqa: PLC0415 - imports certificates
     from rollover.lab.presets import preset  # noqa: PLC0415
 
     path = Path(what)
     spec = lab_file.load(path) if path.is_file() else preset(what)
-    printer.say(f"starting {len(spec.servers)} nats-servers and {spec.clients} clients …")
+    clients = len(cast.play(spec))
+    printer.say(f"starting {len(spec.servers)} nats-servers and {clients} clients …")
     fleet = lab.up(spec, directory, detach=True)
     if printer.json:
         printer.data("lab", fleet.status())
@@ -170,8 +171,14 @@ def naive(**values: Any) -> int:
     return ExitCode.REFUSED
 
 
-for _of_bosh in (lab_bosh.create_env, lab_bosh.expire, lab_bosh.fault, lab_bosh.ping):
-    command.add_command(_of_bosh)
+for _of_some in (
+    lab_bosh.create_env,
+    lab_bosh.expire,
+    lab_bosh.fault,
+    lab_bosh.ping,
+    lab_gateways.renew,
+):
+    command.add_command(_of_some)
 
 
 def _holds_bosh(values: dict[str, Any]) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rollover.cli.options import settings_of, settings_options
+from rollover.cli.options import Number, settings_of, settings_options
 from rollover.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -172,19 +174,29 @@ def fault(**values: Any) -> None:
 
 @click.command(epilog="Example:\n\n  rollover lab ping --seconds 60 --report pings.json")
 @DIRECTORY
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Until Ctrl-C by default.")
+@click.option("--seconds", type=Number(0, 86400, min_open=True), help="Until Ctrl-C by default.")
 @click.option(
-    "--interval", type=float, default=0.5, show_default=True, help="Seconds between two pings."
+    "--interval",
+    type=Number(0.01, 60),
+    default=0.5,
+    show_default=True,
+    help="Seconds between two pings.",
 )
 @click.option("--report", type=_FILE, help="Write what was counted there, as JSON.")
 @settings_options
 def ping(**values: Any) -> int:
-    """Ping every agent all the time, as the director would; count answers and silences."""
+    """Ping every agent all the time, as the director would; count answers and silences.
+
+    Exit code 0: there are agents, each answered, and no ping was lost.
+    """
     from rollover.lab.bosh import lifecycle, pinging  # noqa: PLC0415 - imports certificates
     from rollover.lab.bosh.pings import write_report  # noqa: PLC0415
 
     printer = settings_of(values).printer()
     layout, _ = lifecycle.attached(values["directory"])
+    # Also where a shell has told it not to mind Ctrl-C, as it does in the background.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
     with pinging.running(layout, interval_seconds=values["interval"]) as pings:
         pings.wait(values["seconds"])
     report = pings.report()
@@ -194,7 +206,11 @@ def ping(**values: Any) -> int:
         printer.data("pings", report)
     else:
         _show_pings(printer, report)
-    return ExitCode.DONE if not report.lost else ExitCode.STOPPED
+    if not report.agents:
+        printer.say("this lab has no agents")
+    elif report.mute:
+        printer.say(f"never answered: {', '.join(report.mute)}")
+    return ExitCode.DONE if report.fine else ExitCode.STOPPED
 
 
 def _show_pings(printer: Printer, report: PingReport) -> None:
@@ -215,6 +231,11 @@ def _show_pings(printer: Printer, report: PingReport) -> None:
         f"{report.answered} answered, {report.lost} lost; "
         f"NATS was away {len(report.outages)} times, {away:.1f} s"
     )
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does: a signal handler."""
+    raise KeyboardInterrupt
 
 
 def _said(*, shown: bool) -> Callable[[str], None]:

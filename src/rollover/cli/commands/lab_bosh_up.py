@@ -6,10 +6,12 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from rollover.cli.commands.lab_bosh import interrupt
+from rollover.cli.options import Number
 
 if TYPE_CHECKING:
     from rollover.cli.printer import Printer
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
 BOSH = "bosh"
 MANY = 200
 """Agents of a lab that somebody should want knowingly."""
+SECONDS = Number(0, 86400, min_open=True)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OF_NUMBERS = ("agents", "deployments", "max_in_flight", "persistent", "old_stemcell")
-_OTHERS = ("health_check", "hurry", "no_resurrection", "like", "at_most")
+_OTHERS = ("health_check", "hurry", "no_resurrection", "uaa", "token_seconds", "like", "at_most")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -42,12 +45,21 @@ def up_options(command: _F) -> _F:
         ),
         click.option(
             "--health-check",
-            type=click.FloatRange(0, min_open=True),
+            type=SECONDS,
             metavar="SECONDS",
             help="A deployment that comes and goes as often.",
         ),
         click.option(
-            "--no-resurrection", is_flag=True, help="The health monitor brings no VM back."
+            "--no-resurrection",
+            is_flag=True,
+            help="`hm.resurrector_enabled: false`: the health monitor brings no VM back.",
+        ),
+        click.option("--uaa", is_flag=True, help="The director takes tokens of a UAA."),
+        click.option(
+            "--token-seconds",
+            type=SECONDS,
+            metavar="SECONDS",
+            help="How long a token of the UAA lasts [120].",
         ),
         click.option("--like", metavar="URL", help="A lab of the shape of that real director."),
         click.option("--client", metavar="NAME", help="Its user or UAA client [env: BOSH_CLIENT]."),
@@ -76,12 +88,14 @@ def up(values: dict[str, Any], printer: Printer) -> None:
     from rollover.lab.bosh import lifecycle  # noqa: PLC0415 - imports certificates
     from rollover.lab.bosh import up as lab_up  # noqa: PLC0415
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     spec = lab_up.BoshLabSpec(
         shape=_shape(values),
         quick=values["hurry"],
         health_check_seconds=values["health_check"],
         resurrection=not values["no_resurrection"],
+        uaa=values["uaa"] or values["token_seconds"] is not None,
+        token_seconds=values["token_seconds"] or lab_up.TOKEN_SECONDS,
     )
     _check_size(spec.shape, values)
     layout = lab_up.up(spec, values["directory"], say=printer.say)
@@ -136,7 +150,3 @@ def _check_size(wanted: Shape, values: dict[str, Any]) -> None:
             f"that are {wanted.instances} agents: `--yes` starts them all, `--at-most {MANY}` "
             "shrinks every group in proportion"
         )
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

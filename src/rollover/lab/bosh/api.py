@@ -11,12 +11,13 @@ from rollover.errors import Rejected, RolloverError
 from rollover.platforms.bosh.director import Director
 from rollover.platforms.bosh.http import Http, Request
 from rollover.platforms.bosh.records import Task, TaskState
-from rollover.platforms.bosh.uaa import Basic
+from rollover.platforms.bosh.uaa import Basic, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from rollover.platforms.bosh.access import Access
+    from rollover.platforms.bosh.http import Authorization
     from rollover.platforms.bosh.records import BoshInstance, TaskEvent
 
 SYSTEM = "director"
@@ -55,12 +56,15 @@ class Api:
     def __init__(self, access: Access) -> None:
         self.director = Director(access)
         self._http = Http(access.url, system=SYSTEM, ca=access.ca)
-        self._basic = Basic(access.client, access.secret)
+        self._uaa: Http | None = None
+        self._access = access
 
     def close(self) -> None:
         """Give back what is open."""
         self._http.close()
         self.director.close()
+        if self._uaa is not None:
+            self._uaa.close()
 
     def update_cloud_config(self) -> None:
         """Store the cloud config that manifests of a lab name."""
@@ -72,7 +76,7 @@ class Api:
                 body=msgspec.json.encode(body),
                 content_type=_JSON,
             ),
-            self._basic,
+            self._authorization(),
         )
 
     def stop(self, instance: BoshInstance, *, hard: bool = False) -> None:
@@ -84,8 +88,18 @@ class Api:
             query=(("state", "detached" if hard else "stopped"),),
             content_type=_YAML,
         )
-        answer = self._http.send(request, self._basic)
+        answer = self._http.send(request, self._authorization())
         self.finish(int(answer.location.rpartition("/tasks/")[2]))
+
+    def _authorization(self) -> Authorization:
+        """Return how to log in now: a token may have expired since the last call."""
+        client, secret = self._access.client, self._access.secret
+        uaa = self.director.info().uaa
+        if uaa is None:
+            return Basic(client, secret)
+        if self._uaa is None:
+            self._uaa = Http(uaa, system="uaa", ca=self._access.ca)
+        return Tokens(self._uaa, client=client, secret=secret)
 
     def finish(self, number: int, on_event: Callable[[TaskEvent], None] | None = None) -> None:
         """Wait until a task has ended; `Rejected` with its own words when it failed."""

@@ -80,11 +80,21 @@ def access(layout: BoshLayout) -> Access:
     return access_to(described, environment={}, base=layout.root)
 
 
+def ops_files(layout: BoshLayout) -> tuple[str, ...]:
+    """Return those that belong to the director from the start."""
+    return (str(layout.uaa),) if layout.uaa.exists() else ()
+
+
 def write_create_env(layout: BoshLayout) -> None:
-    """Write the operator's command line; it is run in the lab's directory."""
+    """Write the operator's command line; it is run in the lab's directory.
+
+    With `--tty`, so that whoever keeps its output has the stages: without a terminal it says no
+    more than bosh does, nothing.
+    """
     words = (
         _program(),
-        *("lab", "create-env", layout.manifest.name),
+        *("lab", "create-env", layout.manifest.name, "--tty"),
+        *(word for each in ops_files(layout) for word in ("-o", f"./{Path(each).name}")),
         *("--state", f"./{layout.state.name}"),
         *("--vars-store", f"./{layout.credentials.name}"),
         *("-l", f"./{layout.variables.name}"),

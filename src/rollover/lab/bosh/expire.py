@@ -23,9 +23,9 @@ from rollover.lab.bosh import api, resigning
 from rollover.lab.bosh.agent.settings import CertKeyPair
 from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.cloud.places import Places
-from rollover.lab.bosh.configs import HealthMonitorConfig
 from rollover.lab.bosh.create_env import CreateEnv, interpolated
 from rollover.lab.bosh.layout import BoshLayout, DirectorVmLayout
+from rollover.lab.bosh.rendered import HealthMonitorConfig
 from rollover.lab.bosh.resigning import Signer, Swap
 from rollover.lab.bosh.state_file import StateFile, manifest_sha
 from rollover.lab.readiness import await_nothing_missing

@@ -22,6 +22,11 @@ class BoshLayout(NamedTuple):
         return self.root / "bosh.yml"
 
     @property
+    def uaa(self) -> Path:
+        """The ops file that adds a UAA, in labs that have one."""
+        return self.root / "uaa.yml"
+
+    @property
     def variables(self) -> Path:
         """Addresses and ports: what differs between two labs."""
         return self.root / "vars.yml"
@@ -142,6 +147,16 @@ class DirectorVmLayout(NamedTuple):
     def health_monitor_status(self) -> Path:
         """What the health monitor has heard of whom."""
         return self.health_monitor / "status.json"
+
+    @property
+    def uaa(self) -> Path:
+        """The directory of the UAA."""
+        return self.ephemeral / "uaa"
+
+    @property
+    def uaa_config(self) -> Path:
+        """`uaa.json`, where there is a UAA."""
+        return self.uaa / "uaa.json"
 
     @property
     def database(self) -> Path:

@@ -23,9 +23,9 @@ import msgspec
 
 from rollover.errors import RolloverError
 from rollover.lab.bosh.cloud.client import Cloud
-from rollover.lab.bosh.configs import DirectorConfig
 from rollover.lab.bosh.layout import BoshLayout
 from rollover.lab.bosh.pings import PingBook, PingReport
+from rollover.lab.bosh.rendered import DirectorConfig
 from rollover.platforms.bosh.mbus import Exchange
 from rollover.probe.greeting import read_greeting_before_tls
 from rollover.probe.identity import Identity
@@ -67,7 +67,8 @@ class Pinging:
         )
 
     def start(self) -> None:
-        """Begin."""
+        """Begin: the agents that there are now are known when this returns."""
+        self._take_in()
         for each in self._threads:
             each.start()
 
@@ -139,12 +140,15 @@ class Pinging:
                     stream.send(outgoing, Deadline(_SEND_SECONDS))
 
     def _look(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.wait(_LOOK_SECONDS):
             with contextlib.suppress(RolloverError):
-                agents = frozenset(each.agent_id for each in self._cloud.vms())
-                with self._lock:
-                    self._book.present(agents, _now())
-            self._stopping.wait(_LOOK_SECONDS)
+                self._take_in()
+
+    def _take_in(self) -> None:
+        """Ask the cloud which agents there are."""
+        agents = frozenset(each.agent_id for each in self._cloud.vms())
+        with self._lock:
+            self._book.present(agents, _now())
 
 
 @contextlib.contextmanager

@@ -64,6 +64,16 @@ class PingReport(msgspec.Struct, frozen=True, kw_only=True):
         return sum(each.lost for each in self.agents)
 
     @property
+    def mute(self) -> tuple[str, ...]:
+        """Agents that are there and have not answered once."""
+        return tuple(each.agent for each in self.agents if not each.gone and not each.answered)
+
+    @property
+    def fine(self) -> bool:
+        """Whether there are agents, each has answered, and none has failed to."""
+        return bool(self.agents) and not self.mute and not self.lost
+
+    @property
     def longest_silence_seconds(self) -> float:
         """The longest of any agent."""
         return max((each.longest_silence_seconds for each in self.agents), default=0.0)

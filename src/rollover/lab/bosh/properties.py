@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from rollover.lab.bosh.configs import Timing
+from rollover.lab.bosh.rendered import Timing
 from rollover.manifest.reading import load
 from rollover.manifest.trouble import ManifestError
 
@@ -64,13 +66,27 @@ class Account(_Part, frozen=True, kw_only=True):
 class LocalUsers(_Part, frozen=True, kw_only=True):
     """`director.user_management.local`."""
 
-    users: tuple[Account, ...]
+    users: tuple[Account, ...] = ()
+
+
+class UaaTrust(_Part, frozen=True, kw_only=True):
+    """`director.user_management.uaa`."""
+
+    url: str
+    public_key: str
 
 
 class UserManagement(_Part, frozen=True, kw_only=True):
-    """`director.user_management`: the lab's director checks passwords itself."""
+    """`director.user_management`: passwords of its own, or tokens of a UAA."""
 
-    local: LocalUsers
+    provider: Literal["local", "uaa"] = "local"
+    local: LocalUsers = LocalUsers()
+    uaa: UaaTrust | None = None
+
+    @property
+    def issuer(self) -> UaaTrust | None:
+        """Whose tokens count; None: passwords do."""
+        return self.uaa if self.provider == "uaa" else None
 
 
 class Ssl(_Part, frozen=True, kw_only=True):
@@ -98,14 +114,16 @@ class Director(_Part, frozen=True, kw_only=True):
 
 
 class DirectorAccount(_Part, frozen=True, kw_only=True):
-    """How a job of the director VM talks to the director."""
+    """How a job of the director VM talks to the director: as a user, or as a client of the UAA."""
 
-    user: str
-    password: str
+    user: str = ""
+    password: str = ""
+    client_id: str = ""
+    client_secret: str = ""
     ca_cert: str
 
     def __repr__(self) -> str:
-        return f"DirectorAccount({self.user!r}, …)"
+        return f"DirectorAccount({self.user or self.client_id!r}, …)"
 
 
 class HealthMonitor(_Part, frozen=True, kw_only=True):
@@ -113,6 +131,75 @@ class HealthMonitor(_Part, frozen=True, kw_only=True):
 
     director_account: DirectorAccount
     resurrector_enabled: bool = True
+
+
+class UaaClient(_Part, frozen=True, kw_only=True):
+    """One of `uaa.clients`. Names as the real job has them; lists are texts with commas."""
+
+    secret: str = ""
+    grants: str = msgspec.field(name="authorized-grant-types")
+    scope: str = ""
+    """What people may be given through it."""
+    authorities: str = "uaa.none"
+    """What it may do itself."""
+    access_seconds: float = msgspec.field(name="access-token-validity", default=43200.0)
+    refresh_seconds: float = msgspec.field(name="refresh-token-validity", default=2592000.0)
+
+    def __repr__(self) -> str:
+        return "UaaClient(…)"
+
+
+class ScimUser(_Part, frozen=True, kw_only=True):
+    """One of `uaa.scim.users`."""
+
+    name: str
+    password: str
+    groups: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"ScimUser({self.name!r}, …)"
+
+
+class Scim(_Part, frozen=True, kw_only=True):
+    """`uaa.scim`."""
+
+    users: tuple[ScimUser, ...] = ()
+
+
+class JwtKey(_Part, frozen=True, kw_only=True):
+    """One of `uaa.jwt.policy.keys`."""
+
+    signing_key: str = msgspec.field(name="signingKey")
+
+    def __repr__(self) -> str:
+        return "JwtKey(…)"
+
+
+class JwtPolicy(_Part, frozen=True, kw_only=True):
+    """`uaa.jwt.policy`."""
+
+    active_key_id: str
+    keys: dict[str, JwtKey]
+
+
+class Jwt(_Part, frozen=True, kw_only=True):
+    """`uaa.jwt`."""
+
+    policy: JwtPolicy
+
+
+class Uaa(_Part, frozen=True, kw_only=True):
+    """`uaa`: as far as the lab's goes along with the real job."""
+
+    url: str
+    certificate: str = msgspec.field(name="sslCertificate")
+    private_key: str = msgspec.field(name="sslPrivateKey")
+    clients: dict[str, UaaClient]
+    scim: Scim = Scim()
+    jwt: Jwt
+
+    def __repr__(self) -> str:
+        return f"Uaa({self.url!r}, …)"
 
 
 class LabProperties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,6 +225,7 @@ class Properties(_Part, frozen=True, kw_only=True):
     nats: Nats
     director: Director
     hm: HealthMonitor
+    uaa: Uaa | None = None
     lab: LabProperties = msgspec.field(default_factory=LabProperties)
 
 

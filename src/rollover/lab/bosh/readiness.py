@@ -28,32 +28,36 @@ def await_director(properties: Properties, cloud: Cloud) -> None:
     deadline = time.monotonic() + properties.lab.start_seconds
     before = _starts(cloud)
     while lack := _lack(properties):
-        failing = any(
-            now - then >= _FAILING_STARTS for now, then in zip(_starts(cloud), before, strict=True)
-        )
+        now = _starts(cloud)
+        failing = [job for job in now if now[job] - before.get(job, 0) >= _FAILING_STARTS]
         if failing or time.monotonic() > deadline:
+            logs = "".join(f"; it keeps ending, see `cloud/logs/{job}.log`" for job in failing)
             raise ManifestError(
-                "Received non-running job state: 'failing'", cause=ManifestError(lack)
+                "Received non-running job state: 'failing'", cause=ManifestError(f"{lack}{logs}")
             )
         time.sleep(_LOOK_SECONDS)
 
 
-def _starts(cloud: Cloud) -> tuple[int, ...]:
-    return tuple(each.starts for each in cloud.director_vm("status").processes)
+def _starts(cloud: Cloud) -> dict[str, int]:
+    return {each.name: each.starts for each in cloud.director_vm("status").processes}
 
 
 def _lack(properties: Properties) -> str:
-    """Return what does not answer, and why; nothing when both do."""
+    """Return what does not answer, and why; nothing when all do."""
     nats, director = properties.nats, properties.director
     try:
         _greet(f"{nats.address}:{nats.port}")
     except (OSError, BadProtocol, NotTls) as error:
         return f"nats: {error}"
-    said = api.silence(
-        f"https://{director.address}:{director.port}",
-        properties.hm.director_account.ca_cert.encode(),
-    )
-    return f"director: {said}" if said else ""
+    urls = {"director": f"https://{director.address}:{director.port}"}
+    if properties.uaa is not None:
+        urls["uaa"] = properties.uaa.url
+    ca = properties.hm.director_account.ca_cert.encode()
+    for job, url in urls.items():
+        said = api.silence(url, ca)
+        if said:
+            return f"{job}: {said}"
+    return ""
 
 
 def _greet(address: str) -> None:

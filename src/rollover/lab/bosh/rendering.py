@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography import x509
 
 from rollover.lab import private_files
 from rollover.lab.bosh import nats_config
-from rollover.lab.bosh.configs import (
-    AgentCredentials,
-    DirectorConfig,
-    HealthMonitorConfig,
-    MessageBus,
-    User,
-)
 from rollover.lab.bosh.layout import BoshLayout, DirectorVmLayout
 from rollover.lab.bosh.nats_config import NatsPlaces
-from rollover.lab.bosh.properties import Director, Pair, Properties
+from rollover.lab.bosh.properties import Director, Pair, Properties, Uaa, UaaClient
+from rollover.lab.bosh.rendered import (
+    AgentCredentials,
+    Client,
+    DirectorConfig,
+    HealthMonitorConfig,
+    Issuer,
+    Member,
+    MessageBus,
+    UaaConfig,
+    User,
+)
 from rollover.manifest.trouble import ManifestError
 
 Files = Mapping[Path, bytes]
@@ -37,6 +42,8 @@ def render(properties: Properties, layout: BoshLayout, *, director_id: str) -> F
         **_director_files(properties, vm),
         **_health_monitor_files(properties, vm),
     }
+    if properties.uaa is not None:
+        files |= _uaa_files(properties.uaa, vm)
     director = _director(properties, layout, director_id=director_id)
     monitor = _health_monitor(properties, vm)
     files[vm.director_config] = msgspec.json.format(msgspec.json.encode(director))
@@ -138,6 +145,7 @@ def _director(properties: Properties, layout: BoshLayout, *, director_id: str) -
         certificate=str(vm.director / "api.pem"),
         private_key=str(vm.director / "api.key"),
         users=_users(director),
+        uaa=_issuer(director),
         nats=_bus(properties, vm.director),
         agents=AgentCredentials(
             client_ca_certificate=str(vm.director / "client-ca.pem"),
@@ -166,15 +174,67 @@ def _users(director: Director) -> tuple[User, ...]:
     return tuple(User(name=each.name, password=each.password) for each in accounts)
 
 
+def _issuer(director: Director) -> Issuer | None:
+    issuer = director.user_management.issuer
+    return None if issuer is None else Issuer(url=issuer.url, public_key=issuer.public_key)
+
+
 def _health_monitor(properties: Properties, vm: DirectorVmLayout) -> HealthMonitorConfig:
     account, director = properties.hm.director_account, properties.director
+    issuer = director.user_management.issuer
+    user = User(name=account.user, password=account.password)
+    client = User(name=account.client_id, password=account.client_secret)
     return HealthMonitorConfig(
         nats=_bus(properties, vm.health_monitor),
         director=f"https://{director.address}:{director.port}",
         director_ca=str(vm.health_monitor / "director-ca.pem"),
-        user=User(name=account.user, password=account.password),
+        user=user if issuer is None else client,
+        uaa=None if issuer is None else issuer.url,
         resurrection=properties.hm.resurrector_enabled,
         agent_timeout=properties.lab.agent_timeout,
         analyze_interval=properties.lab.analyze_interval,
         status_file=str(vm.health_monitor_status),
     )
+
+
+def _uaa_files(uaa: Uaa, vm: DirectorVmLayout) -> dict[Path, bytes]:
+    home, policy = vm.uaa, uaa.jwt.policy
+    if policy.active_key_id not in policy.keys:
+        raise ManifestError(
+            "Running the pre-start script",
+            cause=ManifestError(f"uaa.jwt.policy.keys has no `{policy.active_key_id}`"),
+        )
+    config = UaaConfig(
+        url=uaa.url,
+        listen=urlsplit(uaa.url).netloc,
+        certificate=str(home / "uaa.pem"),
+        private_key=str(home / "uaa.key"),
+        signing_key=str(home / "jwt.key"),
+        clients=tuple(_client(name, each) for name, each in uaa.clients.items()),
+        members=tuple(
+            Member(name=each.name, password=each.password, groups=each.groups)
+            for each in uaa.scim.users
+        ),
+    )
+    return {
+        vm.uaa_config: msgspec.json.format(msgspec.json.encode(config)),
+        home / "jwt.key": policy.keys[policy.active_key_id].signing_key.encode(),
+        **_pair(Pair(certificate=uaa.certificate, private_key=uaa.private_key), home / "uaa"),
+    }
+
+
+def _client(name: str, client: UaaClient) -> Client:
+    grants = _listed(client.grants)
+    itself = "client_credentials" in grants
+    return Client(
+        name=name,
+        secret=client.secret,
+        grants=grants,
+        scope=_listed(client.authorities if itself else client.scope),
+        access_seconds=client.access_seconds,
+        refresh_seconds=client.refresh_seconds,
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(each for each in (part.strip() for part in text.split(",")) if each)

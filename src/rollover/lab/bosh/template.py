@@ -176,3 +176,96 @@ variables:
     - client_auth
 """
 """The text of `bosh.yml`."""
+
+UAA = """\
+- type: replace
+  path: /releases/-
+  value:
+    name: uaa
+    version: 78.5.0
+    url: lab:uaa/78.5.0
+- type: replace
+  path: /instance_groups/name=bosh/jobs/-
+  value: {name: uaa, release: uaa}
+- type: replace
+  path: /instance_groups/name=bosh/properties/uaa?
+  value:
+    url: https://((internal_ip)):((uaa_port))
+    sslCertificate: ((uaa_ssl.certificate))
+    sslPrivateKey: ((uaa_ssl.private_key))
+    jwt:
+      policy:
+        active_key_id: key-1
+        keys:
+          key-1:
+            signingKey: ((uaa_jwt_signing_key.private_key))
+    scim:
+      users:
+      - name: admin
+        password: ((admin_password))
+        groups: [bosh.admin]
+    clients:
+      bosh_cli:
+        override: true
+        authorized-grant-types: password,refresh_token
+        scope: openid,bosh.admin,bosh.read
+        authorities: uaa.none
+        access-token-validity: ((uaa_token_seconds))
+        refresh-token-validity: 86400
+        secret: ""
+      admin:
+        override: true
+        authorized-grant-types: client_credentials
+        scope: ""
+        authorities: bosh.admin
+        access-token-validity: ((uaa_token_seconds))
+        secret: ((admin_password))
+      hm:
+        override: true
+        authorized-grant-types: client_credentials
+        scope: ""
+        authorities: bosh.admin
+        access-token-validity: ((uaa_token_seconds))
+        secret: ((hm_password))
+      nats:
+        override: true
+        authorized-grant-types: client_credentials
+        scope: ""
+        authorities: bosh.admin
+        access-token-validity: ((uaa_token_seconds))
+        secret: ((nats_sync_password))
+- type: replace
+  path: /instance_groups/name=bosh/properties/director/user_management
+  value:
+    provider: uaa
+    uaa:
+      url: https://((internal_ip)):((uaa_port))
+      public_key: ((uaa_jwt_signing_key.public_key))
+- type: replace
+  path: /instance_groups/name=bosh/properties/hm/director_account
+  value:
+    client_id: hm
+    client_secret: ((hm_password))
+    ca_cert: ((director_ssl.ca))
+- type: replace
+  path: /instance_groups/name=bosh/properties/nats/director_account
+  value:
+    client_id: nats
+    client_secret: ((nats_sync_password))
+    ca_cert: ((director_ssl.ca))
+- type: replace
+  path: /variables/-
+  value:
+    name: uaa_jwt_signing_key
+    type: rsa
+- type: replace
+  path: /variables/-
+  value:
+    name: uaa_ssl
+    type: certificate
+    options:
+      ca: default_ca
+      common_name: ((internal_ip))
+      alternative_names: [((internal_ip))]
+"""
+"""The text of `uaa.yml`, an ops file shaped like bosh-deployment's."""

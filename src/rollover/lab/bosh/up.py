@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,21 +12,23 @@ from rollover.lab import private_files
 from rollover.lab.bosh import described, lifecycle, shape
 from rollover.lab.bosh.api import Api
 from rollover.lab.bosh.cloud.stemcells import ignores_mbus
-from rollover.lab.bosh.configs import Timing
 from rollover.lab.bosh.create_env import CreateEnv, create_env
 from rollover.lab.bosh.described import Addresses
 from rollover.lab.bosh.layout import BoshLayout
 from rollover.lab.bosh.properties import LabProperties
+from rollover.lab.bosh.rendered import Timing
 from rollover.lab.bosh.shape import DeploymentShape, Shape
-from rollover.lab.bosh.template import MANIFEST
+from rollover.lab.bosh.template import MANIFEST, UAA
 from rollover.lab.layout import Layout
 from rollover.lab.ports import LOOPBACK, FindPorts, free_ports
-from rollover.lab.spawning import claimed
+from rollover.lab.spawning import claimed, filled
 from rollover.manifest import emit
 from rollover.manifest.values import Tree
 from rollover.platforms.bosh.records import BoshInstance
 
 CREATE_ENV_LOG = "create-env.log"
+TOKEN_SECONDS = 120.0
+"""How long a token of the UAA lasts; that of `bosh_cli` in bosh-deployment does."""
 HURRY = 0.1
 """What the waits of agents are multiplied by in a lab in a hurry."""
 QUICK = LabProperties(
@@ -40,7 +41,7 @@ QUICK = LabProperties(
         get_task_timeout=2.0,
         get_task_poll=0.2,
         agent_wait=120.0,
-        list_timeout=2.0,
+        list_timeout=1.0,
         sync_interval=0.2,
         nats_reconnect=0.2,
     ),
@@ -61,6 +62,9 @@ class BoshLabSpec(msgspec.Struct, frozen=True, kw_only=True):
     health_check_seconds: float | None = None
     """Every so many seconds a short-lived deployment comes and goes."""
     resurrection: bool = True
+    uaa: bool = False
+    """The director takes tokens of a UAA, and no passwords."""
+    token_seconds: float = TOKEN_SECONDS
 
 
 def up(
@@ -72,19 +76,18 @@ def up(
 ) -> BoshLayout:
     """Start a lab in a new or empty directory; it runs until `down`. Returns when all is deployed.
 
-    What fails leaves no process behind, but the directory with its logs; interrupted, it removes
-    that too. `StaleError` when a lab runs there, `SpecError` when something else is there.
+    What fails leaves no process behind, but the directory with its logs; interrupted, or before
+    there is any, it removes that too. `StaleError` when a lab runs there, `SpecError` when
+    something else is there, or no room.
     """
     root = directory.absolute()
     layout = BoshLayout(root)
-    with claimed(Layout(root)) as lock:
+    with claimed(Layout(root)) as lock, filled(root, layout.record):
         try:
             _start(spec, layout, lock=lock, say=say, find_ports=find_ports)
-        except BaseException as error:
+        except BaseException:
             if layout.record.exists():
                 lifecycle.down(root)
-            if isinstance(error, KeyboardInterrupt):
-                shutil.rmtree(root, ignore_errors=True)
             raise
     return layout
 
@@ -106,10 +109,10 @@ def _start(
 
 
 def command(layout: BoshLayout, *ops_files: str) -> CreateEnv:
-    """Return the operator's call of `create-env`."""
+    """Return the operator's call of `create-env`, with further ops files."""
     return CreateEnv(
         manifest=str(layout.manifest),
-        ops_files=ops_files,
+        ops_files=(*described.ops_files(layout), *ops_files),
         vars_files=(str(layout.variables),),
         vars_store=str(layout.credentials),
         state=str(layout.state),
@@ -118,7 +121,7 @@ def command(layout: BoshLayout, *ops_files: str) -> CreateEnv:
 
 def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -> Addresses:
     """Write the operator's files, before anything runs; return the addresses that were chosen."""
-    director, nats, monitor = find_ports(3)
+    director, nats, monitor, uaa = find_ports(4)
     lab = msgspec.structs.replace(
         QUICK if spec.quick else LabProperties(),
         monitor_port=monitor,
@@ -132,6 +135,7 @@ def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -
         "director_port": director,
         "nats_port": nats,
         "resurrector_enabled": spec.resurrection,
+        **({"uaa_port": uaa, "uaa_token_seconds": spec.token_seconds} if spec.uaa else {}),
         # An agent that ignores new credentials would be left with those that end at once.
         "short_lived_bootstrap_credentials": not any(
             ignores_mbus(each.name, each.version) for each in spec.shape.stemcells
@@ -141,6 +145,8 @@ def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -
     }
     private_files.write(layout.manifest, MANIFEST.encode())
     private_files.write(layout.variables, emit(variables).encode())
+    if spec.uaa:
+        private_files.write(layout.uaa, UAA.encode())
     described.write_create_env(layout)
     return Addresses(
         director=f"{LOOPBACK}:{director}",

@@ -32,7 +32,8 @@ class ClientReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `missing` numbers have been overtaken by later ones and may still come; `lost` are those that
     did not come within two seconds and, in the final report, all that never came. What a stream
-    holds comes again, so a consumer calls nothing lost before the final report.
+    or an MQTT session holds comes again, so its consumer calls nothing lost before the final
+    report.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ClientReport(msgspec.Struct, frozen=True, kw_only=True):
     """Connections in use that broke. A connection replaced by make-before-break is none."""
     reconnects: int = 0
     swaps: int = 0
+    """Connections replaced for new certificates; those of MQTT clients, one after the other."""
     longest_gap_ms: float = 0.0
     """The longest time between two messages, whoever sent them."""
     latency_p99_ms: float = 0.0

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,16 +16,20 @@ import nats.js.errors
 from nats.js.api import StreamConfig
 
 from rollover.errors import TimedOut
+from rollover.lab.traffic import mqtt_roles, roles
 from rollover.lab.traffic import report as reports
-from rollover.lab.traffic import roles
 from rollover.lab.traffic.latency import Latencies
+from rollover.lab.traffic.mqtt_roles import MqttActor
+from rollover.lab.traffic.mqtt_wire import Failure, MqttWire, open_mqtt
 from rollover.lab.traffic.report import Phase, TrafficReport
 from rollover.lab.traffic.roles import Actor
-from rollover.lab.traffic.spec import SENDERS, Role, TrafficSpec
+from rollover.lab.traffic.spec import MQTT, SENDERS, Role, TrafficSpec
 from rollover.lab.traffic.tally import Tally
 from rollover.lab.traffic.wire import Fetches, Wire, open_wire
 
 _LISTENERS = frozenset({Role.SUBSCRIBER, Role.RESPONDER})
+AnyWire = Wire | MqttWire
+AnyActor = Actor | MqttActor
 _LOOK_SECONDS = 0.05
 _STREAM_MAX_BYTES = 64 * 1024 * 1024
 _DEDUPLICATE_SECONDS = 120.0
@@ -38,17 +42,19 @@ async def run(spec: TrafficSpec, stop: asyncio.Event) -> TrafficReport:
     heard within `spec.start_seconds`. Later losses are what it is there to count.
     """
     tallies = tuple(Tally(client) for client in spec.clients)
-    wires: list[Wire] = []
+    wires: list[AnyWire] = []
     try:
         async with asyncio.TaskGroup() as group:
-            opening = [group.create_task(open_wire(t.client, spec, t)) for t in tallies]
+            opening = [group.create_task(_open(tally, spec)) for tally in tallies]
         wires = [task.result() for task in opening]
     except ExceptionGroup as failed:
         await _drain(task.result() for task in opening if _opened(task))
         raise failed.exceptions[0] from None
     run_id = secrets.randbits(32)
     actors = tuple(
-        Actor(wire, tally, number, run_id, spec)
+        MqttActor(wire, tally, number, run_id, spec)
+        if isinstance(wire, MqttWire)
+        else Actor(wire, tally, number, run_id, spec)
         for number, (wire, tally) in enumerate(zip(wires, tallies, strict=True))
     )
     try:
@@ -57,18 +63,29 @@ async def run(spec: TrafficSpec, stop: asyncio.Event) -> TrafficReport:
         await _drain(wires)
 
 
-def _opened(task: asyncio.Task[Wire]) -> bool:
+async def _open(tally: Tally, spec: TrafficSpec) -> AnyWire:
+    opener = open_mqtt if tally.client.role in MQTT else open_wire
+    return await opener(tally.client, spec, tally)
+
+
+def _opened(task: asyncio.Task[AnyWire]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _drain(wires: Iterable[Wire]) -> None:
+async def _drain(wires: Iterable[AnyWire]) -> None:
     await asyncio.gather(*(wire.drain() for wire in wires), return_exceptions=True)
+
+
+def _send(actor: AnyActor, stop: asyncio.Event) -> Coroutine[None, None, None]:
+    if isinstance(actor, MqttActor):
+        return mqtt_roles.send(actor, stop)
+    return roles.send(actor, stop)
 
 
 class Traffic:
     """All actors, from the first greeting to the last number."""
 
-    def __init__(self, spec: TrafficSpec, actors: tuple[Actor, ...]) -> None:
+    def __init__(self, spec: TrafficSpec, actors: tuple[AnyActor, ...]) -> None:
         self._spec = spec
         self._actors = actors
         self._started_at = datetime.now(UTC)
@@ -97,6 +114,8 @@ class Traffic:
             for actor in self._playing(*_LISTENERS):
                 await roles.listen(actor)
                 await actor.wire.flush()
+            for each in self._playing_mqtt(Role.MQTT_SUBSCRIBER):
+                await mqtt_roles.listen(each)
         async with self._start_timeout("every subscriber to hear every publisher"):
             await self._greet()
         return [
@@ -115,7 +134,15 @@ class Traffic:
             ) from error
 
     def _playing(self, *wanted: Role) -> tuple[Actor, ...]:
-        return tuple(actor for actor in self._actors if actor.role in wanted)
+        actors = (actor for actor in self._actors if isinstance(actor, Actor))
+        return tuple(actor for actor in actors if actor.role in wanted)
+
+    def _playing_mqtt(self, role: Role) -> tuple[MqttActor, ...]:
+        actors = (actor for actor in self._actors if isinstance(actor, MqttActor))
+        return tuple(actor for actor in actors if actor.role is role)
+
+    def _tallies(self, role: Role) -> tuple[Tally, ...]:
+        return tuple(actor.tally for actor in self._actors if actor.role is role)
 
     async def _consumers(self) -> list[tuple[Actor, Fetches]]:
         users = self._playing(Role.JS_PUBLISHER, Role.JS_CONSUMER)
@@ -143,16 +170,23 @@ class Traffic:
                 return
 
     async def _greet(self) -> None:
-        publishers = self._playing(Role.PUBLISHER)
-        everybody = {actor.number for actor in publishers}
-        while not all(actor.tally.heard >= everybody for actor in self._playing(Role.SUBSCRIBER)):
-            for actor in publishers:
+        while not self._all_heard(Role.PUBLISHER, Role.SUBSCRIBER):
+            for actor in self._playing(Role.PUBLISHER):
                 await roles.greet(actor)
             await asyncio.sleep(_LOOK_SECONDS)
+        while not self._all_heard(Role.MQTT_PUBLISHER, Role.MQTT_SUBSCRIBER):
+            for each in self._playing_mqtt(Role.MQTT_PUBLISHER):
+                with contextlib.suppress(Failure):
+                    await mqtt_roles.greet(each)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _all_heard(self, sender: Role, listener: Role) -> bool:
+        everybody = {actor.number for actor in self._actors if actor.role is sender}
+        return all(tally.heard >= everybody for tally in self._tallies(listener))
 
     async def _send_until(self, stop: asyncio.Event) -> None:
         self._phase = Phase.RUNNING
-        sending = [asyncio.create_task(roles.send(a, stop)) for a in self._playing(*SENDERS)]
+        sending = [asyncio.create_task(_send(a, stop)) for a in self._actors if a.role in SENDERS]
         try:
             await self._wait_for(stop)
         finally:
@@ -181,11 +215,14 @@ class Traffic:
             self._last_numbers(
                 Role.JS_PUBLISHER, Role.JS_CONSUMER, self._spec.stream_finish_seconds
             ),
+            self._last_numbers(
+                Role.MQTT_PUBLISHER, Role.MQTT_SUBSCRIBER, self._spec.stream_finish_seconds
+            ),
         )
 
     async def _last_numbers(self, sender: Role, listener: Role, seconds: float) -> None:
         last = self._last(sender)
-        tallies = [actor.tally for actor in self._playing(listener)]
+        tallies = self._tallies(listener)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not all(tally.complete(last) for tally in tallies):  # noqa: ASYNC110  - counts
@@ -194,7 +231,7 @@ class Traffic:
             tally.finish(last, at=time.monotonic())
 
     def _last(self, sender: Role) -> dict[int, int]:
-        return {actor.number: actor.tally.sent for actor in self._playing(sender)}
+        return {actor.number: actor.tally.sent for actor in self._actors if actor.role is sender}
 
     async def _snapshots(self) -> None:
         while True:

@@ -28,9 +28,22 @@ class Role(StrEnum):
     """Publishes numbered messages to the stream, each until it is acknowledged."""
     JS_CONSUMER = "js-consumer"
     """Counts the messages of the stream through a durable pull consumer of its own."""
+    MQTT_PUBLISHER = "mqtt-publisher"
+    """Publishes numbered messages through MQTT, each until it is acknowledged (QoS 1)."""
+    MQTT_SUBSCRIBER = "mqtt-subscriber"
+    """Counts the messages of every MQTT publisher, in a session that outlives connections."""
 
 
-SENDERS = frozenset({Role.PUBLISHER, Role.REQUESTER, Role.JS_PUBLISHER})
+SENDERS = frozenset({Role.PUBLISHER, Role.REQUESTER, Role.JS_PUBLISHER, Role.MQTT_PUBLISHER})
+MQTT = frozenset({Role.MQTT_PUBLISHER, Role.MQTT_SUBSCRIBER})
+
+
+class Port(StrEnum):
+    """Which of a server's ports a client comes through, and in which protocol."""
+
+    NATS = "nats"
+    WEBSOCKET = "websocket"
+    MQTT = "mqtt"
 
 
 class ClientSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +55,7 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     key: str
     ca: str
     servers: tuple[str, ...] = ()
-    """Those that it connects to; empty: all of the traffic."""
+    """Those that it connects to; empty: all of the traffic. `tls://`, `wss://` or `mqtts://`."""
     rate_per_second: float = 15.0
     """For the roles that send."""
     rotating: bool = True
@@ -87,6 +100,9 @@ class Part(NamedTuple):
     name: str
     role: Role
     rate_per_second: float = 0.0
+    cluster: str = ""
+    """To whose servers it connects; empty: to any."""
+    port: Port = Port.NATS
 
 
 def standard_cast() -> tuple[Part, ...]:

@@ -15,6 +15,10 @@ LOST_AFTER_SECONDS = 2.0
 """When a snapshot calls a missing number lost; nothing is late for so long in a healthy fleet."""
 
 
+_KEPT = frozenset({Role.JS_CONSUMER, Role.MQTT_SUBSCRIBER})
+"""For these a server keeps what has not come: it comes yet."""
+
+
 class Standing(NamedTuple):
     """How a client's connection stands."""
 
@@ -102,7 +106,7 @@ class Tally:
         )
 
     def _lost(self, at: float, *, final: bool) -> int:
-        if not final and self.client.role is Role.JS_CONSUMER:
+        if not final and self.client.role in _KEPT:
             return 0
         before = at if final else at - LOST_AFTER_SECONDS
         return sum(ledger.lost(before=before) for ledger in self._ledgers.values())

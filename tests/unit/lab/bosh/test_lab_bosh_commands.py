@@ -20,13 +20,32 @@ def _run(*words: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "option", [("--agents", "3"), ("--quick",), ("--at-most", "3"), ("--health-check", "5")]
+    "option",
+    [("--agents", "3"), ("--quick",), ("--at-most", "3"), ("--health-check", "5"), ("--uaa",)],
 )
 def test_options_of_a_bosh_lab_are_refused_for_another(option: tuple[str, ...]) -> None:
     """Nothing that was asked for is silently left out."""
     done = _run("up", "cluster", *option)
     assert done.exit_code != 0
     assert f"`{option[0]}` goes with `rollover lab up bosh` only" in done.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--seconds", "nan"),
+        ("--seconds", "0"),
+        ("--seconds", "inf"),
+        ("--interval", "nan"),
+        ("--interval", "0"),
+        ("--interval", "-1"),
+    ],
+)
+def test_times_of_a_ping_that_make_no_sense_are_refused(options: tuple[str, str]) -> None:
+    """Before anything is looked for: what is no time would ping never, or without a pause."""
+    done = _run("ping", *options)
+    assert done.exit_code != 0
+    assert f"Invalid value for '{options[0]}'" in done.output
 
 
 def test_many_agents_are_to_be_wanted(tmp_path: Path) -> None:

@@ -129,3 +129,17 @@ def test_nats_that_is_not_there_at_first_is_an_outage() -> None:
         book.disconnected(at(0.05))
         book.connected(at(seconds))
         assert len(book.report(at(9)).outages) == outages
+
+
+def test_all_is_well_only_when_somebody_is_there_and_everybody_answered(book: PingBook) -> None:
+    """A report about nobody proves nothing, and an agent that never spoke is not well."""
+    assert not PingBook(now=START, timeout=timedelta(seconds=2)).report(at(1)).fine
+    assert book.report(at(0.5)).fine
+    book.present(["a", "b"], at(0.5))
+    assert book.report(at(0.6)).mute == ("b",)
+    assert not book.report(at(0.6)).fine
+    book.present(["a"], at(1))
+    assert book.report(at(1)).fine
+    book.sent("a", at(1))
+    book.expire(at(4))
+    assert not book.report(at(4)).fine

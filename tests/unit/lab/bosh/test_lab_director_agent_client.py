@@ -7,10 +7,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from rollover.lab.bosh.configs import Timing
 from rollover.lab.bosh.director.agent_client import AgentClient, Arguments, Surroundings
 from rollover.lab.bosh.director.nats_link import NoReply
 from rollover.lab.bosh.director.refusals import RemoteException, RpcTimeout, TaskCancelled
+from rollover.lab.bosh.rendered import Timing
 
 TIMING = Timing(rpc_timeout=45.0, get_task_poll=0.0, agent_wait=0.0)
 RUNNING = {"agent_task_id": "t1", "state": "running"}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bosh_director_rig import Authority
-from rollover.lab.bosh.configs import AgentCredentials
 from rollover.lab.bosh.director.credentials import Credentials, MbusCertificate
 from rollover.lab.bosh.director.refusals import CertificateGenerationFailed
+from rollover.lab.bosh.rendered import AgentCredentials
 from rollover.pki.keys import KeyForm, to_pem
 from rollover.pki.pem import write_certificates
 

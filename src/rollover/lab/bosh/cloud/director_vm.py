@@ -1,4 +1,4 @@
-"""The director VM: three processes, started in order, restarted when they die, as monit does."""
+"""The director VM: its processes, started in order, restarted when they die, as monit does."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ class _Program(msgspec.Struct, frozen=True, kw_only=True):
     configuration: Path
     module: str | None = None
     """A module of Rollover; None: nats-server."""
+    optional: bool = False
+    """Not every director VM has it."""
+
+    @property
+    def there(self) -> bool:
+        """Whether it is among the jobs of this director VM."""
+        return not self.optional or self.configuration.is_file()
 
     def argv(self) -> tuple[str, ...]:
         if self.module is None:
@@ -53,6 +60,10 @@ class _Kept:
         self._pids: list[int] = []
         self._running = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def there(self) -> bool:
+        return self._program.there
 
     def start(self) -> None:
         if self._task is None:
@@ -91,13 +102,19 @@ class _Kept:
 
 
 class DirectorVm:
-    """NATS, director and health monitor."""
+    """NATS, director and health monitor, and perhaps a UAA."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self._lock = asyncio.Lock()
         self._programs = (
             _Program(name="nats-server", configuration=places.jobs("nats", "nats.cfg")),
+            _Program(
+                name="uaa",
+                configuration=places.jobs("uaa", "uaa.json"),
+                module="rollover.lab.bosh.uaa",
+                optional=True,
+            ),
             _Program(
                 name="director",
                 configuration=places.jobs("director", "director.json"),
@@ -111,6 +128,9 @@ class DirectorVm:
         )
         places.logs.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         self._kept = tuple(_Kept(each, places.logs / f"{each.name}.log") for each in self._programs)
+
+    def _present(self) -> tuple[_Kept, ...]:
+        return tuple(each for each in self._kept if each.there)
 
     @property
     def wanted(self) -> bool:
@@ -137,19 +157,19 @@ class DirectorVm:
             if action is Action.START:
                 self._check_rendered()
                 directory.write(self._places.director_vm, _Wanted(wanted=True))
-                for each in self._kept:
+                for each in self._present():
                     each.start()
                     await asyncio.sleep(0)  # it is started now, before the next one
             elif action is Action.STOP:
                 directory.write(self._places.director_vm, _Wanted(wanted=False))
                 await self.end()
             return DirectorVmStatus(
-                wanted=self.wanted, processes=tuple(each.status() for each in self._kept)
+                wanted=self.wanted, processes=tuple(each.status() for each in self._present())
             )
 
     def _check_rendered(self) -> None:
         for each in self._programs:
-            if not each.configuration.is_file():
+            if each.there and not each.configuration.is_file():
                 raise Refusal(
                     Kind.REJECTED,
                     f"the director VM cannot start: `{each.configuration}` is missing",

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from rollover.errors import RolloverError
-from rollover.lab.bosh.configs import DirectorConfig
 from rollover.lab.bosh.director import process
+from rollover.lab.bosh.rendered import DirectorConfig
 
 LOST_NATS, UNUSABLE = 3, 1
 

@@ -8,9 +8,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from rollover.lab.bosh.configs import Timing
 from rollover.lab.bosh.director.nats_link import NoReply
 from rollover.lab.bosh.director.refusals import RemoteException, RpcTimeout
+from rollover.lab.bosh.rendered import Timing
 
 RETRIES: Final = {"get_state": 2, "get_task": 4, "upload_blob": 3}
 """How often a request that timed out is sent again: those that do no harm twice."""

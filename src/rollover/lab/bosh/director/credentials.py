@@ -12,9 +12,9 @@ import msgspec
 
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
-from rollover.lab.bosh.configs import AgentCredentials
 from rollover.lab.bosh.director.agent_keys import NewKey, own_key
 from rollover.lab.bosh.director.refusals import CertificateGenerationFailed
+from rollover.lab.bosh.rendered import AgentCredentials
 from rollover.pki.keys import KeyForm, PrivateKey, from_pem, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.platforms.bosh.standins import agent_certificate

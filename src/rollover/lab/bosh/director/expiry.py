@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.lab.bosh.configs import DirectorConfig
+from rollover.lab.bosh.rendered import DirectorConfig
 from rollover.pki.pem import read_certificates
 
 

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rollover.errors import TimedOut
-from rollover.lab.bosh.configs import MessageBus
+from rollover.lab.bosh.rendered import MessageBus
 
 PROTOCOL: Final = 3
 RECONNECT_ATTEMPTS: Final = 4

@@ -11,7 +11,6 @@ import uvicorn
 from starlette.applications import Starlette
 
 from rollover.lab.bosh.cloud.client import Cloud
-from rollover.lab.bosh.configs import DirectorConfig
 from rollover.lab.bosh.director import health_check
 from rollover.lab.bosh.director.agent_keys import NewKey, SharedKeys, own_key
 from rollover.lab.bosh.director.api import app as api
@@ -32,6 +31,7 @@ from rollover.lab.bosh.director.stock import Stock
 from rollover.lab.bosh.director.task_book import TaskBook
 from rollover.lab.bosh.director.work import Bus, Director
 from rollover.lab.bosh.director.workers import Workers
+from rollover.lab.bosh.rendered import DirectorConfig
 
 _STOP_SECONDS = 2
 """How long connections of clients may stay open when the process ends."""

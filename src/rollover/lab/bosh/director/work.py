@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from rollover.lab.bosh.configs import DirectorConfig
 from rollover.lab.bosh.director.agent_client import AgentClient, Arguments, Surroundings
 from rollover.lab.bosh.director.configs import Configs, Facts
 from rollover.lab.bosh.director.cpi import Cloud, Cpi
@@ -25,6 +24,7 @@ from rollover.lab.bosh.director.problems import Problems
 from rollover.lab.bosh.director.refusals import TaskCancelled
 from rollover.lab.bosh.director.stock import Stock
 from rollover.lab.bosh.director.task_book import Task, TaskBook
+from rollover.lab.bosh.rendered import DirectorConfig
 
 
 class Bus(Protocol):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.lab.bosh.configs import HealthMonitorConfig
 from rollover.lab.bosh.health_monitor import monitor
+from rollover.lab.bosh.rendered import HealthMonitorConfig
 
 
 async def _until_told(config: HealthMonitorConfig) -> int:

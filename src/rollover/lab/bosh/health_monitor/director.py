@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,8 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
-from rollover.lab.bosh.configs import HealthMonitorConfig
 from rollover.lab.bosh.health_monitor.roster import DeploymentLine, InstanceLine, Silent
+from rollover.lab.bosh.rendered import HealthMonitorConfig, User
 
 _TIMEOUT_SECONDS: Final = 30.0
 _SCAN_AND_FIX: Final = "scan and fix"
@@ -31,14 +32,14 @@ class _Task(msgspec.Struct, frozen=True):
 
 
 class DirectorApi:
-    """A connection to the API with basic authentication; an asynchronous context manager."""
+    """A connection to the API, by password or by tokens; an asynchronous context manager."""
 
     def __init__(self, config: HealthMonitorConfig) -> None:
         # Its CA is named; nothing of the environment (proxies, certificate stores) has a say.
         context = ssl.create_default_context(cadata=Path(config.director_ca).read_text("ascii"))
         self._client = httpx2.AsyncClient(
             base_url=config.director,
-            auth=(config.user.name, config.user.password),
+            auth=_auth(config),
             verify=context,
             timeout=_TIMEOUT_SECONDS,
             trust_env=False,
@@ -94,6 +95,54 @@ class DirectorApi:
         if response.status_code >= HTTPStatus.BAD_REQUEST:
             raise DirectorFailed(f"{method} {path}: {response.status_code}")
         return response.content
+
+
+class _Token(msgspec.Struct, frozen=True):
+    access_token: str
+
+
+class _Tokens(httpx2.Auth):
+    """A token of a UAA (RFC 6749 §4.4), kept until the director does not take it any more."""
+
+    requires_response_body = True
+
+    def __init__(self, uaa: str, client: User) -> None:
+        pair = base64.b64encode(f"{client.name}:{client.password}".encode()).decode()
+        self._asking = httpx2.Request(
+            "POST",
+            f"{uaa}/oauth/token",
+            data={"grant_type": "client_credentials"},
+            headers={"Authorization": f"Basic {pair}", "Accept": "application/json"},
+        )
+        self._token = ""
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Send a request with a token; with a new one when it is refused."""
+        if not self._token:
+            self._take((yield self._asking))
+        request.headers["Authorization"] = f"bearer {self._token}"
+        response = yield request
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            self._take((yield self._asking))
+            request.headers["Authorization"] = f"bearer {self._token}"
+            yield request
+
+    def _take(self, response: httpx2.Response) -> None:
+        self._token = ""
+        if response.status_code != HTTPStatus.OK:
+            raise DirectorFailed(f"no token: {response.status_code} of the UAA")
+        try:
+            self._token = msgspec.json.decode(response.content, type=_Token).access_token
+        except msgspec.MsgspecError as error:
+            raise DirectorFailed(f"no token: {error}") from None
+
+
+def _auth(config: HealthMonitorConfig) -> httpx2.Auth:
+    if config.uaa is None:
+        return httpx2.BasicAuth(config.user.name, config.user.password)
+    return _Tokens(config.uaa, config.user)
 
 
 _INSTANCES: Final = list[InstanceLine]

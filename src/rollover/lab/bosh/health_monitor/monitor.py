@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from rollover.lab.bosh.agent.bus import Behaviour, Bus
-from rollover.lab.bosh.configs import HealthMonitorConfig, MessageBus
 from rollover.lab.bosh.health_monitor import status
 from rollover.lab.bosh.health_monitor.director import DirectorApi, DirectorFailed
 from rollover.lab.bosh.health_monitor.roster import Roster, Silent
 from rollover.lab.bosh.health_monitor.status import Alert, Health, MonitorStatus
+from rollover.lab.bosh.rendered import HealthMonitorConfig, MessageBus
 
 HEARTBEAT, ALERT, SHUTDOWN = "hm.agent.heartbeat.", "hm.agent.alert.", "hm.agent.shutdown."
 DIRECTOR_ALERT = "hm.director.alert"

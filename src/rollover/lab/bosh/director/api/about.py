@@ -14,6 +14,7 @@ from rollover.lab.bosh.director.api.calls import answer, director_of, empty, jso
 from rollover.lab.bosh.director.api.parts import parts_in_use
 from rollover.lab.bosh.director.expiry import Expiries
 from rollover.lab.bosh.director.stock import CPI, Release
+from rollover.lab.bosh.rendered import DirectorConfig
 
 
 class _Resurrection(msgspec.Struct, frozen=True):
@@ -32,7 +33,7 @@ async def info(request: Request) -> Response:
             "cpi": CPI,
             "stemcell_os": "-",
             "stemcell_version": "-",
-            "user_authentication": {"type": "basic", "options": {}},
+            "user_authentication": _authentication(config),
             "features": {
                 "local_dns": {"status": True, "extras": {"domain_name": "bosh"}},
                 "snapshots": {"status": False},
@@ -40,6 +41,12 @@ async def info(request: Request) -> Response:
             },
         }
     )
+
+
+def _authentication(config: DirectorConfig) -> dict[str, object]:
+    if config.uaa is None:
+        return {"type": "basic", "options": {}}
+    return {"type": "uaa", "options": {"url": config.uaa.url, "urls": [config.uaa.url]}}
 
 
 async def stemcells(request: Request) -> Response:

@@ -42,7 +42,7 @@ def make(director: Director, workers: Workers, expiries: Expiries) -> Starlette:
 
 
 class _Authentication:
-    """Lets nobody in without a user's name and password, except to `/info`."""
+    """Lets nobody in without a password or a token that counts, except to `/info`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

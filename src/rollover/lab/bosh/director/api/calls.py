@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rollover.lab.bosh.configs import User
 from rollover.lab.bosh.director.order import JobType
 from rollover.lab.bosh.director.refusals import BadManifest, ContextTooLong, InvalidJson
 from rollover.lab.bosh.director.work import Director
 from rollover.lab.bosh.director.workers import Workers
+from rollover.lab.bosh.rendered import Issuer, User
+from rollover.lab.bosh.uaa.tokens import BadToken, verified
 
 BODY_LIMIT: Final = 16 * 1024 * 1024
 """Octets of a request; the largest manifests have a tenth of that."""
 LONGEST_CONTEXT: Final = 64
+_SCOPE: Final = "bosh.admin"
 
 T = TypeVar("T")
 
@@ -39,11 +43,31 @@ def workers_of(request: Request) -> Workers:
 def user_of(request: Request) -> str | None:
     """Return who asks; None without credentials, or with wrong ones."""
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
+    issuer = director_of(request).config.uaa
+    if issuer is not None:
+        return _bearer(text, issuer, request) if scheme.lower() == "bearer" else None
+    return _basic(text, request) if scheme.lower() == "basic" else None
+
+
+def _bearer(token: str, issuer: Issuer, request: Request) -> str | None:
+    """Return whose token it is; None when it has expired, or does not allow what is asked."""
+    key = load_pem_public_key(issuer.public_key.encode())
+    if not isinstance(key, RSAPublicKey):
         return None
     try:
+        claims = verified(token, key, now=datetime.now(UTC))
+    except BadToken:
+        return None
+    scopes = {_SCOPE, f"bosh.{director_of(request).config.uuid}.admin"}
+    if claims.refreshes or not scopes & set(claims.scope):
+        return None
+    return claims.user_name or claims.client_id
+
+
+def _basic(text: str, request: Request) -> str | None:
+    try:
         name, _, password = base64.b64decode(text, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
     users = director_of(request).config.users
     return next((each.name for each in users if _is(each, name, password)), None)

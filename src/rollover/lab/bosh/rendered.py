@@ -16,6 +16,49 @@ class User(_Rendered, frozen=True, kw_only=True):
     password: str
 
 
+class Client(_Rendered, frozen=True, kw_only=True):
+    """Who may ask the UAA for a token. The file that holds it is private."""
+
+    name: str
+    secret: str
+    grants: tuple[str, ...]
+    """`client_credentials`, `password`, `refresh_token`."""
+    scope: tuple[str, ...]
+    """What its tokens allow; of those for a person, what that person may do of it."""
+    access_seconds: float
+    refresh_seconds: float
+
+
+class Member(_Rendered, frozen=True, kw_only=True):
+    """A person that the UAA knows. The file that holds it is private."""
+
+    name: str
+    password: str
+    groups: tuple[str, ...]
+
+
+class UaaConfig(_Rendered, frozen=True, kw_only=True):
+    """`uaa.json`."""
+
+    url: str
+    listen: str
+    """`host:port`."""
+    certificate: str
+    private_key: str
+    signing_key: str
+    """PEM file of the RSA key that signs tokens."""
+    clients: tuple[Client, ...]
+    members: tuple[Member, ...]
+
+
+class Issuer(_Rendered, frozen=True, kw_only=True):
+    """Whose tokens the director takes."""
+
+    url: str
+    public_key: str
+    """PEM."""
+
+
 class MessageBus(_Rendered, frozen=True, kw_only=True):
     """How a job of the director VM reaches NATS. Files, all PEM."""
 
@@ -66,7 +109,9 @@ class DirectorConfig(_Rendered, frozen=True, kw_only=True):
     """`host:port` of the HTTPS API."""
     certificate: str
     private_key: str
-    users: tuple[User, ...]
+    users: tuple[User, ...] = ()
+    uaa: Issuer | None = None
+    """Then it takes tokens, and no passwords."""
     nats: MessageBus
     agents: AgentCredentials
     auth_file: str
@@ -97,7 +142,11 @@ class HealthMonitorConfig(_Rendered, frozen=True, kw_only=True):
     director: str
     """URL of the director's API."""
     director_ca: str
+    """Of the director's API, and of the UAA."""
     user: User
+    """Or a client of the UAA."""
+    uaa: str | None = None
+    """URL of the UAA, where there is one."""
     resurrection: bool = True
     agent_timeout: float = 60.0
     analyze_interval: float = 60.0
