@@ -21,7 +21,7 @@ from rollover.cli.options import FLEET_VARIABLE, KEY_VARIABLE
 from rollover.codec.fleet_file import schema
 from rollover.delivery import client_status
 from rollover.fleet import description, journal
-from rollover.platforms.bosh import access
+from rollover.platforms.bosh import access, address, saved_login
 
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 96
@@ -31,7 +31,7 @@ EXITS = {
     errors.ExitCode.DONE: "done, or safe",
     errors.ExitCode.USAGE: "a wrong option or input; nothing was changed",
     errors.ExitCode.WAITING: "an instance or a lease must come back first; what was done is safe",
-    errors.ExitCode.REFUSED: "refused as unsafe; nothing was changed",
+    errors.ExitCode.REFUSED: "refused as unsafe, or `check` found an error; nothing was changed",
     errors.ExitCode.STOPPED: "stopped half-way; the same command goes on",
     errors.ExitCode.EVIDENCE_MISSING: "something that must be seen was not seen; run it again "
     "once it can be",
@@ -47,12 +47,14 @@ VARIABLES = {
     "before it.",
     "XDG_DATA_HOME": "Where `rollover issue` keeps its CA: in `rollover/ca` below it. "
     "By default `~/.local/share`.",
-    access.ENVIRONMENT: "A BOSH director, or its alias, as for the bosh CLI. What the fleet "
+    address.ENVIRONMENT: "A BOSH director, or its alias, as for the bosh CLI. What the fleet "
     "file or an option says goes before all of these.",
-    access.CLIENT: "The user or UAA client at that director.",
+    access.CLIENT: "The user or UAA client at that director; else whoever logged in with "
+    "`bosh log-in`.",
     access.SECRET: "Its secret. It is never written down.",
     access.CA_CERT: "The CA of the director's certificate: a file, or PEM.",
-    access.CONFIG: "The bosh CLI's own file, in which aliases are; by default `~/.bosh/config`.",
+    saved_login.CONFIG: "The bosh CLI's own file, with aliases and logins; by default "
+    "`~/.bosh/config`.",
 }
 
 TOLD_TO_COMMANDS = {

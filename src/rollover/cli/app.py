@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from rollover import __version__
-from rollover.errors import ExitCode, RolloverError
+from rollover.errors import ExitCode, RolloverError, SpecError
 
 COMMANDS = {
     "discover": ("discover", "Write a fleet file from configurations or monitoring ports."),
@@ -45,7 +45,7 @@ Exit codes:
   0  done, or safe
   1  usage: a wrong option or input
   2  waiting: an instance or a lease must come back first
-  3  refused as unsafe
+  3  refused as unsafe; of `check`: an error was found
   4  stopped half-way, can go on
   5  evidence is missing
 """
@@ -93,7 +93,10 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.ClickException as error:
-        error.show()
+        if _is_for_machines(arguments):
+            _show(SpecError(error.format_message(), hint=f"`{_help(error)}`"), arguments)
+        else:
+            error.show()
         sys.exit(ExitCode.USAGE)
     except click.Abort:
         sys.stderr.write("\naborted\n")
@@ -123,6 +126,15 @@ def _width() -> int:
 def _show(error: RolloverError, arguments: list[str] | None) -> None:
     from rollover.cli.printer import Printer  # noqa: PLC0415 - not needed for `--help`
 
+    Printer(output="json" if _is_for_machines(arguments) else "text").error(error)
+
+
+def _is_for_machines(arguments: list[str] | None) -> bool:
+    """Say whether JSON is asked for, also where the options as a whole cannot be read."""
     words = " ".join(sys.argv[1:] if arguments is None else arguments)
-    machine = "--output json" in words or "--output=json" in words
-    Printer(output="json" if machine else "text").error(error)
+    return "--output json" in words or "--output=json" in words
+
+
+def _help(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{context.command_path if context else 'rollover'} --help"

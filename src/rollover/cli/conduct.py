@@ -12,6 +12,7 @@ import click
 
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
+from rollover.cli.views.counting import counted
 from rollover.cli.views.progress import Watcher
 from rollover.engine.maintenance import Window
 from rollover.engine.outcome import Conduct, Ending, Outcome
@@ -61,7 +62,8 @@ def conducted(
             asked.append(True)
             plan_view.show(printer, plan)
         changes = "; ".join(dict.fromkeys(plan_view.what(each) for each in rollout.changes))
-        question = f"Roll out {rollout.group} ({rollout.instances} instances): {changes}?"
+        size = counted(rollout.instances, "instance")
+        question = f"Roll out {rollout.group} ({size}): {changes}?"
         answer = _answered(question)
         watcher.go_on()
         return answer

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from rollover.platforms.bosh.discovery import Discovery as DirectorDiscovery
     from rollover.platforms.bosh.properties import DirectorProperties
 
-DEFAULT_CLIENT = "admin"
-
 
 class DirectorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a command line says of a director; paths are relative to the working directory."""
@@ -80,6 +78,8 @@ def describe_director(options: DirectorOptions, out: Path | None) -> DirectorDis
     base = (out.parent if out is not None else Path()).resolve()
     described = described_director(options, before, environment=os.environ, base=base)
     access = access_to(described, environment=os.environ, base=base)
+    # An alias of the bosh CLI says nothing to anybody else, and nothing of where NATS is.
+    described = msgspec.structs.replace(described, environment=access.url)
     deployed = _deployed(described, base)
     if deployed is not None and described.nats is None and deployed.nats != nats_address(described):
         described = msgspec.structs.replace(described, nats=deployed.nats or None)
@@ -96,7 +96,8 @@ def described_director(
     base: Path,
 ) -> DirectorDescription:
     """Return the section `director` of a fleet file in `base`; `SpecError` without an address."""
-    from rollover.platforms.bosh.access import CLIENT, ENVIRONMENT  # noqa: PLC0415 - as above
+    from rollover.platforms.bosh.access import CLIENT  # noqa: PLC0415 - as above
+    from rollover.platforms.bosh.address import ENVIRONMENT  # noqa: PLC0415 - as above
 
     known = before.director if before is not None else None
     address = options.environment or environment.get(ENVIRONMENT)
@@ -114,7 +115,7 @@ def described_director(
         "nats": options.nats,
         "monitor": options.monitor,
     }
-    first = known or DirectorDescription(environment=address or "", client=DEFAULT_CLIENT)
+    first = known or DirectorDescription(environment=address or "")
     return msgspec.structs.replace(first, **{name: value for name, value in given.items() if value})
 
 

@@ -10,7 +10,9 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from rollover.engine.platform_port import Platform
 from rollover.engine.service import Outlook
@@ -25,12 +27,16 @@ from rollover.platforms.bosh.access import access_to
 from rollover.platforms.bosh.agents import BoshAgents
 from rollover.platforms.bosh.describe import expand, nats_address
 from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.director_vm import WORKPLACE, DirectorVm
 from rollover.platforms.bosh.environment import Environment
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 from rollover.platforms.bosh.properties import DirectorProperties, Part
 from rollover.platforms.bosh.standins import SignerKey
+from rollover.platforms.bosh.workplace import Workplace
+
+if TYPE_CHECKING:
+    from rollover.platforms.bosh import runbook_facts
 
 LEDGER = "agents.json"
 """In the state directory: what is known of agents' certificates."""
@@ -77,6 +83,11 @@ class Bosh:
         """The director's API."""
         return Director(access_to(self._settings, environment=os.environ, base=self._base))
 
+    @property
+    def _reached(self) -> DirectorDescription:
+        """The description with a URL: an alias of the bosh CLI says nothing of where NATS is."""
+        return msgspec.structs.replace(self._settings, environment=self.director.access.url)
+
     def close(self) -> None:
         """Give back what is open."""
         if "director" in self.__dict__:
@@ -97,7 +108,17 @@ class Bosh:
 
     def expand(self, described: FleetDescription) -> FleetDescription:
         """Return the fleet with every VM that the director has now."""
-        return expand(described, self.director)
+        expired = self._recover and self._expired()
+        return expand(described, self.director, recover=self._recover, expired=expired)
+
+    def _expired(self) -> bool:
+        """Say whether all that agents trust has expired, and nothing was done about it yet."""
+        if Workplace((self._state / WORKPLACE).absolute()).ops_files():
+            return False
+        with suppress(SpecError):
+            bundle = self.environment.inputs().evaluate().properties().tls.bundle
+            return all(each.not_after < self._clock() for each in bundle)
+        return False
 
     def signer(self) -> PresentSigner | None:
         """Return the CA of the operator's own manifest; None when it cannot be read there.
@@ -122,7 +143,7 @@ class Bosh:
         if self._vm is None:
             self._vm = DirectorVm(
                 group,
-                settings=self._settings,
+                settings=self._reached,
                 environment=self.environment,
                 director=self.director,
                 ledger=self._ledger,
@@ -146,11 +167,11 @@ class Bosh:
         recent = _Recent(lambda: _deployed(vm))
         return BoshAgents(
             group,
-            settings=self._settings,
+            settings=self._reached,
             director=self.director,
             handout=vm.handout,
             signer_key=lambda version: vm.signer_key(version) or stored_key(version),
-            mbus=Mbus(lambda: _mbus_access(self._settings, recent())),
+            mbus=Mbus(lambda: _mbus_access(self._reached, recent())),
             ledger=self._ledger,
             known=known,
             recover=self._recover,
@@ -160,15 +181,14 @@ class Bosh:
 
     def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
         """Write the plan as ops files and instructions, and return what was written."""
-        from rollover.platforms.bosh import runbook, survey  # noqa: PLC0415 - one use
-        from rollover.platforms.bosh.director_vm import WORKPLACE  # noqa: PLC0415 - likewise
-        from rollover.platforms.bosh.workplace import Workplace  # noqa: PLC0415 - likewise
+        from rollover.platforms.bosh import runbook, runbook_facts, survey  # noqa: PLC0415
 
-        facts = runbook.facts_of(
+        facts = runbook_facts.facts_of(
             survey.world(self.director),
-            director=self.director.access.url,
+            access=self._access_of_people(),
             findings=outlook.findings,
             recovery=outlook.recovery,
+            resurrection=self.director.resurrection(),
         )
         return runbook.write_runbook(
             directory,
@@ -176,6 +196,23 @@ class Bosh:
             environment=self.environment,
             facts=facts,
             kept=Workplace((self._state / WORKPLACE).absolute()).ops_files(),
+        )
+
+    def _access_of_people(self) -> runbook_facts.Access:
+        """Return how people reach what the description says; paths made absolute."""
+        from rollover.platforms.bosh import runbook_facts  # noqa: PLC0415 - one use
+
+        def placed(path: str | None) -> Path | None:
+            return None if path is None else (self._base / path).absolute()
+
+        found = self.environment.command.environment
+        return runbook_facts.Access(
+            url=self.director.access.url,
+            client=self._settings.client,
+            secret_file=placed(self._settings.client_secret_file),
+            ca_cert=placed(self._settings.ca_cert),
+            monitor=self._settings.monitor or runbook_facts.MONITOR,
+            sets=tuple(name for name, value in found.items() if os.environ.get(name) != value),
         )
 
     @staticmethod

@@ -51,7 +51,7 @@ def _bundle(values: Mapping[str, Any]) -> Asked:
     return Asked(
         bundle=_certificates(values["bundle"]),
         groups=_listed(values.get("groups")),
-        roles=_roles(values.get("roles")),
+        roles=roles_of(values.get("roles")),
         file=values.get("bundle_file"),
     )
 
@@ -69,7 +69,7 @@ def _renewal(values: Mapping[str, Any], group: str) -> Asked:
         key=None if key is None else SecretBytes(_content(key)),
         bundle=None if ca is None else _certificates(ca),
         groups=(group,),
-        roles=_roles(values.get("roles")),
+        roles=roles_of(values.get("roles")),
     )
 
 
@@ -83,7 +83,8 @@ def _listed(text: str | None) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(",") if each.strip()) if text else ()
 
 
-def _roles(text: str | None) -> tuple[Role, ...]:
+def roles_of(text: str | None) -> tuple[Role, ...]:
+    """Return the roles that `--roles` lists; `SpecError` for one that there is not."""
     known = {each.value: each for each in Role if each is not Role.SOURCE}
     for name in _listed(text):
         if name not in known:

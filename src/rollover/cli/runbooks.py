@@ -10,23 +10,54 @@ from rollover.cli.options import Settings
 from rollover.cli.printer import Printer
 from rollover.cli.requests import request_of
 from rollover.cli.wiring import director_for_runbook, open_site
-from rollover.engine.service import Rollover
+from rollover.engine.rules import RECOVERY
+from rollover.engine.service import Outlook, Rollover
+from rollover.errors import SafetyError, SpecError
 
 
 def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> None:
     """Plan, and write the runbook of the plan into a directory; no instance is changed.
 
-    Raises `SpecError` for a fleet that is no director's.
+    Raises `SpecError` for a fleet that is no director's, and for what `create-env` cannot make;
+    `SafetyError` when a CA has expired and nobody has said that this is known.
     """
+    _refuse_what_is_not_made_by_hand(values)
     directory: Path = values["runbook"]
     with closing(director_for_runbook(settings.fleet)) as bosh:
         with open_site(settings.fleet, scratch=True, recover=values["recover"]) as site:
             library = Rollover(site)
             outlook = library.outlook(request_of(library, values))
+        _refuse_unasked_recovery(outlook, asked=values["recover"])
         written = bosh.write_runbook(directory, outlook)
+    _tell(printer, written, outlook)
+
+
+def _refuse_what_is_not_made_by_hand(values: dict[str, Any]) -> None:
+    for option, name in (("--key", "key_kind"), ("--to", "to")):
+        if values.get(name) is not None:
+            raise SpecError(
+                f"`{option}` cannot be written as a runbook: by hand, `create-env` makes the new "
+                "CA, an RSA one of its own",
+                hint=f"leave `{option}` out, or let `rollover rotate` do it",
+            )
+
+
+def _refuse_unasked_recovery(outlook: Outlook, *, asked: bool) -> None:
+    if outlook.recovery.needed and not asked:
+        raise SafetyError(
+            f"{RECOVERY}: {'; '.join(outlook.recovery.expired) or 'certificates have expired'}: "
+            "a rotation does not help any more",
+            hint="`--recover --runbook DIR` writes how to make anew who is cut off; that is not "
+            "safe, and the runbook names what may be lost",
+        )
+
+
+def _tell(printer: Printer, written: tuple[Path, ...], outlook: Outlook) -> None:
     if printer.json:
         printer.data("runbook", {"files": [str(each) for each in written]})
         return
     for each in written:
         printer.line(str(each))
+    if not outlook.plan.complete:
+        printer.say("it ends before the goal: its last section says what stands in the way", "warn")
     printer.say(f"the runbook is `{written[-1]}`; nothing was changed", "good")

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from rollover.delivery import kubernetes_records as records
+from rollover.delivery.kubernetes_objects import Objects, check_unchanged, check_writable
+from rollover.delivery.kubernetes_pods import Pods
 from rollover.delivery.kubernetes_records import DELIVERED_AT, Change, Kept, Record, digest
-from rollover.delivery.kubernetes_volumes import INSTANCE, KEPT_SUFFIX, Volumes, volumes_of
+from rollover.delivery.kubernetes_volumes import KEPT_SUFFIX, Volumes, volumes_of
 from rollover.delivery.local import check_files
-from rollover.delivery.placing import LARGEST_FILE
 from rollover.delivery.records import Phase
 from rollover.delivery.refusals import missing, rejected
 from rollover.delivery.workspace import locked
 from rollover.engine.delivery_port import File, Receipt
-from rollover.errors import AdapterError, Conflict, NotFound, TimedOut
+from rollover.errors import AdapterError, Conflict, NotFound
 from rollover.fleet.description import GroupDescription
 from rollover.fleet.description import KubernetesDelivery as Settings
 from rollover.fleet.secret import SecretBytes
@@ -30,35 +31,6 @@ from rollover.kubernetes.objects import ObjectKind, ObjectRef, Stored
 
 WRITE_ATTEMPTS: Final = 6
 _LONGEST_PAUSE_SECONDS: Final = 0.5
-_LOOK_SECONDS: Final = 0.5
-_OTHERS: Final = ("cert-manager.io/certificate-name", "trust.cert-manager.io/bundle")
-"""Annotations and labels of objects that a controller writes again when they differ."""
-
-
-class Objects(Protocol):
-    """What a delivery needs of an API server (`rollover.kubernetes.api.ApiServer`)."""
-
-    def read(self, ref: ObjectRef) -> Stored:
-        """Return an object; `NotFound`."""
-        ...
-
-    def find(
-        self, kind: ObjectKind, namespace: str, *, labels: Mapping[str, str]
-    ) -> tuple[Stored, ...]:
-        """Return the objects with these labels."""
-        ...
-
-    def create(self, stored: Stored) -> Stored:
-        """Make an object; `Conflict` when there is one."""
-        ...
-
-    def replace(self, stored: Stored) -> Stored:
-        """Write an object that was read; `Conflict` when it was written since."""
-        ...
-
-    def delete(self, ref: ObjectRef) -> None:
-        """Remove an object, if there is one."""
-        ...
 
 
 def delivery_of(
@@ -107,8 +79,7 @@ class KubernetesDelivery:
         self._connect = connect
         self._volumes = volumes
         self._state = state
-        self._sync_seconds = sync_seconds
-        self._mounted = mounted
+        self._pods = Pods(sync_seconds=sync_seconds, mounted=mounted, pause=pause)
         self._pause = pause
 
     @cached_property
@@ -122,7 +93,7 @@ class KubernetesDelivery:
             wanted = self._wanted(instance, files)
             targets = {ref: self._objects.read(ref) for ref in wanted}
             for target in targets.values():
-                _check_writable(instance, target)
+                check_writable(instance, target)
             waiting = self._mend(instance)
             same = self._same(waiting, files, targets)
             if same is None:
@@ -131,7 +102,7 @@ class KubernetesDelivery:
             try:
                 self._write_all(same, wanted)
                 contents = {file.path: SecretBytes(file.plain()) for file in files}
-                self._await(instance, contents, wanted)
+                self._pods.await_content(instance, contents, objects=self._objects, refs=wanted)
             except BaseException as error:
                 self._undo(instance, same, error)
                 raise
@@ -148,7 +119,12 @@ class KubernetesDelivery:
                         for each in kept
                         for change in each.record.changes
                     }
-                    self._await(receipt.instance, former, {each.target for each in kept})
+                    self._pods.await_content(
+                        receipt.instance,
+                        former,
+                        objects=self._objects,
+                        refs={each.target for each in kept},
+                    )
 
     def confirm(self, receipt: Receipt) -> None:
         """Delete the kept objects."""
@@ -280,12 +256,12 @@ class KubernetesDelivery:
         """Give an object these values (None: take it out); nothing when it has them."""
         for attempt in range(WRITE_ATTEMPTS):
             target = self._objects.read(kept.target)
-            _check_unchanged(kept, target)
+            check_unchanged(kept, target)
             data = {key: value for key, value in target.data.items() if key not in values}
             data |= {key: value for key, value in values.items() if value is not None}
             if data == dict(target.data):
                 return
-            said = {**target.annotations, DELIVERED_AT: _now().isoformat()}
+            said = {**target.annotations, DELIVERED_AT: datetime.now(UTC).isoformat()}
             ordered = {key: data[key] for key in sorted(data)}
             try:
                 self._objects.replace(
@@ -363,94 +339,6 @@ class KubernetesDelivery:
             moved.append(Kept(self._objects.replace(found.stored), found.record))
         return tuple(moved)
 
-    # The wait for the pods.
-
-    def _await(
-        self, instance: str, contents: Mapping[str, SecretBytes | None], refs: Iterable[ObjectRef]
-    ) -> None:
-        """Wait until the pods should have these files (None: a file is gone)."""
-        if self._mounted is None:
-            self._settle(refs)
-            return
-        root = self._mounted.replace(INSTANCE, instance)
-        deadline = time.monotonic() + self._sync_seconds
-        lacking = dict(contents)
-        while lacking := {
-            path: content for path, content in lacking.items() if not _shows(root, path, content)
-        }:
-            if time.monotonic() > deadline:
-                raise TimedOut(
-                    f"`{next(iter(lacking))}` below `{root}` is not what was delivered after "
-                    f"{self._sync_seconds:.0f} s",
-                    system=f"instance `{instance}`",
-                    operation="deliver",
-                    hint="volumes with `subPath` and immutable objects are never renewed; "
-                    "otherwise raise `sync_seconds`",
-                )
-            self._pause(_LOOK_SECONDS)
-
-    def _settle(self, refs: Iterable[ObjectRef]) -> None:
-        """Wait until kubelet should have brought the last write of these objects to the pods."""
-        for ref in refs:
-            said = self._objects.read(ref).annotations.get(DELIVERED_AT)
-            remaining = self._sync_seconds - _seconds_since(said)
-            if said is not None and remaining > 0:
-                self._pause(min(remaining, self._sync_seconds))
-
-
-def _check_writable(instance: str, target: Stored) -> None:
-    """Refuse what cannot be changed, and what its controller would change back."""
-    if target.immutable:
-        raise rejected(
-            f"the {target.ref} is immutable",
-            instance=instance,
-            operation="deliver",
-            hint="make a new one that is not, and let the pods mount that",
-        )
-    said = (*target.annotations, *target.labels)
-    if target.owners or any(each in _OTHERS for each in said):
-        owner = ", ".join(target.owners) or "cert-manager"
-        raise rejected(
-            f"the {target.ref} is written by {owner}, which would change it back",
-            instance=instance,
-            operation="deliver",
-            hint="rotate it there, or let the pods mount an object of its own",
-        )
-
-
-def _check_unchanged(kept: Kept, target: Stored) -> None:
-    """Refuse to write over what somebody else wrote since the delivery began."""
-    for change in kept.record.changes:
-        if digest(target.data, change.key) not in {change.before, change.after}:
-            raise Conflict(
-                f"somebody else changed `{change.key}` of the {target.ref}",
-                system=f"instance `{kept.record.instance}`",
-                operation="deliver",
-                hint=f"see who: `kubectl get {target.ref.kind.lower()} {target.ref.name} "
-                f"--show-managed-fields -o yaml`; the former value is in `{kept.stored.ref.name}`",
-            )
-
 
 def _digest(file: File) -> str:
     return digest({"": SecretBytes(file.plain())}, "")
-
-
-def _shows(root: str, path: str, content: SecretBytes | None) -> bool:
-    try:
-        with (Path(root) / path.lstrip("/")).open("rb") as opened:
-            found = opened.read(LARGEST_FILE + 1)
-    except OSError:
-        return content is None
-    return content is not None and found == content.reveal()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _seconds_since(said: str | None) -> float:
-    try:
-        then = datetime.fromisoformat(said or "")
-        return (_now() - then).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0

@@ -42,14 +42,20 @@ def resolve(instance: str, path: str) -> Path:
     with refusing(instance, "deliver", path):
         # Not `Path.resolve`: it reports a circle of links with an error of its own.
         real = Path(os.path.realpath(given))
-    if any(part.startswith("..") for part in real.parts):
+    if is_in_a_volume(real):
         raise rejected(
             f"`{path}` lies in a volume that Kubernetes writes",
             instance=instance,
             operation="deliver",
-            hint="change the Secret or ConfigMap that the volume shows instead",
+            hint="describe the Secret or ConfigMap that the volume shows: `delivery: {by: "
+            "kubernetes, …}` in the fleet file",
         )
     return real
+
+
+def is_in_a_volume(real: Path) -> bool:
+    """Say whether a path without links lies in a volume that Kubernetes writes."""
+    return any(part.startswith("..") for part in real.parts)
 
 
 def content_digest(instance: str, operation: str, path: Path) -> str:

@@ -75,7 +75,8 @@ class Chronicle:
             return
         said = [f"{each.rule}: {each.subject}: {each.message}" for each in wrong]
         remedy = wrong[0].remedy.rstrip(".")
-        hint = f"{remedy}; or answer for it: `--override {wrong[0].rule}=REASON`"
+        answer = f"; or answer for it: `--override {wrong[0].rule}=REASON`"
+        hint = remedy + (answer if wrong[0].rule in OVERRIDABLE else "")
         raise Ended(attending.ENDINGS[wrong[0].severity], _some(said), hint)
 
     def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:

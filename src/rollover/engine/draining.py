@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rollover.engine import events, gates, records
 from rollover.engine.chronicle import Chronicle
-from rollover.engine.gates import GateResult
+from rollover.engine.gates import DRAINED, GateResult
 from rollover.engine.outcome import Ended, Ending
 from rollover.engine.platform_port import Platform
 from rollover.engine.rules import DRAIN
@@ -138,7 +138,7 @@ def _drained(
         ours = [each for each in found if each.peer in peers.ours]
         now = time.monotonic()
         if now > back_by and (not ours or now > deadline):
-            return GateResult(gate="drained", holdouts=found)
+            return GateResult(gate=DRAINED, holdouts=found)
         # Each peer once: one that comes back with its old certificate would do so forever.
         fresh = [each for each in ours if (each.server, each.peer) not in asked]
         if fresh:

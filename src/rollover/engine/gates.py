@@ -28,6 +28,9 @@ from rollover.fleet.evidence import (
 from rollover.fleet.model import Availability, EndpointRef, Fleet, Group, Instance, Role
 from rollover.fleet.names import Fingerprint, GroupName, InstanceName, short
 
+DRAINED = "drained"
+"""The gate before trust is withdrawn."""
+
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a gate saw."""
@@ -198,4 +201,4 @@ def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         found = [holdout for each in pool.map(ask, fleet.groups) for holdout in each]
-    return GateResult(gate="drained", holdouts=tuple(found))
+    return GateResult(gate=DRAINED, holdouts=tuple(found))

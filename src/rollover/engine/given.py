@@ -1,23 +1,30 @@
 """Goals that bring material instead of making it: a curated bundle, a chain that others issued.
 
-From what an operator asks for to a goal, and to the goal that takes a bundle back.
+From what an operator asks for to a goal; what takes it back is in `way_back`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 import msgspec
 
 from rollover.errors import SpecError
 from rollover.fleet.assemble import below
-from rollover.fleet.certificate import Bundle, Certificate, Chain
-from rollover.fleet.description import FileDelivery, FleetDescription, InstanceDescription
+from rollover.fleet.certificate import Certificate, Chain
+from rollover.fleet.description import (
+    CommandDelivery,
+    FileDelivery,
+    FleetDescription,
+    InstanceDescription,
+    KubernetesDelivery,
+)
 from rollover.fleet.goal import Given, Goal
 from rollover.fleet.model import Endpoint, EndpointRef, Fleet, Group, Instance, Role
-from rollover.fleet.names import SYSTEM_ROOTS, AuthorityName, Fingerprint, InstanceName
+from rollover.fleet.names import AuthorityName, Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 
@@ -70,10 +77,11 @@ def goal_for(
         _check_shared(fleet, given)
     else:
         _check_file(described, given, given.file)
-    return _goal(asked.name, (given,), margin=timedelta(seconds=margin_seconds))
+    return goal_of(asked.name, (given,), margin=timedelta(seconds=margin_seconds))
 
 
-def _goal(name: AuthorityName, given: tuple[Given, ...], *, margin: timedelta) -> Goal:
+def goal_of(name: AuthorityName, given: tuple[Given, ...], *, margin: timedelta) -> Goal:
+    """Return the goal that gives all of that, of which there is at least one."""
     first = given[0]
     target = (first.chain or first.bundle or ())[-1:]
     return Goal(
@@ -84,33 +92,6 @@ def _goal(name: AuthorityName, given: tuple[Given, ...], *, margin: timedelta) -
         step_margin=margin,
         given=given,
     )
-
-
-def before(goal: Goal, fleet: Fleet) -> tuple[Given, ...]:
-    """Return what the endpoints of a goal trust now, for the way back."""
-    chosen = {ref for each in goal.given for ref in each.endpoints}
-    held: dict[Bundle, list[EndpointRef]] = {}
-    for instance in fleet.instances():
-        for endpoint in instance.endpoints:
-            ref = EndpointRef(instance.name, endpoint.name)
-            if ref in chosen and endpoint.trusts is not None:
-                held.setdefault(endpoint.trusts, []).append(ref)
-    return tuple(Given(endpoints=tuple(refs), bundle=bundle) for bundle, refs in held.items())
-
-
-def reversed_goal(goal: Goal, taken: tuple[Given, ...]) -> Goal:
-    """Return the goal that gives bundles back; the files that they lie in by now are kept."""
-    if goal.at_once:
-        raise SpecError(
-            "the keys of the chains before are not here: Rollover never had them",
-            hint="renew once more, with the former chain and key: `rollover rotate --renew …`",
-        )
-    if any(SYSTEM_ROOTS in (each.bundle or ()) for each in taken) or not taken:
-        raise SpecError(
-            "before, they trusted what their system trusts: no file says so",
-            hint="remove `ca_file` from the configuration and reload, or give another bundle",
-        )
-    return _goal(goal.authority, taken, margin=goal.step_margin)
 
 
 # Who is chosen.
@@ -262,6 +243,21 @@ def _file(text: str) -> str:
     return str(path)
 
 
+_DESCRIBE = (
+    "describe `config`, the path of its nats.conf on this machine; or re-point it by hand, then "
+    "run again without `--as`"
+)
+_BY_HAND: Mapping[type, str] = MappingProxyType(
+    {
+        KubernetesDelivery: "all pods read one nats.conf, which a chart writes: name the new "
+        "`ca_file` in its values, and as `ca` in the fleet file, then run again without `--as`",
+        CommandDelivery: "change `ca_file` with the tool that writes its nats.conf, and `ca` in "
+        "the fleet file, then run again without `--as`",
+    }
+)
+"""How to re-point what others write, by the form of delivery."""
+
+
 def _check_file(described: FleetDescription, given: Given, file: str) -> None:
     """Refuse to re-point what cannot be re-pointed, or to overwrite what others use."""
     chosen = frozenset(given.endpoints)
@@ -275,8 +271,7 @@ def _check_file(described: FleetDescription, given: Given, file: str) -> None:
             if instance.config is None or not isinstance(group.delivery, FileDelivery):
                 raise SpecError(
                     f"the configuration of `{instance.name}` cannot be changed from here",
-                    hint="describe `config`, the path of its nats.conf on this machine; or "
-                    "re-point it by hand, then run again without `--as`",
+                    hint=_BY_HAND.get(type(group.delivery), _DESCRIBE),
                 )
             other = homes.setdefault(instance.working_directory, instance.name)
             if other != instance.name:

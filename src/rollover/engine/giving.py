@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from rollover.engine import given
+from collections.abc import Iterator
+
+from rollover.engine import given, way_back
 from rollover.engine.given import Asked
 from rollover.engine.goals import Intent, Request
+from rollover.engine.platform_extras import KnowsKeys
 from rollover.engine.site import Site
 from rollover.engine.world import World
-from rollover.errors import SpecError
+from rollover.errors import PemError, SpecError
+from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.goal import Given, Goal
+from rollover.fleet.model import EndpointRef
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.keys import from_pem
 
 
 class Giving:
@@ -31,8 +38,8 @@ class Giving:
                 "a chain is of no use to a server without its key",
                 hint="name the file of the key with `--with-key`",
             )
-        taken = given.before(goal, world.fleet)
-        self._keep(asked, taken, world)
+        taken = self.keep_former(goal, world)
+        self._keep(asked)
         return Intent(
             rotation=rotation,
             goal=goal,
@@ -42,11 +49,64 @@ class Giving:
             before=taken,
         )
 
-    def _keep(self, asked: Asked, taken: tuple[Given, ...], world: World) -> None:
-        """Keep what is brought, and what it takes the place of, before anything is begun."""
+    def former(self, goal: Goal, world: World) -> tuple[Given, ...]:
+        """Return what the endpoints of a goal have now, as far as it could be given back."""
+        return self._former(goal, world, self._keys(goal, world))
+
+    def keep_former(self, goal: Goal, world: World) -> tuple[Given, ...]:
+        """Keep, before anything is replaced, what the way back needs; return what that is."""
+        keeping, now = self._site.keeping, self._site.clock()
+        keys = self._keys(goal, world)
+        for chain, key in keys.items():
+            keeping.keep([world.certificates[each] for each in chain], key=key, at=now)
+        taken = self._former(goal, world, keys)
+        keeping.keep_all(taken, known=world.certificates, at=now)
+        return taken
+
+    def _former(
+        self, goal: Goal, world: World, keys: dict[Chain, SecretBytes]
+    ) -> tuple[Given, ...]:
+        replaced = dict(_replaced(goal, world)).values()
+        kept = {each for each in replaced if each in keys or self._site.keeping.has_key(each)}
+        return way_back.before(goal, world.fleet, chains=kept)
+
+    def _keys(self, goal: Goal, world: World) -> dict[Chain, SecretBytes]:
+        """Return the keys of the chains that a goal replaces, where they can be read."""
+        replaced = dict(_replaced(goal, world))
+        found: dict[Chain, SecretBytes] = {}
+        for group in world.fleet.groups:
+            platform = self._site.platforms(group.name)
+            names = {each.name for each in group.instances} & {each.instance for each in replaced}
+            if not names or not isinstance(platform, KnowsKeys):
+                continue
+            for ref, key in platform.private_keys(sorted(names)).items():
+                chain = replaced.get(ref)
+                if chain and _belongs(key, world.certificates[chain[0]]):
+                    found[chain] = key
+        return found
+
+    def _keep(self, asked: Asked) -> None:
+        """Keep what is brought before anything is begun."""
         keeping, now = self._site.keeping, self._site.clock()
         if asked.chain:
             keeping.keep(asked.chain, key=asked.key, at=now)
         if asked.bundle:
             keeping.keep(asked.bundle, at=now)
-        keeping.keep_all(taken, known=world.certificates, at=now)
+
+
+def _replaced(goal: Goal, world: World) -> Iterator[tuple[EndpointRef, Chain]]:
+    """Yield what the endpoints present that a goal gives another chain."""
+    chosen = {ref for each in goal.given if each.chain for ref in each.endpoints}
+    for instance in world.fleet.instances():
+        for endpoint in instance.endpoints:
+            ref = EndpointRef(instance.name, endpoint.name)
+            if ref in chosen and endpoint.presents:
+                yield ref, endpoint.presents
+
+
+def _belongs(key: SecretBytes, leaf: Certificate) -> bool:
+    """Say whether a key is that of a leaf; one that cannot be read is not."""
+    try:
+        return from_pem(key.reveal(), place="the key").key_identity == leaf.key_identity
+    except PemError:
+        return False

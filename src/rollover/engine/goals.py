@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from rollover.engine import given
+from rollover.engine import given, way_back
 from rollover.engine.authorities import Authorities
 from rollover.engine.given import Asked
 from rollover.engine.journal_port import Journal, every_entry
@@ -55,7 +55,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool = False
     rollback: bool = False
     before: tuple[Given, ...] = ()
-    """What those trusted that a bundle was given to."""
+    """What those had that something was given to, as far as it can be given back."""
 
 
 def last_intent(journal: Journal, authority: AuthorityName) -> Intent | None:
@@ -213,7 +213,7 @@ def check_target(certificate: Certificate, *, now: datetime) -> None:
 def reversed_goal(intent: Intent) -> Goal:
     """Return the goal that takes a rotation back: its origin is the target again."""
     if intent.goal.given:
-        return given.reversed_goal(intent.goal, intent.before)
+        return way_back.reversed_goal(intent.goal, intent.before)
     trusted = (intent.origin, *(each for each in intent.origin_trusted if each != intent.origin))
     named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
     return msgspec.structs.replace(

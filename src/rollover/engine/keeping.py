@@ -55,6 +55,10 @@ class Keeping:
                 for version in self._credentials.versions(_name(several)) if several else ():
                     yield from _read(version)
 
+    def has_key(self, chain: Sequence[Fingerprint]) -> bool:
+        """Say whether the key of a chain was kept."""
+        return any(version.has_key for version in self._credentials.versions(_name(chain)))
+
     def key(self, chain: Sequence[Fingerprint]) -> SecretBytes:
         """Return the key of a chain; `StoreError` when it was not kept."""
         name = _name(chain)

@@ -1,13 +1,16 @@
-"""What some platforms do besides: say what they found, tidy up. Asked for with `isinstance`."""
+"""What some platforms do besides: findings, tidying, former keys. Asked for with `isinstance`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from rollover.checks.rule import Finding
 from rollover.fleet.evidence import Evidence
+from rollover.fleet.model import EndpointRef
+from rollover.fleet.names import InstanceName
+from rollover.fleet.secret import SecretBytes
 
 
 class Moment(StrEnum):
@@ -44,5 +47,17 @@ class Tidies(Protocol):
         """Put everything in its final place; yield what was done. Done again it does nothing.
 
         A failure leaves what was there before.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsKeys(Protocol):
+    """A platform whose instances have their private keys where this process can read them."""
+
+    def private_keys(self, instances: Sequence[InstanceName]) -> Mapping[EndpointRef, SecretBytes]:
+        """Return the keys that lie with the endpoints, as far as they can be read; PEM.
+
+        Changes nothing. None where reading them would take a key off the machine that it is on.
         """
         ...

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from rollover.engine import attending, draining, events, gates, records
+from rollover.engine import attending, draining, events, gates, records, way_back
 from rollover.engine.chronicle import Chronicle
 from rollover.engine.draining import Patience, Peers
 from rollover.engine.goals import Intent
@@ -170,7 +170,8 @@ class Rotation:
 
     def _make_plan(self, world: World) -> Plan:
         knowledge = self._site.knowledge(self._goal)
-        return make_plan(world.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
+        plan = make_plan(world.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
+        return way_back.warned(plan, self._intent.before)
 
     def _check_complete(self, plan: Plan) -> None:
         if plan.complete:
@@ -340,10 +341,11 @@ class Rotation:
         )
         self._tell(events.Finished(goal=self._goal, rollouts=self._done, seconds=seconds))
         count = len(self._reports)
-        message = f"done: {count} rollouts" if count else "nothing to do: the fleet is at the goal"
+        done = f"done: {count} rollout{'' if count == 1 else 's'}"
+        message = done if count else "nothing to do: the fleet is at the goal"
         message += f"; given up: {behind}" if behind else ""
-        done = count or self._goal.given
-        again = "" if done else "`rollover rotate --new` begins another rotation"
+        over = not count and not self._goal.given
+        again = "`rollover rotate --new` begins another rotation" if over else ""
         return self._outcome(Ending.DONE, message, again)
 
     def _record_end(self, ended: Ended) -> None:

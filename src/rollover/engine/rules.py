@@ -14,9 +14,14 @@ DRAIN = RuleId("drain-incomplete")
 """A live connection still presents a certificate whose CA is about to be withdrawn."""
 RECOVERY = RuleId("recovery-needed")
 """Expired certificates cut instances off that a source feeds: they have to be made anew."""
+NO_WAY_BACK = RuleId("no-way-back")
+"""A renewal whose former keys cannot be read: nothing can take it back."""
 
 OVERRIDABLE = frozenset(
-    {LEFT_BEHIND, HANDSHAKES, DRAIN, RECOVERY, *(each.id for each in catalogue.of_platforms())}
+    {
+        *(LEFT_BEHIND, HANDSHAKES, DRAIN, RECOVERY),
+        *(each.id for each in catalogue.of_platforms() if each.answerable),
+    }
 )
-"""Those that can be answered for, each with a reason: also all that platforms find. A step that is
-unsafe never can."""
+"""Those that can be answered for, each with a reason: also what platforms find, but where nothing
+could be confirmed afterwards. A step that is unsafe never can."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
-
 import msgspec
 
 from rollover.checks.rule import Finding
-from rollover.engine import attending, gates, given, goals, records
-from rollover.engine.given import Asked
+from rollover.engine import attending, gates, goals, way_back
+from rollover.engine.beginning import Beginning
 from rollover.engine.giving import Giving
-from rollover.engine.goals import Intent, Request, last_intent
+from rollover.engine.goals import Request, last_intent
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.platform_extras import Moment
 from rollover.engine.recovery import LOSSES, Recovery, recovery
@@ -19,10 +17,9 @@ from rollover.engine.rules import RECOVERY
 from rollover.engine.site import Site
 from rollover.engine.tenure import Tenure
 from rollover.engine.world import World
-from rollover.errors import Interrupted, SpecError
+from rollover.errors import SpecError
 from rollover.fleet.goal import Goal
-from rollover.fleet.journal import EntryKind
-from rollover.fleet.names import AuthorityName, Fingerprint
+from rollover.fleet.names import AuthorityName
 from rollover.fleet.plan import Caution, Plan, Violation
 from rollover.planner.planner import naive
 from rollover.planner.planner import plan as make_plan
@@ -66,6 +63,7 @@ class Rollover:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._beginning = Beginning(site)
 
     def authority(self, name: str | None = None) -> AuthorityName:
         """Return the authority of that name, or the only one; `SpecError` when unclear."""
@@ -94,7 +92,8 @@ class Rollover:
 
     def _planned(self, world: World, goal: Goal) -> Plan:
         knowledge = self.site.knowledge(goal)
-        return make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        plan = make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        return way_back.warned(plan, Giving(self.site).former(goal, world)) if goal.given else plan
 
     def naive_swap(self, request: Request) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
@@ -105,9 +104,9 @@ class Rollover:
     def _aimed(self, request: Request) -> tuple[World, Goal]:
         """Return a look at the fleet, and a goal: its CA may be younger than the look."""
         world = self.site.look(request.authority)
-        goal = self._goal(request, world)
+        goal = self._beginning.goal(request, world)
         world = self.site.renamed(world, request.authority)
-        self._check_target(world, goal)
+        self._beginning.check_target(world, goal)
         return world, goal
 
     def rotate(self, request: Request, conduct: Conduct) -> Outcome:
@@ -118,7 +117,7 @@ class Rollover:
         this fleet, `SpecError` when the request does not fit the unfinished rotation.
         """
         with self._tenure() as tenure:
-            return Rotation(self.site, self._intent(request), conduct, tenure).run()
+            return Rotation(self.site, self._beginning.intent(request), conduct, tenure).run()
 
     def rollback(self, authority: AuthorityName, conduct: Conduct) -> Outcome:
         """Take the last rotation back: a rotation like any other, towards the version before.
@@ -133,7 +132,7 @@ class Rollover:
                     f"`{authority}` was never rotated here", hint="there is nothing to take back"
                 )
             if not intent.rollback:
-                intent = self._begin_rollback(intent)
+                intent = self._beginning.rollback(intent)
             return Rotation(self.site, intent, conduct, tenure).run()
 
     def verify(self, authority: AuthorityName) -> Verification:
@@ -148,194 +147,6 @@ class Rollover:
         drained = gates.drain_gate(world.fleet, self.site.platforms, withdrawn)
         return Verification(gates=(dialled, drained))
 
-    # What a request comes to.
-
-    def _goal(self, request: Request, world: World) -> Goal:
-        """Return the goal to plan for: that of the last rotation where it is what is asked for."""
-        if request.given is not None:
-            return Giving(self.site).goal(request.given, request, world)
-        intent = self._last(request, world)
-        if intent is not None and goals.fits(request, intent.goal):
-            return intent.goal
-        return self._new_goal(request, world)
-
-    def _intent(self, request: Request) -> Intent:
-        if request.given is not None:
-            return self._begin_given(request.given, request)
-        intent = self._last(request)
-        if intent is None:
-            return self._begin(request)
-        if goals.fits(request, intent.goal):
-            return intent
-        if request.compromised and not intent.finished:
-            # The key that leaked is the one being left: the way is the same, its order is not.
-            return self._begin(msgspec.structs.replace(request, to=intent.goal.target))
-        if intent.finished and (request.compromised or request.to is not None):
-            return self._begin(request)
-        raise SpecError(
-            f"rotation {intent.rotation} of `{request.authority}` is "
-            f"{'finished' if intent.finished else 'not finished'}, and another goal is asked for",
-            hint="`rollover rotate --new …` begins another one"
-            if intent.finished
-            else "`rollover rotate` goes on with it, `rollover rollback` takes it back",
-        )
-
-    def _last(self, request: Request, world: World | None = None) -> Intent | None:
-        """Return the rotation to go on with, or to look at again; None: another is to be begun.
-
-        Raises `SpecError` when its goal is none any more, unless another is asked for, or a
-        recovery.
-        """
-        intent = last_intent(self.site.journal, request.authority)
-        if intent is None or (intent.finished and request.again):
-            return None
-        over = self._over(intent, world)
-        if not over:
-            return intent
-        if request.again or self.site.recover:
-            return None
-        raise SpecError(
-            f"rotation {intent.rotation} of `{request.authority}` {over}",
-            hint="`rollover rotate --new` begins another one; where what is in use has expired and "
-            "agents are cut off, `rollover plan --recover --new` shows the way",
-        )
-
-    def _over(self, intent: Intent, world: World | None) -> str:
-        """Say why a goal is none any more; empty when it still is one."""
-        authorities, name = self.site.authorities, intent.goal.authority
-        target = next(
-            (
-                each
-                for each in authorities.certificates(name)
-                if each.fingerprint == intent.goal.target
-            ),
-            None,
-        )
-        if target is not None and target.not_after < self.site.clock():
-            return f"led to a CA that expired at {target.not_after:%Y-%m-%d %H:%M:%SZ}"
-        if not intent.finished:
-            return ""
-        world = world or self.site.look(name)
-        origin = world.origin(self.site.issuers(world))
-        used = dict.fromkeys((*([origin] if origin else ()), *world.trusted_versions()))
-        named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
-        for version in used:
-            if version not in named:
-                label = authorities.versions(name).label(version)
-                return f"is finished, and knew nothing of `{label}`, which is in use now"
-        return ""
-
-    def _new_goal(self, request: Request, world: World) -> Goal:
-        self._check_sources(request, world)
-        return goals.goal_for(
-            request,
-            authorities=self.site.authorities,
-            origin=self._origin(request, world),
-            certificates=world.certificates.values(),
-            abandoned=goals.earlier_targets(self.site.journal, request.authority),
-            now=self.site.clock(),
-        )
-
-    def _check_sources(self, request: Request, world: World) -> None:
-        """Refuse what cannot be done where a source makes the chains of others."""
-        feeding = ", ".join(f"`{each}`" for each in sorted(world.feeding()))
-        if feeding and request.cross_sign:
-            raise SpecError(
-                f"{feeding} hands out no chains with a bridge in them, and those that it feeds "
-                "have to be visited twice with a bridge too: `--cross-sign` saves nothing here",
-                hint="leave `--cross-sign` out",
-            )
-        if feeding and request.compromised and not self.site.recover:
-            raise SpecError(
-                f"taking the trust first cuts off all that {feeding} feeds: they can only be made "
-                "anew, without a word to what runs on them",
-                hint="`rollover rotate --compromised --recover --window START/END` does that; "
-                "without `--compromised` nobody is cut off, and the old CA is trusted meanwhile",
-            )
-
-    def _origin(self, request: Request, world: World) -> Fingerprint:
-        origin = world.origin(self.site.issuers(world))
-        if origin is None:
-            raise SpecError(
-                f"nothing in the fleet presents a certificate of `{request.authority}`",
-                hint="`rollover topology` shows who presents what",
-            )
-        return origin
-
-    # Beginnings.
-
-    def _stop_if_paused(self) -> None:
-        if self.site.pause_requested():
-            raise Interrupted("paused: nothing is begun", hint="`rollover resume` takes it back")
-
-    def _begin(self, request: Request) -> Intent:
-        self._stop_if_paused()
-        world = self.site.look(request.authority)
-        goal = self._new_goal(request, world)
-        self._check(world, goal)
-        return self._record_start(
-            Intent(
-                rotation=_new_id(),
-                goal=goal,
-                origin=self._origin(request, world),
-                origin_trusted=world.trusted_versions(),
-                started_at=self.site.clock(),
-            )
-        )
-
-    def _begin_given(self, asked: Asked, request: Request) -> Intent:
-        """Return the rotation that gives just that, or begin it: another is simply superseded."""
-        giving = Giving(self.site)
-        world = self.site.look(request.authority)
-        goal = giving.goal(asked, request, world)
-        intent = last_intent(self.site.journal, request.authority)
-        if intent is not None and intent.goal == goal:
-            return intent
-        self._stop_if_paused()
-        return self._record_start(giving.intent(asked, goal, world, rotation=_new_id()))
-
-    def _begin_rollback(self, intent: Intent) -> Intent:
-        if intent.goal.compromised:
-            raise SpecError(
-                f"rotation {intent.rotation} left a CA whose key leaked: going back would trust "
-                "it again",
-                hint="`rollover rotate` goes on with it; `rollover rotate --new` makes another CA",
-            )
-        goal = goals.reversed_goal(intent)
-        world = self.site.look(goal.authority)
-        self._check(world, goal)
-        return self._record_start(
-            msgspec.structs.replace(
-                intent,
-                rotation=_new_id(),
-                goal=goal,
-                origin=intent.goal.target,
-                origin_trusted=intent.goal.trusted,
-                started_at=self.site.clock(),
-                finished=False,
-                rollback=True,
-                before=given.before(goal, world.fleet),
-            )
-        )
-
-    def _check(self, world: World, goal: Goal) -> None:
-        """Refuse a goal that cannot be gone to before it is written down as the one to go to."""
-        self.site.knowledge(goal)
-        self._check_target(world, goal)
-
-    def _check_target(self, world: World, goal: Goal) -> None:
-        if not goal.given:
-            goals.check_target(world.certificates[goal.target], now=self.site.clock())
-
-    def _record_start(self, intent: Intent) -> Intent:
-        self.site.journal.append(
-            intent.rotation,
-            EntryKind.STARTED,
-            at=self.site.clock(),
-            data=records.started(intent, fleet=self.site.described.name),
-        )
-        return intent
-
     def _tenure(self) -> Tenure:
         """Return the right to change this fleet: one at a time, whatever the authority.
 
@@ -348,7 +159,3 @@ class Rollover:
             holder=self.site.holder,
             clock=self.site.clock,
         )
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex[:12]

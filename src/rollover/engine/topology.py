@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from rollover.checks.handshakes import Handshake, Handshakes
+from rollover.checks.trust import doubt
 from rollover.engine.site import Site
 from rollover.engine.survey import Survey, survey
 from rollover.fleet.certificate import Certificate
@@ -38,12 +40,16 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance with its endpoints. `unconfirmed`: its files differ from what it uses."""
+    """One instance with its endpoints.
+
+    `unconfirmed`: it may be in another state than the one shown; `doubt` says what is not certain.
+    """
 
     name: str
     availability: str
     why: str
     unconfirmed: bool
+    doubt: str = ""
     endpoints: tuple[EndpointView, ...]
 
 
@@ -123,6 +129,7 @@ def _instance(instance: Instance, seen: Survey) -> InstanceView:
         availability=instance.availability.value,
         why=instance.why,
         unconfirmed=bool(instance.may_be),
+        doubt=doubt(instance),
         endpoints=tuple(_endpoint(each, seen) for each in instance.endpoints),
     )
 
@@ -149,8 +156,13 @@ def _endpoint(endpoint: Endpoint, seen: Survey) -> EndpointView:
         fingerprint="" if endpoint.source is not None else leaf.fingerprint,
         issuer=labels[issuer] if issuer else leaf.issuer,
         expires=expires,
-        days_left=round((expires - seen.at).total_seconds() / _SECONDS_OF_DAY, 1),
+        days_left=_days(expires - seen.at),
     )
+
+
+def _days(left: timedelta) -> float:
+    """Return days, rounded down: what has ended a second ago has less than none left."""
+    return math.floor(left.total_seconds() / _SECONDS_OF_DAY * 1e4) / 1e4
 
 
 def _chain(endpoint: Endpoint, issuer: Fingerprint | None, fleet: Fleet) -> Iterator[Certificate]:

@@ -166,13 +166,15 @@ class DirectorDescription(_Described, frozen=True, kw_only=True):
     """A BOSH director: its API, its NATS, and how it is itself deployed.
 
     Paths are relative to the fleet file. What is not given comes from the environment variables
-    of the bosh CLI (`BOSH_CLIENT_SECRET`, `BOSH_CA_CERT`). Its deployments and their VMs are not
-    described: the director is asked for them whenever the fleet is looked at.
+    of the bosh CLI (`BOSH_CLIENT`, `BOSH_CLIENT_SECRET`, `BOSH_CA_CERT`), then from the file in
+    which it keeps aliases and logins (`BOSH_CONFIG`, `~/.bosh/config`). Its deployments and their
+    VMs are not described: the director is asked for them whenever the fleet is looked at.
     """
 
     environment: str
     """`https://HOST:25555`."""
-    client: str = "admin"
+    client: str | None = None
+    """User or UAA client; None: `BOSH_CLIENT`, who logged in with `bosh log-in`, or `admin`."""
     client_secret_file: str | None = None
     ca_cert: str | None = None
     create_env: str | None = None

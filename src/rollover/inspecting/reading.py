@@ -17,6 +17,7 @@ from rollover.inspecting import configurations, documents, live, pem
 from rollover.inspecting.files import read_file, read_stream, walk
 from rollover.inspecting.formats import Binary, Opening, binary, holds_pem, read_binary
 from rollover.inspecting.found import Finding, Patience, Problem, Source, problem, writable
+from rollover.inspecting.unread import recognised
 
 STANDARD_INPUT = "-"
 READING_LIMIT = timedelta(seconds=60)
@@ -138,7 +139,7 @@ def _starts_a_line_with_pem(data: bytes) -> bool:
 def _pem(data: bytes, name: str, opening: Opening) -> Iterator[Finding]:
     findings = list(pem.read_pem(data, name=name, patience=opening.patience))
     if not findings:
-        raise _nothing(name)
+        raise _nothing(name, data)
     yield from findings
 
 
@@ -155,7 +156,7 @@ def _documents(data: bytes, path: Path, opening: Opening) -> Iterator[Finding]:
             found = True
             yield finding
     if not found:
-        raise _nothing(writable(str(path)))
+        raise _nothing(writable(str(path)), data)
 
 
 def _document_or_text(data: bytes, path: Path, opening: Opening) -> Iterator[Finding]:
@@ -196,8 +197,8 @@ def _guessed(data: bytes, path: Path, ways: Ways, opening: Opening) -> Iterator[
         yield from list(_document_or_text(data, path, opening))
     except SpecError:
         if str(path) == STANDARD_INPUT or not _may_be_configuration(data):
-            raise _nothing(writable(str(path))) from None
-        yield from _as_configuration(path, ways, opening)
+            raise _nothing(writable(str(path)), data) from None
+        yield from _as_configuration(data, path, ways, opening)
 
 
 def _may_be_configuration(data: bytes) -> bool:
@@ -205,16 +206,19 @@ def _may_be_configuration(data: bytes) -> bool:
     return b"tls" in data.lower() and b"{" in data and b"\0" not in data
 
 
-def _as_configuration(path: Path, ways: Ways, opening: Opening) -> Iterator[Finding]:
+def _as_configuration(data: bytes, path: Path, ways: Ways, opening: Opening) -> Iterator[Finding]:
     try:
         yield from list(_configuration(path, ways, opening))
     except ConfigError:
         raise
     except SpecError:
-        raise _nothing(writable(str(path))) from None
+        raise _nothing(writable(str(path)), data) from None
 
 
-def _nothing(place: str) -> SpecError:
+def _nothing(place: str, data: bytes) -> SpecError:
+    found = recognised(data)
+    if found is not None:
+        return SpecError(f"it is {found.what}", place=place, hint=found.hint)
     return SpecError(
         "no certificate and no key in it",
         place=place,

@@ -17,6 +17,7 @@ from rollover.bundles.remarks import of_members
 from rollover.bundles.today import trusted_today
 from rollover.errors import PemError, SpecError
 from rollover.fleet.certificate import Stack
+from rollover.fleet.model import Role
 
 
 def offers(*several: Forged) -> Offers:
@@ -133,6 +134,19 @@ def test_members_are_taken_out_by_fingerprint_and_subject() -> None:
             without((a, b), (wrong,), place="f")
     with pytest.raises(PemError, match="nobody would be trusted"):
         without((a,), ("Alpha",), place="f")
+
+
+def test_todays_trust_of_some_endpoints_is_not_that_of_others(tmp_path: Path) -> None:
+    """Gateways re-pointed to it trust no CA of clients; a role without a block is an error."""
+    desk = Desk(tmp_path)
+    other = desk.authority("Other")
+    leaf = desk.leaf()
+    desk.server(cluster=Tls((leaf,), (desk.root,)), gateway=Tls((leaf,), (other,)))
+    found = trusted_today(desk.scene(), roles=(Role.GATEWAY, Role.GATEWAY_REMOTE))
+    assert (found.certificates, found.notes) == ((other.certificate,), ())
+    with pytest.raises(SpecError, match="block for `mqtt`") as caught:
+        trusted_today(desk.scene(), roles=(Role.MQTT,))
+    assert caught.value.hint == "there are blocks of `route`, `gateway`"
 
 
 def test_todays_trust_is_what_the_blocks_load(tmp_path: Path) -> None:

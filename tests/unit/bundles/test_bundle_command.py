@@ -107,6 +107,19 @@ def test_todays_trust_then_wider(tmp_path: Path) -> None:
     assert subjects(out) == ["CN=Acme Root", "CN=X1"]
 
 
+def test_roles_choose_blocks_of_a_configuration(tmp_path: Path) -> None:
+    """Without one there is nothing to choose from."""
+    out = tmp_path / "ca.pem"
+    for said, words in (
+        ("name it with `--today`", (write(tmp_path / "a.pem", ca("A")), "--roles", "gateway")),
+        ("there is no role `gate`", ("--today", tmp_path / "n.conf", "--roles", "gate")),
+    ):
+        ran = commands.run("bundle", "build", *words, "-o", out)
+        assert ran.code == ExitCode.USAGE
+        assert said in ran.talk
+    assert not out.exists()
+
+
 def test_add_remove_and_diff_by_configurations(tmp_path: Path) -> None:
     """What breaks a peer is refused with code 3, unless somebody answers for it."""
     desk = Desk(tmp_path, now=NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,20 @@ def test_an_error_is_a_document_too_where_a_machine_reads(tmp_path: Path) -> Non
     assert "error: " in ran.talk
 
 
+@pytest.mark.parametrize(
+    ("words", "way"),
+    [(("plan", "--nosuch"), "rollover plan --help"), (("nosuch",), "rollover --help")],
+)
+def test_a_wrong_option_is_an_error_for_machines_too(words: tuple[str, ...], way: str) -> None:
+    """Whoever asked for JSON gets JSON, whatever is wrong."""
+    ran = commands.run(*words, "--output", "json")
+    assert ran.code == ExitCode.USAGE
+    told = json.loads(ran.out)
+    assert told["schema"] == "rollover.error/1"
+    assert way in told["error"]["hint"]
+    assert "nosuch" in told["error"]["message"]
+
+
 def test_no_stack_trace_reaches_a_user(tmp_path: Path) -> None:
     """A directory where a file belongs is an error like others."""
     ran = commands.run("check", "--fleet", tmp_path)
@@ -152,6 +167,18 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_with_a_word(tmp_path: Path) -> None:
+    """Whoever is quicker than the imports sees no trace either; help runs by the same way."""
+    (tmp_path / "click.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)\n")
+    command = [sys.executable, "-c", "from rollover.cli.start import main; main()", "--help"]
+    ran = subprocess.run(
+        command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (ExitCode.STOPPED, "", "\naborted\n")
+    ran = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (ExitCode.DONE, "")
 
 
 def test_a_terminal_without_our_letters_gets_them_escaped(tmp_path: Path) -> None:

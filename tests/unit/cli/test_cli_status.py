@@ -146,6 +146,20 @@ def test_pause_and_its_way_out_are_in_the_status(fleet: Path) -> None:
     assert "rollover resume" in commands.run("status", "--fleet", fleet).out.splitlines()[-1]
 
 
+def test_a_pause_is_taken_back_where_nothing_is_unfinished(fleet: Path) -> None:
+    """That is no error: it did what was asked for. Without a pause there is nothing to do."""
+    text = fleet.read_text()
+    fleet.write_text(text.replace("groups: []", "authorities: [{name: nats-ca}]\ngroups: []"))
+    (fleet.parent / "work").mkdir(mode=0o700)
+    assert commands.run("pause", "--fleet", fleet).code == ExitCode.DONE
+    ran = commands.run("resume", "--yes", "--fleet", fleet)
+    assert ran.code == ExitCode.DONE, ran.talk
+    assert "the pause is taken back" in ran.talk
+    ran = commands.run("resume", "--yes", "--fleet", fleet)
+    assert ran.code == ExitCode.USAGE
+    assert "no rotation of `nats-ca` is unfinished" in ran.talk
+
+
 def test_the_journal_is_shown_and_verified(fleet: Path) -> None:
     """Entries in order; the chain of hashes holds."""
     _begin(fleet)

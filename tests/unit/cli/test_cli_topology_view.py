@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from rollover.cli.printer import Printer
@@ -50,6 +51,29 @@ def test_one_that_differs_among_many_is_shown() -> None:
 def test_what_expired_is_said_in_days() -> None:
     """Not as a negative number of days left."""
     assert "(expired 3.5 days ago)" in _shown(_instance("c", days=-3.5))
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (-1 / 1440, "(expired 60 s ago)"),
+        (-0.0001, "(expired 9 s ago)"),
+        (-0.4, "(expired 9.6 h ago)"),
+        (0.0, "(0 s left)"),
+        (0.02, "(29 min left)"),
+        (1.2, "(1 days left)"),
+    ],
+)
+def test_what_ends_or_ended_today_is_said_exactly(days: float, said: str) -> None:
+    """Never as `-0 days left`."""
+    assert said in _shown(_instance("c", days=days))
+
+
+def test_what_is_not_certain_of_an_instance_is_said() -> None:
+    """In the words of who knows why: files, or what was concluded."""
+    doubtful = msgspec.structs.replace(_instance("c"), unconfirmed=True, doubt="it may be either")
+    assert "└─ c: ready, it may be either\n" in _shown(doubtful)
+    assert "may be" not in _shown(_instance("c"))
 
 
 def test_links_that_do_not_work_come_with_the_reason() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ def _delivery(
     body: str,
     *,
     verbs: frozenset[Verb] = frozenset({Verb.DELIVER, Verb.RESTORE}),
-    timeout_seconds: float = 20.0,
+    timeout_seconds: float = 60.0,
     environment: dict[str, str] | None = None,
 ) -> CommandDelivery:
     """Return a delivery by a Python script, which has `verb`, `instance`, `directory`, `log`."""
@@ -222,10 +223,10 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
         "  child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "  (remote / 'pid').write_text(str(child.pid))\n"
         "  time.sleep(600)\n",
-        timeout_seconds=1.0,
+        timeout_seconds=3.0,
     )
 
-    with pytest.raises(TimedOut, match=r"did not end within 1 s"):
+    with pytest.raises(TimedOut, match=r"did not end within 3 s"):
         delivery.deliver("n1", FILES)
 
     assert _log(tmp_path) == ["deliver n1", "restore n1"]
@@ -237,13 +238,16 @@ def test_a_command_that_leaves_something_running_does_not_hold_us_up(tmp_path: P
     """A background process that keeps the output open is not waited for."""
     delivery = _delivery(
         tmp_path,
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3)'])\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "(remote / 'pid').write_text(str(child.pid))\n"
         "print('done', flush=True)\n",
+        timeout_seconds=60.0,
     )
-    began = time.monotonic()
 
     assert delivery.deliver("n1", FILES).output == "done\n"
-    assert time.monotonic() - began < 2.5
+    child = int((tmp_path / "remote" / "pid").read_text())
+    assert _state(child) in {"R", "S", "D"}
+    os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
@@ -334,15 +338,19 @@ def test_a_key_that_others_could_read_is_refused_before_the_command_runs(tmp_pat
     assert not (tmp_path / "remote").exists()
 
 
-def _ends(pid: int, *, seconds: float = 5.0) -> bool:
+def _ends(pid: int, *, seconds: float = 60.0) -> bool:
     """Wait until a process that is not our child has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
+        if _state(pid) in {"", "Z"}:
             return True
         time.sleep(0.02)
     return False
+
+
+def _state(pid: int) -> str:
+    """Return the kernel's letter for what a process does; empty: there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""

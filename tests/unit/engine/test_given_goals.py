@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -17,17 +19,20 @@ from memory_fleet import (
     SERVERS,
     Issued,
     MemoryFleet,
+    Through,
     authority,
     conduct,
     first,
 )
-from rollover.engine import given
+from rollover.engine import way_back
+from rollover.engine.events import Event, Planned
 from rollover.engine.given import BUNDLE, CHAIN, Asked
 from rollover.engine.goals import Request, last_intent
 from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.description import CommandDelivery, KubernetesDelivery
 from rollover.fleet.goal import Given
 from rollover.fleet.model import EndpointRef, Role
 from rollover.fleet.names import SYSTEM_ROOTS, InstanceName
@@ -36,6 +41,7 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.profiles import LEAF_NODE
+from rollover.platforms.memory.platform import MemoryPlatform
 
 WIDER = (authority().certificate, authority("CA of a peer").certificate)
 
@@ -148,16 +154,107 @@ def test_a_renewal_is_one_rollout_and_needs_its_key() -> None:
         bring(fleet, **asked)
     outcome = bring(fleet, **asked, key=key)
     assert outcome.ending is Ending.DONE, outcome.message
-    presented = {
-        seen.presents
+    assert set(presented(fleet).values()) == {(leaf,)}
+    assert fleet.broken == []
+    with pytest.raises(SpecError, match="the keys of the chains before are not here"):
+        Rollover(fleet.site()).rollback(CHAIN, conduct())
+
+
+class Keyed(Through):
+    """Servers whose private keys can be read: `keys` by endpoint."""
+
+    def __init__(self, behind: MemoryPlatform, keys: Mapping[EndpointRef, SecretBytes]) -> None:
+        super().__init__(behind)
+        self.keys = keys
+
+    def private_keys(self, instances: Sequence[InstanceName]) -> Mapping[EndpointRef, SecretBytes]:
+        """Return the keys of these instances."""
+        return {ref: key for ref, key in self.keys.items() if ref.instance in instances}
+
+
+def presented(fleet: MemoryFleet) -> dict[EndpointRef, tuple[Certificate, ...]]:
+    """Return what every endpoint of the servers presents."""
+    return {
+        EndpointRef(InstanceName(name), seen.endpoint): seen.presents
         for name, each in fleet.instances()
         for seen in each.state
         if name.startswith("n")
     }
-    assert presented == {(leaf,)}
-    assert fleet.broken == []
+
+
+def keyed_fleet(*, instead: Mapping[str, SecretBytes | None] = MappingProxyType({})) -> MemoryFleet:
+    """Return a fleet whose servers have chains of their own, and keys that can be read.
+
+    `instead`: what lies in the place of a server's key; None: nothing.
+    """
+    fleet = MemoryFleet()
+    keys: dict[EndpointRef, SecretBytes] = {}
+    for name in ("n1", "n2"):
+        leaf, own = brought_chain()
+        server, key = fleet.instance(name), instead.get(name, own)
+        server.give(tuple(msgspec.structs.replace(seen, presents=(leaf,)) for seen in server.state))
+        for seen in server.state:
+            if key is not None:
+                keys[EndpointRef(InstanceName(name), seen.endpoint)] = key
+    fleet.platforms[str(SERVERS)] = Keyed(fleet.memory[SERVERS], keys)
+    return fleet
+
+
+def test_a_renewal_is_taken_back_with_the_keys_that_lay_there() -> None:
+    """Each server gets its own former chain again, also after a stop half-way, and forth again."""
+    fleet = keyed_fleet()
+    before = presented(fleet)
+    assert len(set(before.values())) == 2
+    leaf, key = brought_chain()
+    asked: dict[str, Any] = {"chain": (leaf,), "groups": (SERVERS,)}
+    assert not planned(fleet, **asked).cautions
+    assert bring(fleet, **asked, key=key).ending is Ending.DONE
+    assert set(presented(fleet).values()) == {(leaf,)}
+    library = Rollover(fleet.site())
+    assert library.rollback(CHAIN, first(0)).ending is Ending.DECLINED
+    assert library.rollback(CHAIN, conduct()).ending is Ending.DONE
+    assert presented(fleet) == before
+    assert bring(fleet, **asked, key=key).ending is Ending.DONE
+    assert set(presented(fleet).values()) == {(leaf,)}
+
+
+@pytest.mark.parametrize("instead", [None, brought_chain()[1], SecretBytes(b"rubbish")])
+def test_a_renewal_whose_former_keys_cannot_be_had_says_so_beforehand(
+    instead: SecretBytes | None,
+) -> None:
+    """One that is missing, of something else, or no key is enough."""
+    fleet = keyed_fleet(instead={"n2": instead})
+    leaf, key = brought_chain()
+    asked: dict[str, Any] = {"chain": (leaf,), "groups": (SERVERS,)}
+    (caution,) = planned(fleet, **asked).cautions
+    assert caution.rule == "no-way-back"
+    shown: list[Plan] = []
+    outcome = bring(fleet, conduct(tell=shown_plans(shown)), **asked, key=key)
+    assert outcome.ending is Ending.DONE
+    assert [each.rule for each in shown[0].cautions] == ["no-way-back"]
     with pytest.raises(SpecError, match="the keys of the chains before are not here"):
         Rollover(fleet.site()).rollback(CHAIN, conduct())
+
+
+def test_a_chain_that_was_brought_before_is_given_back_from_the_store() -> None:
+    """Whatever can be read: its key was kept when it came."""
+    fleet = MemoryFleet()
+    (first_leaf, first_key), (leaf, key) = brought_chain(), brought_chain()
+    for chain, its_key in ((first_leaf, first_key), (leaf, key)):
+        outcome = bring(fleet, chain=(chain,), key=its_key, groups=(SERVERS,))
+        assert outcome.ending is Ending.DONE
+    assert Rollover(fleet.site()).rollback(CHAIN, conduct()).ending is Ending.DONE
+    assert set(presented(fleet).values()) == {(first_leaf,)}
+
+
+def shown_plans(found: list[Plan]) -> Callable[[Event], None]:
+    """Return a listener that keeps the plans that it is told."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Planned):
+            found.append(event.plan)
+
+    return tell
 
 
 def test_a_renewal_by_a_ca_that_nobody_trusts_is_refused() -> None:
@@ -219,6 +316,26 @@ def test_a_file_that_others_use_is_not_overwritten() -> None:
         planned(fleet, bundle=WIDER, groups=(SERVERS,), roles=(Role.ROUTE,), file="b")
 
 
+@pytest.mark.parametrize(
+    ("delivery", "way"),
+    [
+        (KubernetesDelivery(namespace="nats", volumes=()), "values"),
+        (CommandDelivery(command=("./deliver.sh",)), "the tool that writes"),
+    ],
+)
+def test_what_others_write_is_re_pointed_by_them(
+    delivery: KubernetesDelivery | CommandDelivery, way: str
+) -> None:
+    """The way is that of the delivery: a chart would take an edit of ours back."""
+    fleet = MemoryFleet()
+    servers = msgspec.structs.replace(fleet.described.groups[0], delivery=delivery)
+    groups = (servers, *fleet.described.groups[1:])
+    fleet.described = msgspec.structs.replace(fleet.described, groups=groups)
+    with pytest.raises(SpecError, match="cannot be changed from here") as caught:
+        planned(fleet, bundle=WIDER, groups=(SERVERS,), file="new.pem")
+    assert way in (caught.value.hint or "")
+
+
 def test_the_chosen_are_written_down_one_by_one() -> None:
     """The goal in the journal says exactly who was meant, whatever is described later."""
     fleet = MemoryFleet()
@@ -237,4 +354,4 @@ def test_a_bundle_of_the_system_cannot_be_given_back() -> None:
     goal = planned(MemoryFleet(), bundle=WIDER).goal
     trusted = Given(endpoints=goal.given[0].endpoints, bundle=(SYSTEM_ROOTS,))
     with pytest.raises(SpecError, match="what their system trusts"):
-        given.reversed_goal(goal, (trusted,))
+        way_back.reversed_goal(goal, (trusted,))

@@ -17,6 +17,7 @@ from rollover.engine.goals import Request
 from rollover.engine.maintenance import Window
 from rollover.engine.outcome import Ending
 from rollover.engine.platform_extras import Moment
+from rollover.engine.rules import OVERRIDABLE
 from rollover.engine.service import Rollover
 from rollover.errors import Rejected
 from rollover.fleet.description import Silence
@@ -110,7 +111,8 @@ def test_what_stands_in_the_way_ends_the_run_and_is_named(
     assert outcome.ending is ending
     assert outcome.message == f"{finding.rule}: {finding.subject}: {finding.message}"
     assert outcome.hint.startswith(finding.remedy.rstrip("."))
-    assert f"--override {finding.rule}=REASON" in outcome.hint
+    answerable = finding.rule in OVERRIDABLE
+    assert (f"--override {finding.rule}=REASON" in outcome.hint) is answerable
     assert len(outcome.rollouts) == {Moment.BEFORE: 0, Moment.BETWEEN: 1, Moment.AFTER: 5}[at]
     assert EntryKind.FINISHED not in {each.kind for each in fleet.journal.entries()}
     fleet.platforms[SERVERS] = fleet.memory[SERVERS]
@@ -136,6 +138,15 @@ def test_a_finding_can_be_answered_for() -> None:
     assert [(each.subject, each.data["reason"]) for each in overridden] == [
         ("deployment/web", "the lock is our own")
     ]
+
+
+def test_nobody_can_answer_for_what_could_never_be_confirmed() -> None:
+    """Without sight of connections a rollout of agents would end without a proof."""
+    fleet, _ = attended(UNSEEN)
+    steered = conduct(overrides={UNSEEN.rule: "trust me"})
+    outcome = fleet.rotate(steered)
+    assert outcome.ending is Ending.EVIDENCE_MISSING
+    assert "--override" not in outcome.hint
 
 
 def test_a_finding_that_no_catalogue_knows_cannot_be_answered_for() -> None:

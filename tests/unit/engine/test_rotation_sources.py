@@ -341,6 +341,17 @@ def test_the_topology_shows_what_a_source_signs_with() -> None:
     assert {each.working for each in shown.links} == {3, 1}
 
 
+def test_the_topology_says_of_what_a_source_feeds_that_it_cannot_be_told() -> None:
+    """An agent has no files that could differ from what it uses."""
+    fleet = DirectorFleet()
+    fleet.instance("a1").doubt(fleet.instance("a1").state)
+    shown = {each.name: each for each in topology(fleet.site()).groups[1].instances}
+    assert shown["a1"].unconfirmed
+    assert shown["a1"].doubt.startswith("it may be in 2 states")
+    assert "files" not in shown["a1"].doubt
+    assert {each.doubt for name, each in shown.items() if name != "a1"} == {""}
+
+
 def test_the_outcome_lists_no_source_and_no_fingerprint_of_what_is_fed() -> None:
     """Before and after, a certificate for each party; stand-ins are not passed off as real."""
     outcome = DirectorFleet(agents=1).rotate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from threading import Timer
 
 import msgspec
 import pytest
@@ -158,23 +157,28 @@ def test_a_peer_of_the_fleet_is_asked_once_and_given_time_to_come_back() -> None
 
     class Returning(Through):
         cycled = 0
+        away = False
 
         def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
             self.cycled += 1
             yield from super().cycle(holdouts)
-            ca = fleet.ca.certificate.fingerprint
-            timer = Timer(0.05, lambda: fleet.instance("n1").connect("c1", leaf, ca))
-            timer.start()
-            timers.append(timer)
+            self.away = True
 
-    fleet, timers = MemoryFleet(), list[Timer]()
+        def holdouts(
+            self, instances: Sequence[InstanceName], *, retired: Sequence[Certificate]
+        ) -> Iterator[Holdout]:
+            yield from super().holdouts(instances, retired=retired)
+            if self.away:
+                # Nobody saw it this time; before the next look it is back.
+                fleet.instance("n1").connect("c1", leaf, fleet.ca.certificate.fingerprint)
+                self.away = False
+
+    fleet = MemoryFleet()
     leaf = fleet.ca.leaf("c1")
     fleet.instance("n1").connect("c1", leaf, fleet.ca.certificate.fingerprint)
     fleet.platforms[SERVERS] = returning = Returning(fleet.memory[SERVERS])
-    site = fleet.site(drain_seconds=0.1, return_seconds=0.3)
+    site = fleet.site(drain_seconds=0.1, return_seconds=1.5)
     outcome = Rollover(site).rotate(Request(authority=AUTHORITY), conduct())
-    for each in timers:
-        each.join()
     assert outcome.ending is Ending.EVIDENCE_MISSING
     assert "`c1` on n1 still presents a certificate of CN=CA 1" in outcome.message
     assert returning.cycled == 1

@@ -17,12 +17,15 @@ from stored import holder
 
 NAME = "fleet"
 SECONDS = 0.2
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
+BEGUN = datetime.now(UTC)
+SLOWED = 5
+"""A beat may come so much later than it should, as on a busy machine, and still be in time."""
 
 
 def now() -> datetime:
-    """Leases run out by the real clock here."""
-    return datetime.now(UTC)
+    """Leases run out by a clock here that is behind the one that their beats follow."""
+    return BEGUN + (datetime.now(UTC) - BEGUN) / SLOWED
 
 
 def tenure(leases: MemoryLeases) -> Tenure:

@@ -14,7 +14,7 @@ from rollover.engine.window import in_window
 from rollover.fleet.evidence import Applied, Failed, Order, Result
 from rollover.fleet.names import InstanceName
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 """A test that has to wait so long has failed."""
 
 

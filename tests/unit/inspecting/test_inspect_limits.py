@@ -21,7 +21,7 @@ from rollover.inspecting.report import SourceView, report
 from rollover.inspecting.verdicts import Answer
 from rollover.pki.pem import write_certificates
 
-SOON_SECONDS = 20.0
+SOON_SECONDS = 60.0
 ROOT = forge("root", CA)
 
 

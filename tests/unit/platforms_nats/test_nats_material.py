@@ -171,3 +171,12 @@ def test_a_directory_that_takes_no_new_file_is_seen_beforehand(tmp_path: Path) -
     finally:
         make_writable(tmp_path / "n1")
     assert "nothing can be written" in found
+
+
+def test_a_volume_of_kubernetes_is_seen_beforehand(tmp_path: Path) -> None:
+    """The kubelet would take every change back: no plan counts on that instance."""
+    write_material(tmp_path / "n1", OLD.issue("n1"), (OLD.certificate,))
+    (tmp_path / "n1").rename(tmp_path / "..2026_11_23")
+    (tmp_path / "..data").symlink_to("..2026_11_23")
+    (tmp_path / "n1").symlink_to("..data")
+    assert "by: kubernetes" in unwritable(instance(tmp_path))

@@ -141,7 +141,7 @@ def test_what_append_returned_survives_kill_9(tmp_path: Path, heard: int) -> Non
     process.send_signal(signal.SIGKILL)
     told += [line.split() for line in process.stdout.read().splitlines() if line.count(" ") == 1]
     process.stdout.close()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
 
     with open_journal(path) as journal:
         head = journal.verify()

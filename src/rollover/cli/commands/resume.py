@@ -19,7 +19,7 @@ def command(**values: Any) -> int:
     from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.goals import Request, last_intent  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
-    from rollover.errors import SpecError  # noqa: PLC0415
+    from rollover.errors import ExitCode, SpecError  # noqa: PLC0415
     from rollover.store import files  # noqa: PLC0415
 
     settings = settings_of(values)
@@ -27,9 +27,14 @@ def command(**values: Any) -> int:
     with open_site(settings.fleet) as site:
         library = Rollover(site)
         authority = library.authority(values["authority"])
-        (settings.state / files.PAUSE).unlink(missing_ok=True)
+        pause = settings.state / files.PAUSE
+        paused = pause.exists()
+        pause.unlink(missing_ok=True)
         intent = last_intent(site.journal, authority)
         if intent is None or intent.finished:
+            if paused:
+                printer.say("the pause is taken back; no rotation is unfinished")
+                return ExitCode.DONE
             raise SpecError(
                 f"no rotation of `{authority}` is unfinished", hint="`rollover rotate` begins one"
             )

@@ -15,6 +15,7 @@ from rollover.errors import ExitCode
 @settings_options
 def command(**values: Any) -> int:
     """Dial every endpoint afresh: what it presents, which CAs it advertises, whom it lets in."""
+    from rollover.cli.views import verification as view  # noqa: PLC0415
     from rollover.cli.wiring import open_site  # noqa: PLC0415 - imports certificates
     from rollover.engine.service import Rollover  # noqa: PLC0415
 
@@ -25,14 +26,6 @@ def command(**values: Any) -> int:
         seen = library.verify(library.authority(values["authority"]))
     if printer.json:
         printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
-    for gate in seen.gates if not printer.json else ():
-        sign = "✓" if gate.holds else "✗"
-        printer.line(
-            f"{sign} {gate.gate}: {len(gate.evidence)} facts", "good" if gate.holds else "bad"
-        )
-        for each in gate.evidence:
-            mark = "✓" if each.holds else "✗"
-            printer.line(f"  {mark} {each.subject} {each.fact}: {each.observed} ({each.by})")
-        for holdout in gate.holdouts:
-            printer.line(f"  ✗ `{holdout.peer}` on {holdout.server} still presents the old CA's")
+    else:
+        view.show(printer, seen)
     return ExitCode.DONE if seen.holds else ExitCode.EVIDENCE_MISSING
