@@ -33,6 +33,7 @@ from rollover.fleet.names import InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.lab.bosh.cloud.client import Cloud
 from rollover.pki.certificate import parse_der
+from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.connections import MonitoredConnections
 from rollover.platforms.bosh.direct import Direct, Settings
 from rollover.platforms.bosh.handout import Handout
@@ -55,6 +56,15 @@ def now() -> datetime:
 def certificate(authority: BoshAuthority) -> Certificate:
     """Return the CA as Rollover sees it."""
     return parse_der(authority.certificate.public_bytes(Encoding.DER))
+
+
+class _Forgetful:
+    """A director that remembers no events: the agents here were not made by one."""
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return nothing."""
+        del vm_cid
+        return None
 
 
 class Bench:
@@ -100,6 +110,7 @@ class Bench:
             connections=MonitoredConnections(f"http://127.0.0.1:{self._nats.monitor}"),
             mbus=self.mbus,
             ledger=self._ledger,
+            births=Births(_Forgetful(), self._ledger),
             trusted=lambda: trusted,
             clock=now,
             patience=patience,

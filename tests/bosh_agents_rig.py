@@ -23,7 +23,7 @@ from rollover.fleet.evidence import EndpointMaterial, Observation, Order, Result
 from rollover.fleet.model import Role
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.lab.bosh.configs import DirectorConfig
+from rollover.lab.bosh.rendered import DirectorConfig
 from rollover.manifest import FileStore
 from rollover.pki.pem import read_certificates
 from rollover.platforms.bosh.agents import BoshAgents
@@ -32,7 +32,7 @@ from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 from rollover.platforms.bosh.proving import Patience
 
-PATIENCE = Patience(ping=3.0, answer=25.0, prove=45.0, unchanged=6.0, briefly=2.0, update=60.0)
+PATIENCE = Patience(ping=4.0, answer=90.0, prove=90.0, unchanged=8.0, briefly=2.0, update=120.0)
 MBUS = EndpointName("mbus")
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.applications import Starlette
@@ -81,6 +82,10 @@ class StubDirector:
         self.uaa: str | None = None
         self.tokens: list[str] = []
         self.refused_tokens: set[str] = set()
+        self.refresh = "refresh-0"
+        """The refresh token of the user who logged in."""
+        self.rotates = False
+        """Whether each refresh token is good for one use."""
         self.user: str | None = CLIENT
         self.version = "283.1.6 (00000000)"
 
@@ -100,7 +105,7 @@ class StubDirector:
         if request.url.path == "/info":
             return self._info()
         if request.url.path == "/oauth/token":
-            return self._token(request)
+            return self._token(request, body)
         if not self._let_in(request):
             return Response("Not authorized: '/'\n", 401)
         return self._answer(request)
@@ -149,13 +154,27 @@ class StubDirector:
         fields = {"name": "stub", "uuid": "1-2-3", "version": self.version, "cpi": "warden_cpi"}
         return JSONResponse({**fields, "user": self.user, "user_authentication": way})
 
-    def _token(self, request: Request) -> Response:
+    def _token(self, request: Request, body: bytes) -> Response:
+        form = dict(parse_qsl(body.decode()))
+        if form.get("grant_type") == "refresh_token":
+            return self._refreshed(request, form["refresh_token"])
         if request.headers.get("authorization") != basic():
             return JSONResponse(
                 {"error": "unauthorized", "error_description": "Bad credentials"}, 401
             )
         self.tokens.append(f"token-{len(self.tokens) + 1}")
         return JSONResponse({"access_token": self.tokens[-1], "token_type": "bearer"})
+
+    def _refreshed(self, request: Request, refresh: str) -> Response:
+        """Answer the client of the CLI, which has no secret."""
+        cli = base64.b64encode(b"bosh_cli:").decode()
+        if request.headers.get("authorization") != f"Basic {cli}" or refresh != self.refresh:
+            said = {"error": "invalid_token", "error_description": "The token expired"}
+            return JSONResponse(said, 401)
+        self.tokens.append(f"token-{len(self.tokens) + 1}")
+        self.refresh = f"refresh-{len(self.tokens)}" if self.rotates else refresh
+        token = {"access_token": self.tokens[-1], "token_type": "bearer"}
+        return JSONResponse({**token, "refresh_token": self.refresh})
 
     def _let_in(self, request: Request) -> bool:
         header = request.headers.get("authorization", "")

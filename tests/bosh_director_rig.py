@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +19,17 @@ import httpx2
 import msgspec
 
 from bosh_nats_rig import cloud_process, wait_until
+from loopback_ports import free_ports
 from rollover.fleet.certificate import KeyKind
 from rollover.lab.bosh.cloud.client import Cloud
-from rollover.lab.bosh.configs import (
+from rollover.lab.bosh.rendered import (
     AgentCredentials,
     DirectorConfig,
     MessageBus,
     Timing,
     User,
 )
-from rollover.lab.ports import LOOPBACK, free_ports
+from rollover.lab.ports import LOOPBACK
 from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
@@ -35,13 +37,13 @@ from rollover.pki.profiles import LEAF_NODE
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 USER, PASSWORD = "admin", "throw-away"
-TASK_SECONDS = 60.0
+TASK_SECONDS = 180.0
 QUICK = Timing(
-    rpc_timeout=3.0,
+    rpc_timeout=20.0,
     get_state_timeout=1.0,
     get_task_timeout=1.0,
     get_task_poll=0.05,
-    agent_wait=20.0,
+    agent_wait=60.0,
     list_timeout=1.0,
     sync_interval=0.05,
     nats_reconnect=0.1,
@@ -118,7 +120,7 @@ class Authority:
 
     def leaf(self, common_name: str) -> tuple[bytes, bytes]:
         """Return a certificate for loopback and its key, PEM."""
-        key = generate(KeyKind.RSA_2048)
+        key = _leaf_key()
         certificate = issue_leaf(
             profile=LEAF_NODE,
             common_name=common_name,
@@ -131,6 +133,12 @@ class Authority:
             organization="Cloud Foundry",
         )
         return write_certificates((certificate,)), to_pem(key, KeyForm.PKCS1)
+
+
+@cache
+def _leaf_key() -> PrivateKey:
+    """Return the key of all leaves: to make one takes longer than all the rest."""
+    return generate(KeyKind.RSA_2048)
 
 
 class Ended(NamedTuple):
@@ -196,7 +204,7 @@ class DirectorRig:
             assert self._processes["director"].poll() is None, self.log("director")
             return _listens(self.port)
 
-        wait_until(answers, "the director answers", seconds=30)
+        wait_until(answers, "the director answers", seconds=60)
 
     def stop(self, name: str = "") -> None:
         """End a process, or all."""
@@ -204,7 +212,7 @@ class DirectorRig:
             process = self._processes.pop(each, None)
             if process is not None:
                 process.send_signal(signal.SIGTERM)
-                process.wait(20)
+                process.wait(60)
 
     def wait_for_end(self, name: str) -> int:
         """Wait until a process ends by itself; return its exit code."""

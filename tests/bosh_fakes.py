@@ -228,6 +228,12 @@ class FakeDirector:
         self.calls: list[str] = []
         self.held: list[Lock] = []
         self.deploy_configs: tuple[Config, ...] = ()
+        self.resurrects: bool | None = None
+        self.made: dict[str, int] = {}
+        """The tasks that made VMs, by the VM."""
+        self.first_task = 40
+        self.asked = 0
+        """How often a deployment was listed with the states of its agents."""
         self.diffs: dict[str, tuple[DiffLine, ...]] = {}
         self.forgotten = ""
         """A deployment whose VMs run on although the director does not list it any more."""
@@ -246,6 +252,7 @@ class FakeDirector:
 
     def instances(self, deployment: str) -> tuple[BoshInstance, ...]:
         """Return every instance with its state."""
+        self.asked += 1
         return tuple(
             each.instance
             if each.answers
@@ -276,6 +283,18 @@ class FakeDirector:
     def configs(self, kind: str | None = None) -> tuple[Config, ...]:
         """Return the deploy configs."""
         return self.deploy_configs if kind == "deploy" else ()
+
+    def last_task(self) -> int | None:
+        """Return the last task: numbers go on where those before this test ended."""
+        return self.first_task + len(self._tasks)
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return the task that made a VM, of those that are remembered."""
+        return self.made.get(vm_cid)
+
+    def resurrection(self) -> bool | None:
+        """Say whether VMs are brought back."""
+        return self.resurrects
 
     def diff(self, deployment: str, manifest: str) -> tuple[DiffLine, ...]:
         """Return what a deploy would change."""

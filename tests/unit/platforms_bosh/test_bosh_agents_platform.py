@@ -19,7 +19,9 @@ from bosh_fakes import (
     Mishap,
     Vm,
     World,
+    ca,
 )
+from rollover.checks.rule import Severity
 from rollover.engine.platform_extras import Attends, Moment
 from rollover.engine.platform_port import Pacing, Platform
 from rollover.errors import EvidenceMissing, StaleError, Unreachable
@@ -36,7 +38,7 @@ from rollover.platforms.bosh.proving import Patience
 from rollover.platforms.bosh.records import Lock
 
 QUICK = Patience(
-    ping=0.1, answer=0.2, prove=0.1, unchanged=0.05, lock=0.1, briefly=0.05, update=1.0
+    ping=0.1, answer=0.2, prove=0.1, unchanged=0.05, fresh=0.0, lock=0.1, briefly=0.05, update=1.0
 )
 
 
@@ -50,6 +52,7 @@ class Scene:
         self.state = state
         self.recover = recover
         self.in_place = "director"
+        self.patience = QUICK
         self.platform = self.again()
 
     def again(self) -> BoshAgents:
@@ -67,7 +70,7 @@ class Scene:
             clock=self.world.clock,
             connections=FakeConnections(self.world),
             trusted_certs=lambda: "",
-            patience=QUICK,
+            patience=self.patience,
         )
         return self.platform
 
@@ -173,6 +176,8 @@ def test_a_green_deploy_of_an_agent_that_kept_its_certificate_is_a_failure(scene
     assert failed.instance == vm.instance.name
     assert failed.code == "bosh-agent-unchanged"
     assert "recreate" in failed.hint
+    assert "as before" in failed.message
+    assert failed.restored
     assert scene.director.calls == ["deploy web", "deploy web"]
     assert scene.observe()[vm.instance.name].availability is Availability.REFUSING
 
@@ -214,6 +219,7 @@ def test_after_a_deployment_that_fails_none_is_begun(scene: Scene) -> None:
     assert isinstance(failed, Failed)
     assert failed.code == "bosh-deploy-failed"
     assert "is not running after update" in failed.message
+    assert failed.hint.startswith("Read `bosh task 1 --debug`")
     assert scene.director.calls == ["deploy web"]
 
 
@@ -228,6 +234,20 @@ def test_a_task_that_fails_as_a_whole_is_told_of_the_instance_that_it_names(
     assert isinstance(failed, Failed)
     assert failed.instance == vm.instance.name
     assert "Timed out sending 'get_state'" in failed.message
+    assert failed.restored, "it is connected with the certificate that it had"
+    named = f"{vm.instance.group}/{vm.instance.id}"
+    assert failed.hint == f"`bosh -d web recreate {named} --fix`; then run Rollover again."
+
+
+def test_what_an_agent_has_that_went_away_is_not_claimed_to_be_known(scene: Scene) -> None:
+    """Whether it took something before it went, nobody can see."""
+    scene.both()
+    vm = scene.vm()
+    scene.director.during = lambda _: setattr(vm, "mishap", Mishap.DEAD)
+    (failed,) = scene.roll_out()
+    assert isinstance(failed, Failed)
+    assert failed.instance == vm.instance.name
+    assert not failed.restored
 
 
 def test_stopping_begins_no_further_deployment(scene: Scene) -> None:
@@ -302,6 +322,29 @@ def test_where_nats_is_out_of_reach_the_director_asks_the_agents(scene: Scene) -
     assert len(tries) == 1, "it is not tried again"
 
 
+def test_with_expired_certificates_nobody_tries_to_speak_over_nats(tmp_path: Path) -> None:
+    """Each try would last as long as a ping may; once there are new ones it is tried again."""
+    asked: list[int] = []
+
+    class Counting(FakeMbus):
+        def ping(
+            self, agents: Collection[str], *, timeout_seconds: float, wanted: int | None = None
+        ) -> Mapping[str, Answer]:
+            asked.append(len(agents))
+            return super().ping(agents, timeout_seconds=timeout_seconds, wanted=wanted)
+
+    scene = Scene(World({"web": 1}), tmp_path)
+    scene.mbus = Counting(scene.world)
+    scene.again()
+    scene.world.now = scene.world.old.certificate.not_after + timedelta(hours=1)
+    scene.observe()
+    assert asked == []
+    fresh = ca("fresh", at=scene.world.now)
+    scene.world.hand_out(fresh, fresh)
+    scene.observe()
+    assert len(asked) == 1
+
+
 def test_nothing_is_begun_that_could_not_be_proven(scene: Scene) -> None:
     """Without the list of connections no deploy begins."""
     scene.both()
@@ -353,6 +396,23 @@ def test_an_agent_that_is_away_may_hold_what_was_handed_out_since(scene: Scene) 
     assert [each[0].trusts for each in seen.may_use] == [scene.world.handout.bundle]
 
 
+def test_who_lost_its_ca_comes_back_with_it_and_blocks_nothing(scene: Scene) -> None:
+    """Somebody's own `create-env` took the new CA away; whoever is just dead is in the way."""
+    scene.both()
+    scene.roll_out()
+    scene.observe()
+    scene.world.hand_out(scene.world.old, scene.world.old)
+    for vm in scene.world.vms.values():
+        vm.mishap = Mishap.DEAD
+    found = [each for each in scene.platform.findings(Moment.BEFORE) if "unresp" in each.rule]
+    assert len(found) == len(scene.world.vms)
+    assert {each.severity for each in found} == {Severity.WARNING}
+    assert "comes back when the director trusts that CA again" in found[0].remedy
+    scene.world.hand_out(scene.world.new, scene.world.old, scene.world.new)
+    again = [each for each in scene.platform.findings(Moment.BETWEEN) if "unresp" in each.rule]
+    assert {each.severity for each in again} == {Severity.ERROR}
+
+
 def test_a_vm_that_is_gone_blocks_nothing(scene: Scene) -> None:
     """It is ready, with what its next VM would get."""
     name = scene.vm().instance.name
@@ -363,6 +423,26 @@ def test_a_vm_that_is_gone_blocks_nothing(scene: Scene) -> None:
     assert seen.endpoints[0].trusts == scene.world.handout.bundle
     (evidence,) = scene.platform.handshakes([name], accepted=(), refused=())
     assert evidence.holds
+
+
+def test_a_vm_that_is_made_right_after_the_change_is_known_by_its_task(scene: Scene) -> None:
+    """Somebody scales out, or the resurrector is at work: no clock is that exact, numbers are."""
+    scene.both()
+    scene.observe()
+    made = scene.world.add("web", 7)
+    scene.world.update(made)
+    created = scene.world.now + timedelta(seconds=2)
+    made.instance = msgspec.structs.replace(made.instance, vm_created_at=created)
+    scene.again()
+    assert scene.observe()[made.instance.name].may_use, "the clocks leave two answers"
+    scene.director.made = {made.instance.vm_cid or "": scene.director.first_task + 1}
+    scene.again()
+    found = scene.observe()[made.instance.name]
+    assert not found.may_use
+    assert [each.fingerprint for each in found.endpoints[0].trusts or ()] == [
+        scene.world.old.fingerprint,
+        scene.world.new.fingerprint,
+    ]
 
 
 def test_every_agent_answers_a_ping_at_the_gate(scene: Scene) -> None:
@@ -432,11 +512,37 @@ def test_what_rollover_cannot_update_itself_the_director_does(small: Scene) -> N
 
 
 def test_a_quiet_fleet_has_hardly_a_finding(scene: Scene) -> None:
-    """A check of a healthy director says nothing; a rotation tells of the resurrector."""
-    assert scene.rules(Moment.CHECK) == []
+    """A check of a healthy director, and a plan, tell of the resurrector, and so does a run."""
+    assert scene.rules(Moment.CHECK) == ["bosh-resurrection-on"]
     assert scene.rules(Moment.BEFORE) == ["bosh-resurrection-on"]
     assert scene.rules(Moment.BETWEEN) == []
     assert scene.rules(Moment.AFTER) == ["bosh-keys-in-agent-logs"]
+
+
+@pytest.mark.parametrize(("resurrects", "told"), [(True, True), (False, False), (None, True)])
+def test_the_director_says_whether_the_resurrector_is_on(
+    scene: Scene, *, resurrects: bool | None, told: bool
+) -> None:
+    """Newer directors say it for all VMs at once, and no more with each of them."""
+    scene.director.resurrects = resurrects
+    assert ("bosh-resurrection-on" in scene.rules(Moment.CHECK)) is told
+
+
+def test_a_look_is_used_again_for_a_moment(scene: Scene) -> None:
+    """What was observed need not be asked for again to be told of; a rollout ends that."""
+    scene.patience = msgspec.structs.replace(QUICK, fresh=60.0)
+    scene.again()
+    scene.both()
+    asked = scene.director.asked
+    assert scene.rules(Moment.BETWEEN) == []
+    again = scene.director.asked
+    assert again == asked + 2, "another handout: another look"
+    assert scene.rules(Moment.BETWEEN) == []
+    assert scene.director.asked == again
+    scene.roll_out()
+    after = scene.director.asked
+    assert scene.rules(Moment.BETWEEN) == []
+    assert scene.director.asked == after + 2
 
 
 def test_a_stranger_on_nats_is_found(scene: Scene) -> None:

@@ -13,7 +13,8 @@ from rollover.fleet.description import DirectorDescription
 from rollover.pki.issue import issue_authority
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.platforms.bosh.access import Access, access_to, director_url
+from rollover.platforms.bosh.access import Access, access_to
+from rollover.platforms.bosh.address import director_url
 
 SECRET = {"BOSH_CLIENT_SECRET": "s3cret"}
 
@@ -155,6 +156,49 @@ def test_the_file_of_the_cli_can_be_elsewhere(tmp_path: Path) -> None:
     path.write_text("environments:\n- {url: 10.0.0.9, alias: prod}\n")
     found = access(tmp_path, {**SECRET, "BOSH_CONFIG": str(path)}, named="prod")
     assert found.url == "https://10.0.0.9:25555"
+
+
+def test_whoever_logged_in_is_used_where_nobody_is_named(tmp_path: Path) -> None:
+    """As with the CLI: who is named, by flag or variable, goes before who logged in."""
+    saved(
+        tmp_path,
+        "environments:\n- {url: 10.0.0.9, alias: prod, username: eve, password: kept}\n",
+    )
+    found = access(tmp_path, {}, named="prod")
+    assert (found.client, found.secret.reveal(), found.login) == ("eve", b"kept", None)
+    named = access(tmp_path, {**SECRET, "BOSH_CLIENT": "ci"}, named="prod")
+    assert (named.client, named.secret.reveal()) == ("ci", b"s3cret")
+    described = access(tmp_path, {**SECRET, "BOSH_CLIENT": "ci"}, named="prod", client="robot")
+    assert described.client == "robot"
+    assert access(tmp_path, SECRET).client == "admin"
+
+
+def test_the_login_of_a_user_at_a_uaa_is_used_where_nobody_is_named(tmp_path: Path) -> None:
+    """It is read when it is needed, and no secret shows."""
+    saved(
+        tmp_path,
+        "environments:\n- {url: 10.0.0.9, alias: prod, access_token_type: bearer, "
+        "access_token: t0ken, refresh_token: r3fresh}\n",
+    )
+    found = access(tmp_path, {}, named="prod")
+    assert (found.client, found.secret.reveal()) == ("", b"")
+    assert found.login is not None
+    assert found.login.now().refresh_token.reveal() == b"r3fresh"
+    assert "r3fresh" not in repr((found, found.login.now()))
+    assert access(tmp_path, {**SECRET, "BOSH_CLIENT": "ci"}, named="prod").login is None
+    (tmp_path / "secret").write_text("s")
+    given = access(tmp_path, {}, named="prod", client_secret_file="secret")
+    assert (given.client, given.login) == ("admin", None)
+
+
+def test_of_two_aliases_of_one_director_the_first_holds_the_login(tmp_path: Path) -> None:
+    """The CLI resolves the alias, and then asks for the URL."""
+    saved(
+        tmp_path,
+        "environments:\n- {url: 10.0.0.9, alias: one, username: first, password: a}\n"
+        "- {url: 10.0.0.9, alias: two, username: second, password: b}\n",
+    )
+    assert access(tmp_path, {}, named="two").client == "first"
 
 
 @pytest.mark.parametrize("text", ["environments: [[kept-secret]]\n", "environments: kept-secret"])

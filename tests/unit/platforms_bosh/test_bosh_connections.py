@@ -61,7 +61,8 @@ def test_strangers_are_who_is_neither_agent_nor_director() -> None:
 
 def test_without_a_monitoring_port_it_says_so() -> None:
     """Nothing is not the same as nobody."""
-    assert "no monitoring port" in MonitoredConnections(None).listing().missing
+    missing = MonitoredConnections(None).listing().missing
+    assert missing == "`director.monitor`, the monitoring port of NATS, is not in the fleet file"
     assert MonitoredConnections(None).started_at() is None
 
 

@@ -10,8 +10,9 @@ import pytest
 from bosh_fakes import BEGUN
 from rollover.fleet.evidence import Applied, EndpointMaterial, Failed, Order, Result
 from rollover.fleet.names import EndpointName, InstanceName
-from rollover.platforms.bosh.converging import Work, named, side_by_side
+from rollover.platforms.bosh.converging import Work, named
 from rollover.platforms.bosh.records import TaskEvent
+from rollover.platforms.bosh.side_by_side import side_by_side
 
 MATERIAL = EndpointMaterial(endpoint=EndpointName("mbus"))
 
@@ -52,7 +53,7 @@ def test_the_smallest_deployment_goes_first_and_alone() -> None:
 
 def test_the_rest_run_side_by_side() -> None:
     """As many as the width says: both wait for each other here."""
-    together = Barrier(2, timeout=10)
+    together = Barrier(2, timeout=60)
 
     def run(one: Work) -> Iterator[Result]:
         if one.deployment != "canary":

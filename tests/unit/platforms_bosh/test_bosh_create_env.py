@@ -41,7 +41,7 @@ def run(folder: Path, body: str, *, seconds: float = 30.0) -> create_env.Ended:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that must come."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

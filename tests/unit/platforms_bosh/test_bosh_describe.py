@@ -134,6 +134,22 @@ def test_a_rollout_of_the_agents_takes_what_the_round_costs() -> None:
     assert fleet.groups[1].rollout_time.total_seconds() == pytest.approx(expected.seconds, rel=0.01)
 
 
+def test_a_recovery_costs_new_vms() -> None:
+    """Those of agents that are cut off, whatever their stemcell; the others are told in place."""
+    agents = (agent(1), agent(2))
+
+    def round_of(*lost: BoshInstance) -> RoundCost:
+        return survey.cost_of(
+            [place(*agents)], version=VERSION, direct=False, lost=lambda each: each in lost
+        )
+
+    costs = [round_of(), round_of(agents[0]), round_of(*agents)]
+    assert [each.recreated for each in costs] == [0, 1, 2]
+    assert costs[0].seconds < costs[1].seconds < costs[2].seconds
+    groups = [describe.with_agents(described(), agents, cost=each).groups[1] for each in costs]
+    assert [each.touch for each in groups] == [Touch.RESTART, Touch.RESTART, Touch.RECREATE]
+
+
 def test_pacing_and_reasons_of_a_person_are_kept() -> None:
     """Only what the director knows better is filled in."""
     mine = GroupDescription(

@@ -60,6 +60,14 @@ class Silent:
         """There are none."""
         raise AssertionError(deployment)
 
+    def last_task(self) -> int | None:
+        """Fail."""
+        raise Unreachable("nobody", system="director", operation="GET /tasks")
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """There are none."""
+        raise AssertionError(vm_cid)
+
 
 def platform(director: Director, *, settings: DirectorDescription = SETTINGS) -> DirectorVm:
     """The platform of these files; NATS and the director are not there."""

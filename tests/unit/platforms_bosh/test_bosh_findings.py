@@ -11,9 +11,9 @@ from rollover.checks.bosh_agents import RULES
 from rollover.checks.rule import Finding, Severity
 from rollover.engine.platform_extras import Moment
 from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.platforms.bosh.book import Book, Sighting
 from rollover.platforms.bosh.connections import AgentConnection, Listing, OtherConnection
 from rollover.platforms.bosh.findings import Gathered, findings
-from rollover.platforms.bosh.ledger import Book, Sighting
 from rollover.platforms.bosh.parsing import Config
 from rollover.platforms.bosh.records import BoshInstance, Lock, Stemcell
 from rollover.platforms.bosh.standing import Sight, issued_at
@@ -133,14 +133,35 @@ def test_recovery_names_what_may_be_lost() -> None:
     found = list(
         findings(gathered(instance(disks=("disk-7",)), sight=Sight(), recover=True), Moment.BEFORE)
     )
-    losses, silent = (
-        next(each for each in found if each.rule == rule)
-        for rule in ("bosh-recovery-loses", "bosh-agent-unresponsive")
-    )
-    assert "disk-7" in losses.message
+    cost, disks = (each for each in found if each.rule == "bosh-recovery-loses")
+    (silent,) = (each for each in found if each.rule == "bosh-agent-unresponsive")
+    assert (cost.subject, disks.subject) == ("agents", "web/router/0")
+    assert "1 VMs (`web/router/0`) are made anew with `--fix`, about 4 VM minutes" in cost.message
+    assert "disk-7" in disks.message
     assert silent.severity is Severity.WARNING
     well = gathered(instance(disks=("disk-7",)), recover=True)
     assert list(findings(well, Moment.BEFORE)) == []
+
+
+def test_where_all_has_expired_who_still_answers_is_lost_too() -> None:
+    """An open connection outlives its certificates, and not the next `create-env`."""
+    there = gathered(instance(disks=("disk-7",)), recover=True, expired=True)
+    rules = [each.rule for each in findings(there, Moment.CHECK)]
+    assert rules == ["bosh-recovery-loses"] * 2
+    assert list(findings(gathered(instance(), expired=True), Moment.CHECK)) == []
+
+
+@pytest.mark.parametrize(
+    ("sight", "said"),
+    [
+        (Sight(connection=CONNECTED), "it is connected, but does not answer"),
+        (Sight(), "it is not connected"),
+        (Sight(listed=False), "it does not answer"),
+    ],
+)
+def test_what_is_known_of_a_silent_agent_is_said(sight: Sight, said: str) -> None:
+    """Whether it hangs or is away makes a difference to who has to mend it."""
+    assert only(gathered(instance(), sight=sight)).message == said
 
 
 def test_a_stranger_that_came_a_moment_ago_is_not_told() -> None:

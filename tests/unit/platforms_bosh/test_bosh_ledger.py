@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from bosh_fakes import BEGUN, Ca, ca, fingerprint
 from rollover.errors import SpecError
 from rollover.fleet.names import Fingerprint
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import (
+from rollover.platforms.bosh.book import (
     AgentState,
     Book,
     Handed,
-    Ledger,
     handed_within,
     possible_states,
     with_connections,
     with_handout,
     with_settled,
 )
+from rollover.platforms.bosh.handout import Handout
+from rollover.platforms.bosh.ledger import Ledger
 
 HOUR = timedelta(hours=1)
 LONG_AGO = BEGUN - timedelta(days=100)

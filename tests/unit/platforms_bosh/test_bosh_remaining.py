@@ -11,6 +11,7 @@ from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Holdout
 from rollover.fleet.names import Fingerprint
 from rollover.platforms.bosh import remaining
+from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.handout import Handout
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.properties import NatsTls, Pair, Part
@@ -57,6 +58,20 @@ def ledger(folder: Path) -> Ledger:
     return found
 
 
+class Forgetful:
+    """A director that remembers no events."""
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return nothing."""
+        del vm_cid
+        return None
+
+
+def agents(known: Ledger, *instances: BoshInstance) -> Agents:
+    """What is known of agents."""
+    return Agents(known, lambda: instances, Births(Forgetful(), known), NOW)
+
+
 def left(folder: Path, *views: ConnectionView, has: NatsTls | None = None) -> list[Holdout]:
     """Who is left of the old CA."""
     instance = BoshInstance(deployment="cf", group="api", id="1", agent_id="a", vm_cid="vm")
@@ -66,7 +81,7 @@ def left(folder: Path, *views: ConnectionView, has: NatsTls | None = None) -> li
             views,
             retired=[OLD.ca],
             tls=[has or tls(OLD.ca, NEW.ca)],
-            agents=Agents(ledger(folder), lambda: [instance], NOW),
+            agents=agents(ledger(folder), instance),
             own=frozenset([OWN]),
         )
     )
@@ -89,7 +104,7 @@ def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
         [agent(2, "a", "c" * 64)],
         retired=[OLD.ca],
         tls=[tls(OLD.ca, NEW.ca)],
-        agents=Agents(seen, lambda: [instance], NOW),
+        agents=agents(seen, instance),
         own=frozenset(),
     )
     assert list(found) == []

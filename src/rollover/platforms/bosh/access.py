@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
-from rollover.codec.strict_yaml import Tree, load
 from rollover.errors import SpecError
 from rollover.fleet.description import DirectorDescription
 from rollover.fleet.secret import SecretBytes, holds_private_key
 from rollover.pki.pem import read_certificates, write_certificates
+from rollover.platforms.bosh import saved_login
+from rollover.platforms.bosh.address import director_url
+from rollover.platforms.bosh.saved_login import Login, Saved
 
-DIRECTOR_PORT = 25555
-ENVIRONMENT, CLIENT, SECRET = "BOSH_ENVIRONMENT", "BOSH_CLIENT", "BOSH_CLIENT_SECRET"
-CA_CERT, CONFIG, PROXY = "BOSH_CA_CERT", "BOSH_CONFIG", "BOSH_ALL_PROXY"
+CLIENT, SECRET = "BOSH_CLIENT", "BOSH_CLIENT_SECRET"
+CA_CERT, PROXY = "BOSH_CA_CERT", "BOSH_ALL_PROXY"
 """Variables of the bosh CLI that are read as it reads them."""
-_SAVED = "~/.bosh/config"
+DEFAULT_CLIENT = "admin"
+"""Of a director without a UAA, as bosh-deployment makes it."""
 _MOST_BYTES = 4 * 1024 * 1024
 _PEM = "-----BEGIN"
 
@@ -29,7 +31,10 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     """`https://host:port`, nothing behind it."""
     client: str
+    """A user, or a client of a UAA; empty: the user of `login`."""
     secret: SecretBytes
+    login: Login | None = None
+    """Of a user at a UAA, as `bosh log-in` saved it."""
     ca: bytes | None = None
     """PEM of the CA certificates to believe; None: those of the operating system."""
     proxy: bool = False
@@ -41,20 +46,6 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
         return urlsplit(self.url).hostname or ""
 
 
-class _Saved(msgspec.Struct, frozen=True, kw_only=True):
-    """An environment that `bosh alias-env` or `bosh log-in` wrote down."""
-
-    url: str = ""
-    alias: str = ""
-    ca_cert: str = ""
-    username: str = ""
-    password: str = ""
-
-
-class _SavedFile(msgspec.Struct, frozen=True, kw_only=True):
-    environments: tuple[_Saved, ...] | None = None
-
-
 def access_to(
     described: DirectorDescription, *, environment: Mapping[str, str], base: Path
 ) -> Access:
@@ -64,55 +55,58 @@ def access_to(
     names of the bosh CLI, then from the CLI's own file. Relative paths begin at `base`. An
     environment may be an alias of that file. The scheme is always https, as with the CLI.
     """
-    saved = _saved(described.environment, environment)
+    path = saved_login.place(environment)
+    entries = saved_login.read(path)
+    url = saved_login.resolved(described.environment, entries)
+    saved = saved_login.credentials_of(url, entries)
+    client = _client(described, saved, environment)
     return Access(
-        url=director_url(saved.url or described.environment),
-        client=described.client,
-        secret=_secret(described, saved, environment, base),
+        url=director_url(url),
+        client=client,
+        secret=_secret(client, described, saved, environment=environment, base=base),
+        login=None if client else Login(path=path, environment=url),
         ca=_ca(described.ca_cert or environment.get(CA_CERT) or saved.ca_cert, environment, base),
         proxy=bool(environment.get(PROXY)),
     )
 
 
-def director_url(text: str) -> str:
-    """Return `https://host:port` of what the bosh CLI takes for an environment: URL or host."""
-    parts = urlsplit(f"//{text.strip().rpartition('://')[2]}")
-    try:
-        port, host = parts.port or DIRECTOR_PORT, parts.hostname
-    except ValueError as error:
-        raise _no_address(f"{error}") from None
-    if parts.username is not None or parts.password is not None:
-        raise _no_address("user and password do not belong into it")
-    if not host or any(sign.isspace() for sign in host):
-        raise _no_address("it names no host")
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+def _client(described: DirectorDescription, saved: Saved, environment: Mapping[str, str]) -> str:
+    """Return the user or UAA client; empty: the user of a UAA whose login is saved.
 
-
-def _no_address(message: str) -> SpecError:
-    return SpecError(
-        message,
-        field="environment",
-        hint=f"write `https://HOST:{DIRECTOR_PORT}` (`--environment`, ${ENVIRONMENT}, or "
-        "`environment` in the fleet file)",
-    )
+    As with the CLI, who is named goes before who logged in.
+    """
+    named = described.client or environment.get(CLIENT)
+    if named:
+        return named
+    if saved.username:
+        return saved.username
+    logged_in = saved.refresh_token.reveal() and described.client_secret_file is None
+    return "" if logged_in else DEFAULT_CLIENT
 
 
 def _secret(
-    described: DirectorDescription, saved: _Saved, environment: Mapping[str, str], base: Path
+    client: str,
+    described: DirectorDescription,
+    saved: Saved,
+    *,
+    environment: Mapping[str, str],
+    base: Path,
 ) -> SecretBytes:
+    if not client:
+        return SecretBytes(b"")
     if described.client_secret_file is not None:
         path = _path(described.client_secret_file, environment, base)
         secret = _read(path, field="client_secret_file").removesuffix(b"\n").removesuffix(b"\r")
     else:
         secret = environment.get(SECRET, "").encode()
-        if not secret and saved.username == described.client:
-            secret = saved.password.encode()
+        if not secret and saved.username == client:
+            secret = saved.password.reveal()
     if not secret:
         raise SpecError(
-            f"there is no secret of the client `{described.client}`",
+            f"there is no secret of the client `{client}`",
             field="client_secret_file",
             hint=f"set ${SECRET}, or name a file of mode 0600 with `--client-secret-file` or "
-            "`client_secret_file`",
+            "`client_secret_file`; or log in with `bosh log-in`",
         )
     return SecretBytes(secret)
 
@@ -162,36 +156,3 @@ def _read(path: Path, *, field: str) -> bytes:
             hint="name the right file",
         )
     return data
-
-
-def _saved(named: str, environment: Mapping[str, str]) -> _Saved:
-    """Return what the CLI's file says of an alias or a URL; nothing when it does not know it."""
-    path = _path(environment.get(CONFIG) or _SAVED, environment, Path.cwd())
-    if not path.is_file():
-        return _Saved()
-    document = load(_read(path, field=CONFIG) or b"{}", place=str(path))
-    return next(_matching(named, _environments(document.value, path)), _Saved())
-
-
-def _environments(value: Tree, path: Path) -> tuple[_Saved, ...]:
-    try:
-        return msgspec.convert(value, _SavedFile, strict=False).environments or ()
-    except msgspec.ValidationError:
-        # The library's own message may quote a value, and passwords stand in this file.
-        raise SpecError(
-            "this is no configuration of the bosh CLI",
-            place=str(path),
-            hint="`bosh alias-env` writes one; name another with $BOSH_CONFIG",
-        ) from None
-
-
-def _matching(named: str, saved: tuple[_Saved, ...]) -> Iterator[_Saved]:
-    yield from (each for each in saved if named in (each.url, each.alias))
-    yield from (each for each in saved if each.url and _same(each.url, named))
-
-
-def _same(one: str, other: str) -> bool:
-    try:
-        return director_url(one) == director_url(other)
-    except SpecError:
-        return False

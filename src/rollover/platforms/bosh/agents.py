@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from time import monotonic
+from typing import NamedTuple
+
+import msgspec
 
 from rollover.checks.bosh_agents import NO_CONNECTIONS
 from rollover.checks.rule import Finding
 from rollover.engine.platform_extras import Moment
 from rollover.engine.platform_port import Pacing
-from rollover.engine.window import in_window
-from rollover.errors import EvidenceMissing, SpecError, StaleError
+from rollover.errors import AdapterError, EvidenceMissing, StaleError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import DirectorDescription, GroupDescription
 from rollover.fleet.evidence import (
@@ -24,25 +28,31 @@ from rollover.fleet.evidence import (
     Seen,
 )
 from rollover.fleet.names import Fingerprint, InstanceName
-from rollover.platforms.bosh import standing, versions
+from rollover.platforms.bosh import standing
 from rollover.platforms.bosh.asking import Voices
+from rollover.platforms.bosh.births import Births
+from rollover.platforms.bosh.book import AgentState
 from rollover.platforms.bosh.connections import Connections, Listing, MonitoredConnections
-from rollover.platforms.bosh.converging import Converging, DirectorApi, Work, side_by_side
-from rollover.platforms.bosh.direct import Direct, Settings, settings_of
+from rollover.platforms.bosh.director_api import DirectorApi
 from rollover.platforms.bosh.findings import Gathered, findings
 from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import AgentState, Ledger
+from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.looking import Fleet, Lookout, deployments_of, flat
 from rollover.platforms.bosh.mbus import SpeaksToAgents
 from rollover.platforms.bosh.proving import MBUS, Patience, Prover, answered, fits
 from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.rounds import Means, Round
 from rollover.platforms.bosh.standing import Sight
 from rollover.platforms.bosh.standins import LIFETIME, SignerKey, StandIns
 
-WORKERS = 3
-"""Of a director, unless its manifest says otherwise."""
 
-Listed = Mapping[str, tuple[BoshInstance, ...]]
+class _Looked(NamedTuple):
+    """A look at the fleet, and when it ended."""
+
+    ended: float
+    names: frozenset[InstanceName]
+    handed: AgentState
+    fleet: Fleet
 
 
 class BoshAgents:
@@ -75,18 +85,18 @@ class BoshAgents:
         patience: Patience | None = None,
     ) -> None:
         self.group = group
-        self._settings = settings
         self._director = director
         self._handout = handout
-        self._signer_key = signer_key
         self._ledger = ledger
+        self._births = Births(director, ledger)
         self._recover = recover
         self._clock = clock
         self._connections = connections or MonitoredConnections(settings.monitor)
-        self._trusted_certs = trusted_certs
         self._patience = patience or Patience()
         self._standins = StandIns(signer_key, known=known)
-        self._voices = Voices(mbus, instances=self._everybody)
+        self._expired = False
+        """All that agents trust has, as far as it was noted last."""
+        self._voices = Voices(mbus, instances=self._everybody, expired=lambda: self._expired)
         self._lookout = Lookout(
             director,
             connections=self._connections,
@@ -94,6 +104,19 @@ class BoshAgents:
             clock=clock,
             patience=self._patience,
         )
+        self._means = Means(
+            settings=settings,
+            director=director,
+            lookout=self._lookout,
+            voices=self._voices,
+            ledger=ledger,
+            signer_key=signer_key,
+            trusted_certs=trusted_certs,
+            recover=recover,
+            clock=clock,
+            patience=self._patience,
+        )
+        self._looked: _Looked | None = None
         self._refused: dict[InstanceName, str] = {}
         self._given_up: set[InstanceName] = set()
 
@@ -120,23 +143,13 @@ class BoshAgents:
         """
         handout = self._noted_handout()
         _check_orders(orders, handout)
+        self._looked = None
         listed_at = self._clock()
         listed = self._lookout.listed(deployments_of(each.instance for each in orders))
         prover = self._prover(handout)
         _check_sight(prover.begin(flat(listed), listed_at=listed_at))
-        able = self._able(orders, listed) if self._settings.in_place == "direct" else {}
-        direct = self._direct(handout, prover)
-        failed = False
-        for result in in_window(
-            lambda order: direct.give(order, *able[order.instance]),
-            [each for each in orders if each.instance in able],
-            pacing=pacing,
-            stopping=stopping,
-        ):
-            failed = failed or isinstance(result, Failed)
-            yield self._remembered(result)
-        left = [] if failed else [each for each in orders if each.instance not in able]
-        for result in self._converged(left, listed, prover, stopping):
+        rollout = Round(self._means, handout=handout, listed=listed, prover=prover)
+        for result in rollout.results(orders, pacing=pacing, stopping=stopping):
             yield self._remembered(result)
 
     def handshakes(
@@ -179,7 +192,7 @@ class BoshAgents:
     def findings(self, moment: Moment) -> Iterator[Finding]:
         """Yield the hazards that concern agents and deployments: the rules `bosh-…`."""
         handout = self._noted_handout()
-        fleet = self._fleet([each.name for each in self.group.instances], handout)
+        fleet = self._recent_fleet([each.name for each in self.group.instances], handout)
         early = moment in {Moment.CHECK, Moment.BEFORE}
         several = moment is Moment.BETWEEN and len(handout.bundle) > 1
         deployments = deployments_of(each.name for each in fleet.there)
@@ -194,26 +207,57 @@ class BoshAgents:
                 strangers=Listing() if after else self._lookout.strangers(fleet.listing),
                 locks=() if after else self._lookout.locks(briefly=moment is not Moment.CHECK),
                 configs=self._director.configs("deploy") if early else (),
+                resurrection=self._director.resurrection() if early else None,
                 pending=self._lookout.pending(deployments) if early or several else {},
                 ends={each.name: self._issued(each, fleet) + LIFETIME for each in fleet.there},
                 book=self._ledger.book(),
+                distrusted=frozenset(self._distrusted(fleet, handout)),
                 recover=self._recover,
+                expired=self._expired,
             ),
             moment,
         )
+
+    def _distrusted(self, fleet: Fleet, handout: Handout) -> Iterator[InstanceName]:
+        """Yield who may be cut off because its CA is not trusted any more: somebody deployed."""
+        trusted = _trusted(handout)
+        for each in fleet.there:
+            sight = fleet.sights[each.name]
+            if sight.listed and not sight.answers and sight.connection is None:
+                states = self._states(each, sight, handout)
+                if any(state.signer not in trusted for state in states):
+                    yield each.name
 
     # Looking.
 
     def _noted_handout(self) -> Handout:
         handout = self._handout()
+        self._expired = all(each.not_after < self._clock() for each in handout.bundle)
+        book = self._ledger.book()
+        if not book.handouts or book.handouts[-1].state != _state(handout):
+            # Asked for after it was seen: what a later task makes is given this, or what follows.
+            with suppress(AdapterError):
+                handout = msgspec.structs.replace(handout, task=self._director.last_task())
         self._ledger.handed_out(handout, at=self._clock())
         return handout
 
     def _fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
         # Nobody comes back by a CA that has expired, however long he is given.
-        lives = any(each.not_after >= self._clock() for each in handout.bundle)
-        hopeful = lives and not self._recover
-        return self._lookout.fleet(names, prover=self._prover(handout), hopeful=hopeful)
+        hopeful = not self._expired and not self._recover
+        fleet = self._lookout.fleet(names, prover=self._prover(handout), hopeful=hopeful)
+        self._looked = _Looked(monotonic(), frozenset(names), _state(handout), fleet)
+        return fleet
+
+    def _recent_fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
+        """Return the last look, if it was a moment ago and at the same, or look again."""
+        last = self._looked
+        if (
+            last is not None
+            and monotonic() - last.ended < self._patience.fresh
+            and (last.names, last.handed) == (frozenset(names), _state(handout))
+        ):
+            return last.fleet
+        return self._fleet(names, handout)
 
     def _prover(self, handout: Handout) -> Prover:
         trusted = _trusted(handout)
@@ -221,6 +265,7 @@ class BoshAgents:
             connections=self._connections,
             mbus=self._voices,
             ledger=self._ledger,
+            births=self._births,
             trusted=lambda: trusted,
             clock=self._clock,
             patience=self._patience,
@@ -266,7 +311,7 @@ class BoshAgents:
             instance.agent_id or "",
             trusted=trusted,
             certificate=None if sight.connection is None else sight.connection.cert_sha256,
-            born=standing.born_after(instance),
+            born=self._births.after(instance),
             at=self._clock(),
         )
         if sight.answers:
@@ -316,84 +361,6 @@ class BoshAgents:
         else:
             self._refused.pop(result.instance, None)
         return result
-
-    def _able(
-        self, orders: Sequence[Order], listed: Listed
-    ) -> dict[InstanceName, tuple[BoshInstance, Settings]]:
-        """Return the instances that Rollover can update itself, with what they must keep."""
-        version = self._director.info().version
-        trusted = self._trusted_certs()
-        instances = {each.name: each for each in flat(listed)}
-        manifests = self._lookout.manifests(tuple(listed))
-        able: dict[InstanceName, tuple[BoshInstance, Settings]] = {}
-        for order in orders:
-            each = instances.get(order.instance)
-            if each is None or each.agent_id is None:
-                continue
-            if versions.of_instance(version, each.stemcell).way is versions.Way.RECREATE:
-                continue
-            try:
-                settings = settings_of(each, manifests[each.deployment], trusted)
-            except SpecError:
-                # The director knows what Rollover does not: its deploy updates this one.
-                continue
-            able[order.instance] = (each, settings)
-        return able
-
-    def _direct(self, handout: Handout, prover: Prover) -> Direct:
-        return Direct(
-            mbus=self._voices,
-            prover=prover,
-            ledger=self._ledger,
-            handout=handout,
-            signer_key=self._signer_key,
-            clock=self._clock,
-            patience=self._patience,
-        )
-
-    def _converged(
-        self,
-        orders: Sequence[Order],
-        listed: Listed,
-        prover: Prover,
-        stopping: Callable[[], bool],
-    ) -> Iterator[Result]:
-        if not orders:
-            return iter(())
-        converging = Converging(
-            self._director,
-            prover=prover,
-            version=self._director.info().version,
-            patience=self._patience,
-            task_seconds=self._settings.task_minutes * 60,
-            stopping=stopping,
-        )
-        return side_by_side(
-            converging.results,
-            tuple(self._works(orders, listed)),
-            width=self._settings.parallel or WORKERS,
-            stopping=stopping,
-        )
-
-    def _works(self, orders: Sequence[Order], listed: Listed) -> Iterator[Work]:
-        by_deployment: dict[str, list[Order]] = {}
-        for order in orders:
-            by_deployment.setdefault(order.instance.partition("/")[0], []).append(order)
-        for deployment, ordered in by_deployment.items():
-            instances = listed.get(deployment, ())
-            silent = self._silent(instances) if self._recover else frozenset()
-            yield Work(
-                deployment=deployment,
-                orders=tuple(ordered),
-                instances=instances,
-                silent=silent,
-                fix=bool(silent),
-            )
-
-    def _silent(self, instances: Sequence[BoshInstance]) -> frozenset[InstanceName]:
-        agents = {each.agent_id: each.name for each in instances if each.agent_id is not None}
-        answers = self._voices.ping(agents.keys(), timeout_seconds=self._patience.ping)
-        return frozenset(name for agent, name in agents.items() if agent not in answers)
 
 
 def _trusted(handout: Handout) -> frozenset[Fingerprint]:

@@ -20,14 +20,20 @@ class Voices:
     """`SpeaksToAgents` over a message bus; pings by way of the director when that one is not there.
 
     `instances` makes the director ask every agent: its listing is as good as a ping. Where NATS
-    cannot be reached from the beginning it is not tried again.
+    cannot be reached from the beginning it is not tried again; while all that it trusts has
+    `expired` it is not tried at all.
     """
 
     def __init__(
-        self, mbus: SpeaksToAgents | None, *, instances: Callable[[], Sequence[BoshInstance]]
+        self,
+        mbus: SpeaksToAgents | None,
+        *,
+        instances: Callable[[], Sequence[BoshInstance]],
+        expired: Callable[[], bool] = lambda: False,
     ) -> None:
         self._mbus = mbus
         self._instances = instances
+        self._expired = expired
         self._spoken = False
         self._out_of_reach = mbus is None
 
@@ -37,7 +43,7 @@ class Voices:
         """Return who answers in time, by agent; never raises because NATS cannot be reached."""
         if not agents:
             return {}
-        if self._mbus is not None and not self._out_of_reach:
+        if self._mbus is not None and not self._out_of_reach and not self._expired():
             try:
                 answers = self._mbus.ping(agents, timeout_seconds=timeout_seconds, wanted=wanted)
             except AdapterError:

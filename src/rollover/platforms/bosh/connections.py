@@ -127,7 +127,9 @@ class MonitoredConnections:
 
     def _fetch(self) -> Listing:
         if self._monitor is None:
-            return Listing(missing="no monitoring port of NATS is described")
+            return Listing(
+                missing="`director.monitor`, the monitoring port of NATS, is not in the fleet file"
+            )
         try:
             return read(self._monitor.connections())
         except AdapterError as error:

@@ -1,15 +1,11 @@
-"""Gives agents new credentials by deploys of the director, deployments side by side."""
+"""Gives the agents of a deployment new credentials by deploys of the director."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Event
 from time import monotonic
-from typing import Protocol
 
 import msgspec
 
@@ -19,14 +15,11 @@ from rollover.fleet.evidence import Applied, Failed, Order, Result
 from rollover.fleet.names import InstanceName
 from rollover.fleet.secret import redacted
 from rollover.platforms.bosh import versions
-from rollover.platforms.bosh.parsing import Config, DiffLine
+from rollover.platforms.bosh.director_api import DirectorApi
 from rollover.platforms.bosh.proving import Patience, Prover
 from rollover.platforms.bosh.records import (
     BoshInstance,
-    Deployment,
     Extent,
-    Info,
-    Lock,
     Task,
     TaskEvent,
     TaskState,
@@ -38,69 +31,12 @@ DEPLOYMENT_LOCK = "deployment"
 LOCK_POLL_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """Between two looks at those that a task has finished, while it goes on."""
-QUEUE_POLL_SECONDS = 0.1
 MOST_ROUNDS = 2
 """A deploy that changes nothing but DNS is repeated once (H3)."""
 
+_SILENT = re.compile(r"Timed out (?:sending|pinging)")
+"""What a director says of an agent that does not answer it."""
 _NAMED = re.compile(r"([A-Za-z0-9_.-]+)/([0-9a-f]{8}-[0-9a-f-]{27}|[A-Za-z0-9_-]+)")
-
-
-class DirectorApi(Protocol):
-    """What is needed of `director.Director`; its docstrings are the contract."""
-
-    def info(self) -> Info:
-        """Return who the director is."""
-        ...
-
-    def deployments(self) -> tuple[Deployment, ...]:
-        """Return all deployments."""
-        ...
-
-    def instances(self, deployment: str) -> tuple[BoshInstance, ...]:
-        """Return every instance with its state; each agent is asked."""
-        ...
-
-    def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
-        """Return every instance with its VM and agent, at once."""
-        ...
-
-    def manifest(self, deployment: str) -> str:
-        """Return the manifest of the last successful deploy."""
-        ...
-
-    def locks(self) -> tuple[Lock, ...]:
-        """Return what is locked."""
-        ...
-
-    def configs(self, kind: str | None = None) -> tuple[Config, ...]:
-        """Return the present configs."""
-        ...
-
-    def diff(self, deployment: str, manifest: str) -> tuple[DiffLine, ...]:
-        """Return what a deploy would change."""
-        ...
-
-    def tasks(self, deployment: str | None = None) -> tuple[Task, ...]:
-        """Return the tasks that have not ended."""
-        ...
-
-    def deploy(self, deployment: str, manifest: str, extent: Extent | None = None) -> int:
-        """Begin a deploy; return the task."""
-        ...
-
-    def recreate(self, deployment: str, extent: Extent | None = None) -> int:
-        """Begin to make VMs anew; return the task."""
-        ...
-
-    def follow(
-        self,
-        number: int,
-        *,
-        stopping: Callable[[], bool] = ...,
-        deadline_seconds: float | None = None,
-    ) -> Generator[TaskEvent, None, Task]:
-        """Yield a task's events until it has ended."""
-        ...
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,7 +216,7 @@ class Converging:
         done = task.state is TaskState.DONE
         yield from self._proven(work, step.covers if done else finished, waiting, begun)
         if not done:
-            yield from self._broken(task, told, waiting, begun)
+            yield from self._broken(work, task, told, waiting, begun)
 
     def _proven(
         self,
@@ -317,6 +253,7 @@ class Converging:
 
     def _broken(
         self,
+        work: Work,
         task: Task,
         told: Mapping[InstanceName, str],
         waiting: dict[InstanceName, Order],
@@ -325,21 +262,23 @@ class Converging:
         blamed = {name: message for name, message in told.items() if name in waiting}
         if not blamed and waiting:
             blamed = {_named_in(task.result, waiting): task.result}
+        orders = {name: waiting.pop(name) for name in blamed}
+        kept = self._prover.check(orders, self._director.placed(work.deployment)).kept
         for name, message in blamed.items():
-            del waiting[name]
             yield self._failed(
                 name,
                 begun,
                 code=DEPLOY_FAILED.id,
-                message=f"task {task.id} ended as `{task.state.value}`: {redacted(message)}",
-                hint=f"`bosh task {task.id} --debug` says more. {DEPLOY_FAILED.remedy}",
-                restored=False,
+                message=f"task {task.id} ended as `{task.state.value}`"
+                + (f": {redacted(message)}" if message else ""),
+                hint=_remedy(task, name, message),
+                restored=name in kept,
             )
 
     def _unchanged(
         self, work: Work, waiting: dict[InstanceName, Order], begun: float
     ) -> Iterator[Result]:
-        pending = self._prover.check(waiting, self._director.placed(work.deployment)).pending
+        checked = self._prover.check(waiting, self._director.placed(work.deployment))
         for name in list(waiting):
             del waiting[name]
             yield self._failed(
@@ -347,9 +286,9 @@ class Converging:
                 begun,
                 code=UNCHANGED.id,
                 message="the director reports success, but "
-                + pending.get(name, "it could not be seen"),
-                hint=UNCHANGED.remedy,
-                restored=True,
+                + checked.pending.get(name, "it could not be seen"),
+                hint=_unchanged_remedy(name),
+                restored=name in checked.kept,
             )
 
     @staticmethod
@@ -394,72 +333,29 @@ def named(event: TaskEvent, deployment: str) -> InstanceName | None:
     return InstanceName(f"{deployment}/{found[1]}/{found[2]}") if found else None
 
 
+def _remedy(task: Task, name: InstanceName, message: str) -> str:
+    """Return what helps after a task that failed: one thing."""
+    deployment, _, instance = name.partition("/")
+    if _SILENT.search(message):
+        return f"`bosh -d {deployment} recreate {instance} --fix`; then run Rollover again."
+    return (
+        f"Read `bosh task {task.id} --debug`, mend the cause, and run Rollover again: it goes on "
+        "from there."
+    )
+
+
+def _unchanged_remedy(name: InstanceName) -> str:
+    deployment, _, instance = name.partition("/")
+    return (
+        f"`bosh -d {deployment} recreate {instance}`, or, without a new VM, `in_place: direct` in "
+        "the fleet file: the director takes this one as done, Rollover tells its agent itself. "
+        "Then run Rollover again."
+    )
+
+
 def _named_in(text: str, waiting: Mapping[InstanceName, Order]) -> InstanceName:
     """Return the instance that a task's error names, else the first."""
     for name in waiting:
         if name.partition("/")[2] in text:
             return name
     return next(iter(waiting))
-
-
-def side_by_side(
-    results: Callable[[Work], Iterator[Result]],
-    works: Sequence[Work],
-    *,
-    width: int,
-    stopping: Callable[[], bool],
-) -> Iterator[Result]:
-    """Yield the results of all deployments: the smallest alone, as the canary, then side by side.
-
-    After a failure no further deployment is begun, and none once `stopping()` is true; those
-    begun are finished.
-    """
-    in_order = sorted(works, key=lambda each: (len(each.orders), each.deployment))
-    failed = False
-    for work in in_order[:1]:
-        if stopping():
-            return
-        for result in results(work):
-            failed = failed or isinstance(result, Failed)
-            yield result
-    if not failed:
-        yield from _window(results, in_order[1:], width=max(1, width), stopping=stopping)
-
-
-def _window(
-    results: Callable[[Work], Iterator[Result]],
-    works: Sequence[Work],
-    *,
-    width: int,
-    stopping: Callable[[], bool],
-) -> Iterator[Result]:
-    told: SimpleQueue[Result] = SimpleQueue()
-
-    def run(work: Work) -> bool:
-        fine = True
-        for result in results(work):
-            fine = fine and not isinstance(result, Failed)
-            told.put(result)
-        return fine
-
-    waiting = iter(works)
-    with ThreadPoolExecutor(width, thread_name_prefix="deployment") as pool:
-        running: set[Future[bool]] = {
-            pool.submit(run, each) for each in islice(waiting, width) if not stopping()
-        }
-        while running:
-            done, running = wait(running, timeout=QUEUE_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            if stopping() or not all(each.result() for each in done):
-                waiting = iter(())
-            for work in islice(waiting, width - len(running)):
-                running.add(pool.submit(run, work))
-            yield from _drained(told)
-    yield from _drained(told)
-
-
-def _drained(told: SimpleQueue[Result]) -> Iterator[Result]:
-    while True:
-        try:
-            yield told.get_nowait()
-        except Empty:
-            return

@@ -75,6 +75,16 @@ class RoundCost(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, sum(widest[: self.workers]))
 
     @property
+    def recreated(self) -> int:
+        """How many instances become new VMs."""
+        return sum(each.recreated for each in self.deployments)
+
+    @property
+    def instances(self) -> int:
+        """How many instances there are."""
+        return sum(each.instances for each in self.deployments)
+
+    @property
     def canaries(self) -> int:
         """How many instances go first in the deployment that has most of them."""
         return max((each.canaries for each in self.deployments), default=0)

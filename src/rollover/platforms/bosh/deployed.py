@@ -123,4 +123,7 @@ def _why_nothing_fits(
 ) -> str:
     if not usable:
         return f"the manifest cannot be interpolated: {candidates[0].trouble}"
+    broken = [each for each in candidates if each.properties is None]
+    if broken:
+        return f"{broken[-1].named}, which may run, cannot be made any more: {broken[-1].trouble}"
     return f"{usable[-1].named} is not what runs: {_against(usable[-1], seen)}"

@@ -80,6 +80,8 @@ class Tools(NamedTuple):
     """CA certificates, by which the issuer of a leaf is found."""
     answers: Callable[[], object]
     """Asks the director's API anything; an `AdapterError` when it does not answer."""
+    last_task: Callable[[], int | None]
+    """Returns the director's last task so far; None when it does not say."""
     clock: Callable[[], datetime]
     create_env_seconds: float
     confirm_seconds: float
@@ -214,6 +216,8 @@ def _add_variables(prepared: _Prepared, tools: Tools) -> None:
     vars_update.VarsFile(store).change(
         lambda now: {**now, **vars_update.added(now, wanted, number=number)}
     )
+    # Whoever edits the store by hand meanwhile may need what was added.
+    tools.workplace.back_up(store)
 
 
 def _check_outcome(prepared: _Prepared, ops_file: Path | None, environment: Environment) -> None:
@@ -256,7 +260,9 @@ def _run(
     try:
         look = _settled(prepared.wanted, tools)
         # Nobody has looked at agents since it began: whoever is seen from now on may be either's.
-        tools.ledger.handed_out(_handout_of(prepared.wanted, since=tools.clock()))
+        since, task = tools.clock(), tools.last_task()
+        wanted = _handout_of(prepared.wanted, since=since, task=task)
+        tools.ledger.handed_out(wanted)
         return _confirmed(order.instance, prepared.wanted, look, tools, begun=begun, ended=ended)
     except (RolloverError, OSError) as error:
         return _unconfirmed(order.instance, error, ended)
@@ -266,8 +272,9 @@ def _handout(tls: NatsTls) -> Handout:
     return Handout(signer=tls.signer, bundle=tls.bundle)
 
 
-def _handout_of(wanted: Wanted, *, since: datetime) -> Handout:
-    return Handout(signer=wanted.chains[Part.CLIENT_CA][0], bundle=wanted.bundle, since=since)
+def _handout_of(wanted: Wanted, *, since: datetime, task: int | None) -> Handout:
+    signer = wanted.chains[Part.CLIENT_CA][0]
+    return Handout(signer=signer, bundle=wanted.bundle, since=since, task=task)
 
 
 def _settled(wanted: Wanted, tools: Tools) -> Looked:
@@ -337,6 +344,27 @@ def _unconfirmed(instance: InstanceName, error: RolloverError | OSError, ended: 
     )
 
 
+def _evidence(
+    instance: InstanceName, wanted: Wanted, look: Looked, tools: Tools
+) -> tuple[Evidence, ...]:
+    at, subject = tools.clock(), EndpointRef(instance, describe.NATS)
+    sha = tools.environment.state().current_manifest_sha
+    recorded = look.conclusion.recorded
+    return (
+        Evidence(
+            fact=Fact.LOADED,
+            subject=EndpointRef(instance, describe.SOURCE),
+            holds=recorded is not None and _has(look, wanted),
+            observed=short(sha) or "no manifest is recorded as deployed",
+            expected=short(recorded.sha) if recorded else "",
+            at=at,
+            by=BY_STATE_FILE,
+        ),
+        nats_port.presents(subject, wanted.chains[Part.SERVER], look.shown, at=at),
+        nats_port.advertises(subject, wanted.bundle, look.shown, at=at),
+    )
+
+
 def _confirmed(
     instance: InstanceName,
     wanted: Wanted,
@@ -346,22 +374,7 @@ def _confirmed(
     begun: float,
     ended: Ended | None = None,
 ) -> Result:
-    at, subject = tools.clock(), EndpointRef(instance, describe.NATS)
-    state = tools.environment.state()
-    recorded = look.conclusion.recorded
-    evidence = (
-        Evidence(
-            fact=Fact.LOADED,
-            subject=EndpointRef(instance, describe.SOURCE),
-            holds=recorded is not None and _has(look, wanted),
-            observed=short(state.current_manifest_sha) or "no manifest is recorded as deployed",
-            expected=short(recorded.sha) if recorded else "",
-            at=at,
-            by=BY_STATE_FILE,
-        ),
-        nats_port.presents(subject, wanted.chains[Part.SERVER], look.shown, at=at),
-        nats_port.advertises(subject, wanted.bundle, look.shown, at=at),
-    )
+    evidence = _evidence(instance, wanted, look, tools)
     seconds = time.monotonic() - begun
     if all(each.holds for each in evidence) and _answers(tools):
         return Applied(

@@ -19,7 +19,8 @@ from rollover.fleet.description import (
 from rollover.fleet.model import Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.platforms.bosh import survey
-from rollover.platforms.bosh.access import director_url
+from rollover.platforms.bosh.address import director_url
+from rollover.platforms.bosh.asking import UNRESPONSIVE
 from rollover.platforms.bosh.cost import RoundCost
 from rollover.platforms.bosh.director import Director
 from rollover.platforms.bosh.records import BoshInstance
@@ -37,21 +38,30 @@ AGENT_WAIT_SECONDS = 600.0
 """How long a director waits for an agent (`director.agent_wait_timeout`)."""
 
 
-def expand(described: FleetDescription, director: Director) -> FleetDescription:
+def expand(
+    described: FleetDescription,
+    director: Director,
+    *,
+    recover: bool = False,
+    expired: bool = False,
+) -> FleetDescription:
     """Return the description with the director VM and every VM that the director has now.
 
-    Nothing is asked of agents. Groups that are described under the names `director` and `agents`
-    keep their pacing, and the reasons for which instances in them are ignored. A fleet without a
-    director is returned as it is.
+    Nothing is asked of agents, but to `recover`: then it matters who answers, and where all that
+    agents trust has `expired`, nobody will. Groups that are described under the names `director`
+    and `agents` keep their pacing, and the reasons for which instances in them are ignored. A
+    fleet without a director is returned as it is.
     """
     if described.director is None:
         return described
-    places = survey.placements(director, director.placed)
+    asked = recover and not expired
+    places = survey.placements(director, director.instances if asked else director.placed)
     cost = survey.cost_of(
         places,
         version=director.info().version,
         direct=described.director.in_place == "direct",
         workers=described.director.parallel,
+        lost=lambda each: recover and (expired or each.job_state == UNRESPONSIVE),
     )
     agents = [each for place in places for each in place.with_vm]
     # An alias of the bosh CLI says nothing about where NATS is.
@@ -155,7 +165,7 @@ def _agents_group(agents: Iterable[BoshInstance], cost: RoundCost) -> GroupDescr
         name=AGENTS,
         platform=AGENTS_PLATFORM,
         instances=instances,
-        touch=Touch.RESTART,
+        touch=Touch.RECREATE if cost.recreated == len(instances) else Touch.RESTART,
         max_in_flight=cost.max_in_flight,
         canaries=canaries,
         seconds_per_instance=round(cost.seconds / max(1, waves), 1),

@@ -26,8 +26,9 @@ from rollover.fleet.secret import SecretBytes
 from rollover.manifest.reading import load
 from rollover.pki.keys import KeyForm, from_pem, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
+from rollover.platforms.bosh.book import AgentState
 from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import AgentState, Ledger
+from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Answer, SpeaksToAgents
 from rollover.platforms.bosh.proving import Patience, Prover
 from rollover.platforms.bosh.records import BoshInstance

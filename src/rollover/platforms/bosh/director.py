@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from rollover.errors import Rejected, SpecError
+from rollover.errors import Denied, NotFound, Rejected, SpecError
 from rollover.platforms.bosh import parsing
 from rollover.platforms.bosh.access import Access
 from rollover.platforms.bosh.events import POLL_SECONDS, Calls, Pace, follow
@@ -37,11 +37,14 @@ from rollover.platforms.bosh.records import (
     TaskEvent,
     TaskState,
 )
-from rollover.platforms.bosh.uaa import Basic, Tokens
+from rollover.platforms.bosh.uaa import Basic, Tokens, UserTokens
 
 JSON, YAML = "application/json", "text/yaml"
 LISTING_SECONDS = 1800.0
 """How long a full listing may take: every agent that does not answer costs 15 seconds."""
+
+RECENT_TASKS = 200
+"""The director sorts by their last change: the youngest is among so many."""
 
 _T = TypeVar("_T")
 
@@ -190,6 +193,18 @@ class Director:
         only = (("deployment", deployment),) if deployment else ()
         return self._read(parsing.tasks, "/tasks", query=(*query, *only))
 
+    def last_task(self) -> int | None:
+        """Return the highest number of a task so far, ended or not; None before the first."""
+        query = (("verbose", "2"), ("limit", str(RECENT_TASKS)))
+        found = self._read(parsing.tasks, "/tasks", query=query)
+        return max((each.id for each in found), default=None)
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return the task that made a VM; None where the director keeps no events of it."""
+        query = (("action", "create"), ("object_type", "vm"), ("object_name", vm_cid))
+        found = self._read(parsing.event_tasks, "/events", query=query)
+        return max(found, default=None)
+
     def result(self, number: int) -> bytes:
         """Return what a task has put out as its result."""
         return self._answer(_output(number, "result")).body
@@ -222,6 +237,16 @@ class Director:
             state = self.task(number).state
             if not state.ended and state is not TaskState.CANCELLING:
                 raise
+
+    def resurrection(self) -> bool | None:
+        """Say whether the health monitor may bring VMs back; None: an old director says nothing.
+
+        Newer ones do not tell it with each instance any more (`resurrection_controller.rb`).
+        """
+        try:
+            return self._read(parsing.resurrection, "/resurrection")
+        except NotFound:
+            return None
 
     def set_resurrection(self, *, paused: bool) -> None:
         """Let the health monitor bring VMs back by itself, or not, for the whole director."""
@@ -310,10 +335,20 @@ class Director:
         request = Request(path="/info")
         with self._understood(request):
             uaa = parsing.info(self._http.read(request).body).uaa
-        if uaa is None:
-            return Basic(self.access.client, self.access.secret)
-        self._uaa = self._calls_to(uaa, "UAA")
-        return Tokens(self._uaa, client=self.access.client, secret=self.access.secret)
+        login = self.access.login
+        if uaa is not None:
+            self._uaa = self._calls_to(uaa, "UAA")
+            if login is not None:
+                return UserTokens(self._uaa, login)
+            return Tokens(self._uaa, client=self.access.client, secret=self.access.secret)
+        if login is not None:
+            raise Denied(
+                f"the login in `{login.path}` is one of a UAA, and this director has none",
+                system=self.system,
+                operation=request.operation,
+                hint="log in again with `bosh log-in`",
+            )
+        return Basic(self.access.client, self.access.secret)
 
     def _calls_to(self, url: str, what: str) -> Http:
         return Http(

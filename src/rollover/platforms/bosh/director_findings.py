@@ -103,12 +103,26 @@ def _of_the_record(scene: _Scene) -> Iterator[Finding]:
             f"deployed is a manifest ({short(sha)}) that the files do not come to any more: "
             f"without an ops file they come to {short(conclusion.possible[-1].sha)}"
         )
-        yield found(rules.PENDING, str(environment.command.manifest), message)
+        remedy = _with_ours(scene)
+        yield found(rules.PENDING, str(environment.command.manifest), message, remedy=remedy)
     if conclusion.disagreement:
         yield found(rules.DISAGREES, subject, conclusion.disagreement)
     if conclusion.doubt and not conclusion.disagreement:
         rule = rules.DISAGREES if conclusion.possible else rules.MANIFEST
         yield found(rule, subject, conclusion.doubt)
+
+
+def _with_ours(scene: _Scene) -> str:
+    """Return how changes get deployed while a rotation is under way, empty when none is."""
+    command = scene.environment.command
+    ours = scene.look.conclusion.possible[0].ops_file
+    if ours is None:
+        return ""
+    return (
+        f"Take them back until the rotation is done, or deploy them together with its ops file, in "
+        f"`{command.directory}`: {command.shown(ours)} (your own line alone would no longer trust "
+        "the CA that agents have been given)."
+    )
 
 
 # The command line.

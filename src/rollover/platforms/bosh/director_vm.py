@@ -42,6 +42,7 @@ from rollover.platforms.bosh import (
     remaining,
     tidying,
 )
+from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.deployed import Conclusion
 from rollover.platforms.bosh.deploying import Tools
 from rollover.platforms.bosh.environment import Environment, Inputs, certificates
@@ -83,6 +84,14 @@ class DirectorCalls(Protocol):
 
     def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
         """Return every instance with its agent."""
+        ...
+
+    def last_task(self) -> int | None:
+        """Return the last task that there is."""
+        ...
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return the task that made a VM."""
         ...
 
 
@@ -127,6 +136,7 @@ class DirectorVm:
         self._known = known
         self._clock = clock
         self._poll_seconds = poll_seconds
+        self._births = Births(director, ledger)
         self._monitor = (
             None
             if settings.monitor is None
@@ -183,7 +193,7 @@ class DirectorVm:
         # Every identity that is turned away is a line in the server's log.
         identities = [each for each in self._identities() if each.issuer in bundles]
         shown = Shown(
-            nats_port.dial(self._address, identities),
+            nats_port.dial(self.nats_address, identities),
             nats_port.clients(nats_port.connections(self._monitor)),
         )
         expiries = self._expiries() if shown.presented else ()
@@ -192,7 +202,8 @@ class DirectorVm:
         return Look(inputs, shown, conclusion)
 
     @property
-    def _address(self) -> str:
+    def nats_address(self) -> str:
+        """`host:port` of its NATS."""
         return describe.nats_address(self._settings)
 
     def _expiries(self) -> tuple[Expiry, ...]:
@@ -222,7 +233,9 @@ class DirectorVm:
         if create_env.running(self.workplace.lock):
             return Availability.UNREACHABLE, "a `create-env` is still running"
         if conclusion.doubt or conclusion.silent:
-            words = (conclusion.silent, conclusion.doubt)
+            words = [conclusion.silent, conclusion.doubt]
+            if conclusion.doubt and (kept := self.workplace.backups()):
+                words.append(f"the latest copy of the vars store is `{kept[-1]}`")
             return Availability.UNREACHABLE, "; ".join(word for word in words if word)
         return Availability.READY, conclusion.disagreement
 
@@ -267,11 +280,18 @@ class DirectorVm:
             look=self.look,
             known=self._known,
             answers=self._director.info,
+            last_task=self._last_task,
             clock=self._clock,
             create_env_seconds=self._settings.create_env_minutes * 60,
             confirm_seconds=self.group.confirm_seconds,
             poll_seconds=self._poll_seconds,
         )
+
+    def _last_task(self) -> int | None:
+        try:
+            return self._director.last_task()
+        except AdapterError:
+            return None
 
     # Proving.
 
@@ -285,7 +305,7 @@ class DirectorVm:
         """Dial NATS afresh with each identity; the jobs beside it accept no connections."""
         for name in instances:
             self._check_known(name)
-            dials = nats_port.dial(self._address, (*accepted, *refused))
+            dials = nats_port.dial(self.nats_address, (*accepted, *refused))
             yield from nats_port.evidence(
                 EndpointRef(name, describe.NATS), dials, refused=refused, at=self._clock()
             )
@@ -305,7 +325,7 @@ class DirectorVm:
                 remaining.listed(self._monitor),
                 retired=retired,
                 tls=deployed.distinct(look.conclusion.possible),
-                agents=remaining.Agents(self._ledger, self._placed, self._clock()),
+                agents=remaining.Agents(self._ledger, self._placed, self._births, self._clock()),
                 own=frozenset(each.chain[0].fingerprint for each in self._identities()),
             )
 

@@ -13,11 +13,11 @@ from rollover.checks.rule import Finding, Severity, found
 from rollover.engine.platform_extras import Moment
 from rollover.fleet.names import InstanceName
 from rollover.platforms.bosh import versions
+from rollover.platforms.bosh.book import Book
 from rollover.platforms.bosh.connections import Listing
-from rollover.platforms.bosh.ledger import Book
 from rollover.platforms.bosh.parsing import Config
 from rollover.platforms.bosh.records import BoshInstance, Lock
-from rollover.platforms.bosh.standing import STARTED, Sight, being_born
+from rollover.platforms.bosh.standing import STARTED, Sight, being_born, silence
 
 MOST_IN_GROUP = 500
 """H16: the size at which timeouts of `update_settings` were reported."""
@@ -43,12 +43,18 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """Those that were held all the while."""
     configs: tuple[Config, ...] = ()
     """Of type `deploy`."""
+    resurrection: bool | None = None
+    """Whether the director lets VMs be brought back; None: only its instances may tell."""
     pending: Mapping[str, int] = {}
     """By deployment, lines of its manifest that a deploy would change."""
     ends: Mapping[InstanceName, datetime] = {}
     """When an agent's certificate ends, as early as it can."""
     book: Book = Book()
+    distrusted: frozenset[InstanceName] = frozenset()
+    """Who is not connected, and may have a certificate of a CA that is not trusted now."""
     recover: bool = False
+    expired: bool = False
+    """All that agents trust has: who still answers does so until his connection ends."""
 
 
 def findings(gathered: Gathered, moment: Moment) -> Iterator[Finding]:
@@ -66,7 +72,6 @@ def findings(gathered: Gathered, moment: Moment) -> Iterator[Finding]:
         yield from _configs(gathered)
         yield from _sizes(gathered)
         yield from _losses(gathered)
-    if moment is Moment.BEFORE:
         yield from _resurrection(gathered)
     yield from _pending(gathered)
 
@@ -86,14 +91,26 @@ def _availability(gathered: Gathered) -> Iterator[Finding]:
                 remedy=_command(each, "start"),
             )
         if not sight.answers and not being_born(each, sight, at=gathered.at):
-            connected = "it is connected, but does not answer"
-            yield found(
-                rules.UNRESPONSIVE,
-                each.name,
-                connected if sight.connection is not None else "it does not answer",
-                remedy=_command(each, "recreate", "--fix"),
-                severity=Severity.WARNING if gathered.recover else None,
-            )
+            yield _unresponsive(each, sight, gathered)
+
+
+def _unresponsive(instance: BoshInstance, sight: Sight, gathered: Gathered) -> Finding:
+    if instance.name in gathered.distrusted:
+        return found(
+            rules.UNRESPONSIVE,
+            instance.name,
+            f"{silence(sight)}: it may have a certificate of a CA that NATS does not trust now",
+            remedy="It comes back when the director trusts that CA again: the next rollout of "
+            "`rollover rotate`, or of `rollover rollback`, sees to that.",
+            severity=Severity.WARNING,
+        )
+    return found(
+        rules.UNRESPONSIVE,
+        instance.name,
+        silence(sight),
+        remedy=_command(instance, "recreate", "--fix"),
+        severity=Severity.WARNING if gathered.recover else None,
+    )
 
 
 def _command(instance: BoshInstance, verb: str, flag: str = "") -> str:
@@ -185,7 +202,7 @@ def _configs(gathered: Gathered) -> Iterator[Finding]:
 
 def _resurrection(gathered: Gathered) -> Iterator[Finding]:
     on = [each for each in gathered.instances if not each.resurrection_paused]
-    if on:
+    if on and gathered.resurrection is not False:
         yield found(rules.RESURRECTION, "director", f"resurrection is on for {_named(on)}")
 
 
@@ -205,15 +222,27 @@ def _sizes(gathered: Gathered) -> Iterator[Finding]:
 def _losses(gathered: Gathered) -> Iterator[Finding]:
     if not gathered.recover:
         return
-    for each in gathered.instances:
-        answers = gathered.sights.get(each.name, Sight()).answers
-        if each.disk_cids and not answers:
+    lost = [each for each in gathered.instances if _lost(each, gathered)]
+    if lost:
+        seconds = versions.RECREATE_SECONDS * len(lost)
+        yield found(
+            rules.RECOVERY_LOSES,
+            "agents",
+            f"{_named(lost)} are made anew with `--fix`, about {seconds / 60:,.0f} VM minutes: "
+            "nothing on them is stopped, their ephemeral disks are lost",
+        )
+    for each in lost:
+        if each.disk_cids:
             disks = ", ".join(f"`{cid}`" for cid in each.disk_cids)
             yield found(
                 rules.RECOVERY_LOSES,
                 each.name,
                 f"its VM is deleted without a stop; persistent disk {disks} is not unmounted",
             )
+
+
+def _lost(instance: BoshInstance, gathered: Gathered) -> bool:
+    return gathered.expired or not gathered.sights.get(instance.name, Sight()).answers
 
 
 def _afterwards(gathered: Gathered) -> Iterator[Finding]:

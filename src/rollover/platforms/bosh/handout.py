@@ -16,3 +16,5 @@ class Handout(msgspec.Struct, frozen=True, kw_only=True):
     bundle: tuple[Certificate, ...]
     since: datetime | None = None
     """When the director began to hand this out; None: before Rollover first looked."""
+    task: int | None = None
+    """The last task of the director when it was seen to do so: later ones hand out this."""

@@ -13,7 +13,7 @@ from rollover.errors import AdapterError, NotFound
 from rollover.fleet.names import InstanceName
 from rollover.platforms.bosh.asking import Voices
 from rollover.platforms.bosh.connections import Connections, Listing
-from rollover.platforms.bosh.converging import DirectorApi
+from rollover.platforms.bosh.director_api import DirectorApi
 from rollover.platforms.bosh.findings import changed
 from rollover.platforms.bosh.mbus import Answer
 from rollover.platforms.bosh.proving import Patience, Prover
@@ -43,6 +43,13 @@ class Fleet(NamedTuple):
         return tuple(each for each in self.instances.values() if each.agent_id is not None)
 
 
+class _Listed(NamedTuple):
+    """A listing of the director, in which every agent was asked, and when that was begun."""
+
+    begun: float
+    instances: Mapping[str, tuple[BoshInstance, ...]]
+
+
 class Lookout:
     """Asks the director, NATS and agents; changes nothing but the ledger."""
 
@@ -60,10 +67,23 @@ class Lookout:
         self._voices = voices
         self._clock = clock
         self._patience = patience
+        self._last = _Listed(float("-inf"), {})
 
     def listed(self, deployments: Sequence[str]) -> dict[str, tuple[BoshInstance, ...]]:
         """Return the instances with their states; for a deployment that has gone, none."""
-        return _side_by_side(self._director.instances, deployments, gone=_NOBODY)
+        begun = monotonic()
+        found = _side_by_side(self._director.instances, deployments, gone=_NOBODY)
+        self._last = _Listed(begun, found)
+        return found
+
+    def _listed_since(
+        self, instant: float, deployments: Sequence[str]
+    ) -> Mapping[str, tuple[BoshInstance, ...]]:
+        """Return a listing that was begun since then: every silent agent costs it 15 s."""
+        last = self._last
+        if last.begun >= instant and last.instances.keys() >= set(deployments):
+            return {each: last.instances[each] for each in deployments}
+        return self.listed(deployments)
 
     def placed(self, deployments: Sequence[str]) -> dict[InstanceName, BoshInstance]:
         """Return the instances with their agents, at once."""
@@ -76,11 +96,12 @@ class Lookout:
 
     def fleet(self, names: Sequence[InstanceName], *, prover: Prover, hopeful: bool) -> Fleet:
         """Look at instances: with `hopeful`, agents may need as long as a restart costs them."""
-        deployments = deployments_of(names)
+        begun, deployments = monotonic(), deployments_of(names)
         agents = self._agents(deployments)
         seconds = self._seconds_to_answer() if hopeful else self._patience.ping
         answers = self.heard(agents, deployments, seconds=seconds)
-        instances = {each.name: each for each in flat(self.listed(deployments))}
+        # Where NATS cannot be reached, agents were heard by way of such a listing just now.
+        instances = {each.name: each for each in flat(self._listed_since(begun, deployments))}
         listing = prover.look(tuple(instances.values()), always=True)
         current, newborn = listing.current(), listing.newborn()
         sights = {

@@ -110,6 +110,14 @@ class _Instance(msgspec.Struct):
     resurrection_paused: bool | None = None
 
 
+class _Event(msgspec.Struct):
+    task: str | int | None = None
+
+
+class _Resurrection(msgspec.Struct):
+    resurrection: bool
+
+
 class _Lock(msgspec.Struct):
     type: str
     resource: tuple[str | int, ...] | None = None
@@ -202,6 +210,17 @@ def locks(body: bytes) -> tuple[Lock, ...]:
         )
         for each in _decode(body, tuple[_Lock, ...])
     )
+
+
+def event_tasks(body: bytes) -> tuple[int, ...]:
+    """Return the tasks that events happened in, as far as they did in one."""
+    found = (str(each.task or "") for each in _decode(body, tuple[_Event, ...]))
+    return tuple(int(each) for each in found if each.isdecimal())
+
+
+def resurrection(body: bytes) -> bool:
+    """Return whether VMs may be brought back."""
+    return _decode(body, _Resurrection).resurrection
 
 
 def task(body: bytes) -> Task:

@@ -18,11 +18,12 @@ from rollover.errors import AdapterError
 from rollover.fleet.evidence import EndpointMaterial, Evidence, Fact, Order
 from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName, short
+from rollover.platforms.bosh.births import Births
+from rollover.platforms.bosh.book import AgentState
 from rollover.platforms.bosh.connections import AgentConnection, Connections, Listing
-from rollover.platforms.bosh.ledger import AgentState, Ledger
+from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import SpeaksToAgents
 from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.standing import born_after
 
 MBUS = EndpointName("mbus")
 POLL_SECONDS = 0.5
@@ -40,6 +41,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: float = 15.0
     """An agent that is connected so long after its update as before did not change. A connection
     of a VM that was deleted lingers for 10 s."""
+    fresh: float = 10.0
+    """A look at the fleet is as good for so long: silent agents make each of them slow."""
     lock: float = 3600.0
     """Until somebody else's task has ended."""
     briefly: float = 20.0
@@ -59,6 +62,8 @@ class Checked(NamedTuple):
     """Of those, the ones that have no VM any more."""
     same: frozenset[InstanceName]
     """Of those, the ones that are connected with something else than what was ordered."""
+    kept: frozenset[InstanceName]
+    """Of these, the ones whose certificate is the one that they had when it began."""
 
 
 class Prover:
@@ -70,6 +75,7 @@ class Prover:
         connections: Connections,
         mbus: SpeaksToAgents,
         ledger: Ledger,
+        births: Births,
         trusted: Callable[[], frozenset[Fingerprint]],
         clock: Callable[[], datetime],
         patience: Patience,
@@ -77,11 +83,13 @@ class Prover:
         self._connections = connections
         self._mbus = mbus
         self._ledger = ledger
+        self._births = births
         self._trusted = trusted
         self._clock = clock
         self._patience = patience
         self._unchanged = min(patience.unchanged, patience.prove)
         self._before: frozenset[str | None] = frozenset()
+        self._certificates: Mapping[str, Fingerprint] = {}
         self._began: datetime | None = None
 
     def begin(self, instances: Sequence[BoshInstance], *, listed_at: datetime) -> Listing:
@@ -91,7 +99,10 @@ class Prover:
         """
         self._before = frozenset(each.agent_id for each in instances)
         self._began = listed_at
-        return self.look(instances, always=True)
+        listing = self.look(instances, always=True)
+        current = listing.current()
+        self._certificates = {agent: each.cert_sha256 for agent, each in current.items()}
+        return listing
 
     def look(self, instances: Sequence[BoshInstance], *, always: bool = False) -> Listing:
         """List the connections and note them in the ledger, if there is news, or `always`."""
@@ -106,7 +117,7 @@ class Prover:
         return listing
 
     def _born(self, instance: BoshInstance) -> datetime | None:
-        known = born_after(instance)
+        known = self._births.after(instance)
         if self._began is None or instance.agent_id in self._before:
             return known
         return self._began if known is None else max(known, self._began)
@@ -140,6 +151,9 @@ class Prover:
         same = frozenset(
             name for name in pending if name in placed and placed[name].agent_id in current
         )
+        kept = frozenset(
+            name for name in same if self._kept(current.get(placed[name].agent_id or ""))
+        )
         answers = self._pinged(fitting)
         proven: dict[InstanceName, tuple[Evidence, ...]] = {}
         for agent, name in fitting.items():
@@ -147,7 +161,7 @@ class Prover:
                 proven[name] = self._evidence(name, current[agent], answers[agent])
             else:
                 pending[name] = "it has its new certificate and does not answer a ping"
-        return Checked(proven, pending, gone, same)
+        return Checked(proven, pending, gone, same, kept)
 
     def awaited(
         self,
@@ -185,9 +199,17 @@ class Prover:
         if len(states) == 1 and fits(states[0], order):
             return ""
         seen = f"its certificate is {short(connection.cert_sha256)}"
+        if self._kept(connection):
+            return f"{seen}, as before"
         if len(states) > 1:
-            return f"{seen}, which can come from {len(states)} different CAs or updates"
-        return f"{seen}, as before" if states else f"{seen}, of an unknown CA"
+            return f"{seen}, and of {len(states)} updates it is not known which it comes from"
+        return f"{seen}, of another CA or bundle" if states else f"{seen}, of an unknown CA"
+
+    def _kept(self, connection: AgentConnection | None) -> bool:
+        """Say whether an agent has the certificate that it had when everything began."""
+        if connection is None:
+            return False
+        return self._certificates.get(connection.agent_id) == connection.cert_sha256
 
     def _pinged(self, agents: Mapping[str, InstanceName]) -> Mapping[str, str]:
         if not agents:

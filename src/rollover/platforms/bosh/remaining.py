@@ -10,7 +10,7 @@ from rollover.errors import AdapterError, EvidenceMissing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Holdout
 from rollover.fleet.names import Fingerprint, InstanceName
-from rollover.platforms.bosh import standing
+from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.connections import AgentConnection, Listing, read
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.properties import NatsTls
@@ -24,6 +24,7 @@ class Agents(NamedTuple):
 
     ledger: Ledger
     placed: Callable[[], Iterable[BoshInstance]]
+    births: Births
     at: datetime
 
 
@@ -92,7 +93,7 @@ def _note(
     """Let the ledger know who is connected, where that is news: later ones are concluded by it."""
     seen = {agent: each.cert_sha256 for agent, each in listing.current().items()}
     if any(_latest(agents.ledger, agent) != found for agent, found in seen.items()):
-        born = {agent: standing.born_after(each) for agent, each in placed.items()}
+        born = {agent: agents.births.after(each) for agent, each in placed.items()}
         agents.ledger.saw(seen, born=born, trusted=trusted, at=agents.at)
 
 
@@ -114,7 +115,7 @@ def _issuer(
         connection.agent_id,
         trusted=trusted,
         certificate=connection.cert_sha256,
-        born=standing.born_after(instance) if instance is not None else None,
+        born=agents.births.after(instance) if instance is not None else None,
         at=agents.at,
     )
     signers = {each.signer for each in states}

@@ -48,13 +48,14 @@ def standing(
         return Availability.REFUSING if refused else Availability.READY, refused
     if being_born(instance, sight, at=at):
         return Availability.READY, "its VM is being created"
-    why = _silence(sight)
+    why = silence(sight)
     if recover:
         return Availability.READY, f"{why}: will be recreated with --fix"
     return Availability.UNREACHABLE, why
 
 
-def _silence(sight: Sight) -> str:
+def silence(sight: Sight) -> str:
+    """Return what is seen of an agent that does not answer."""
     if sight.connection is not None:
         return "it is connected, but does not answer"
     return "it is not connected" if sight.listed else "it does not answer"

@@ -125,15 +125,24 @@ def placements(
     return tuple(each for each in found if each is not None)
 
 
+def nobody(_: BoshInstance) -> bool:
+    """Say of no instance that it is lost."""
+    return False
+
+
 def cost_of(
     places: Iterable[Placement],
     *,
     version: tuple[int, ...],
     direct: bool,
     workers: int | None = None,
+    lost: Callable[[BoshInstance], bool] = nobody,
 ) -> RoundCost:
-    """Return what a round over these deployments takes; `direct`: Rollover tells agents itself."""
-    costs = (_cost(each, version=version, direct=direct) for each in places)
+    """Return what a round over these deployments takes; `direct`: Rollover tells agents itself.
+
+    `lost`: instances that nobody can reach any more, and that are made anew for that reason.
+    """
+    costs = (_cost(each, version=version, direct=direct, lost=lost) for each in places)
     return round_cost((each for each in costs if each.instances), workers=workers or WORKERS)
 
 
@@ -153,10 +162,20 @@ def _seconds(verdict: Verdict) -> float:
     return verdict.seconds
 
 
-def _cost(place: Placement, *, version: tuple[int, ...], direct: bool) -> DeploymentCost:
-    pairs = ((each, verdict_of(each, place, version=version)) for each in place.with_vm)
-    if direct:
-        pairs = ((each, _told_directly(verdict)) for each, verdict in pairs)
+def _cost(
+    place: Placement,
+    *,
+    version: tuple[int, ...],
+    direct: bool,
+    lost: Callable[[BoshInstance], bool],
+) -> DeploymentCost:
+    def verdict(instance: BoshInstance) -> Verdict:
+        if lost(instance):
+            return versions.LOST
+        found = verdict_of(instance, place, version=version)
+        return _told_directly(found) if direct else found
+
+    pairs = ((each, verdict(each)) for each in place.with_vm)
     return deployment_cost(place.deployment.name, pairs, updates=place.updates)
 
 

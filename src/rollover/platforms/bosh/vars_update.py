@@ -21,8 +21,6 @@ from rollover.pki.keys import KeyForm, from_pem, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.platforms.bosh import references
 
-FIELDS = ("ca", "certificate", "private_key")
-
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate with its key and its issuer, as a variable of the type `certificate`."""

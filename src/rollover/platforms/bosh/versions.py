@@ -49,6 +49,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+LOST = Verdict(way=Way.RECREATE, why="its agent is cut off", seconds=RECREATE_SECONDS)
+"""Of an instance that nobody can reach: `--fix` makes it anew."""
+
+
 def of_instance(director: Sequence[int], stemcell: Stemcell | None) -> Verdict:
     """Return how an instance made from that stemcell takes new credentials from that director."""
     why = director_too_old(director) or stemcell_too_old(stemcell)

@@ -68,6 +68,11 @@ class Workplace:
             replacing.sync_directory(self.directory)
         return found
 
+    def backups(self) -> tuple[Path, ...]:
+        """Return the copies that are kept, the latest last."""
+        found = (self.directory / "backups").glob("*")
+        return tuple(sorted(found, key=lambda each: each.stat().st_mtime))
+
     def back_up(self, path: Path) -> Path:
         """Keep a copy of a file, and return where; the same content is kept once."""
         content = path.read_bytes()
@@ -80,7 +85,7 @@ class Workplace:
 
     def keep_only(self, kept: Path) -> None:
         """Remove the copies of the vars store but this one: they hold keys that are of no use."""
-        for each in (self.directory / "backups").glob("*"):
+        for each in self.backups():
             if each != kept:
                 each.unlink(missing_ok=True)
 
