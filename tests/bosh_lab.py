@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from loopback_ports import free_ports
 from rollover.lab.bosh import described, lifecycle, pinging, up
 from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.create_env import create_env
@@ -28,7 +29,7 @@ NAMES = (
     "nats_clients_director_tls",
     "nats_clients_health_monitor_tls",
 )
-SETTLE_SECONDS = 60.0
+SETTLE_SECONDS = 120.0
 TASK_SECONDS = 240.0
 
 
@@ -110,7 +111,7 @@ def in_a_hurry(
 @contextmanager
 def bosh_lab(directory: Path, spec: BoshLabSpec | None = None) -> Iterator[BoshLab]:
     """Start a lab in a new directory for the body of `with`, and end it."""
-    layout = up.up(spec or in_a_hurry(), directory)
+    layout = up.up(spec or in_a_hurry(), directory, find_ports=free_ports)
     try:
         with Director(described.access(layout), poll_seconds=0.1) as director:
             yield BoshLab(layout, Cloud(layout.socket), director)
@@ -119,9 +120,11 @@ def bosh_lab(directory: Path, spec: BoshLabSpec | None = None) -> Iterator[BoshL
 
 
 @contextmanager
-def pinging_of(lab: BoshLab) -> Iterator[Pinging]:
-    """Ping every agent of a lab for the body of `with`."""
-    with pinging.running(lab.layout, interval_seconds=0.25) as pings:
+def pinging_of(lab: BoshLab, *, timeout_seconds: float = 2.0) -> Iterator[Pinging]:
+    """Ping every agent of a lab for the body of `with`; what is not answered in time is lost."""
+    with pinging.running(
+        lab.layout, interval_seconds=0.25, timeout_seconds=timeout_seconds
+    ) as pings:
         yield pings
 
 

@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from loopback_ports import free_ports
 from rollover.errors import Unreachable
 from rollover.lab.bosh.cloud.client import Cloud
-from rollover.lab.ports import free_ports
 from rollover.probe import nats_protocol as nats
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
@@ -37,6 +37,8 @@ SERVER_NAME = "default.nats.bosh-internal"
 DIRECTOR_NAME = "default.director.bosh-internal"
 MONITOR_NAME = "default.hm.bosh-internal"
 DAY = timedelta(days=1)
+ANSWER_SECONDS = 30.0
+"""How long anything may take that is to come at once: the machine may be busy."""
 
 E = TypeVar("E", bound=nats.Event)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -49,7 +51,7 @@ class Pair(NamedTuple):
     private_key: str
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
     """Return as soon as `condition` holds; fail the test when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -211,7 +213,7 @@ include "auth.json"
         """End the server, if it runs."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(ANSWER_SECONDS)
             self.process = None
 
     def restart(self) -> None:
@@ -296,17 +298,17 @@ class NatsLine:
     def __init__(self, port: int, pair: Pair, ca: str, subjects: Sequence[str]) -> None:
         self._parser = nats.Parser()
         self._events: deque[nats.Event] = deque()
-        raw = socket.create_connection((LOOPBACK, port), 10)
+        raw = socket.create_connection((LOOPBACK, port), ANSWER_SECONDS)
         self._socket: socket.socket = raw
         try:
-            self._await(nats.Info, 10)
+            self._await(nats.Info, ANSWER_SECONDS)
             self._socket = _context(pair, ca).wrap_socket(raw, server_hostname=LOOPBACK)
             subscriptions = (
                 nats.subscribe(each, number + 1) for number, each in enumerate(subjects)
             )
             options: dict[str, str | bool | int] = {"verbose": False, "tls_required": True}
             self._socket.sendall(nats.connect(options) + b"".join(subscriptions) + nats.PING)
-            self._await(nats.Pong, 10)
+            self._await(nats.Pong, ANSWER_SECONDS)
         except BaseException:
             self._socket.close()
             raise
@@ -315,7 +317,7 @@ class NatsLine:
         """Send a message."""
         self._socket.sendall(nats.publish(subject, payload))
 
-    def next(self, *, seconds: float = 10.0) -> nats.Message:
+    def next(self, *, seconds: float = ANSWER_SECONDS) -> nats.Message:
         """Return the next message; raise TimeoutError."""
         return self._await(nats.Message, seconds)
 
@@ -355,7 +357,12 @@ class Director:
         self._uuid = str(uuid4())
 
     def ask(
-        self, agent_id: str, method: str, *arguments: Any, seconds: float = 5.0, protocol: int = 3
+        self,
+        agent_id: str,
+        method: str,
+        *arguments: Any,
+        seconds: float = ANSWER_SECONDS,
+        protocol: int = 3,
     ) -> dict[str, Any]:
         """Send a request and return the whole reply; raise TimeoutError."""
         reply_to = f"director.{self._uuid}.{agent_id}.{uuid4()}"
@@ -378,7 +385,7 @@ class Director:
         return self.ask(agent_id, method, *arguments)["value"]
 
     def finish(
-        self, agent_id: str, method: str, *arguments: Any, poll: float = 0.5, seconds: float = 30.0
+        self, agent_id: str, method: str, *arguments: Any, poll: float = 0.5, seconds: float = 60.0
     ) -> dict[str, Any]:
         """Run an asynchronous method to its end and return the last reply."""
         task = self.value(agent_id, method, *arguments)["agent_task_id"]
@@ -400,9 +407,12 @@ class Director:
         except TimeoutError:
             return False
 
-    def await_ping(self, agent_id: str, *, seconds: float = 20.0) -> None:
-        """Wait until an agent answers."""
-        wait_until(lambda: self.pings(agent_id), f"{agent_id} answers", seconds=seconds)
+    def await_ping(self, agent_id: str, *, seconds: float = 60.0) -> None:
+        """Wait until an agent answers; each ping is given longer than the one before."""
+        deadline, patience = time.monotonic() + seconds, 0.2
+        while not self.pings(agent_id, seconds=patience):
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {agent_id} answers"
+            patience *= 1.2
 
     def __enter__(self) -> Self:
         return self
@@ -448,7 +458,7 @@ def cloud_process(lab: Path, *, pace: float = 1.0) -> Iterator[Cloud]:
         yield cloud
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 _REPLIES = ("director.>",)

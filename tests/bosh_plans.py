@@ -7,7 +7,13 @@ from datetime import datetime, timedelta
 from bosh_director_files import VM, Generation
 from rollover.fleet.goal import Goal
 from rollover.fleet.model import Touch
-from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName
+from rollover.fleet.names import (
+    AuthorityName,
+    EndpointName,
+    Fingerprint,
+    GroupName,
+    InstanceName,
+)
 from rollover.fleet.plan import Assignment, Change, Phase, Plan, Proof, Rollout
 from rollover.platforms.bosh import describe
 from rollover.platforms.bosh.properties import Part
@@ -42,13 +48,14 @@ def of_director(
 def of_agents(
     number: int,
     *,
+    instances: tuple[InstanceName, ...] = (),
     phases: tuple[Phase, ...] = (),
     changes: tuple[Change, ...] = (),
     at: datetime,
 ) -> Rollout:
-    """A rollout of all agents."""
-    nothing = Assignment(instances=(), endpoints=(), presents=(), trusts=())
-    return _rollout(number, describe.AGENTS, nothing, phases=phases, changes=changes, at=at)
+    """A rollout of agents."""
+    given = Assignment(instances=instances, endpoints=(), presents=(), trusts=())
+    return _rollout(number, describe.AGENTS, given, phases=phases, changes=changes, at=at)
 
 
 def _rollout(
@@ -90,7 +97,9 @@ def plan(*rollouts: Rollout, target: Fingerprint, at: datetime, complete: bool =
     )
 
 
-def four_steps(old: Generation, new: Generation, *, at: datetime) -> Plan:
+def four_steps(
+    old: Generation, new: Generation, *, at: datetime, instances: tuple[InstanceName, ...] = ()
+) -> Plan:
     """The plan of the documentation; nobody will ever have the certificates of `new`."""
     both, one = (OLD, NEW), (NEW,)
     return plan(
@@ -109,6 +118,7 @@ def four_steps(old: Generation, new: Generation, *, at: datetime) -> Plan:
         ),
         of_agents(
             2,
+            instances=instances,
             phases=(Phase.TRUST, Phase.REISSUE),
             changes=(_change("mbus", present=NEW, trust_from=(OLD,), trust=both),),
             at=at,
@@ -129,6 +139,7 @@ def four_steps(old: Generation, new: Generation, *, at: datetime) -> Plan:
         ),
         of_agents(
             4,
+            instances=instances,
             phases=(Phase.WITHDRAW,),
             changes=(_change("mbus", trust_from=both, trust=one),),
             at=at,

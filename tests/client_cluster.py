@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -12,16 +11,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nats
 
 from client_pki import Authority, Pair, deliver
+from loopback_ports import free_ports
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 SYSTEM_USER, SYSTEM_PASSWORD = "system", "throw-away"
 _CONFIG = """
 server_name: {name}
@@ -46,21 +46,13 @@ no_auth_user: app
 """
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
     """Return as soon as `condition` holds; fail the test when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Node:
@@ -114,7 +106,7 @@ class Node:
         if self._process is None:
             return
         self._process.send_signal(what)
-        self._process.wait(10)
+        self._process.wait(START_SECONDS)
         self._process = None
 
     def monitoring(self, path: str) -> dict[str, Any]:
@@ -145,7 +137,7 @@ class Cluster:
     """Three servers that are route peers."""
 
     def __init__(self, directory: Path) -> None:
-        ports = _free_ports(9)
+        ports = free_ports(9)
         self.nodes = [
             Node(
                 directory / f"n{number}",
@@ -213,7 +205,7 @@ async def system_request(
     client = await nats.connect(node.url, tls=context, user=SYSTEM_USER, password=SYSTEM_PASSWORD)
     try:
         subject = f"$SYS.REQ.SERVER.{node.monitoring('varz')['server_id']}.{what}"
-        answer = await client.request(subject, json.dumps(payload).encode(), timeout=5)
+        answer = await client.request(subject, json.dumps(payload).encode(), timeout=30)
     finally:
         await client.close()
     result: dict[str, Any] = json.loads(answer.data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from nats.aio.client import Client
 
+from loopback_ports import free_ports
 from rollover.clients.files import MaterialFiles
 from rollover.clients.nats import connect
 from rollover.clients.rotation import Pace
@@ -54,7 +54,7 @@ NATS_SERVER = Path(sys.executable).parent / "nats-server"
 CLIENT_PORT, ROUTE = EndpointName("client-port"), EndpointName("route")
 CLIENT = EndpointName("client")
 USER, PASSWORD = "system", "throw-away"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 ALONE = Pacing(canaries=1, max_in_flight=2)
 
 
@@ -132,7 +132,7 @@ def endpoint(
     )
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
     """Return as soon as `condition` holds; fail the test when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -191,7 +191,7 @@ no_auth_user: app
         """End the process, if it runs."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(START_SECONDS)
             self.process = None
 
     def await_ready(self, routes: int) -> None:
@@ -252,7 +252,7 @@ class Rig:
         self.issuers[leaf.certificate.fingerprint] = authority.certificate.fingerprint
         return leaf
 
-    def group(self, *, monitor: bool = True, confirm_seconds: float = 10.0) -> GroupDescription:
+    def group(self, *, monitor: bool = True, confirm_seconds: float = 30.0) -> GroupDescription:
         """Describe the servers."""
         instances = tuple(each.described(monitor=monitor) for each in self.servers)
         return GroupDescription(
@@ -346,15 +346,6 @@ def rig(base: Path, count: int = 1) -> Iterator[Rig]:
         yield made
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def seen(observation: Observation, name: EndpointName = CLIENT_PORT) -> Seen:
     """Return what an endpoint was observed to use."""
     return next(each for each in observation.endpoints if each.endpoint == name)
@@ -403,11 +394,11 @@ def connected(url: str, folder: Path, *, name: str, rereads: bool = True) -> Ite
     thread = Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     try:
-        assert ready.wait(10), "the client did not connect"
+        assert ready.wait(START_SECONDS), "the client did not connect"
         yield client
     finally:
         done.set()
-        thread.join(10)
+        thread.join(START_SECONDS)
 
 
 @contextmanager
@@ -430,11 +421,11 @@ def rotating(running: Rig, name: str) -> Iterator[None]:
     thread = Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
     try:
-        assert ready.wait(10), "the client did not connect"
+        assert ready.wait(START_SECONDS), "the client did not connect"
         yield
     finally:
         done.set()
-        thread.join(10)
+        thread.join(START_SECONDS)
 
 
 def client_group(

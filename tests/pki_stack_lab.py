@@ -23,7 +23,7 @@ from pki_forge import Forged
 from rollover.fleet.certificate import Certificate
 from rollover.pki.pem import write_certificates
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 60.0
 """How long a busy machine may take for any one thing here."""
 
 PRESENT_ANYTHING = "ALL:@SECLEVEL=0"
@@ -71,7 +71,11 @@ class NatsServer:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen([NATS_SERVER, "-c", str(self._folder / "nats.conf")])
-        ports = await_value(self._ports)
+        try:
+            ports = await_value(self._ports)
+        except BaseException:
+            self.__exit__()
+            raise
         self.client_port = _port(ports["nats"][0])
         self._monitor = ports["monitoring"][0]
         return self

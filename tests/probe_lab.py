@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,13 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from loopback_ports import free_port
 from rollover.probe.target import Port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 SYSTEM_USER, SYSTEM_PASSWORD = "system", "throw-away"
 READY = "Server is ready"
 RELOADED = "Reloaded server configuration"
@@ -96,14 +96,6 @@ class Authority:
         )
         chain = leaf.public_bytes(serialization.Encoding.PEM)
         return Pair(chain + (self.pem if with_root else b""), _pem(key))
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Running(NamedTuple):

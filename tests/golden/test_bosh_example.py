@@ -10,27 +10,42 @@ import pytest
 
 import bosh_plans
 from bosh_director_files import Director, Generation, Made, generation
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.names import InstanceName, short
 from rollover.manifest import FileStore, interpolate, load_variables
 from rollover.pki.keys import from_pem
 from rollover.platforms.bosh import runbook
-from rollover.platforms.bosh.runbook import Facts
-from rollover.platforms.bosh.runbook_text import DeploymentFacts
+from rollover.platforms.bosh.runbook_facts import Access, DeploymentFacts, Facts, InstanceFacts
 
 EXAMPLE = Path(__file__).parents[2] / "examples/bosh"
 INPUTS = ("bosh.yml", "create-env.sh", "vars.yml")
 SHOWN_AT = "/srv/director"
 """Where the example is, for those who read it."""
+CF = tuple(InstanceFacts(name=InstanceName(f"cf/cell/{at:04x}")) for at in range(40))
+DATABASES = tuple(
+    InstanceFacts(name=InstanceName(f"cf/database/{at:04x}"), disk=True) for at in range(2)
+)
+OLD = "`ubuntu-xenial/621.5` has an agent older than 2.388"
+LEGACY = (
+    InstanceFacts(name=InstanceName("legacy/worker/77aa"), recreate=OLD),
+    InstanceFacts(name=InstanceName("legacy/worker/9b2e"), recreate=OLD),
+    InstanceFacts(name=InstanceName("legacy/api/01c3")),
+)
 FACTS = Facts(
-    director="https://10.0.0.6:25555",
-    deployments=(
-        DeploymentFacts(name="cf", instances=42, with_disks=("database/0c1f",)),
-        DeploymentFacts(
-            name="legacy",
-            instances=3,
-            recreated=("`worker/77aa`: `ubuntu-xenial/621.5` has an agent older than 2.388",),
-            ignored=("worker/9b2e",),
-        ),
+    access=Access(
+        url="https://10.0.0.6:25555",
+        client="rollover",
+        ca_cert=Path("/srv/director/director-ca.pem"),
     ),
+    name="example",
+    uuid="6c1b0a52-0f6e-4c0b-9d5d-2f7a3f1f0a11",
+    deployments=(
+        DeploymentFacts(
+            name="cf", instances=CF + DATABASES, at_once=4, takes=timedelta(minutes=18)
+        ),
+        DeploymentFacts(name="legacy", instances=LEGACY, takes=timedelta(minutes=11)),
+    ),
+    resurrection=True,
 )
 
 
@@ -53,11 +68,27 @@ def made(folder: Path) -> dict[str, str]:
     old = Generation(
         {part: Made(pair.chain[0], from_pem(pair.key.reveal())) for part, pair in tls.pairs.items()}
     )
-    plan = bosh_plans.four_steps(old, generation(21), at=datetime(2026, 1, 5, 9, tzinfo=UTC))
+    plan = bosh_plans.four_steps(
+        old,
+        generation(21),
+        at=datetime(2026, 1, 5, 9, tzinfo=UTC),
+        instances=tuple(each.name for each in FACTS.instances),
+    )
     written = runbook.write_runbook(
         folder / "runbook", plan, environment=director.environment(), facts=FACTS
     )
-    return {each.name: each.read_text().replace(str(folder), SHOWN_AT) for each in written}
+    return {each.name: shown(each.read_text(), folder, tls.signer) for each in written}
+
+
+def shown(text: str, folder: Path, signer: Certificate) -> str:
+    """Return a file without what differs each time."""
+    for now, ever in (
+        (str(folder), SHOWN_AT),
+        (short(signer.fingerprint), "7d0e52a94c1b"),
+        (f"{signer.not_after:%Y-%m-%d}", "2026-02-19"),
+    ):
+        text = text.replace(now, ever)
+    return text
 
 
 def test_the_examples_files_are_those_that_come_out(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Answering:
     def end(self) -> None:
         """Hang up."""
         self._ended.set()
-        self._thread.join(5)
+        self._thread.join(30)
         self.line.close()
 
 
@@ -81,21 +81,21 @@ def test_many_agents_are_pinged_at_once(nats: BoshNats) -> None:
     """Who answers is told as soon as all have; who is silent is not there."""
     with answering(nats, "a1", "a2", "a3"):
         begun = monotonic()
-        answers = mbus(nats).ping(["a1", "a2", "a3"], timeout_seconds=10)
-        assert monotonic() - begun < 5
+        answers = mbus(nats).ping(["a1", "a2", "a3"], timeout_seconds=60)
+        assert monotonic() - begun < 30
         assert {agent: each.read(str) for agent, each in answers.items()} == {
             "a1": "pong",
             "a2": "pong",
             "a3": "pong",
         }
-        assert set(mbus(nats).ping(["a1", "a4"], timeout_seconds=0.5)) == {"a1"}
+        assert set(mbus(nats).ping(["a1", "a4"], timeout_seconds=2)) == {"a1"}
 
 
 def test_a_call_brings_one_answer_or_says_that_none_came(nats: BoshNats) -> None:
     """An exception of the agent is an answer; silence is not."""
     with answering(nats, "a1"):
-        assert mbus(nats).call("a1", "ping", timeout_seconds=5).read(str) == "pong"
-        answer = mbus(nats).call("a1", "nope", timeout_seconds=5)
+        assert mbus(nats).call("a1", "ping", timeout_seconds=30).read(str) == "pong"
+        answer = mbus(nats).call("a1", "nope", timeout_seconds=30)
         with pytest.raises(Rejected, match="unknown message"):
             answer.read(str)
     with pytest.raises(TimedOut, match="no answer"):
@@ -107,12 +107,12 @@ def test_a_restart_of_the_server_is_waited_out(nats: BoshNats) -> None:
     nats.stop()
     answers: dict[str, object] = {}
     pinging = threading.Thread(
-        target=lambda: answers.update(mbus(nats).ping(["a1"], timeout_seconds=30))
+        target=lambda: answers.update(mbus(nats).ping(["a1"], timeout_seconds=60))
     )
     pinging.start()
     nats.start()
     with answering(nats, "a1"):
-        pinging.join(30)
+        pinging.join(60)
     assert set(answers) == {"a1"}
 
 
@@ -130,7 +130,7 @@ def test_who_is_not_the_director_is_refused(nats: BoshNats, *, stranger: bool) -
         mbus(nats, ca=BoshAuthority()) if stranger else mbus(nats, name="x.director.bosh-internal")
     )
     with pytest.raises(Denied):
-        speaking.call("a1", "ping", timeout_seconds=3)
+        speaking.call("a1", "ping", timeout_seconds=30)
 
 
 def test_connections_show_agents_with_their_certificates(nats: BoshNats) -> None:

@@ -229,14 +229,14 @@ def test_an_answer_that_drips_is_given_up(served: Served) -> None:
     """Each octet comes in time, the whole does not."""
 
     def drip() -> Iterator[bytes]:
-        for _ in range(100):
+        for _ in range(200):
             time.sleep(0.05)
             yield b" "
 
     fails(served, 99, StreamingResponse(drip()))
     with (
-        Director(served.access(), timeout_seconds=0.4, pause=lambda _: None) as director,
-        pytest.raises(TimedOut, match=r"within 0\.4 seconds"),
+        Director(served.access(), timeout_seconds=1.5, pause=lambda _: None) as director,
+        pytest.raises(TimedOut, match=r"within 1\.5 seconds"),
     ):
         director.locks()
 
@@ -293,6 +293,21 @@ def test_a_client_that_the_uaa_does_not_know_is_denied(served: Served) -> None:
         director.locks()
     assert "the client `ci` gets no token" in raised.value.message
     assert "guess-4711" not in f"{raised.value!r} {raised.value.hint}"
+
+
+def test_an_old_director_does_not_say_whether_the_resurrector_is_on(director: Director) -> None:
+    """There is nothing at that path; its instances may tell."""
+    assert director.resurrection() is None
+
+
+def test_the_last_task_is_the_one_with_the_highest_number(
+    served: Served, director: Director
+) -> None:
+    """The director sorts by their last change."""
+    served.director.answers["/tasks"] = []
+    assert director.last_task() is None
+    served.director.answers["/tasks"] = [{"id": n, "state": "done"} for n in (7, 12, 9)]
+    assert director.last_task() == 12
 
 
 def test_events_come_once_each_while_the_output_grows(served: Served, director: Director) -> None:

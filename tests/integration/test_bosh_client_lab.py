@@ -85,6 +85,24 @@ def test_everything_else_can_be_read(lab: BoshLab) -> None:
     assert lab.director.tasks() == ()
 
 
+def test_the_resurrector_is_read_as_it_is_set(lab: BoshLab) -> None:
+    """For the whole director."""
+    assert lab.director.resurrection() is True
+    lab.director.set_resurrection(paused=True)
+    assert lab.director.resurrection() is False
+    lab.director.set_resurrection(paused=False)
+
+
+def test_which_task_made_a_vm_is_remembered(lab: BoshLab) -> None:
+    """One of the tasks so far; of a VM that never was, nothing is known."""
+    made = lab.director.placed(lab.deployments()[0])[0]
+    task, last = lab.director.creation_task(made.vm_cid or ""), lab.director.last_task()
+    assert task is not None
+    assert last is not None
+    assert 0 < task <= last
+    assert lab.director.creation_task("vm-that-never-was") is None
+
+
 def test_what_is_not_there_is_not_found(lab: BoshLab) -> None:
     """In the director's words."""
     with pytest.raises(NotFound, match="code 70000"):

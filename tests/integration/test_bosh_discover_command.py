@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.requests import Request
@@ -13,9 +14,10 @@ from starlette.responses import Response
 import bosh_api_stub as stub
 import commands
 from bosh_api_stub import Served, StubTask
-from rollover.cli.wiring import load_fleet
+from rollover.cli.director_wiring import Bosh
+from rollover.cli.wiring import load_fleet, now
 from rollover.errors import ExitCode
-from rollover.fleet.description import FleetDescription
+from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.bosh import describe
 from rollover.platforms.bosh.director import Director
 
@@ -96,6 +98,49 @@ def test_a_director_is_written_down_with_what_was_read(served: Served, tmp_path:
     assert "! db/router/00000000-0001: has no VM and is left out" in ran.talk
     assert "`--create-env`" in ran.talk
     assert stub.SECRET not in (tmp_path / "fleet.yml").read_text() + ran.out + ran.talk
+
+
+def test_an_alias_and_who_logged_in_are_enough(served: Served, tmp_path: Path) -> None:
+    """The fleet file says where the director is; who logs in is found again for each command."""
+    served.director.uaa, served.director.tokens = served.url, ["token-1"]
+    config = tmp_path / "config"
+    pem = served.ca.decode().replace("\n", "\n    ").rstrip(" ")
+    config.write_text(
+        f"environments:\n- url: {served.url}\n  alias: prod\n  ca_cert: |\n    {pem}"
+        "  access_token: token-1\n  refresh_token: refresh-0\n"
+    )
+    out = tmp_path / "fleet.yml"
+    variables = {"BOSH_ENVIRONMENT": "prod", "BOSH_CONFIG": str(config)}
+    ran = commands.run("discover", "--bosh", "-o", out, environment=variables)
+    assert ran.code == ExitCode.DONE, ran.talk
+    director = load_fleet(out).director
+    assert director is not None
+    assert (director.environment, director.client) == (served.url, None)
+    assert "token-1" not in out.read_text() + ran.out + ran.talk
+
+
+def test_a_fleet_file_may_name_an_alias(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where NATS is follows from the URL behind it, for every platform."""
+    config = tmp_path / "config"
+    config.write_text(f"environments:\n- {{url: {served.url}, alias: prod}}\n")
+    for name, value in {"BOSH_CONFIG": str(config), "BOSH_CLIENT_SECRET": stub.SECRET}.items():
+        monkeypatch.setenv(name, value)
+    line = tmp_path / "create-env.sh"
+    line.write_text("bosh create-env bosh.yml --state state.json --vars-store creds.yml\n")
+    described = DirectorDescription(
+        environment="prod", client=stub.CLIENT, ca_cert=served.ca.decode(), create_env=line.name
+    )
+    bosh = Bosh(described, base=tmp_path, state=tmp_path, recover=False, clock=now)
+    fleet = bosh.expand(FleetDescription(version=1, name="lab", groups=(), director=described))
+    address = f"{urlsplit(served.url).hostname}:4222"
+    vm = bosh.director_vm(fleet.groups[0], identities=tuple, known=tuple)
+    assert {each.address for each in fleet.groups[0].instances[0].endpoints if each.address} == {
+        address
+    }
+    assert vm.nats_address == address
+    bosh.close()
 
 
 def test_as_json_everything_is_there(served: Served) -> None:

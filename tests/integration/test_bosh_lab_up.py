@@ -25,7 +25,7 @@ from bosh_lab import (
     remove_old_ca,
 )
 from rollover.codec.fleet_file import read_fleet
-from rollover.errors import StaleError
+from rollover.errors import ExitCode, StaleError
 from rollover.lab import children
 from rollover.lab.bosh import expire, lifecycle, like, naming, record, up
 from rollover.lab.bosh.shape import DeploymentShape, GroupShape, Shape
@@ -138,7 +138,7 @@ def test_the_operators_own_command_line_finds_nothing_to_do(lab: BoshLab) -> Non
 def test_an_agent_that_hangs_is_found_by_pings(lab: BoshLab) -> None:
     """Its pings are lost, those of the others are not; healed, it answers again."""
     agent = naming.agent_named("cf/router/0", lab.layout, lab.cloud)
-    with pinging_of(lab) as pings:
+    with pinging_of(lab, timeout_seconds=5.0) as pings:
         every_agent_answers(lab, pings)
         assert _run("fault", "cf/router/0", "hung", lab=lab).returncode == 0
         eventually(lambda: pings.report().of(agent).lost >= 2)
@@ -188,7 +188,8 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         cloud = record.read(directory / "lab.json").cloud
         running = (cloud, *record.below(cloud))
         starting.send_signal(signal.SIGINT)
-        assert starting.wait(60) == 4
+        _, said = starting.communicate(timeout=120)
+        assert starting.returncode == ExitCode.STOPPED, said
         assert not any(children.alive(each) for each in running)
         assert not directory.exists()
     finally:

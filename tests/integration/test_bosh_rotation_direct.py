@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
 from bosh_rotating import (
     announced,
@@ -18,8 +16,6 @@ from bosh_rotating import (
     variables,
 )
 from rollover.errors import ExitCode
-
-pytestmark = pytest.mark.xdist_group("bosh-rotation-direct")
 
 MONITOR = "  monitor: "
 

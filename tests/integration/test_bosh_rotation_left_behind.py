@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
 from bosh_rotating import (
     Run,
@@ -19,8 +17,6 @@ from bosh_rotating import (
 from rollover.errors import ExitCode
 from rollover.lab.bosh.agent.faults import Fault
 from rollover.platforms.bosh.records import BoshInstance, Extent, TaskState
-
-pytestmark = pytest.mark.xdist_group("bosh-rotation-left-behind")
 
 
 def _stop(lab: BoshLab, stopped: BoshInstance) -> None:

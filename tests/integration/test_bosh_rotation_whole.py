@@ -34,8 +34,6 @@ from rollover.fleet.journal import EntryKind
 from rollover.lab.bosh.pings import PingReport, Span
 from rollover.manifest.values import Tree
 
-pytestmark = pytest.mark.xdist_group("bosh-rotation-whole")
-
 AGENTS = 10
 OWNER_ONLY = 0o077
 LONGEST_SILENCE_SECONDS = 45.0

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import commands
-from probe_lab import Authority, Running, free_port, server, write_material
+from loopback_ports import free_port
+from probe_lab import Authority, Running, server, write_material
 from rollover.errors import ExitCode
 from rollover.probe.target import Port
 
@@ -95,7 +96,7 @@ def test_a_port_with_the_handshake_first_is_found(tmp_path: Path, authority: Aut
     write_material(tmp_path, server=authority.issue("n1"), trusted=authority.pem)
     with server(tmp_path, wanted=(Port.CLIENT,), client_extra="handshake_first: true") as found:
         url = f"nats://127.0.0.1:{found.ports[Port.CLIENT]}"
-        ran = commands.run("inspect", url, "--timeout", "1")
+        ran = commands.run("inspect", url, "--timeout", "3")
     assert ran.code == ExitCode.DONE, ran.talk
     assert "CN=n1" in ran.out
 

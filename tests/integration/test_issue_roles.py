@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from probe_lab import Running, await_that, free_port, server
+from loopback_ports import free_port
+from probe_lab import Running, await_that, server
 from rollover.issuing.issue import Issued, Order, issue
 from rollover.issuing.roles import Role
 from rollover.probe.handshake import probe
@@ -25,7 +26,7 @@ from rollover.probe.target import Port, Target
 
 LOOPBACK = ("localhost", "127.0.0.1")
 USER = "app@example.com"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 WRONG_USAGE = "incompatible key usage"
 
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from nats_oracle import binary, write_pem
 from rollover.nats_config import Effect, changes, read_config
 
@@ -82,7 +80,7 @@ OTHER_EDITS = (
     ("server_name: n", "server_name: n\nhttp: 127.0.0.1:-1"),
     ("server_name: n", "server_name: n\nping_interval: '1m'\nwrite_deadline: '3s'"),
 )
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 
 @contextmanager
@@ -151,7 +149,6 @@ def edits() -> dict[str, str]:
     )
 
 
-@pytest.mark.timeout(120)
 def test_the_table_agrees_with_a_running_server(tmp_path: Path) -> None:
     """An edit is refused by the server exactly when the table says so; after each one, back."""
     write_pem(tmp_path)

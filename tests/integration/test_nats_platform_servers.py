@@ -166,7 +166,7 @@ def test_what_the_server_refuses_is_put_back_with_its_words(single: Rig) -> None
 def test_a_signalled_refusal_is_put_back_too(single: Rig) -> None:
     """Without a system account the refusal is a load time that does not move in time."""
     before = files(single)
-    platform = single.platform(system=False, group=single.group(confirm_seconds=0.5))
+    platform = single.platform(system=False, group=single.group(confirm_seconds=2.0))
     material = EndpointMaterial(
         endpoint=CLIENT_PORT, chain=(single.issue(single.new, "n1").certificate,)
     )
@@ -314,7 +314,7 @@ def test_evidence_of_a_wrong_expectation_does_not_hold(single: Rig) -> None:
 @pytest.mark.parametrize("material", ["leaf", "bundle"])
 def test_a_reload_that_does_not_reach_the_port_is_no_success(single: Rig, material: str) -> None:
     """The fleet file names files that the server does not load: the port gives it away."""
-    folder, group = single.servers[0].folder, single.group(confirm_seconds=0.5)
+    folder, group = single.servers[0].folder, single.group(confirm_seconds=2.0)
     elsewhere = {
         "leaf": {"certificate": "other.crt", "key": "other.key"},
         "bundle": {"ca": "other.ca"},
@@ -353,7 +353,7 @@ import os, signal, subprocess, sys, time
 os.chdir({folder!r})
 old = int(open("server.pid").read())
 os.kill(old, signal.SIGKILL)
-deadline = time.monotonic() + 10
+deadline = time.monotonic() + 60
 while open(f"/proc/{{old}}/stat").read().split()[2] != "Z" and time.monotonic() < deadline:
     time.sleep(0.02)
 log = open("server.log", "ab")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from probe_lab import ALL_PORTS, Authority, Running, free_port, server, write_material
+from loopback_ports import free_port
+from probe_lab import ALL_PORTS, Authority, Running, server, write_material
 from rollover.errors import NotFound, Rejected, SpecError, Unreachable
 from rollover.probe.identity import Identity, Login
 from rollover.probe.monitoring import Monitor, read
@@ -19,7 +20,7 @@ from rollover.probe.views import Varz
 TRUSTED, ALIEN = Authority("trusted"), Authority("alien")
 SERVER = TRUSTED.issue("server")
 CLIENT = Identity.from_pem(*TRUSTED.issue("client"))
-SECONDS = 5.0
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from loopback_ports import free_port
 from probe_lab import (
     SYSTEM_PASSWORD,
     SYSTEM_USER,
     Authority,
     Running,
-    free_port,
     server,
     write_material,
 )
@@ -29,7 +29,7 @@ SERVER = TRUSTED.issue("server")
 CLIENT = Identity.from_pem(*TRUSTED.issue("client"))
 SYSTEM = Login(SYSTEM_USER, SYSTEM_PASSWORD)
 APPLICATION = Login("app", "app")
-SECONDS = 5.0
+SECONDS = 30.0
 
 
 @pytest.fixture

@@ -24,8 +24,6 @@ from rotating import (
     trusted_and_presented,
 )
 
-pytestmark = pytest.mark.xdist_group("rotation-back")
-
 ROLLOUTS = 5
 
 

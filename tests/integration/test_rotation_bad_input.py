@@ -22,8 +22,6 @@ from rotating import (
     trusted_and_presented,
 )
 
-pytestmark = pytest.mark.xdist_group("rotation-bad-input")
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:

@@ -24,8 +24,6 @@ from rotating import (
     trusted_and_presented,
 )
 
-pytestmark = pytest.mark.xdist_group("rotation-demo")
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:

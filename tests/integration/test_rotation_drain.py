@@ -23,6 +23,7 @@ from rotating import (
     SMALL,
     UNHARMED,
     Losses,
+    await_true,
     command,
     conduct,
     holds,
@@ -31,8 +32,6 @@ from rotating import (
     request,
     rotate,
 )
-
-pytestmark = pytest.mark.xdist_group("rotation-drain")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,7 @@ class _Guest:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
         self._loop.close()
 
 
@@ -129,7 +128,7 @@ def test_a_client_of_the_fleet_that_hangs_on_is_cycled(lab: Lab) -> None:
         with library(lab) as rollover:
             rollover.site.drain_seconds = 1.0
             outcome = rollover.rotate(request(), conduct())
-        assert guest.disconnects > 0
+        await_true(lambda: guest.disconnects > 0, what="the cut")
         cycled = [
             each
             for each in of_last_rotation(lab, EntryKind.EVIDENCE)

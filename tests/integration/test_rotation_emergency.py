@@ -25,8 +25,6 @@ from rotating import (
     trusted_and_presented,
 )
 
-pytestmark = pytest.mark.xdist_group("rotation-emergency")
-
 
 def test_what_the_plan_says_breaks_breaks_and_heals_when_it_says(tmp_path: Path) -> None:
     """Behind each rollout exactly the links that the plan gave up are broken; in the end none."""

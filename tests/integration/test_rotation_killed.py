@@ -10,13 +10,9 @@ from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
-import pytest
-
 from rollover.fleet.journal import EntryKind
 from rollover.lab.lab import Lab, running
 from rotating import SMALL, begin, command, entries, holds, trusted_and_presented
-
-pytestmark = pytest.mark.xdist_group("rotation-killed")
 
 KILLS = 50
 SEED = 20261122

@@ -31,8 +31,6 @@ from rotating import (
     trusted_and_presented,
 )
 
-pytestmark = pytest.mark.xdist_group("rotation-left-behind")
-
 WHY = "the team of this client is on holiday"
 
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from rollover.cli.wiring import now, open_site
 from rollover.engine.service import Rollover
 from rollover.lab import naive
 from rollover.lab.lab import running
 from rollover.lab.presets import preset
 from rotating import request
-
-pytestmark = pytest.mark.xdist_group("rotation-naive")
 
 
 def test_what_the_planner_refuses_does_break(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import stat
 import threading
@@ -13,9 +14,7 @@ import pytest
 
 from rollover.fleet.journal import EntryKind
 from rollover.lab.lab import Lab, running
-from rotating import SMALL, begin, command, entries, request, rotate
-
-pytestmark = pytest.mark.xdist_group("rotation-secrets")
+from rotating import RUN_SECONDS, SMALL, begin, command, entries, request, rotate
 
 MARK = b"PRIVATE KEY"
 
@@ -62,7 +61,7 @@ def test_no_private_key_is_in_what_commands_say_or_in_their_arguments(lab: Lab) 
     said = b""
     with begin(lab, "rotate", "--yes", "--new", "--output", "json") as process:
         arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        said += process.communicate()[0].encode() + arguments
+        said += process.communicate(timeout=RUN_SECONDS)[0].encode() + arguments
     for words in (("status",), ("verify",), ("plan", "--new"), ("journal",)):
         for output in ("text", "json"):
             code, output_text = command(lab, *words, "--output", output)
@@ -95,6 +94,7 @@ def test_rotations_leave_no_thread_and_no_descriptor_behind(lab: Lab) -> None:
     """Three rotations in one process: as many threads and open files as after the first."""
 
     def held() -> tuple[int, int]:
+        gc.collect()
         return threading.active_count(), len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - counted
 
     rotate(lab, request())

@@ -21,8 +21,6 @@ from rotating import (
     trusted_and_presented,
 )
 
-pytestmark = pytest.mark.xdist_group("rotation-standby")
-
 
 def test_a_standby_ca_takes_one_rollout_for_each_group_for_ever(tmp_path: Path) -> None:
     """Each rotation goes to the standby and adds the next: two groups, two rollouts, thrice."""

@@ -20,6 +20,7 @@ from rollover.fleet.journal import EntryKind
 from rollover.lab.lab import Lab, running
 from rotating import (
     AUTHORITY,
+    RUN_SECONDS,
     SMALL,
     UNHARMED,
     Losses,
@@ -27,6 +28,7 @@ from rotating import (
     begin,
     command,
     conduct,
+    count,
     entries,
     first,
     holds,
@@ -36,8 +38,6 @@ from rotating import (
     roll_back,
     rotate,
 )
-
-pytestmark = pytest.mark.xdist_group("rotation-steered")
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,7 @@ def at_rest(lab: Lab) -> Iterator[Lab]:
 
 
 def _await_entry(lab: Lab, kind: EntryKind, *, after: int) -> None:
-    await_true(
-        lambda: any(each.kind is kind and each.sequence > after for each in entries(lab)),
-        what=f"the entry `{kind}`",
-    )
+    await_true(lambda: count(lab, kind, after=after) > 0, what=f"the entry `{kind}`")
 
 
 def _last(lab: Lab) -> int:
@@ -73,7 +70,7 @@ def test_ctrl_c_stops_after_the_instances_begun(at_rest: Lab) -> None:
     with begin(at_rest, "rotate", "--yes", "--new") as process:
         _await_entry(at_rest, EntryKind.CONFIRMED, after=after)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[0]
+        said = process.communicate(timeout=RUN_SECONDS)[0]
     assert process.returncode == ExitCode.STOPPED, said
     assert "interrupted" in said
     assert not of_last_rotation(at_rest, EntryKind.FINISHED)
@@ -85,10 +82,14 @@ def test_ctrl_c_stops_after_the_instances_begun(at_rest: Lab) -> None:
 def test_a_pause_holds_until_it_is_taken_back(at_rest: Lab) -> None:
     """`pause` stops a run of another process; `rotate` then does nothing, `resume` goes on."""
     losses, after = Losses(at_rest), _last(at_rest)
+    # The command takes about as long as a rotation, so it leaves its word beforehand.
+    pause, word = at_rest.layout.state / "pause", at_rest.layout.state / "word"
+    assert command(at_rest, "pause")[0] == ExitCode.DONE
+    pause.rename(word)
     with begin(at_rest, "rotate", "--yes", "--new") as process:
         _await_entry(at_rest, EntryKind.ROLLOUT_STARTED, after=after)
-        assert command(at_rest, "pause")[0] == ExitCode.DONE
-        said = process.communicate(timeout=30)[0]
+        word.rename(pause)
+        said = process.communicate(timeout=RUN_SECONDS)[0]
     assert process.returncode == ExitCode.STOPPED, said
     assert "rollover resume" in said
     done = len(of_last_rotation(at_rest, EntryKind.CONFIRMED))
@@ -115,7 +116,7 @@ def test_one_rotation_at_a_time(at_rest: Lab) -> None:
 
     def approve(*_: object) -> bool:
         begun.set()
-        return go_on.wait(30)
+        return go_on.wait(RUN_SECONDS)
 
     outcomes: list[Ending] = []
     runner = threading.Thread(
@@ -123,7 +124,7 @@ def test_one_rotation_at_a_time(at_rest: Lab) -> None:
     )
     runner.start()
     try:
-        assert begun.wait(30)
+        assert begun.wait(RUN_SECONDS)
         before = entries(at_rest)
         for words in (("rotate", "--yes", "--new"), ("rollback", "--yes")):
             code, said = command(at_rest, *words)
@@ -134,7 +135,7 @@ def test_one_rotation_at_a_time(at_rest: Lab) -> None:
         assert entries(at_rest) == before
     finally:
         go_on.set()
-        runner.join()
+        runner.join(RUN_SECONDS)
     assert outcomes == [Ending.DONE]
 
 
@@ -160,7 +161,7 @@ def test_a_yes_is_asked_for_on_the_terminal(at_rest: Lab) -> None:
             text=True,
         ) as process:
             os.write(ours, b"y\nn\n")
-            said = process.communicate(timeout=30)[0]
+            said = process.communicate(timeout=RUN_SECONDS)[0]
     finally:
         os.close(ours)
         os.close(theirs)

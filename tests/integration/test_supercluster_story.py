@@ -24,8 +24,6 @@ from rollover.platforms.nats.material import files_of
 from rollover.platforms.nats.places import resolved
 from rotating import UNHARMED, Losses, await_true, command
 
-pytestmark = pytest.mark.xdist_group("lab")
-
 SMALL = LabSpec(
     name="two",
     clusters=(
@@ -145,6 +143,22 @@ def test_a_bundle_is_taken_back_and_stays_in_its_file(two: Lab) -> None:
     for name in two.spec.servers:
         held = (two.layout.tls(name) / "cabundle.pem").read_bytes()
         assert held == Path(bundle(two, curated=False)).read_bytes()
+    assert stand(two)
+    assert losses.since() == UNHARMED
+
+
+def test_a_renewal_is_taken_back_with_the_keys_that_lay_there(two: Lab, tmp_path: Path) -> None:
+    """`rollback` installs the former pair again; no message is lost on either way."""
+    new = renewal(two, Intermediate.R3, tmp_path)
+    paths = two.layout.port("b1", "gateway")
+    before, losses = (paths.certificate.read_bytes(), paths.key.read_bytes()), Losses(two)
+    renewing = ("--renew", "b", "--with", new.chain, "--with-key", new.key, *ROLES, "--yes")
+    code, said = command(two, "rotate", *renewing)
+    assert code == ExitCode.DONE, said
+    assert paths.certificate.read_bytes() != before[0]
+    code, said = command(two, "rollback", "--authority", "given-chain", "--yes")
+    assert code == ExitCode.DONE, said
+    assert (paths.certificate.read_bytes(), paths.key.read_bytes()) == before
     assert stand(two)
     assert losses.since() == UNHARMED
 

@@ -97,13 +97,13 @@ def traffic(lab: Lab, spec: TrafficSpec) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def finish(lab: Lab, process: subprocess.Popen[bytes]) -> TrafficReport:
     """Stop the traffic as an operator would, and return its final report."""
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     report = lab.report()
     assert report is not None
     assert report.final
@@ -161,7 +161,7 @@ def test_a_kicked_subscriber_counts_what_it_missed(tmp_path: Path) -> None:
     with running(tmp_path, authority, ca=authority.certificate) as cluster:
         lab = Lab(tmp_path, cluster, cast)
         lab.deliver(authority, ca=authority.certificate)
-        with traffic(lab, lab.spec(plain=frozenset({"kicked"}), finish_seconds=0.5)) as process:
+        with traffic(lab, lab.spec(plain=frozenset({"kicked"}), finish_seconds=3.0)) as process:
             (connection,) = cluster.connections("kicked")
             node = next(node for node in cluster.nodes if node.connections("kicked"))
             answer = asyncio.run(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +20,7 @@ from rollover.checks.configs.run import check_configs
 from rollover.errors import ExitCode
 from rollover.pki.pem import write_certificates
 
-SECONDS = 20.0
+SECONDS = 60.0
 ROOT = forge("root", CA)
 GOOD = forge("n1", LEAF._replace(names=named("n1.example")), by=ROOT)
 PEM = write_certificates((GOOD.certificate, ROOT.certificate))
@@ -117,6 +119,95 @@ def test_a_file_that_is_none_is_a_finding(tmp_path: Path, target: str) -> None:
     for name in ("a.pem", "a.key"):
         (tmp_path / name).symlink_to(target)
     checked(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "pipe", ".", "loop"])
+@pytest.mark.parametrize("option", ["", "--unit", "--client", "--running", "include"])
+def test_what_is_no_file_is_refused_wherever_it_is_named(
+    tmp_path: Path, option: str, target: str
+) -> None:
+    """Devices, pipes nobody writes into, directories and loops of links: an error with its name."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    config, odd = tmp_path / "n.conf", tmp_path / "odd"
+    odd.symlink_to(target)
+    config.write_text("include odd\n" if option == "include" else "port: 4222\n")
+    words: dict[str, tuple[str | Path, ...]] = {
+        "": (odd,),
+        "--running": (config, "--running", f"{config}={odd}"),
+        "include": (config,),
+    }
+    ran = run("check", *words.get(option, (config, option, odd)))
+    code = ExitCode.REFUSED if option == "include" else ExitCode.USAGE
+    assert ran.code == code, ran.talk
+    assert "Traceback" not in ran.talk
+    assert str(odd) in ran.out + ran.talk
+
+
+def test_a_report_is_not_written_into_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
+    """`--sarif PIPE` ends at once."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "n.conf").write_text("port: 4222\n")
+    ran = run("check", tmp_path / "n.conf", "--sarif", tmp_path / "pipe")
+    assert ran.code == ExitCode.USAGE
+    assert "pipe: cannot be written" in ran.talk
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 3_000_000, f"{'x' * 3_000_000}: 1", f"a: {'x' * 3_000_000}", "port: 1\0\n"]
+)
+def test_what_is_said_of_long_names_is_short(tmp_path: Path, text: str) -> None:
+    """A name may be as long as the file; what is said of it is not."""
+    checked(tmp_path, text.encode())
+    assert len(run("check", tmp_path / "n.conf").out) < 20_000
+
+
+def test_includes_that_multiply_end_soon(tmp_path: Path) -> None:
+    """Sixty files that each include the next one twice are 2⁶⁰ reads, and an error."""
+    for at in range(60):
+        (tmp_path / f"b{at}.conf").write_text(f"include b{at + 1}.conf\n" * 2)
+    checked(tmp_path, b"include b0.conf\n")
+    assert "includes or variables inside each other" in run("check", tmp_path / "n.conf").out
+
+
+@pytest.mark.parametrize("value", ["abc", "{ a: b }", "'x", "$ROLLOVER_ODD", "1kbb", "\x7f"])
+def test_any_value_of_a_variable_is_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """The text of a variable is parsed like the file, and fails like it."""
+    monkeypatch.setenv("ROLLOVER_ODD", value)
+    checked(tmp_path, b"max_payload: $ROLLOVER_ODD\n")
+
+
+def test_a_name_that_is_no_utf_8_is_a_report(tmp_path: Path) -> None:
+    """Names of files are octets."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff.conf"))
+    path.write_text("port: 4222\ntls { cert_file: 'a.pem', key_file: 'a.key' }\n")
+    ran = run("check", path, "--sarif", tmp_path / "out.sarif")
+    assert ran.code == ExitCode.REFUSED, ran.talk
+    assert json.loads((tmp_path / "out.sarif").read_bytes())["runs"]
+
+
+def test_a_random_file_is_no_certificate_though_it_is_named_as_key_too(tmp_path: Path) -> None:
+    """One file may hold both, so it has to hold a certificate."""
+    (tmp_path / "a.pem").write_bytes(bytes(range(256)) * 64)
+    config = CONFIG.replace(b"a.key", b"a.pem")
+    checked(tmp_path, config)
+    ran = run("check", tmp_path / "n.conf", "--working-directory", tmp_path)
+    assert "`rollover explain file-without-certificates`" in ran.out
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_unit_is_an_error_or_read(text: bytes) -> None:
+    """A unit of any octets ends with a documented exit code, and no trace."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "n.conf").write_text("port: 4222\n")
+        (folder / "n.service").write_bytes(b"[Service]\nExecStart=nats-server " + text)
+        ran = run("check", folder / "n.conf", "--unit", folder / "n.service")
+        assert ran.code in {ExitCode.DONE, ExitCode.REFUSED, ExitCode.USAGE}, ran.talk
+        assert "Traceback" not in ran.talk
 
 
 @settings(max_examples=40, deadline=None)

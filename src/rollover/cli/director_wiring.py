@@ -189,6 +189,7 @@ class Bosh:
             findings=outlook.findings,
             recovery=outlook.recovery,
             resurrection=self.director.resurrection(),
+            ledger=(self._state / LEDGER).absolute(),
         )
         return runbook.write_runbook(
             directory,

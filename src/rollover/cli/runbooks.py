@@ -10,6 +10,7 @@ from rollover.cli.options import Settings
 from rollover.cli.printer import Printer
 from rollover.cli.requests import request_of
 from rollover.cli.wiring import director_for_runbook, open_site
+from rollover.engine.recovery import Recovery
 from rollover.engine.rules import RECOVERY
 from rollover.engine.service import Outlook, Rollover
 from rollover.errors import SafetyError, SpecError
@@ -27,7 +28,7 @@ def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> N
         with open_site(settings.fleet, scratch=True, recover=values["recover"]) as site:
             library = Rollover(site)
             outlook = library.outlook(request_of(library, values))
-        _refuse_unasked_recovery(outlook, asked=values["recover"])
+        refuse_unasked_recovery(outlook.recovery, asked=values["recover"])
         written = bosh.write_runbook(directory, outlook)
     _tell(printer, written, outlook)
 
@@ -42,10 +43,11 @@ def _refuse_what_is_not_made_by_hand(values: dict[str, Any]) -> None:
             )
 
 
-def _refuse_unasked_recovery(outlook: Outlook, *, asked: bool) -> None:
-    if outlook.recovery.needed and not asked:
+def refuse_unasked_recovery(recovery: Recovery, *, asked: bool) -> None:
+    """Raise `SafetyError` when instances are cut off and nobody has said that this is known."""
+    if recovery.needed and not asked:
         raise SafetyError(
-            f"{RECOVERY}: {'; '.join(outlook.recovery.expired) or 'certificates have expired'}: "
+            f"{RECOVERY}: {'; '.join(recovery.expired) or 'certificates have expired'}: "
             "a rotation does not help any more",
             hint="`--recover --runbook DIR` writes how to make anew who is cut off; that is not "
             "safe, and the runbook names what may be lost",

@@ -15,12 +15,15 @@ from rollover.checks.rule import found
 from rollover.cli.commands import plan, rotate
 from rollover.cli.printer import Printer
 from rollover.cli.requests import overrides_of, window_of
+from rollover.cli.runbooks import refuse_unasked_recovery
 from rollover.cli.views import plan as plan_view
 from rollover.cli.views import topology as topology_view
 from rollover.engine.goals import Request
+from rollover.engine.recovery import Recovery
 from rollover.engine.service import Outlook, Rollover
 from rollover.engine.topology import topology
-from rollover.errors import SpecError
+from rollover.errors import SafetyError, SpecError
+from rollover.fleet.names import InstanceName
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -146,6 +149,30 @@ def test_a_runbook_of_a_fleet_without_a_director_is_refused(command: str, tmp_pa
             ["--runbook", str(tmp_path / "book"), "--fleet", str(fleet)], standalone_mode=False
         )
     assert not (tmp_path / "book").exists()
+
+
+def test_a_runbook_of_a_recovery_has_to_be_asked_for() -> None:
+    """It is not safe, and nobody gets it by surprise."""
+    needed = Recovery(expired=("`nats_ca@1` expired",), cut_off=(InstanceName("cf/x/1"),))
+    with pytest.raises(SafetyError, match="`nats_ca@1` expired") as raised:
+        refuse_unasked_recovery(needed, asked=False)
+    assert "--recover --runbook" in raised.value.hint
+    refuse_unasked_recovery(needed, asked=True)
+    refuse_unasked_recovery(Recovery(expired=needed.expired), asked=False)
+
+
+@pytest.mark.parametrize("option", [("--key", "p-256"), ("--to", "0123456789ab")])
+def test_a_runbook_makes_no_ca_of_somebody_elses_choice(
+    option: tuple[str, str], tmp_path: Path
+) -> None:
+    """`create-env` makes its own: what cannot be had is refused before anything is looked at."""
+    fleet = tmp_path / "fleet.yml"
+    fleet.write_text("version: 1\nname: plain\ngroups: []\n")
+    with pytest.raises(SpecError, match=f"`{option[0]}` cannot be written as a runbook"):
+        plan.command.main(
+            ["--runbook", str(tmp_path / "book"), "--fleet", str(fleet), *option],
+            standalone_mode=False,
+        )
 
 
 def test_a_source_is_shown_by_what_it_signs_with_and_hands_out() -> None:

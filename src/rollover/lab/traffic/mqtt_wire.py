@@ -33,6 +33,8 @@ ACK_SECONDS = 5.0
 CONNECT_SECONDS = 12.0
 """A busy server waits twice 5 s for JetStream before it refuses. Whoever leaves it before that and
 connects to another one is cut off there as soon as the first one has come that far."""
+TRIAL_SECONDS = 3.0
+"""Nobody is cut off by a trial: its session is its own."""
 RECONNECT_SECONDS = 0.5
 SETTLE_SECONDS = 0.2
 RETRY_SECONDS = 2.0
@@ -173,7 +175,7 @@ class MqttWire:
             identifier=identifier,
             clean_session=identifier != self._client.name,
             tls_context=material.context,
-            timeout=CONNECT_SECONDS,
+            timeout=CONNECT_SECONDS if identifier == self._client.name else TRIAL_SECONDS,
         )
 
     async def _read(self, line: aiomqtt.Client) -> None:

@@ -1,0 +1,62 @@
+"""What holds for all tests: in which order workers are given files, and patience with examples."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+LONGEST = (
+    "test_bosh_rotation_left_behind.py",
+    "test_bosh_lab_director_rotation.py",
+    "test_bosh_lab_up.py",
+    "test_bosh_agents.py",
+    "test_bosh_rotation_expired.py",
+    "test_rotation_left_behind.py",
+    "test_bosh_rotation_back.py",
+    "test_rotation_killed.py",
+    "test_rotation_back.py",
+    "test_bosh_rotation_killed.py",
+    "test_bosh_rotation_whole.py",
+    "test_bosh_lab_uaa.py",
+    "test_supercluster_rotation.py",
+    "test_supercluster_story.py",
+    "test_rotation_steered.py",
+    "test_bosh_rotation_direct.py",
+    "test_lab_supercluster.py",
+    "test_rotation_demo_fleet.py",
+    "test_bosh_lab_agents.py",
+    "test_bosh_director_vm.py",
+    "test_rotation_crashes.py",
+    "test_rotation_sources.py",
+    "test_planner_safety.py",
+)
+"""Whoever is given one of these last lets all other workers wait for it."""
+
+# A busy machine takes its time over an example now and then; that is no fault of the example.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers be given files in our order, not by their number of tests.
+
+    And let processes that tests start be interrupted also where this one was told to ignore that,
+    as a shell without job control tells whatever it starts in the background.
+    """
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, then what starts processes; else the order stays as it is."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.path.name in LONGEST:
+        return LONGEST.index(item.path.name)
+    return len(LONGEST) + (item.path.parent.name != "integration")
