@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rollover.platforms.bosh.runbook import RUNBOOK
 
-BLOCK_SECONDS = 180.0
+BLOCK_SECONDS = 400.0
 POLL_SECONDS = "1"
 """Between two looks of a gate that waits."""
 STAND_IN = Path(__file__).with_name("bosh_stand_in.py")

@@ -18,7 +18,7 @@ from rollover.platforms.bosh.access import access_to
 from rollover.platforms.bosh.director import Director
 from rollover.platforms.bosh.records import BoshInstance, Extent, TaskState
 
-TASK_SECONDS = 120.0
+TASK_SECONDS = 240.0
 IGNORED_FLAGS = frozenset(("-n", "--tty", "--no-color", "--json", "--details"))
 Row = Mapping[str, str]
 

@@ -18,7 +18,7 @@ from rollover.manifest.values import Tree, Variables
 from rollover.pki.keys import from_pem, generate, to_pem
 from rollover.platforms.bosh import vars_update
 from rollover.platforms.bosh.properties import Part
-from rollover.platforms.bosh.vars_update import Credential
+from rollover.platforms.bosh.vars_update import Credential, VarsFile
 
 BASES = tuple(files.NAMES.values())
 
@@ -53,7 +53,7 @@ def test_a_change_is_written_whole_and_private(tmp_path: Path) -> None:
     store = tmp_path / "creds.yml"
     store.write_text("a: 1\n")
     store.chmod(0o644)
-    vars_update.change(store, lambda now: {**now, "b": {"c": "x\n"}})
+    VarsFile(store).change(lambda now: {**now, "b": {"c": "x\n"}})
     assert FileStore(store).variables() == {"a": 1, "b": {"c": "x\n"}}
     assert store.stat().st_mode & 0o777 == 0o600
     assert sorted(each.name for each in tmp_path.iterdir()) == [".creds.yml.lock", "creds.yml"]
@@ -70,7 +70,7 @@ def test_a_change_that_fails_leaves_the_file_as_it_is(tmp_path: Path) -> None:
 
     for change in (failing, lambda _: {}, lambda _: {"a": "\ud800"}):
         with pytest.raises(VerificationError):
-            vars_update.change(store, change)
+            VarsFile(store).change(change)
         assert store.read_bytes() == before
 
 
@@ -78,7 +78,7 @@ def test_a_change_of_nothing_writes_nothing(tmp_path: Path) -> None:
     """Comments stay, and so does the time of the last change."""
     store = tmp_path / "creds.yml"
     store.write_text("a: 1 # kept\n")
-    vars_update.change(store, dict)
+    VarsFile(store).change(dict)
     assert store.read_text() == "a: 1 # kept\n"
 
 
@@ -95,7 +95,7 @@ def test_changes_wait_for_whoever_writes_the_store(tmp_path: Path) -> None:
         return {**now, "c": 3}
 
     def change() -> None:
-        vars_update.change(store, noted)
+        VarsFile(store).change(noted)
 
     worker = threading.Thread(target=change)
     worker.start()

@@ -213,8 +213,8 @@ def _add_variables(prepared: _Prepared, tools: Tools) -> None:
     number = vars_update.suffix(bases, wanted, stored)
     tools.workplace.back_up(store)
     tools.workplace.note_added(references.suffixed(base, number) for base in wanted)
-    vars_update.change(
-        store, lambda now: {**now, **vars_update.added(now, wanted, number=number)}
+    vars_update.VarsFile(store).change(
+        lambda now: {**now, **vars_update.added(now, wanted, number=number)}
     )
     # Whoever edits the store by hand meanwhile may need what was added.
     tools.workplace.back_up(store)

@@ -136,11 +136,12 @@ with() { [ -z "$1" ] && printf 'the manifest' || printf 'the manifest with %s' "
 
 gate_login() {
   told=$(bosh env --json) || fail "no director answers at $BOSH_ENVIRONMENT"
-  set -- $(printf '%s\n' "$told" | rows name uuid | tail -n 1 | tr '\t' ' ')
-  [ "${2:-}" = "$DIRECTOR_UUID" ] ||
-    fail "$BOSH_ENVIRONMENT is the director ${1:-} (${2:-}), the runbook is for $DIRECTOR_UUID"
+  name=$(printf '%s\n' "$told" | rows name | tail -n 1)
+  uuid=$(printf '%s\n' "$told" | rows uuid | tail -n 1)
+  [ "$uuid" = "$DIRECTOR_UUID" ] ||
+    fail "$BOSH_ENVIRONMENT is the director $name ($uuid), the runbook is for $DIRECTOR_UUID"
   bosh deployments --json >/dev/null || fail "it does not accept the login: bosh log-in"
-  pass "the director $1 answers, and accepts the login"
+  pass "the director $name answers, and accepts the login"
 }
 
 gate_resurrection() {
@@ -163,7 +164,7 @@ gate_deployments() {
   told=$(bosh deployments --json) || fail "the director does not list its deployments"
   new=$(printf '%s\n' "$told" | rows name | awk -v known=" $DEPLOYMENTS " '
     !index(known, " " $0 " ") { print "  " $0 }')
-  [ -z "$new" ] || fail "there are deployments that this runbook does not know: write it anew
+  [ -z "$new" ] || fail "this runbook does not know these; write it anew, or wait for one that goes by itself
 $new"
   pass "all deployments are in the runbook"
 }

@@ -64,8 +64,8 @@ def tidy(
         wanted = _clean_up(inputs, ops_file, left)
         if wanted.renames or wanted.removed:
             kept = workplace.back_up(environment.store)
-            vars_update.change(
-                environment.store, lambda stored: _proven(wanted, inputs, stored, sha=sha)
+            vars_update.VarsFile(environment.store).change(
+                lambda stored: _proven(wanted, inputs, stored, sha=sha)
             )
             workplace.keep_only(kept)
             yield told(_said(wanted, environment.store, kept))

@@ -16,7 +16,7 @@ from rollover.fleet.certificate import Certificate
 from rollover.fleet.secret import SecretBytes
 from rollover.manifest import FileStore, emit, load_variables
 from rollover.manifest.trouble import ManifestError
-from rollover.manifest.values import Tree, Variables, as_tree, equal
+from rollover.manifest.values import Key, Tree, Variables, equal
 from rollover.pki.keys import KeyForm, from_pem, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.platforms.bosh import references
@@ -49,18 +49,21 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def change(store: Path, make: Callable[[Variables], Variables]) -> None:
-    """Replace the whole vars store by what `make` returns of it; unchanged: nothing is written.
+class VarsFile(FileStore):
+    """The vars store of one path, for changes that concern all of it."""
 
-    What `make` raises leaves the store as it is, and so does a result that is not complete.
-    """
+    def change(self, make: Callable[[Variables], Variables]) -> None:
+        """Replace the whole store by what `make` returns of it; unchanged: nothing is written.
 
-    def checked(before: Variables) -> Variables:
-        after = make(before)
-        _check_complete(before, after, path=store)
-        return after
-
-    FileStore(store).change(checked)
+        What `make` raises leaves the store as it is, and so does a result that is not complete.
+        """
+        with self._alone():
+            self._refresh()
+            before = dict(self._variables)
+            after = dict(make(before))
+            _check_complete(before, after, path=self._path)
+            if not equal(_tree(before), _tree(after)):
+                self._write(after)
 
 
 def suffix(bases: Collection[str], wanted: Mapping[str, Credential], variables: Variables) -> int:
@@ -152,7 +155,13 @@ def _check_complete(before: Variables, after: Variables, *, path: Path) -> None:
 def round_trips(variables: Variables) -> bool:
     """Say whether variables mean the same after they were written and read again."""
     try:
-        again = load_variables(emit(as_tree(variables)).encode("utf-8", "surrogateescape"))
+        again = load_variables(emit(_tree(variables)).encode("utf-8", "surrogateescape"))
     except (ManifestError, UnicodeEncodeError):
         return False
-    return equal(as_tree(again), as_tree(variables))
+    return equal(_tree(again), _tree(variables))
+
+
+def _tree(variables: Variables) -> Tree:
+    tree: dict[Key, Tree] = {}
+    tree.update(variables)
+    return tree
