@@ -4,7 +4,7 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 BIN := .venv/bin
 # Labs wait more than they compute: three workers keep two cores busy.
-JOBS ?= 3
+JOBS ?= 2
 
 .PHONY: help demo test check lint types layers docs picture soak bench lock clean
 
