@@ -15,6 +15,7 @@ from rollover.checks.configs.run import check_configs, together, with_idle
 from rollover.checks.run import Report
 from rollover.cli.wiring import now
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
 from rollover.nats_config.command_line import CommandLine, read_unit
 from rollover.platforms.nats.config_scene import config_scene
@@ -78,8 +79,7 @@ def _there(path: Path) -> None:
 
 def _started(unit: Path) -> tuple[CommandLine, ...]:
     try:
-        with unit.open("rb") as file:
-            text = file.read(_UNIT_LIMIT).decode("utf-8", "replace")
+        text = read_start(unit, size=_UNIT_LIMIT).decode("utf-8", "replace")
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}", place=str(unit), hint="check its permissions"

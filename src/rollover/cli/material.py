@@ -9,6 +9,7 @@ from typing import Any
 from rollover.bundles import files
 from rollover.engine.given import Asked
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.model import Role
 from rollover.fleet.secret import SecretBytes
@@ -101,8 +102,7 @@ def _certificates(path: Path) -> tuple[Certificate, ...]:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(PEM_LIMIT + 1)
+        return read_start(path, size=PEM_LIMIT + 1)
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}", place=str(path), hint="look at its permissions"

@@ -30,6 +30,7 @@ import msgspec
 
 from rollover import replacing
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.names import Fingerprint
 
 VERSION = 1
@@ -62,8 +63,7 @@ def read(path: Path) -> ClientStatus:
     Whether it still holds is the reader's to judge: `pid` may have ended since.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_start(path, size=MAX_BYTES + 1)
     except OSError as error:
         raise SpecError(
             f"cannot read the client's status: {error.strerror}",

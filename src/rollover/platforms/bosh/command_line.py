@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.secret import redacted
 from rollover.manifest import arguments
 from rollover.manifest.patching import Demand, Described, Operation, Replace
@@ -246,8 +247,7 @@ def variable(name: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
+        data = read_start(path, size=FILE_LIMIT + 1)
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}",

@@ -5,7 +5,6 @@ What concerns its agents, locks and the resurrector is found with the agents.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,6 +14,7 @@ from rollover.checks import bosh_director as rules
 from rollover.checks.rule import Finding, found
 from rollover.engine.platform_extras import Moment
 from rollover.errors import RolloverError, SpecError
+from rollover.files import READABLE_BY_OTHERS, WRITABLE_BY_OTHERS, permissions_of
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import short
 from rollover.manifest.values import Tree
@@ -36,7 +36,7 @@ from rollover.platforms.bosh.properties import NatsTls, Part
 from rollover.platforms.bosh.workplace import Workplace
 
 SOON = timedelta(days=30)
-_OTHERS = stat.S_IRGRP | stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = READABLE_BY_OTHERS | WRITABLE_BY_OTHERS
 _ONCE = (Moment.CHECK, Moment.BEFORE)
 """What cannot change by itself is looked at before the first rollout only."""
 
@@ -165,7 +165,7 @@ def _of_the_store(scene: _Scene) -> Iterator[Finding]:
     path = scene.environment.command.vars_store
     if path is None or not path.exists():
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
+    mode = permissions_of(path)
     if mode & _OTHERS:
         yield found(rules.STORE_OPEN, str(path), f"its mode is {mode:04o}")
     if not vars_update.round_trips(scene.inputs.stored):

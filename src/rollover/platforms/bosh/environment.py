@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.manifest import FileStore, arguments, emit, interpolate, load
 from rollover.manifest.definitions import Definition, definitions
@@ -170,8 +171,8 @@ class Environment:
         """Return what the state file says; all empty when there is none yet."""
         path = self.command.state
         try:
-            with path.open("rb") as file:
-                return msgspec.json.decode(file.read(STATE_LIMIT), type=DeployedState)
+            content = read_start(path, size=STATE_LIMIT)
+            return msgspec.json.decode(content, type=DeployedState)
         except FileNotFoundError:
             return DeployedState()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

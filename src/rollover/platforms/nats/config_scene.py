@@ -12,6 +12,7 @@ from types import MappingProxyType
 from rollover.checks.configs.scene import ConfigScene, FileFacts, Refused, Server
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
 from rollover.errors import ConfigError, PemError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.nats_config.command_line import CommandLine
 from rollover.nats_config.read import read_config
@@ -72,8 +73,7 @@ def config_scene(  # noqa: PLR0913 - keywords, most of which have defaults
 
 def _client(path: Path) -> tuple[Certificate, ...]:
     try:
-        with path.open("rb") as file:
-            data = file.read(PEM_LIMIT + 1)
+        data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PemError(
@@ -94,8 +94,7 @@ def _facts(path: Path) -> FileFacts:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return FileFacts(path=str(path), problem="not a regular file")
-        with path.open("rb") as file:
-            data = file.read(PEM_LIMIT + 1)
+        data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         denied = isinstance(error, PermissionError)
