@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
+from memory_platform import MemoryInstance, MemoryPlatform
+from memory_state import MemoryJournal, MemoryLeases
 from rollover.engine.authorities import store_name
 from rollover.engine.goals import Request
 from rollover.engine.lease_port import Holder, Leases
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.platform_port import Pacing, Platform
-from rollover.engine.reference import MemoryJournal, MemoryLeases
 from rollover.engine.service import Rollover
 from rollover.engine.site import Site
 from rollover.fleet.assemble import links
@@ -46,8 +47,6 @@ from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import LEAF_NODE
 from rollover.pki.signatures import Signed, check
-from rollover.platforms.memory.instance import MemoryInstance
-from rollover.platforms.memory.platform import MemoryPlatform
 from rollover.store.memory import MemoryCredentials
 
 AUTHORITY = AuthorityName("nats-ca")

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from memory_platform import MemoryPlatform
+from memory_state import MemoryJournal, MemoryLeases
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
 from rollover.codec.fleet_file import read_fleet
@@ -17,7 +19,6 @@ from rollover.delivery.command import CommandDelivery, Verb
 from rollover.engine.delivery_port import File
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Ending
-from rollover.engine.reference import MemoryJournal, MemoryLeases
 from rollover.engine.service import Rollover
 from rollover.engine.site import Site
 from rollover.errors import Rejected
@@ -37,7 +38,6 @@ from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import ROUTE
-from rollover.platforms.memory.platform import MemoryPlatform
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
 

@@ -24,6 +24,7 @@ from memory_fleet import (
     conduct,
     first,
 )
+from memory_platform import MemoryPlatform
 from rollover.engine import way_back
 from rollover.engine.events import Event, Planned
 from rollover.engine.given import BUNDLE, CHAIN, Asked
@@ -41,7 +42,6 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.profiles import LEAF_NODE
-from rollover.platforms.memory.platform import MemoryPlatform
 
 WIDER = (authority().certificate, authority("CA of a peer").certificate)
 

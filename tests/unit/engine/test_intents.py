@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from memory_state import MemoryJournal
 from rollover.engine import records
 from rollover.engine.goals import Intent, choose_authority, fits, last_intent, reversed_goal
 from rollover.engine.goals import Request as Asked
-from rollover.engine.reference import MemoryJournal
 from rollover.errors import SpecError
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind

@@ -18,6 +18,7 @@ from memory_fleet import (
     conduct,
     first,
 )
+from memory_platform import Fault
 from rollover.engine import events
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Ending
@@ -29,7 +30,6 @@ from rollover.fleet.evidence import Evidence, Holdout
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import AuthorityName, InstanceName, RuleId
 from rollover.fleet.plan import Plan, Rollout
-from rollover.platforms.memory.instance import Fault
 
 
 def kinds(fleet: MemoryFleet) -> list[EntryKind]:

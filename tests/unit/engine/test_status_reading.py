@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rollover.engine.reference import MemoryJournal
+from memory_state import MemoryJournal
 from rollover.engine.status import ENDED_UNHEARD, Status, read_status
 from rollover.fleet.journal import EntryKind, Plain
 
