@@ -35,7 +35,7 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a connection is for, as far as the server and the texts of errors are concerned."""
 
     subscription: str = ""
-    """Where its owner has replies sent; empty: only `request` and `survey` are used."""
+    """Where its owner has replies sent; empty: only `request` and `request_many` are used."""
     no_responders: bool = True
     """The server tells at once when nobody listens on a subject; who waits for them wants none."""
     payload_limit: int = nats.PAYLOAD_LIMIT
@@ -77,7 +77,7 @@ class NatsConnection:
             reply = self._ask(subject, payload, deadline)
             return self._reply(subject, reply, deadline)
 
-    def survey(
+    def request_many(
         self, subject: str, payload: bytes = b"", *, timeout_seconds: float, quiet_seconds: float
     ) -> Iterator[bytes]:
         """Send a request and yield every reply, until none comes for `quiet_seconds`."""
