@@ -29,14 +29,14 @@ class Flag(NamedTuple):
     names: str
     expects: str
 
-    def each(self, read: Callable[[str], _T], values: Iterable[str]) -> list[_T]:
+    def read_all(self, parse: Callable[[str], _T], values: Iterable[str]) -> list[_T]:
         """Return what every value of the flag means."""
-        return [self.one(read, value) for value in values]
+        return [self.read(parse, value) for value in values]
 
-    def one(self, read: Callable[[str], _T], value: str) -> _T:
+    def read(self, parse: Callable[[str], _T], value: str) -> _T:
         """Return what a value of the flag means."""
         try:
-            return read(value)
+            return parse(value)
         except ManifestError as error:
             raise ManifestError(
                 f"invalid argument for flag `{self.names}' (expected {self.expects}): {error}"
@@ -62,7 +62,7 @@ def template(name: str) -> bytes:
 
 def operations(names: Iterable[str]) -> list[Operation]:
     """Return the operations of all ops files, in their order."""
-    return [one for found in OPS_FILE.each(_operations, names) for one in found]
+    return [one for found in OPS_FILE.read_all(_operations, names) for one in found]
 
 
 def variables(
@@ -75,21 +75,23 @@ def variables(
 ) -> Variables:
     """Return the variables of `-v`, `--var-file`, `-l` and `--vars-env`; the former win."""
     return given.merged(
-        environments=VARS_ENV.each(lambda one: given.from_environment(one, environment), prefixes),
-        files=VARS_FILE.each(_vars_file, files),
-        contents=VAR_FILE.each(_var_file, contents),
-        assignments=VAR.each(given.from_assignment, assignments),
+        environments=VARS_ENV.read_all(
+            lambda one: given.from_environment(one, environment), prefixes
+        ),
+        files=VARS_FILE.read_all(_vars_file, files),
+        contents=VAR_FILE.read_all(_var_file, contents),
+        assignments=VAR.read_all(given.from_assignment, assignments),
     )
 
 
 def store(path: str | None) -> FileStore | None:
     """Return the vars store, where one is named."""
-    return None if path is None else VARS_STORE.one(_store, path)
+    return None if path is None else VARS_STORE.read(_store, path)
 
 
 def path(text: str | None) -> pointer.Pointer | None:
     """Return the path of `--path`, where it is given."""
-    return None if text is None else PATH.one(pointer.parse, text)
+    return None if text is None else PATH.read(pointer.parse, text)
 
 
 def _operations(name: str) -> tuple[Operation, ...]:
