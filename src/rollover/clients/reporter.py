@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 from rollover.clients import events
+from rollover.clients.errors import StatusFileError
 from rollover.clients.events import EventKind, OnEvent
 from rollover.clients.link import Link
 from rollover.clients.rotation import Rotation
+from rollover.clients.status_file import ConnectionStatus, write_status
 from rollover.clients.subscription import Subscription
-from rollover.delivery import client_status
-from rollover.delivery.client_status import ClientStatus
-from rollover.errors import SpecError
 
 
 class Reporter:
@@ -35,9 +34,9 @@ class Reporter:
         """Say nothing more about links: the program itself is closing them."""
         self._leaving = True
 
-    def status(self, rotation: Rotation) -> ClientStatus:
+    def status(self, rotation: Rotation) -> ConnectionStatus:
         """Return what a new handshake presents and trusts, and how the connection stands."""
-        return ClientStatus(
+        return ConnectionStatus(
             pid=os.getpid(),
             name=self._name,
             loaded_at=rotation.material.loaded_at,
@@ -58,8 +57,8 @@ class Reporter:
         if self._status_file is None or self._rotation is None:
             return
         try:
-            client_status.write(self._status_file, self.status(self._rotation))
-        except SpecError as error:
+            write_status(self._status_file, self.status(self._rotation))
+        except StatusFileError as error:
             self.failed(error)
 
     # What a rotation tells.

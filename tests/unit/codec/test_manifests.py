@@ -47,7 +47,7 @@ def test_every_exception_that_leaves_the_library_is_mapped() -> None:
 
 def test_what_the_library_raises_to_itself_stays_inside() -> None:
     """A variable without a value stays as it is, what is not there need not be removed."""
-    removed = operations(b"- {type: remove, path: /b?/c}", name="o.yml")
+    removed = operations(b"- {type: remove, path: '/b?/c'}", name="o.yml")
     assert interpolate(b"a: ((v))\n", operations=removed) == "a: ((v))\n"
 
 
