@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, NewType, NoReturn
 
-from rollover.clients import files as material_files
 from rollover.clients.errors import MaterialError
-from rollover.clients.files import MaterialFiles, Stamps
+from rollover.clients.files import MaterialFiles, Stamps, read, stamps
 
 _BLOCK = re.compile(
     rb"-----BEGIN (?P<label>(?:X509 )?CERTIFICATE)-----(?P<body>.*?)-----END (?P=label)-----",
@@ -62,13 +61,13 @@ def load(files: MaterialFiles, *, make_context: MakeContext = plain_context) -> 
     Raises `MaterialError` with the file's place when one is missing, empty, damaged or of the wrong
     kind, when certificate and key do not belong together, or when a file changed meanwhile.
     """
-    before = material_files.stamps(files)
+    before = stamps(files)
     chain = _certificates(files.certificate)
     authorities = _certificates(files.ca)
     context = make_context()
     _trust(context, authorities, place=files.ca)
     _present(context, files)
-    if material_files.stamps(files) != before:
+    if stamps(files) != before:
         raise MaterialError(
             "the files changed while they were read",
             place=str(files.certificate),
@@ -88,7 +87,7 @@ def _fingerprints(certificates: tuple[bytes, ...]) -> tuple[Fingerprint, ...]:
 
 
 def _certificates(path: Path) -> tuple[bytes, ...]:
-    data = material_files.read(path)
+    data = read(path)
     blocks = list(_BLOCK.finditer(data))
     begun = len(_BEGIN.findall(data))
     if not begun:

@@ -25,8 +25,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from rollover.clients import events
-from rollover.clients.events import OnEvent
+from rollover.clients.events import OnEvent, ignore
 from rollover.clients.files import MaterialFiles
 from rollover.clients.jetstream import JetStream
 from rollover.clients.link import Target, check_options
@@ -61,7 +60,7 @@ async def open_connection(
     name: str,
     pace: Pace = Pace(),  # noqa: B008  - a frozen value
     status_file: Path | None = None,
-    on_event: OnEvent = events.ignore,
+    on_event: OnEvent = ignore,
     make_context: MakeContext = plain_context,
     **options: Any,
 ) -> Connection:

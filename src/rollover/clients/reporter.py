@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rollover.clients import events
 from rollover.clients.errors import StatusFileError
-from rollover.clients.events import EventKind, OnEvent
+from rollover.clients.events import EventKind, OnEvent, now
 from rollover.clients.link import Link
 from rollover.clients.rotation import Rotation
 from rollover.clients.status_file import ConnectionStatus, write_status
@@ -66,7 +65,7 @@ class Reporter:
     def happened(self, kind: EventKind, detail: str = "") -> None:
         """Tell the program, and the rotator through the status file."""
         self.write_status()
-        self._on_event(events.now(kind, detail))
+        self._on_event(now(kind, detail))
 
     # What links tell. Only the one in use matters: the others are meant to go.
 
@@ -93,7 +92,7 @@ class Reporter:
 
     def failed(self, error: Exception) -> None:
         """Tell the program about an error that ends nothing."""
-        self._on_event(events.now(EventKind.ERROR, str(error) or type(error).__name__))
+        self._on_event(now(EventKind.ERROR, str(error) or type(error).__name__))
 
     def _in_use(self, link: Link) -> bool:
         mine = self._rotation is not None and link is self._rotation.link

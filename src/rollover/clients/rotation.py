@@ -24,14 +24,12 @@ from typing import Protocol
 import msgspec
 import nats.errors
 
-from rollover.clients import files as material_files
-from rollover.clients import material as materials
 from rollover.clients.backoff import Backoff
 from rollover.clients.errors import MaterialError, RotatingClientError, ServerUnreachable
 from rollover.clients.events import EventKind
-from rollover.clients.files import MaterialFiles, Stamps
+from rollover.clients.files import MaterialFiles, Stamps, stamps
 from rollover.clients.link import Link, LinkEvents, Target, open_link
-from rollover.clients.material import MakeContext, Material
+from rollover.clients.material import MakeContext, Material, load
 from rollover.clients.subscription import Subscription
 
 _FLUSH_TIMEOUT_SECONDS = 3
@@ -136,12 +134,12 @@ class Rotation:
         self._wake.clear()
 
     async def _look(self) -> None:
-        found = material_files.stamps(self._files)
+        found = stamps(self._files)
         if found != self._seen:
             self._seen = found
             self._failures, self._not_before = 0, 0.0
             await asyncio.sleep(self._pace.settle_seconds)
-            if material_files.stamps(self._files) != found:
+            if stamps(self._files) != found:
                 self._wake.set()
                 return
         if found == self.material.stamps and not self._asked:
@@ -184,7 +182,7 @@ class Rotation:
             return self.material
 
     async def _load(self) -> Material:
-        return await asyncio.to_thread(materials.load, self._files, make_context=self._make_context)
+        return await asyncio.to_thread(load, self._files, make_context=self._make_context)
 
     async def _take_up(self, fresh: Material) -> None:
         if self._asked or fresh.leaf != self.material.leaf:

@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rollover.manifest import given, ops_file, pointer
 from rollover.manifest.file_store import FileStore
+from rollover.manifest.given import (
+    file_of,
+    from_assignment,
+    from_environment,
+    from_file_content,
+    from_vars_file,
+    merged,
+)
+from rollover.manifest.ops_file import operations as ops_file_operations
 from rollover.manifest.patching import Operation
+from rollover.manifest.pointer import Pointer, parse
 from rollover.manifest.trouble import ManifestError
 from rollover.manifest.values import Variables
 
@@ -74,13 +83,13 @@ def variables(
     environment: Mapping[str, str] = os.environ,
 ) -> Variables:
     """Return the variables of `-v`, `--var-file`, `-l` and `--vars-env`; the former win."""
-    return given.merged(
+    return merged(
         environments=VARS_ENV.read_all(
-            lambda one: given.from_environment(one, environment), prefixes
+            lambda prefix: from_environment(prefix, environment), prefixes
         ),
         files=VARS_FILE.read_all(_vars_file, files),
         contents=VAR_FILE.read_all(_var_file, contents),
-        assignments=VAR.read_all(given.from_assignment, assignments),
+        assignments=VAR.read_all(from_assignment, assignments),
     )
 
 
@@ -89,27 +98,25 @@ def store(path: str | None) -> FileStore | None:
     return None if path is None else VARS_STORE.read(_store, path)
 
 
-def path(text: str | None) -> pointer.Pointer | None:
+def path(text: str | None) -> Pointer | None:
     """Return the path of `--path`, where it is given."""
-    return None if text is None else PATH.read(pointer.parse, text)
+    return None if text is None else PATH.read(parse, text)
 
 
 def _operations(name: str) -> tuple[Operation, ...]:
     _not_empty(name)
-    return ops_file.operations(_read(name, f"Reading ops file '{name}'"), name=name)
+    return ops_file_operations(_read(name, f"Reading ops file '{name}'"), name=name)
 
 
 def _vars_file(name: str) -> Variables:
     _not_empty(name)
-    return given.from_vars_file(_read(name, f"Reading variables file '{name}'"), name=name)
+    return from_vars_file(_read(name, f"Reading variables file '{name}'"), name=name)
 
 
 def _var_file(text: str) -> Variables:
-    name, file = given.file_of(text)
+    name, file = file_of(text)
     absolute = _absolute(file)
-    return given.from_file_content(
-        name, _read(absolute, f"Reading variable from file '{absolute}'")
-    )
+    return from_file_content(name, _read(absolute, f"Reading variable from file '{absolute}'"))
 
 
 def _store(name: str) -> FileStore:

@@ -17,11 +17,9 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 
-from rollover.clients import files as material_files
-from rollover.clients import material as materials
 from rollover.clients.errors import MaterialError, StatusFileError
-from rollover.clients.files import MaterialFiles
-from rollover.clients.material import Material
+from rollover.clients.files import MaterialFiles, stamps
+from rollover.clients.material import Material, load
 from rollover.clients.status_file import ConnectionStatus, write_status
 from rollover.errors import Unreachable
 from rollover.lab.traffic.client_errors import client_errors
@@ -72,7 +70,7 @@ class MqttWire:
             certificate=Path(client.certificate), key=Path(client.key), ca=Path(client.ca)
         )
         with client_errors():
-            self._material = materials.load(self._files)
+            self._material = load(self._files)
         self._servers = random.SystemRandom().sample(client.servers, len(client.servers))
         self._topics: dict[str, Heard] = {}
         self._line: aiomqtt.Client | None = None
@@ -218,17 +216,17 @@ class MqttWire:
         """Do what a client that does not rotate does: look at its files when it has to connect."""
         if not self._client.rotating:
             with contextlib.suppress(MaterialError):
-                self._material = materials.load(self._files)
+                self._material = load(self._files)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._spec.poll_seconds)
-            found = material_files.stamps(self._files)
+            found = stamps(self._files)
             if found == self._material.stamps:
                 continue
             await asyncio.sleep(SETTLE_SECONDS)
             try:
-                await self._take_up(await asyncio.to_thread(materials.load, self._files))
+                await self._take_up(await asyncio.to_thread(load, self._files))
             except (MaterialError, Failure) as error:
                 self._refuse(error)
                 await asyncio.sleep(RETRY_SECONDS)

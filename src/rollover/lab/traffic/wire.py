@@ -15,11 +15,11 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
 import rollover.clients.nats
-from rollover.clients import material as materials
 from rollover.clients.errors import MaterialError
 from rollover.clients.events import Event, EventKind
 from rollover.clients.files import MaterialFiles
 from rollover.clients.jetstream import JetStream, PullConsumer
+from rollover.clients.material import load
 from rollover.clients.nats import Connection
 from rollover.clients.rotation import Pace
 from rollover.errors import Unreachable
@@ -180,7 +180,7 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
 
     def read_again() -> None:
         with contextlib.suppress(MaterialError):
-            connection.options["tls"] = materials.load(files).context
+            connection.options["tls"] = load(files).context
 
     async def lost() -> None:
         tally.disconnects += not connection.is_closed
@@ -195,7 +195,7 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
             read_again()
 
     with client_errors():
-        first = materials.load(files)
+        first = load(files)
     try:
         await connection.connect(
             list(client.servers or spec.servers),
