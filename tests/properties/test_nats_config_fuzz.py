@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from nats_config_corpus import using
 from nats_config_texts import damaged, pieces, values
 from nats_oracle import ask
-from rollover.nats_config import Place, Tree, changes, digest, parse_text
+from rollover.nats_config import Place, Tree, changes, parse_text
+from rollover.nats_config.digest import digest
 from rollover.nats_config.errors import NatsConfigError
 
 ORACLE_EXAMPLES = 40

@@ -21,7 +21,7 @@ def test_the_example_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     authority = Authority("readme")
     home = tmp_path / "orders"
     deliver(home, authority.issue("orders"), ca=bundle(authority))
-    with running(tmp_path / "cluster", authority, ca=bundle(authority)) as cluster:
+    with running(tmp_path, authority, ca=bundle(authority)) as cluster:
         ended = subprocess.run(
             (sys.executable, "-W", "error", "-c", example),
             env={**os.environ, "NATS_URL": cluster.urls[0], "TLS_DIRECTORY": str(home)},

@@ -12,11 +12,11 @@ from rollover.nats_config import (
     Port,
     ServerConfig,
     TlsContext,
-    digest,
     parse_text,
     server_config,
 )
 from rollover.nats_config.addresses import DEFAULT_HOST
+from rollover.nats_config.digest import digest
 from rollover.nats_config.errors import NatsConfigError
 
 FULL = """
