@@ -29,4 +29,5 @@ def test_the_example_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
             check=False,
             text=True,
         )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, printed, "")
+    # asyncio of Python 3.11 may have a word on stderr about the end of a TLS connection.
+    assert (ended.returncode, ended.stdout) == (0, printed), ended.stderr
