@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rollover.bundles.offers import Offer, Offers
 from rollover.checks.configs.scene import ConfigScene, Used
+from rollover.codec.nats_configuration import CONTEXT_OF
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.model import Role
-from rollover.nats_config.tls import CONTEXT_OF
 
 
 def trusted_today(scene: ConfigScene, *, roles: Sequence[Role] = ()) -> Offers:

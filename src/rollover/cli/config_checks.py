@@ -14,6 +14,7 @@ from rollover.checks import catalogue
 from rollover.checks.configs.run import check_configs, together, with_idle
 from rollover.checks.run import Report
 from rollover.cli.wiring import now
+from rollover.codec.nats_configuration import config_errors
 from rollover.errors import SpecError
 from rollover.files import read_start
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
@@ -84,7 +85,8 @@ def _started(unit: Path) -> tuple[CommandLine, ...]:
         raise SpecError(
             f"cannot be read: {error.strerror}", place=str(unit), hint="check its permissions"
         ) from None
-    return read_unit(text, name=str(unit))
+    with config_errors():
+        return read_unit(text, name=str(unit))
 
 
 def _where(wanted: Wanted, started: Sequence[CommandLine]) -> dict[Path, Path]:

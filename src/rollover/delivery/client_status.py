@@ -28,7 +28,6 @@ from pathlib import Path
 
 import msgspec
 
-from rollover import replacing
 from rollover.errors import SpecError
 from rollover.files import read_start
 from rollover.fleet.names import Fingerprint
@@ -88,13 +87,3 @@ def decode(data: bytes, *, place: str) -> ClientStatus:
             hint="client and rotator must come from releases that go together",
         )
     return status
-
-
-def write(path: Path, status: ClientStatus) -> None:
-    """Replace the file at `path` at once, mode 0644, so that a reader never sees half of it."""
-    try:
-        replacing.replace(path, msgspec.json.encode(status), mode=0o644, durable=False)
-    except OSError as error:
-        raise SpecError(
-            f"cannot write the client's status: {error.strerror}", place=str(path)
-        ) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.files import read_start
 from rollover.fleet.secret import redacted
@@ -152,10 +153,11 @@ class CommandLine:
                 tokens[flag.begins : flag.ends] = [flag.name, hidden]
         return redacted(" ".join(tokens))
 
+    @manifest_errors()
     def leftovers(self) -> tuple[Path, ...]:
         """Return the ops files that set `nats.tls` themselves: those of an earlier rotation (H7).
 
-        `ManifestError` when one of them cannot be read.
+        `SpecError` when one of them cannot be read.
         """
         return tuple(
             path

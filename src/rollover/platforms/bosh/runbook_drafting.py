@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.codec.manifests import manifest_errors
 from rollover.engine.authorities import next_name
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
@@ -365,5 +366,6 @@ def _imagined(now: NatsTls, *, at: datetime) -> _Imagined:
 
 
 def _operations(found: OpsFile) -> list[dict[Key, Tree]]:
-    tree = load(found.content)
+    with manifest_errors():
+        tree = load(found.content)
     return [each for each in tree if isinstance(each, dict)] if isinstance(tree, list) else []

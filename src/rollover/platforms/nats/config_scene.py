@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from rollover.checks.configs.scene import ConfigScene, FileFacts, Refused, Server
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
+from rollover.codec.nats_configuration import config_errors
 from rollover.errors import ConfigError, PemError
 from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
@@ -47,7 +48,8 @@ def config_scene(  # noqa: PLR0913 - keywords, most of which have defaults
     refused: list[Refused] = []
     for path in configs:
         before = running.get(path)
-        loaded = read_config(before, environment=environment).tree if before else None
+        with config_errors():
+            loaded = read_config(before, environment=environment).tree if before else None
         cwd = directories.get(path, working_directory)
         try:
             servers.append(_server(path, cwd=cwd, environment=environment, loaded=loaded))
@@ -85,8 +87,9 @@ def _client(path: Path) -> tuple[Certificate, ...]:
 def _server(
     path: Path, *, cwd: Path, environment: Mapping[str, str], loaded: Tree | None
 ) -> Server:
-    config = read_config(path, environment=environment)
-    return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=loaded)
+    with config_errors():
+        config = read_config(path, environment=environment)
+        return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=loaded)
 
 
 def _facts(path: Path) -> FileFacts:

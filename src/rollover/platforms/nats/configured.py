@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from rollover.codec.nats_configuration import CONTEXT_OF, config_errors
 from rollover.engine.delivery_port import Delivery, File
 from rollover.errors import AdapterError, ConfigError, SpecError
 from rollover.fleet.description import EndpointDescription, InstanceDescription
@@ -25,7 +26,7 @@ from rollover.nats_config.parse import parse_text
 from rollover.nats_config.position import Place
 from rollover.nats_config.read import Config
 from rollover.nats_config.server import ServerConfig, server_config
-from rollover.nats_config.tls import CONTEXT_OF, TlsBlock
+from rollover.nats_config.tls import TlsBlock
 from rollover.platforms.nats.discover_server import gateway_remote, leaf_remote
 from rollover.platforms.nats.disk import KEPT_SUFFIX
 
@@ -66,9 +67,10 @@ def read(
         return texts[path]
 
     path = instance.config
-    tree = parse_text(load(path), place=path, include=load, environment=os.environ)
-    config = Config(path=path, tree=tree, files=tuple(texts), digest=digest(tree))
-    return Configuration(texts, server_config(config, cwd=instance.working_directory))
+    with config_errors():
+        tree = parse_text(load(path), place=path, include=load, environment=os.environ)
+        config = Config(path=path, tree=tree, files=tuple(texts), digest=digest(tree))
+        return Configuration(texts, server_config(config, cwd=instance.working_directory))
 
 
 class Configurations:
@@ -196,7 +198,8 @@ def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> t
                 place=instance.name,
                 hint="write the path into the configuration, reload the server, then run again",
             )
-        texts[path] = with_string(texts[path], key, wanted[name])
+        with config_errors():
+            texts[path] = with_string(texts[path], key, wanted[name])
     _check(instance, before.server, read(delivery, instance, instead=texts).server, wanted)
     changed = (path for path, text in texts.items() if text != before.texts[path])
     return tuple(File(path=path, content=texts[path]) for path in changed)
