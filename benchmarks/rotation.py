@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 import msgspec
 
-from rollover.cli.wiring import open_site
 from rollover.codec.fleet_file import read_fleet, write_fleet
 from rollover.delivery import client_status
 from rollover.delivery.local import LocalDelivery
@@ -38,6 +37,7 @@ from rollover.lab.lab import running
 from rollover.lab.presets import preset
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic.report import TrafficReport
+from rollover.site import open_site
 
 GOAL = 2.0
 WARM_UP_SECONDS = 1.0

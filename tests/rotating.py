@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rollover.cli.wiring import open_site
 from rollover.engine import events
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct, Outcome
@@ -22,6 +21,7 @@ from rollover.fleet.plan import Plan, Rollout
 from rollover.lab.lab import Lab
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic.report import TrafficReport
+from rollover.site import open_site
 from rollover.store.sqlite_journal import open_journal
 
 AUTHORITY = AuthorityName("nats-ca")

@@ -35,8 +35,8 @@ def open_fleet(path: str | PathLike[str], *, scratch: bool = False) -> Iterator[
     """
     from pathlib import Path  # noqa: PLC0415 - `rollover --help` needs none
 
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - names every platform there is
     from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415 - names every platform there is
 
     with open_site(Path(path), scratch=scratch) as site:
         yield Rollover(site)

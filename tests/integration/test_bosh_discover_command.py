@@ -14,12 +14,12 @@ from starlette.responses import Response
 import bosh_api_stub as stub
 import commands
 from bosh_api_stub import Served, StubTask
-from rollover.cli.director_wiring import Bosh
-from rollover.cli.wiring import load_fleet, now
 from rollover.errors import ExitCode
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.bosh import describe
+from rollover.platforms.bosh.connection import Bosh
 from rollover.platforms.bosh.director import Director
+from rollover.site import load_fleet, now
 
 JAMMY = {"name": "bosh-warden-ubuntu-jammy", "version": "1.199"}
 MANIFEST = "update: {canaries: 1, max_in_flight: 2, update_watch_time: 1000}\n"

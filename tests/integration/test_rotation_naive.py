@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rollover.cli.wiring import now, open_site
 from rollover.engine.service import Rollover
 from rollover.lab import naive
 from rollover.lab.lab import running
 from rollover.lab.presets import preset
+from rollover.site import now, open_site
 from rotating import request
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rollover.cli.wiring import load_fleet, now
 from rollover.errors import SpecError
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.nats.discover import Discovery, DiscoveryRemark, discover
 from rollover.platforms.nats.discover_again import again
+from rollover.site import load_fleet, now
 
 if TYPE_CHECKING:
     from rollover.platforms.bosh.discovery import Discovery as DirectorDiscovery

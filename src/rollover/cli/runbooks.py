@@ -9,11 +9,11 @@ from typing import Any
 from rollover.cli.options import Settings
 from rollover.cli.printer import Printer
 from rollover.cli.requests import request_of
-from rollover.cli.wiring import director_for_runbook, open_site
 from rollover.engine.recovery import Recovery
 from rollover.engine.rules import RECOVERY
 from rollover.engine.service import Outlook, Rollover
 from rollover.errors import SafetyError, SpecError
+from rollover.site import director_for_runbook, open_site
 
 
 def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> None:

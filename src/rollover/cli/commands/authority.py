@@ -26,8 +26,8 @@ def command() -> None:
 def list_(**values: Any) -> None:
     """List CA versions: dates, whether the key is here, how many endpoints trust and present it."""
     from rollover.cli.views import versions as view  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.versions import list_versions  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
@@ -52,8 +52,8 @@ def import_(**values: Any) -> None:
     """Bring a CA in that was made elsewhere, so that Rollover can issue from it or rotate to it."""
     from rollover.cli.pem_files import read_key, read_pem  # noqa: PLC0415 - not for `--help`
     from rollover.cli.views import versions as view  # noqa: PLC0415
-    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.versions import bring_in  # noqa: PLC0415
+    from rollover.site import now, open_site  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()

@@ -158,8 +158,8 @@ def _effect(
         return difference.in_configs(scene, old, new, path=path)
     if not values["fleet"]:
         return None
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - imports everything
     from rollover.engine.survey import survey  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415 - imports everything
 
     with open_site(values["fleet"], scratch=True) as site:
         return difference.in_fleet(survey(site), old, new)

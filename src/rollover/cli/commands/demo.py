@@ -67,8 +67,8 @@ def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
     from rollover.cli.requests import request_of  # noqa: PLC0415
     from rollover.cli.views import demo as view  # noqa: PLC0415
     from rollover.cli.views import plan as plan_view  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415
 
     time.sleep(WARM_UP_SECONDS)  # the traffic is to be seen before, during and after
     with open_site(lab.layout.fleet) as site:

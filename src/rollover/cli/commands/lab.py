@@ -149,10 +149,10 @@ def naive(**values: Any) -> int:
     First the planner is asked: it refuses, and names a link. Then it is done for real.
     """
     from rollover.cli.views import naive as view  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.goals import Request  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
     from rollover.lab.naive import naive_swap, new_authority  # noqa: PLC0415
+    from rollover.site import now, open_site  # noqa: PLC0415
 
     printer = settings_of(values).printer()
     fleet = _attached(values)

@@ -41,8 +41,8 @@ def command(**values: Any) -> int:
     from rollover.cli.requests import request_of  # noqa: PLC0415
     from rollover.cli.runbooks import write_for  # noqa: PLC0415
     from rollover.cli.views import plan as view  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()

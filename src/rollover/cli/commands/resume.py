@@ -16,10 +16,10 @@ from rollover.cli.options import authority_option, settings_of, settings_options
 def command(**values: Any) -> int:
     """Take a pause back and go on with the unfinished rotation, from what the fleet is now."""
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.goals import Request, last_intent  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
     from rollover.errors import ExitCode, SpecError  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415
     from rollover.store import files  # noqa: PLC0415
 
     settings = settings_of(values)

@@ -23,8 +23,8 @@ def command(**values: Any) -> int:
     """Plan from what the fleet is now to the CA that was in use before, and do it."""
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
     from rollover.cli.requests import overrides_of  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()

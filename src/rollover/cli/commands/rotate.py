@@ -50,8 +50,8 @@ def command(**values: Any) -> int:
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
     from rollover.cli.requests import overrides_of, request_of, window_of  # noqa: PLC0415
     from rollover.cli.runbooks import write_for  # noqa: PLC0415
-    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import now, open_site  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()

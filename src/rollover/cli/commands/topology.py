@@ -17,8 +17,8 @@ from rollover.cli.options import settings_of, settings_options
 def command(**values: Any) -> None:
     """Look at the whole fleet: instances, what they present and trust, which links work now."""
     from rollover.cli.views import topology as view  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.topology import topology  # noqa: PLC0415
+    from rollover.site import open_site  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()

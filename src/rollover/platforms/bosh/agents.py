@@ -67,7 +67,7 @@ class BoshAgents:
     hands out then. It is reported as ready, with just that.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only: who knows what, each put in by the wiring
+    def __init__(  # noqa: PLR0913 - keyword-only: who knows what, each put in by the composition root
         self,
         group: GroupDescription,
         *,

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollover.cli.options import KEY_VARIABLE
 from rollover.codec.fleet_file import read_fleet
 from rollover.engine.credentials_port import Credentials
 from rollover.engine.delivery_port import Delivery
@@ -38,9 +37,12 @@ from rollover.store.sqlite_journal import open_journal
 from rollover.store.sqlite_lease import open_leases
 
 if TYPE_CHECKING:
-    from rollover.cli.director_wiring import Bosh
     from rollover.platforms.bosh.agents import BoshAgents
+    from rollover.platforms.bosh.connection import Bosh
     from rollover.platforms.bosh.director_vm import DirectorVm
+
+
+KEY_VARIABLE = "ROLLOVER_KEY"
 
 
 def now() -> datetime:
@@ -106,7 +108,7 @@ def open_site(fleet: Path, *, scratch: bool = False, recover: bool = False) -> I
 def _bosh(described: FleetDescription, *, base: Path, recover: bool) -> Bosh | None:
     if described.director is None:
         return None
-    from rollover.cli.director_wiring import Bosh  # noqa: PLC0415 - imports an HTTP client
+    from rollover.platforms.bosh.connection import Bosh  # noqa: PLC0415 - imports an HTTP client
 
     return Bosh(
         described.director, base=base, state=base / described.state, recover=recover, clock=now
