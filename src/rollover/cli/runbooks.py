@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from rollover.cli.printer import Printer
 from rollover.cli.requests import request_of
 from rollover.engine.recovery import Recovery
 from rollover.engine.rules import RECOVERY
-from rollover.engine.service import Outlook, Rollover
+from rollover.engine.service import Outlook
 from rollover.errors import SafetyError, SpecError
-from rollover.site import director_for_runbook, open_site
+from rollover.site import open_director, open_fleet
 
 
 def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> None:
@@ -24,12 +23,11 @@ def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> N
     """
     _refuse_what_is_not_made_by_hand(values)
     directory: Path = values["runbook"]
-    with closing(director_for_runbook(settings.fleet)) as bosh:
-        with open_site(settings.fleet, scratch=True, recover=values["recover"]) as site:
-            library = Rollover(site)
+    with open_director(settings.fleet) as director:
+        with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
             outlook = library.outlook(request_of(library, values))
         refuse_unasked_recovery(outlook.recovery, asked=values["recover"])
-        written = bosh.write_runbook(directory, outlook)
+        written = director.write_runbook(directory, outlook)
     _tell(printer, written, outlook)
 
 

@@ -120,6 +120,10 @@ class BoshAgents:
         self._refused: dict[InstanceName, str] = {}
         self._given_up: set[InstanceName] = set()
 
+    def describe(self, group: GroupDescription) -> None:
+        """Take a description of the same group with the instances that there are now."""
+        self.group = group
+
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each agent holds, as far as it can be concluded, and whether it answers."""
         handout = self._noted_handout()
