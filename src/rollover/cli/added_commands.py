@@ -54,9 +54,7 @@ def _files(directories: Iterable[str]) -> Iterator[str]:
     for directory in directories:
         try:
             with os.scandir(directory or ".") as entries:
-                installed = sorted(
-                    each.path for each in entries if each.name.endswith(".dist-info")
-                )
+                found = sorted(each.path for each in entries if each.name.endswith(".dist-info"))
         except OSError:
             continue  # `sys.path` may name what is not there, and archives
         for path in found:
