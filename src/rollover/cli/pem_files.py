@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
-from rollover.engine.versions import PemFile
 from rollover.errors import SpecError
 from rollover.files import READABLE_BY_OTHERS, TooLarge, permissions_of, read_bounded
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.pem import PEM_LIMIT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.versions import PemFile
 
 
 def read_pem(path: Path) -> PemFile:
     """Return a file's content; `SpecError` when it cannot be read or is far too large."""
+    from rollover.engine.versions import PemFile  # noqa: PLC0415 - imports certificates
+    from rollover.pki.pem import PEM_LIMIT  # noqa: PLC0415 - likewise
+
     try:
         content = read_bounded(path, limit=PEM_LIMIT)
     except TooLarge as error:

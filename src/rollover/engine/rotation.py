@@ -199,7 +199,7 @@ class Rotation:
             )
         self._record(EntryKind.APPROVED, subject=rollout.group)
         self._approved = wanted
-        return time.monotonic() - begun < self._site.fresh_seconds
+        return time.monotonic() - begun < self._site.waits.fresh_seconds
 
     # What platforms know, and what the certificates say.
 
@@ -272,9 +272,9 @@ class Rotation:
             leaving,
             peers=Peers(frozenset(each.name for each in world.fleet.instances()), world.given_up),
             patience=Patience(
-                self._site.drain_seconds,
-                self._site.return_seconds,
-                self._site.poll_seconds,
+                self._site.waits.drain_seconds,
+                self._site.waits.return_seconds,
+                self._site.waits.poll_seconds,
                 self._stop_if_asked,
             ),
             chronicle=self._chronicle,
@@ -292,12 +292,11 @@ class Rotation:
         """Return those of the versions that this rotation is about; of all, for what is given."""
         goal, intent = self._goal, self._intent
         if goal.given:
-            names = [each.name for each in self._site.authorities.all()]
-            return tuple(each for name in names for each in self._site.identities(name))
+            return self._site.known.all_identities()
         versions = {goal.target, *goal.trusted, intent.origin, *intent.origin_trusted}
         versions.update(world.trusted_versions())
         return tuple(
-            each for each in self._site.identities(goal.authority) if each.issuer in versions
+            each for each in self._site.known.identities(goal.authority) if each.issuer in versions
         )
 
     def _prove(self, world: World, rolled: Rolled) -> None:

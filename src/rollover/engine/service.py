@@ -140,7 +140,7 @@ class Rollover:
         world = self.site.look(authority)
         groups = [group.name for group in world.fleet.groups]
         dialled = gates.handshake_gate(
-            world.fleet, self.site.platforms, self.site.identities(authority), groups=groups
+            world.fleet, self.site.platforms, self.site.known.identities(authority), groups=groups
         )
         trusted = set(world.trusted_versions())
         withdrawn = [each for each in world.versions if each.fingerprint not in trusted]
