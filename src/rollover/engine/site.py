@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import assert_never
 
 import msgspec
 
@@ -19,7 +20,14 @@ from rollover.engine.world import World
 from rollover.fleet.certificate import Certificate, Chain, KeyKind
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.evidence import Identity
-from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.goal import (
+    About,
+    Goal,
+    InstallMaterial,
+    MaterialKind,
+    Prospect,
+    RotateAuthority,
+)
 from rollover.fleet.model import Fleet
 from rollover.fleet.names import AuthorityName, Fingerprint
 from rollover.fleet.secret import SecretBytes
@@ -82,7 +90,7 @@ class Site:
         self.keeping = Keeping(credentials)
         self._certificates: dict[Fingerprint, Certificate] = {}
         self._verifier = Verifier(self._certificates)
-        self._specimens: dict[Goal, Specimens] = {}
+        self._specimens: dict[RotateAuthority, Specimens] = {}
         self._identities: dict[Fingerprint, Identity] = {}
         self._issuers: dict[tuple[Fingerprint, ...], Issuers] = {}
 
@@ -92,31 +100,33 @@ class Site:
             self.described = self._refresh(self._in_file)
         return self.described
 
-    def look(self, authority: AuthorityName) -> World:
+    def look(self, about: About) -> World:
         """Observe the whole fleet now; `EvidenceMissing` when an instance was never seen."""
         described = self.refreshed()
         observations = observe(described, self.platforms)
         known = self._known()
         fleet = fleet_of(described, observations, authorities=self.authorities.all(), known=known)
         self._certificates.update(fleet.certificates)
-        return self._world(fleet, authority)
+        return self._world(fleet, about)
 
-    def renamed(self, world: World, authority: AuthorityName) -> World:
+    def renamed(self, world: World, about: About) -> World:
         """Return a look with the CA versions that were made since it was taken."""
         self._known()
         fleet = msgspec.structs.replace(world.fleet, authorities=self.authorities.all())
-        return self._world(fleet, authority)
+        return self._world(fleet, about)
 
-    def _world(self, fleet: Fleet, authority: AuthorityName) -> World:
+    def _world(self, fleet: Fleet, about: About) -> World:
         return World(
             fleet,
-            versions=tuple(self._certificates[each] for each in self._versions(authority)),
+            versions=tuple(self._certificates[each] for each in self._versions(about)),
             certificates=self._certificates,
         )
 
-    def _versions(self, authority: AuthorityName) -> tuple[Fingerprint, ...]:
+    def _versions(self, about: About) -> tuple[Fingerprint, ...]:
         """Return the versions of an authority whose certificates are known, oldest first."""
-        versions = self.authorities.versions(authority).versions
+        if isinstance(about, MaterialKind):
+            return ()
+        versions = self.authorities.versions(about).versions
         return tuple(each for each in versions if each in self._certificates)
 
     def _known(self) -> dict[Fingerprint, Certificate]:
@@ -149,7 +159,7 @@ class Site:
         known = sorted(named & self._certificates.keys())
         return self._issuers_among(tuple(known)).of([certificate])
 
-    def specimens(self, goal: Goal) -> Specimens:
+    def specimens(self, goal: RotateAuthority) -> Specimens:
         """Return the specimens for a goal; `StoreError` when its target has no key here."""
         if goal not in self._specimens:
             self._known()
@@ -167,13 +177,17 @@ class Site:
 
     def knowledge(self, goal: Goal) -> Knowledge:
         """Return what the planner has to be told; raises as `specimens` does."""
-        if goal.given:
-            return self._knowledge_of_given(goal)
-        return self.specimens(goal).knowledge(self._verifier)
+        match goal:
+            case RotateAuthority():
+                return self.specimens(goal).knowledge(self._verifier)
+            case InstallMaterial():
+                return self._knowledge_of_material(goal)
+            case never:
+                assert_never(never)
 
-    def _knowledge_of_given(self, goal: Goal) -> Knowledge:
-        """Return what is known of material that is brought: nothing is made, only named."""
-        self.learn(self.keeping.certificates(goal.given))
+    def _knowledge_of_material(self, goal: InstallMaterial) -> Knowledge:
+        """Return what is known of material that is supplied: nothing is made, only named."""
+        self.learn(self.keeping.certificates(goal.parts))
         every = {each for authority in self.authorities.all() for each in authority.versions}
         issuers = self._issuers_among(tuple(sorted(every & self._certificates.keys())))
 
@@ -192,17 +206,19 @@ class Site:
         """Know certificates that were brought, besides those that are observed."""
         self._certificates.update(by_fingerprint(certificates))
 
-    def identities(self, authority: AuthorityName) -> tuple[Identity, ...]:
+    def identities(self, about: About) -> tuple[Identity, ...]:
         """Return a chain and key of our own from every valid version whose key is at hand.
 
         They live in memory only. A version that has expired proves nothing: nobody lets it in.
         """
+        if isinstance(about, MaterialKind):
+            return ()
         now = self.clock()
         known = self._known()
         return tuple(
-            self._fresh_identity(authority, version)
-            for version in self.authorities.versions(authority).versions
-            if self.authorities.has_key(authority, version)
+            self._fresh_identity(about, version)
+            for version in self.authorities.versions(about).versions
+            if self.authorities.has_key(about, version)
             and known[version].not_before <= now <= known[version].not_after
         )
 

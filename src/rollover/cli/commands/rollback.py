@@ -31,7 +31,7 @@ def command(**values: Any) -> int:
     overrides = overrides_of(values["overridden"])
     with open_site(settings.fleet) as site:
         library = Rollover(site)
-        authority = library.authority(values["authority"])
+        about = library.about(values["authority"])
         with conducted(printer, yes=values["yes"], overrides=overrides) as conduct:
-            outcome = library.rollback(authority, conduct)
+            outcome = library.rollback(about, conduct)
     return close(printer, outcome)

@@ -23,7 +23,7 @@ def command(**values: Any) -> int:
     printer = settings.printer()
     with open_site(settings.fleet, scratch=True) as site:
         library = Rollover(site)
-        seen = library.verify(library.authority(values["authority"]))
+        seen = library.verify(library.about(values["authority"]))
     if printer.json:
         printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
     else:
