@@ -356,7 +356,7 @@ def test_what_was_never_supplied_cannot_be_gone_on_with() -> None:
 
 def test_an_installation_of_an_older_version_is_read_with_its_way_back() -> None:
     """It stood in a goal of the only kind, by the name of a pretended authority."""
-    refs = [["n1", "port"], ["n2", "port"]]
+    refs = [{"instance": name, "endpoint": "port"} for name in ("n1", "n2")]
     wide, narrow = ["a" * 64, "b" * 64], ["a" * 64]
     found = read_intent(
         {
