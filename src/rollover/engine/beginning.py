@@ -119,7 +119,7 @@ class Beginning:
             return f"led to a CA that expired at {target.not_after:%Y-%m-%d %H:%M:%SZ}"
         if not intent.finished:
             return ""
-        world = world or self._site.look(name)
+        world = world or self._site.observe(name)
         origin = world.origin(self._site.issuers(world))
         used = dict.fromkeys((*([origin] if origin else ()), *world.trusted_versions()))
         named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
@@ -174,7 +174,7 @@ class Beginning:
 
     def _begin(self, request: Request) -> AuthorityIntent:
         self._stop_if_paused()
-        world = self._site.look(request.authority)
+        world = self._site.observe(request.authority)
         goal = self._new_goal(request, world)
         self._check(world, goal)
         intent = AuthorityIntent(
@@ -196,7 +196,7 @@ class Beginning:
 
     def _material_intent(self, request: MaterialRequest) -> Intent:
         """Return the rotation that installs just that, or begin it: another is superseded."""
-        world = self._site.look(request.about)
+        world = self._site.observe(request.about)
         goal = self._material_goal(request, world)
         intent = last_intent(self._site.journal, request.about)
         if intent is not None and intent.goal == goal:
@@ -226,7 +226,7 @@ class Beginning:
     def rollback(self, intent: Intent) -> Intent:
         """Begin the rotation that takes another one back; `SpecError` when nothing can."""
         goal = intent.reversed_goal()
-        world = self._site.look(goal.about)
+        world = self._site.observe(goal.about)
         self._check(world, goal)
         back = self._back(intent, world)
         self._record_start(back)

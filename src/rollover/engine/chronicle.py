@@ -59,7 +59,7 @@ class Chronicle:
             )
         return True
 
-    def heed(self, found: Sequence[Finding]) -> None:
+    def refuse_blocking(self, found: Sequence[Finding]) -> None:
         """Tell and record what was not found before; end the run at what stands in the way."""
         fresh = tuple(each for each in dict.fromkeys(found) if each not in self._found)
         if fresh:

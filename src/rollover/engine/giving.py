@@ -24,16 +24,16 @@ from rollover.pki.keys import from_pem
 
 def keep_supplied(site: Site, request: MaterialRequest) -> None:
     """Keep what is supplied before anything is begun. `SpecError` for a chain without its key."""
-    keeping, now = site.keeping, site.clock()
+    store, now = site.material_store, site.clock()
     if request.chain is not None and request.key is None:
         raise SpecError(
             "a chain is of no use to a server without its key",
             hint="name the file of the key with `--with-key`",
         )
     if request.chain:
-        keeping.keep(request.chain, key=request.key, at=now)
+        store.keep(request.chain, key=request.key, at=now)
     if request.bundle:
-        keeping.keep(request.bundle, at=now)
+        store.keep(request.bundle, at=now)
 
 
 class MaterialSupply:
@@ -53,7 +53,7 @@ class MaterialSupply:
 
     def supplied(self) -> Brought:
         """Return the chains that nobody has to make, and where their keys come from."""
-        return Brought(self._goal.chains, self._site.keeping.key)
+        return Brought(self._goal.chains, self._site.material_store.key)
 
     def leaves(self, _wanted: Sequence[Wanted]) -> Mapping[str, Leaf]:
         """Return leaves that were issued: none is."""
@@ -72,17 +72,19 @@ class MaterialSupply:
 
     def keep_former(self, world: World) -> tuple[Installation, ...]:
         """Keep, before anything is replaced, what the way back needs; return what that is."""
-        keeping, now = self._site.keeping, self._site.clock()
+        store, now = self._site.material_store, self._site.clock()
         keys = self._keys(world)
         for chain, key in keys.items():
-            keeping.keep([world.certificates[each] for each in chain], key=key, at=now)
+            store.keep([world.certificates[each] for each in chain], key=key, at=now)
         former = self._former(world, keys)
-        keeping.keep_all(former, known=world.certificates, at=now)
+        store.keep_all(former, known=world.certificates, at=now)
         return former
 
     def _former(self, world: World, keys: dict[Chain, SecretBytes]) -> tuple[Installation, ...]:
         replaced = dict(self._replaced(world)).values()
-        kept = {each for each in replaced if each in keys or self._site.keeping.has_key(each)}
+        kept = {
+            each for each in replaced if each in keys or self._site.material_store.has_key(each)
+        }
         return way_back.before(self._goal, world.fleet, chains=kept)
 
     def _keys(self, world: World) -> dict[Chain, SecretBytes]:

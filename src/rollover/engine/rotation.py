@@ -108,7 +108,7 @@ class Rotation:
                 self._check_complete(plan)
                 return world
             rollout = plan.rollouts[0]
-            self._heed(world)
+            self._refuse_blocking(world)
             if not self._approve(plan, rollout):
                 world = self._look()
                 continue
@@ -148,7 +148,7 @@ class Rotation:
     def _look(self) -> World:
         self._tenure.assure()
         begun = time.monotonic()
-        world = self._site.look(self._goal.about)
+        world = self._site.observe(self._goal.about)
         self._first = self._first or world.fleet
         self._last = world.fleet
         count = sum(len(group.instances) for group in world.fleet.groups)
@@ -206,7 +206,7 @@ class Rotation:
 
     # What platforms know, and what the certificates say.
 
-    def _heed(self, world: World) -> None:
+    def _refuse_blocking(self, world: World) -> None:
         """End the run at what stands in the way of the next rollout, whatever its proof says."""
         window = self._conduct.window
         if window is not None and not window.holds(self._site.clock()):
@@ -218,7 +218,7 @@ class Rotation:
         if not self._entered:
             self._recover(world)
         moment = Moment.BETWEEN if self._entered else Moment.BEFORE
-        self._chronicle.heed(attending.findings(self._site, moment))
+        self._chronicle.refuse_blocking(attending.findings(self._site, moment))
         self._entered = True
 
     def _recover(self, world: World) -> None:
@@ -242,7 +242,7 @@ class Rotation:
         """Put everything in its final place: the goal is reached, also when it was before."""
         for group, platform in attending.tidying(self._site):
             self._tidy_group(group, platform)
-        self._chronicle.heed(attending.findings(self._site, Moment.AFTER))
+        self._chronicle.refuse_blocking(attending.findings(self._site, Moment.AFTER))
 
     def _tidy_group(self, group: GroupName, platform: Tidies) -> None:
         again = "`rollover rotate` tries again, and changes nothing else"

@@ -75,7 +75,7 @@ class Rollover:
 
     def observe(self, about: About) -> World:
         """Look at the fleet; changes nothing."""
-        return self.site.look(about)
+        return self.site.observe(about)
 
     def plan(self, request: AnyRequest) -> Plan:
         """Return the plan for a request, or for what an unfinished rotation still has to do.
@@ -107,7 +107,7 @@ class Rollover:
 
     def _aimed(self, request: AnyRequest) -> tuple[World, Goal]:
         """Return a look at the fleet, and a goal: its CA may be younger than the look."""
-        world = self.site.look(request.about)
+        world = self.site.observe(request.about)
         goal = self._beginning.goal(request, world)
         world = self.site.renamed(world, request.about)
         supply_for(self.site, goal).check_target(world)
@@ -142,7 +142,7 @@ class Rollover:
 
     def verify(self, about: About) -> Verification:
         """Dial every endpoint afresh with the chains of every CA version that can be had."""
-        world = self.site.look(about)
+        world = self.site.observe(about)
         groups = [group.name for group in world.fleet.groups]
         dialled = gates.handshake_gate(
             world.fleet, self.site.platforms, self.site.identities(about), groups=groups

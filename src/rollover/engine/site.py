@@ -87,7 +87,7 @@ class Site:
         self.return_seconds = return_seconds
         self.poll_seconds = poll_seconds
         self.fresh_seconds = fresh_seconds
-        self.keeping = Keeping(credentials)
+        self.material_store = Keeping(credentials)
         self._certificates: dict[Fingerprint, Certificate] = {}
         self._verifier = Verifier(self._certificates)
         self._specimens: dict[RotateAuthority, Specimens] = {}
@@ -100,7 +100,7 @@ class Site:
             self.described = self._refresh(self._in_file)
         return self.described
 
-    def look(self, about: About) -> World:
+    def observe(self, about: About) -> World:
         """Observe the whole fleet now; `EvidenceMissing` when an instance was never seen."""
         described = self.refreshed()
         observations = observe(described, self.platforms)
@@ -187,7 +187,7 @@ class Site:
 
     def _knowledge_of_material(self, goal: InstallMaterial) -> Knowledge:
         """Return what is known of material that is supplied: nothing is made, only named."""
-        self.learn(self.keeping.certificates(goal.parts))
+        self.learn(self.material_store.certificates(goal.parts))
         every = {each for authority in self.authorities.all() for each in authority.versions}
         issuers = self._issuers_among(tuple(sorted(every & self._certificates.keys())))
 
