@@ -17,11 +17,12 @@ import msgspec
 from rollover import errors
 from rollover.checks import catalogue
 from rollover.cli.app import COMMANDS, root
-from rollover.cli.options import FLEET_VARIABLE, KEY_VARIABLE
+from rollover.cli.options import FLEET_VARIABLE
 from rollover.codec.fleet_file import schema
 from rollover.delivery import client_status
 from rollover.fleet import description, journal
 from rollover.platforms.bosh import access, address, saved_login
+from rollover.site import KEY_VARIABLE
 
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 96

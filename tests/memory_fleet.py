@@ -5,18 +5,19 @@ Every link is checked before each instance changes, by who trusts whom at that m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from rollover.engine.authorities import store_name
+from rollover.engine.authorities import Authorities, store_name
 from rollover.engine.goals import Request
+from rollover.engine.known_certificates import KnownCertificates
 from rollover.engine.lease_port import Holder, Leases
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.platform_port import Pacing, Platform
 from rollover.engine.reference import MemoryJournal, MemoryLeases
 from rollover.engine.service import Rollover
-from rollover.engine.site import Site
+from rollover.engine.site import Site, Waits
 from rollover.fleet.assemble import links
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.credential import Flags
@@ -105,6 +106,27 @@ def first(count: int) -> Conduct:
     return conduct(approve=lambda *_: next(answers, False))
 
 
+class NamedPlatforms:
+    """`Platforms` that are there already; `refresh` is what a director would say of the fleet."""
+
+    def __init__(
+        self,
+        platforms: Mapping[str, Platform],
+        *,
+        refresh: Callable[[FleetDescription], FleetDescription] = lambda described: described,
+    ) -> None:
+        self._platforms = platforms
+        self._refresh = refresh
+
+    def __call__(self, group: str) -> Platform:
+        """Return the platform of that name."""
+        return self._platforms[group]
+
+    def completed(self, described: FleetDescription) -> FleetDescription:
+        """Return the fleet as it is now."""
+        return self._refresh(described)
+
+
 class MemoryFleet:
     """Two servers and three clients, with one CA and its key in the store."""
 
@@ -184,20 +206,30 @@ class MemoryFleet:
             if not (_accepts(dialer, acceptor) and _accepts(acceptor, dialer)):
                 self.broken.append(str(link))
 
-    def site(self, *, task: str = "one", **more: object) -> Site:
+    def site(
+        self,
+        *,
+        task: str = "one",
+        refresh: Callable[[FleetDescription], FleetDescription] = lambda described: described,
+        recover: bool = False,
+        **more: float,
+    ) -> Site:
         """Return a site as another process would open it."""
+        waits = {"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more
         return Site(
             self.described,
-            platforms=lambda name: self.platforms[name],
+            platforms=NamedPlatforms(self.platforms, refresh=refresh),
+            known=KnownCertificates(
+                Authorities(self.credentials, self.described), clock=self.clock
+            ),
             credentials=self.credentials,
             journal=self.journal,
             leases=self.leases,
             clock=self.clock,
             holder=Holder(host="here", pid=1, task=task),
             pause_requested=lambda: self.paused,
-            **(
-                {"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more  # type: ignore[arg-type]  # by name
-            ),
+            waits=Waits(**waits),
+            recover=recover,
         )
 
     def rotate(

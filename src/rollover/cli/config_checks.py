@@ -13,11 +13,11 @@ import msgspec
 from rollover.checks import catalogue
 from rollover.checks.configs.run import check_configs, together, with_idle
 from rollover.checks.run import Report
-from rollover.cli.wiring import now
 from rollover.errors import SpecError
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
 from rollover.nats_config.command_line import CommandLine, read_unit
 from rollover.platforms.nats.config_scene import config_scene
+from rollover.site import now
 
 _UNIT_LIMIT = 1 << 20
 _ODD = "is no regular file"

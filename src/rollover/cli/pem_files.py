@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
-from rollover.engine.versions import PemFile
 from rollover.errors import SpecError
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.pem import PEM_LIMIT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.versions import PemFile
 
 
 def read_pem(path: Path) -> PemFile:
     """Return a file's content; `SpecError` when it cannot be read or is far too large."""
+    from rollover.engine.versions import PemFile  # noqa: PLC0415 - imports certificates
+    from rollover.pki.pem import PEM_LIMIT  # noqa: PLC0415 - likewise
+
     try:
         with path.open("rb") as file:
             content = file.read(PEM_LIMIT + 1)

@@ -48,8 +48,7 @@ class MaterialSupply:
 
     def identities(self, _world: World, _origins: Collection[Fingerprint]) -> tuple[Identity, ...]:
         """Return those of all authorities: whoever is let in now is to be let in later."""
-        names = [each.name for each in self._site.authorities.all()]
-        return tuple(each for name in names for each in self._site.identities(name))
+        return self._site.known.all_identities()
 
     def supplied(self) -> Brought:
         """Return the chains that nobody has to make, and where their keys come from."""

@@ -202,7 +202,7 @@ class Rotation:
             )
         self._record(EntryKind.APPROVED, subject=rollout.group)
         self._approved = wanted
-        return time.monotonic() - begun < self._site.fresh_seconds
+        return time.monotonic() - begun < self._site.waits.fresh_seconds
 
     # What platforms know, and what the certificates say.
 
@@ -275,9 +275,9 @@ class Rotation:
             leaving,
             peers=Peers(frozenset(each.name for each in world.fleet.instances()), world.given_up),
             patience=Patience(
-                self._site.drain_seconds,
-                self._site.return_seconds,
-                self._site.poll_seconds,
+                self._site.waits.drain_seconds,
+                self._site.waits.return_seconds,
+                self._site.waits.poll_seconds,
                 self._stop_if_asked,
             ),
             chronicle=self._chronicle,

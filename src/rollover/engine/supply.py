@@ -34,7 +34,7 @@ class AuthoritySupply:
         goal = self._goal
         versions = {goal.target, *goal.trusted, *origins, *world.trusted_versions()}
         return tuple(
-            each for each in self._site.identities(goal.authority) if each.issuer in versions
+            each for each in self._site.known.identities(goal.authority) if each.issuer in versions
         )
 
     def supplied(self) -> None:

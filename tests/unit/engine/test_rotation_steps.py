@@ -223,8 +223,8 @@ def test_the_issuer_of_a_certificate_is_known_whatever_its_authority() -> None:
     client.give((msgspec.structs.replace(client.state[0], presents=(leaf,), trusts=bundle),))
     site = fleet.site()
     site.observe(AUTHORITY)
-    assert site.issuer_of(leaf.fingerprint) == other.certificate.fingerprint
-    assert site.issuer_of(fleet.ca.leaf("never seen").fingerprint) is None
+    assert site.known.issuer_of(leaf.fingerprint) == other.certificate.fingerprint
+    assert site.known.issuer_of(fleet.ca.leaf("never seen").fingerprint) is None
 
 
 def test_those_given_up_are_left_alone() -> None:

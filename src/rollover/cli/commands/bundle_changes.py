@@ -158,11 +158,11 @@ def _effect(
         return difference.in_configs(scene, old, new, path=path)
     if not values["fleet"]:
         return None
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - imports everything
     from rollover.engine.survey import survey  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports everything
 
-    with open_site(values["fleet"], scratch=True) as site:
-        return difference.in_fleet(survey(site), old, new)
+    with open_fleet(values["fleet"], scratch=True) as library:
+        return difference.in_fleet(survey(library.site), old, new)
 
 
 def _editable(path: Path) -> Path:

@@ -70,16 +70,14 @@ def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
     from rollover.cli.requests import request_of  # noqa: PLC0415
     from rollover.cli.views import demo as view  # noqa: PLC0415
     from rollover.cli.views import plan as plan_view  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
     time.sleep(WARM_UP_SECONDS)  # the traffic is to be seen before, during and after
-    with open_site(lab.layout.fleet) as site:
-        library = Rollover(site)
+    with open_fleet(lab.layout.fleet) as library:
         request = request_of(library, {**values, "authority": None})
         if not printer.json:
-            with open_site(lab.layout.fleet, scratch=True) as scratch:
-                plan_view.show(printer, Rollover(scratch).plan(request))
+            with open_fleet(lab.layout.fleet, scratch=True) as scratch:
+                plan_view.show(printer, scratch.plan(request))
             printer.line()
         with conducted(printer, yes=True, ticker=lambda: view.ticking(lab.traffic())) as conduct:
             outcome = library.rotate(request, conduct)

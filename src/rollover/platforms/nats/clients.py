@@ -106,19 +106,20 @@ class NatsClients:
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
     ) -> Iterator[Result]:
         """Deliver, and wait until each client shows that it uses what it was given."""
-        tools = client_rollout.Tools(
-            delivery=self._delivery,
-            way=self._way,
-            roster=Roster(self._connections),
-            reconnect=self._reconnect,
-            local=self._local,
-            clock=self._clock,
-            confirm_seconds=self.group.confirm_seconds,
-        )
+        roster = Roster(self._connections)
 
         def work(order: Order) -> Result:
             try:
-                return client_rollout.apply(order, self._instance(order.instance), tools)
+                return client_rollout.Attempt(
+                    order,
+                    self._instance(order.instance),
+                    delivery=self._delivery,
+                    way=self._way,
+                    roster=roster,
+                    reconnect=self._reconnect,
+                    local=self._local,
+                    clock=self._clock,
+                ).result()
             except RolloverError as error:
                 return untouched(order, error)
 

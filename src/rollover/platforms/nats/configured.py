@@ -44,11 +44,13 @@ def read(
     delivery: Delivery,
     instance: InstanceDescription,
     *,
+    environment: Mapping[str, str],
     instead: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Configuration:
     """Return the configuration of an instance, described with absolute paths.
 
-    `instead`: texts to take in the place of files. Raises `ConfigError` for what nats-server would
+    `environment`: what the variables in it come from. `instead`: texts to take in the place of
+    files. Raises `ConfigError` for what nats-server would
     not read, `AdapterError` where a file cannot be had, `SpecError` where none is described.
     """
     if instance.config is None or instance.working_directory is None:
@@ -66,7 +68,7 @@ def read(
         return texts[path]
 
     path = instance.config
-    tree = parse_text(load(path), place=path, include=load, environment=os.environ)
+    tree = parse_text(load(path), place=path, include=load, environment=environment)
     config = Config(path=path, tree=tree, files=tuple(texts), digest=digest(tree))
     return Configuration(texts, server_config(config, cwd=instance.working_directory))
 
@@ -74,8 +76,9 @@ def read(
 class Configurations:
     """The configurations of a group; one whose files are as they were is not parsed again."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, *, environment: Mapping[str, str]) -> None:
         self._delivery = delivery
+        self._environment = environment
         self._known: dict[InstanceName, Configuration] = {}
 
     def elsewhere(self, instance: InstanceDescription) -> Mapping[EndpointName, str]:
@@ -96,11 +99,33 @@ class Configurations:
     def _read(self, instance: InstanceDescription) -> Configuration:
         known = self._known.get(instance.name)
         if known is None or known.texts != self._texts(instance, known):
-            known = self._known[instance.name] = read(self._delivery, instance)
+            known = self._known[instance.name] = read(
+                self._delivery, instance, environment=self._environment
+            )
         return known
 
     def _texts(self, instance: InstanceDescription, known: Configuration) -> Mapping[str, bytes]:
         return self._delivery.read(instance.name, tuple(known.texts))
+
+    def as_kept(self, instance: InstanceDescription) -> InstanceDescription | None:
+        """Return an instance as it was before a re-pointing that is not confirmed; None: none is.
+
+        Its server may still run with the files that it named then.
+        """
+        if instance.config is None:
+            return None
+        try:
+            name = f"{instance.config}{KEPT_SUFFIX}"
+            kept = self._delivery.read(instance.name, (name,))[name]
+            before = read(
+                self._delivery,
+                instance,
+                environment=self._environment,
+                instead={instance.config: kept},
+            )
+        except (ConfigError, AdapterError):
+            return None
+        return placed(instance, dict(_elsewhere(instance, before.server)))
 
 
 def _elsewhere(
@@ -113,22 +138,6 @@ def _elsewhere(
         path = os.path.abspath(block.ca_file.path)  # noqa: PTH100 - as above
         if os.path.realpath(path) != os.path.realpath(endpoint.ca):
             yield endpoint.name, path
-
-
-def as_kept(delivery: Delivery, instance: InstanceDescription) -> InstanceDescription | None:
-    """Return an instance as it was before a re-pointing that is not confirmed; None: there is none.
-
-    Its server may still run with the files that it named then.
-    """
-    if instance.config is None:
-        return None
-    try:
-        name = f"{instance.config}{KEPT_SUFFIX}"
-        kept = delivery.read(instance.name, (name,))[name]
-        before = read(delivery, instance, instead={instance.config: kept})
-    except (ConfigError, AdapterError):
-        return None
-    return placed(instance, dict(_elsewhere(instance, before.server)))
 
 
 def placed(instance: InstanceDescription, files: Mapping[EndpointName, str]) -> InstanceDescription:
@@ -174,7 +183,13 @@ def _joined(home: str, file: str) -> str:
     return os.path.abspath(os.path.join(home, file))  # noqa: PTH100, PTH118 - as above
 
 
-def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> tuple[File, ...]:
+def edited(
+    delivery: Delivery,
+    instance: InstanceDescription,
+    order: Order,
+    *,
+    environment: Mapping[str, str],
+) -> tuple[File, ...]:
     """Return the files of the configuration that an order changes, each with its new content.
 
     Only the value of `ca_file` in the blocks of the endpoints is changed. `SpecError` where that
@@ -183,7 +198,7 @@ def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> t
     wanted = dict(_targets(instance, order))
     if not wanted:
         return ()
-    before = read(delivery, instance)
+    before = read(delivery, instance, environment=environment)
     texts = dict(before.texts)
     blocks = {each.name: block_of(each, before.server) for each in instance.endpoints}
     keys = {name: _key(instance, name, blocks[name]) for name in wanted}
@@ -197,7 +212,8 @@ def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> t
                 hint="write the path into the configuration, reload the server, then run again",
             )
         texts[path] = with_string(texts[path], key, wanted[name])
-    _check(instance, before.server, read(delivery, instance, instead=texts).server, wanted)
+    after = read(delivery, instance, environment=environment, instead=texts)
+    _check(instance, before.server, after.server, wanted)
     changed = (path for path, text in texts.items() if text != before.texts[path])
     return tuple(File(path=path, content=texts[path]) for path in changed)
 
