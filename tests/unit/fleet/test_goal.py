@@ -108,5 +108,5 @@ def test_goals_are_told_apart_where_they_are_written_down() -> None:
     """Each comes back as what it was."""
     for goal in (build.goal(bridge=True), installed(bundle=True, chain=True)):
         written = msgspec.to_builtins(goal)
-        found = msgspec.convert(written, RotateAuthority | InstallMaterial)  # type: ignore[call-overload]  # a union is no type
+        found = msgspec.convert(written, RotateAuthority | InstallMaterial)
         assert found == goal
