@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.checks import catalogue
 from rollover.checks.configs.run import check_configs, together, with_idle
 from rollover.checks.run import Report
 from rollover.cli.wiring import now
@@ -18,6 +17,7 @@ from rollover.errors import SpecError
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
 from rollover.nats_config.command_line import CommandLine, read_unit
 from rollover.platforms.nats.config_scene import config_scene
+from rollover.rule_catalogue import CATALOGUE
 
 _UNIT_LIMIT = 1 << 20
 _ODD = "is no regular file"
@@ -164,6 +164,6 @@ def _silence(text: str) -> Silence:
             f"`--silence {text}` says no rule or no reason",
             hint="write `RULE=REASON`, or `RULE:SUBJECT=REASON` (`*` stands for anything)",
         )
-    if catalogue.rule(name) is None:
+    if CATALOGUE.rule(name) is None:
         raise SpecError(f"there is no rule `{name}`", hint="`rollover explain` lists them all")
     return Silence(rule=name, subject=subject or "*", reason=reason.strip())

@@ -29,6 +29,7 @@ from rollover.pki.keys import to_pem
 from rollover.platforms.nats import places
 from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.servers import NatsServers, configured
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store import files
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
@@ -93,6 +94,7 @@ def open_site(fleet: Path, *, scratch: bool = False, recover: bool = False) -> I
             leases=stack.enter_context(open_leases(state / files.LEASES)),
             clock=now,
             holder=this_process(),
+            catalogue=CATALOGUE,
             pause_requested=(state / files.PAUSE).exists,
             refresh=platforms.refreshed,
             recover=recover,

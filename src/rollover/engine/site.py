@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from rollover.checks.catalogue import Catalogue
 from rollover.engine.authorities import Authorities, by_fingerprint
 from rollover.engine.credentials_port import Credentials
 from rollover.engine.issuing import Issuers, Specimens, chain_shape
@@ -36,6 +37,7 @@ PROBE_LIFETIME = timedelta(hours=12)
 class Site:
     """One fleet and what is needed to work on it.
 
+    `catalogue` has every rule that its platforms can find.
     `drain_seconds`: how long peers may take to come again before trust is withdrawn;
     `return_seconds`: how long each may be away then (NATS clients wait 2 s and some jitter).
     `fresh_seconds`: after an approval that took longer the fleet is looked at again.
@@ -54,6 +56,7 @@ class Site:
         leases: Leases,
         clock: Callable[[], datetime],
         holder: Holder,
+        catalogue: Catalogue,
         pause_requested: Callable[[], bool] = lambda: False,
         refresh: Callable[[FleetDescription], FleetDescription] | None = None,
         recover: bool = False,
@@ -74,6 +77,7 @@ class Site:
         self.leases = leases
         self.clock = clock
         self.holder = holder
+        self.catalogue = catalogue
         self.pause_requested = pause_requested
         self.drain_seconds = drain_seconds
         self.return_seconds = return_seconds

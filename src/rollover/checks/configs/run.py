@@ -46,6 +46,28 @@ AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
 )
 """What is checked, in the order of the report. A new rule is a function in one of these tables."""
 
+CONFIG_RULES: tuple[Rule, ...] = tuple(
+    rule
+    for module in (
+        files,
+        chains,
+        authorities,
+        roles,
+        verdicts,
+        trust,
+        bundles,
+        addresses,
+        peers,
+        clients,
+        settings,
+        stapling,
+        starting,
+        wording,
+    )
+    for rule, _ in module.CHECKS
+)
+"""Those rules in the order of the catalogue."""
+
 
 def check_configs(scene: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Report:
     """Return every hazard of the configurations. Pure.

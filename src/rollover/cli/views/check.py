@@ -11,12 +11,12 @@ from types import MappingProxyType
 import msgspec
 
 from rollover import __version__
-from rollover.checks import catalogue
 from rollover.checks.rule import Finding, Severity
 from rollover.checks.run import Checked, Report
 from rollover.cli.printer import Printer
 from rollover.cli.views.sarif import sarif
 from rollover.errors import SpecError
+from rollover.rule_catalogue import CATALOGUE
 
 MOST_SHOWN = 8
 """Findings of one rule that are written out; the rest is counted. JSON has them all."""
@@ -89,7 +89,7 @@ def write_sarif(path: Path, report: Report, *, described: Path | None = None) ->
 
     `described`: the fleet file of the report, in which findings stand that no other file holds.
     """
-    base, rules = Path.cwd(), catalogue.rules()
+    base, rules = Path.cwd(), CATALOGUE.rules
     log = sarif(report, rules, version=__version__, base=base, described=described)
     text = msgspec.json.format(msgspec.json.encode(log), indent=2)
     try:
