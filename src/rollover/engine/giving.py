@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from rollover.engine import given, way_back
 from rollover.engine.given import Asked
 from rollover.engine.goals import Intent, Request
-from rollover.engine.platform_extras import KnowsKeys
+from rollover.engine.platform_extras import KnowsKeys, KnowsSettings
 from rollover.engine.site import Site
 from rollover.engine.world import World
 from rollover.errors import PemError, SpecError
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.goal import Given, Goal
 from rollover.fleet.model import EndpointRef
+from rollover.fleet.names import GroupName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 
@@ -28,8 +29,18 @@ class Giving:
         """Return the goal; `SpecError` when what is brought, or for whom, cannot be meant."""
         self._site.learn(asked.certificates)
         return given.goal_for(
-            asked, world.fleet, self._site.described, margin_seconds=request.margin_seconds
+            asked,
+            world.fleet,
+            self._site.described,
+            by_hand=self._by_hand,
+            margin_seconds=request.margin_seconds,
         )
+
+    def _by_hand(self, group: GroupName) -> str:
+        platform = self._site.platforms(group)
+        if isinstance(platform, KnowsSettings):
+            return platform.renamed_by_hand()
+        return "name the new file there by hand, then run again without `--as`"
 
     def intent(self, asked: Asked, goal: Goal, world: World, *, rotation: str) -> Intent:
         """Return a new intent, with all that it needs in the store. `SpecError` without a key."""
