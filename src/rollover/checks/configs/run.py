@@ -48,23 +48,23 @@ AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
 
 CONFIG_RULES: tuple[Rule, ...] = tuple(
     rule
-    for module in (
-        files,
-        chains,
-        authorities,
-        roles,
-        verdicts,
-        trust,
-        bundles,
-        addresses,
-        peers,
-        clients,
-        settings,
-        stapling,
-        starting,
-        wording,
+    for checks in (
+        files.CHECKS,
+        chains.CHECKS,
+        authorities.CHECKS,
+        roles.CHECKS,
+        verdicts.CHECKS,
+        trust.CHECKS,
+        bundles.CHECKS,
+        addresses.CHECKS,
+        peers.CHECKS,
+        clients.CHECKS,
+        settings.CHECKS,
+        stapling.CHECKS,
+        starting.CHECKS,
+        wording.CHECKS,
     )
-    for rule, _ in module.CHECKS
+    for rule, _ in checks
 )
 """Those rules in the order of the catalogue."""
 
