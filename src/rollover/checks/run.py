@@ -106,9 +106,9 @@ def check(
     Findings that the description silences are in the report with their reason.
     """
     handshakes = Handshakes(fleet, accepts=accepts, shape=shape, now=now)
-    scene = Scene(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
+    context = Scene(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
     checked = [
-        Checked(area=area, rule=rule.id, title=rule.title, findings=_found(scene, function))
+        Checked(area=area, rule=rule.id, title=rule.title, findings=_found(context, function))
         for area, checks in AREAS.items()
         for rule, function in checks
     ]
@@ -140,6 +140,6 @@ def _by_rule(area: str, found: Sequence[Finding], catalogue: Catalogue) -> Itera
         )
 
 
-def _found(scene: Scene, function: Check) -> tuple[Finding, ...]:
-    silences = scene.description.silenced
-    return tuple(silence.silenced(each, silences) for each in function(scene))
+def _found(context: Scene, function: Check) -> tuple[Finding, ...]:
+    silences = context.description.silenced
+    return tuple(silence.silenced(each, silences) for each in function(context))

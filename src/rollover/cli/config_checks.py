@@ -49,7 +49,7 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
             hint="write `--running FILE=OLD` with FILE as it is given on the command line",
         )
     started = tuple(line for path in wanted.units for line in _started(path))
-    scene = config_scene(
+    configs = config_scene(
         wanted.files,
         working_directory=wanted.working_directory or Path.cwd(),
         environment=os.environ,
@@ -60,7 +60,7 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
         directories=_where(wanted, started),
         started=started,
     )
-    report = check_configs(scene, silenced=(*wanted.silences, *known))
+    report = check_configs(configs, silenced=(*wanted.silences, *known))
     return with_idle(report, wanted.silences)
 
 
@@ -110,7 +110,7 @@ def with_configs(
     silences = (*wanted.silences, *described.silenced)
     if not directories:
         return with_idle(report, silences) if wanted.silences else report
-    scene = config_scene(
+    configs = config_scene(
         tuple(directories),
         working_directory=base,
         environment=os.environ,
@@ -118,7 +118,7 @@ def with_configs(
         expires_within=wanted.expires_within,
         directories=directories,
     )
-    return together(report, check_configs(scene, silenced=silences), silences)
+    return together(report, check_configs(configs, silenced=silences), silences)
 
 
 def _named(described: FleetDescription, *, base: Path) -> dict[Path, Path]:
