@@ -49,6 +49,7 @@ from rollover.pki.profiles import LEAF_NODE
 from rollover.pki.signatures import Signed, check
 from rollover.platforms.memory.instance import MemoryInstance
 from rollover.platforms.memory.platform import MemoryPlatform
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 
 AUTHORITY = AuthorityName("nats-ca")
@@ -227,6 +228,7 @@ class MemoryFleet:
             leases=self.leases,
             clock=self.clock,
             holder=Holder(host="here", pid=1, task=task),
+            catalogue=CATALOGUE,
             pause_requested=lambda: self.paused,
             waits=Waits(**waits),
             recover=recover,

@@ -10,12 +10,13 @@ from rollover.cli.material import material_request_of, refuse_for_material
 from rollover.engine.given import MaterialResumption
 from rollover.engine.goals import AnyRequest, Request
 from rollover.engine.maintenance import Window
-from rollover.engine.rules import OVERRIDABLE
+from rollover.engine.rules import overridable
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.goal import About, MaterialKind
 from rollover.fleet.names import AuthorityName, Fingerprint, RuleId
+from rollover.rule_catalogue import CATALOGUE
 
 LEAST_DIGITS = 8
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -76,12 +77,13 @@ def _version(library: Rollover, authority: AuthorityName, digits: str | None) ->
 def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
     """Return rule and reason of each `RULE=REASON`; an override without a reason is refused."""
     overrides: dict[RuleId, str] = {}
+    allowed = overridable(CATALOGUE)
     for value in values:
         rule, _, reason = (part.strip() for part in value.partition("="))
-        if rule not in OVERRIDABLE:
+        if rule not in allowed:
             raise SpecError(
                 f"`{rule}` is no refusal that can be overridden",
-                hint=f"these can: {', '.join(f'`{each}`' for each in sorted(OVERRIDABLE))}",
+                hint=f"these can: {', '.join(f'`{each}`' for each in sorted(allowed))}",
             )
         if not reason:
             raise SpecError(

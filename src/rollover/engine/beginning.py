@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import assert_never
 
 import msgspec
 
 from rollover.engine import given, goals, records
 from rollover.engine.given import MaterialRequest, MaterialResumption
-from rollover.engine.giving import MaterialSupply, keep_supplied
+from rollover.engine.giving import MaterialSupply, keep_supplied, renamed_by_hand
 from rollover.engine.goals import (
     AnyRequest,
     AuthorityIntent,
@@ -192,7 +193,8 @@ class Beginning:
     def _material_goal(self, request: MaterialRequest, world: World) -> InstallMaterial:
         """Return the goal; `SpecError` when what is supplied, or for whom, cannot be meant."""
         self._site.learn(request.certificates)
-        return given.goal_for(request, world.fleet, self._site.described)
+        by_hand = partial(renamed_by_hand, self._site)
+        return given.goal_for(request, world.fleet, self._site.described, by_hand=by_hand)
 
     def _material_intent(self, request: MaterialRequest) -> Intent:
         """Return the rotation that installs just that, or begin it: another is superseded."""

@@ -42,5 +42,6 @@ def check_site(
             expires_within=timedelta(days=expiry_days),
         ),
         now=seen.at,
+        catalogue=site.catalogue,
         known=dict(attending.by_group(site, Moment.CHECK)),
     )

@@ -5,10 +5,9 @@ From what an operator asks for to a goal; what takes it back is in `way_back`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import PurePosixPath
-from types import MappingProxyType
 
 import msgspec
 
@@ -16,15 +15,13 @@ from rollover.errors import SpecError
 from rollover.fleet.assemble import below
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.description import (
-    CommandDelivery,
     FileDelivery,
     FleetDescription,
     InstanceDescription,
-    KubernetesDelivery,
 )
 from rollover.fleet.goal import Installation, InstallMaterial, MaterialKind
 from rollover.fleet.model import Endpoint, EndpointRef, Fleet, Group, Instance, Role
-from rollover.fleet.names import InstanceName
+from rollover.fleet.names import GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 
@@ -63,9 +60,16 @@ class MaterialResumption(msgspec.Struct, frozen=True):
 
 
 def goal_for(
-    request: MaterialRequest, fleet: Fleet, described: FleetDescription
+    request: MaterialRequest,
+    fleet: Fleet,
+    described: FleetDescription,
+    *,
+    by_hand: Callable[[GroupName], str],
 ) -> InstallMaterial:
-    """Return the goal; `SpecError` when what is supplied, or for whom, cannot be meant."""
+    """Return the goal; `SpecError` when what is supplied, or for whom, cannot be meant.
+
+    `by_hand`: how a person names another file in the settings of a group's instances.
+    """
     _check_bundle(request.bundle)
     _check_chain(request)
     chosen = tuple(_chosen(request, fleet))
@@ -80,7 +84,7 @@ def goal_for(
     if part.file is None:
         _check_shared(fleet, part)
     else:
-        _check_file(described, part, part.file)
+        _check_file(described, part, part.file, by_hand=by_hand)
     margin = timedelta(seconds=request.margin_seconds)
     return InstallMaterial(parts=(part,), step_margin=margin)
 
@@ -239,22 +243,13 @@ def _file(text: str) -> str:
     return str(path)
 
 
-_DESCRIBE = (
-    "describe `config`, the path of its nats.conf on this machine; or re-point it by hand, then "
-    "run again without `--as`"
-)
-_BY_HAND: Mapping[type, str] = MappingProxyType(
-    {
-        KubernetesDelivery: "all pods read one nats.conf, which a chart writes: name the new "
-        "`ca_file` in its values, and as `ca` in the fleet file, then run again without `--as`",
-        CommandDelivery: "change `ca_file` with the tool that writes its nats.conf, and `ca` in "
-        "the fleet file, then run again without `--as`",
-    }
-)
-"""How to re-point what others write, by the form of delivery."""
-
-
-def _check_file(described: FleetDescription, part: Installation, file: str) -> None:
+def _check_file(
+    described: FleetDescription,
+    part: Installation,
+    file: str,
+    *,
+    by_hand: Callable[[GroupName], str],
+) -> None:
     """Refuse to re-point what cannot be re-pointed, or to overwrite what others use."""
     chosen = frozenset(part.endpoints)
     homes: dict[str | None, InstanceName] = {}
@@ -267,7 +262,7 @@ def _check_file(described: FleetDescription, part: Installation, file: str) -> N
             if instance.config is None or not isinstance(group.delivery, FileDelivery):
                 raise SpecError(
                     f"the configuration of `{instance.name}` cannot be changed from here",
-                    hint=_BY_HAND.get(type(group.delivery), _DESCRIBE),
+                    hint=by_hand(group.name),
                 )
             other = homes.setdefault(instance.working_directory, instance.name)
             if other != instance.name:

@@ -8,7 +8,7 @@ from rollover.engine import way_back
 from rollover.engine.given import MaterialRequest
 from rollover.engine.issuing import Leaf, Wanted
 from rollover.engine.orders import Brought
-from rollover.engine.platform_extras import KnowsKeys
+from rollover.engine.platform_extras import KnowsKeys, KnowsSettings
 from rollover.engine.site import Site
 from rollover.engine.world import World
 from rollover.errors import PemError, SpecError, StoreError
@@ -16,7 +16,7 @@ from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.evidence import Identity, Signer
 from rollover.fleet.goal import Installation, InstallMaterial
 from rollover.fleet.model import EndpointRef
-from rollover.fleet.names import Fingerprint, short
+from rollover.fleet.names import Fingerprint, GroupName, short
 from rollover.fleet.plan import Plan
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
@@ -34,6 +34,14 @@ def keep_supplied(site: Site, request: MaterialRequest) -> None:
         store.keep(request.chain, key=request.key, at=now)
     if request.bundle:
         store.keep(request.bundle, at=now)
+
+
+def renamed_by_hand(site: Site, group: GroupName) -> str:
+    """Return how a person names another file in the settings of a group's instances."""
+    platform = site.platforms(group)
+    if isinstance(platform, KnowsSettings):
+        return platform.renamed_by_hand()
+    return "name the new file there by hand, then run again without `--as`"
 
 
 class MaterialSupply:

@@ -8,6 +8,7 @@ from typing import assert_never
 
 import msgspec
 
+from rollover.checks.catalogue import Catalogue
 from rollover.engine.credentials_port import Credentials
 from rollover.engine.issuing import Issuers, Specimens, chain_shape
 from rollover.engine.journal_port import Journal
@@ -52,6 +53,7 @@ class Site:
 
     `known` is what the platforms recognise bundles and peers by, too; `credentials` is the store
     that its authorities are in. `recover`: whoever does not answer may be made anew.
+    `catalogue` has every rule that its platforms can find.
     """
 
     def __init__(  # noqa: PLR0913 - the ports of the engine, each by its name
@@ -65,6 +67,7 @@ class Site:
         leases: Leases,
         clock: Callable[[], datetime],
         holder: Holder,
+        catalogue: Catalogue,
         pause_requested: Callable[[], bool] = lambda: False,
         recover: bool = False,
         waits: Waits = Waits(),  # noqa: B008 - it is frozen
@@ -81,6 +84,7 @@ class Site:
         self.leases = leases
         self.clock = clock
         self.holder = holder
+        self.catalogue = catalogue
         self.pause_requested = pause_requested
         self.waits = waits
         self.material_store = Keeping(credentials)

@@ -32,7 +32,6 @@ from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.description import CommandDelivery, KubernetesDelivery
 from rollover.fleet.goal import Installation, InstallMaterial, MaterialKind
 from rollover.fleet.model import EndpointRef, Role
 from rollover.fleet.names import SYSTEM_ROOTS, InstanceName
@@ -315,24 +314,12 @@ def test_a_file_that_others_use_is_not_overwritten() -> None:
         planned(fleet, bundle=WIDER, groups=(SERVERS,), roles=(Role.ROUTE,), file="b")
 
 
-@pytest.mark.parametrize(
-    ("delivery", "way"),
-    [
-        (KubernetesDelivery(namespace="nats", volumes=()), "values"),
-        (CommandDelivery(command=("./deliver.sh",)), "the tool that writes"),
-    ],
-)
-def test_what_others_write_is_re_pointed_by_them(
-    delivery: KubernetesDelivery | CommandDelivery, way: str
-) -> None:
-    """The way is that of the delivery: a chart would take an edit of ours back."""
+def test_how_a_person_names_another_file_is_said_by_the_platform() -> None:
+    """The engine knows of no settings: whoever has them knows who writes them."""
     fleet = MemoryFleet()
-    servers = msgspec.structs.replace(fleet.described.groups[0], delivery=delivery)
-    groups = (servers, *fleet.described.groups[1:])
-    fleet.described = msgspec.structs.replace(fleet.described, groups=groups)
     with pytest.raises(SpecError, match="cannot be changed from here") as caught:
         planned(fleet, bundle=WIDER, groups=(SERVERS,), file="new.pem")
-    assert way in (caught.value.hint or "")
+    assert caught.value.hint == fleet.memory[SERVERS].renamed_by_hand()
 
 
 def test_the_chosen_are_written_down_one_by_one() -> None:
