@@ -48,6 +48,7 @@ from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import LEAF_NODE
 from rollover.pki.signatures import Signed, check
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 
 AUTHORITY = AuthorityName("nats-ca")
@@ -226,6 +227,7 @@ class MemoryFleet:
             leases=self.leases,
             clock=self.clock,
             holder=Holder(host="here", pid=1, task=task),
+            catalogue=CATALOGUE,
             pause_requested=lambda: self.paused,
             waits=Waits(**waits),
             recover=recover,

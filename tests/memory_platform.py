@@ -268,6 +268,10 @@ class MemoryPlatform:
             return Availability.REFUSING, "it refused what it was given"
         return Availability.READY, ""
 
+    def renamed_by_hand(self) -> str:
+        """Return what a person would do, if instances in memory had settings."""
+        return "describe the instances of this rehearsal with the new file"
+
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
     ) -> Iterator[Result]:

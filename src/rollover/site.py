@@ -40,6 +40,7 @@ from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.discover import Discovery as NatsDiscovery
 from rollover.platforms.nats.discover import DiscoveryRemark, discover
 from rollover.platforms.nats.servers import NatsServers, configured
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store import files
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
@@ -179,6 +180,7 @@ def open_fleet(
             leases=stack.enter_context(open_leases(state / files.LEASES)),
             clock=now,
             holder=this_process(),
+            catalogue=CATALOGUE,
             pause_requested=(state / files.PAUSE).exists,
             recover=recover,
             waits=waits,

@@ -41,6 +41,7 @@ from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import ROUTE
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
 
@@ -120,6 +121,7 @@ def planned(described: FleetDescription, request: Request) -> Plan:
         leases=MemoryLeases(),
         clock=lambda: NOW,
         holder=this_process(),
+        catalogue=CATALOGUE,
     )
     authority.bring_into(site, successors=2 if request.standby else 1)
     return Rollover(site).plan(request)

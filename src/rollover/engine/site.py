@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import assert_never
 
 import msgspec
 
+from rollover.checks.catalogue import Catalogue
 from rollover.engine.credentials_port import Credentials
 from rollover.engine.issuing import Issuers, Specimens, chain_shape
 from rollover.engine.journal_port import Journal
@@ -18,9 +20,16 @@ from rollover.engine.platform_port import Platforms
 from rollover.engine.world import World
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.description import FleetDescription
-from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.evidence import Identity
+from rollover.fleet.goal import (
+    About,
+    Goal,
+    InstallMaterial,
+    MaterialKind,
+    Prospect,
+    RotateAuthority,
+)
 from rollover.fleet.model import Fleet
-from rollover.fleet.names import AuthorityName
 from rollover.pki.stacks import Verifier
 from rollover.planner.knowledge import Knowledge
 
@@ -44,6 +53,7 @@ class Site:
 
     `known` is what the platforms recognise bundles and peers by, too; `credentials` is the store
     that its authorities are in. `recover`: whoever does not answer may be made anew.
+    `catalogue` has every rule that its platforms can find.
     """
 
     def __init__(  # noqa: PLR0913 - the ports of the engine, each by its name
@@ -57,6 +67,7 @@ class Site:
         leases: Leases,
         clock: Callable[[], datetime],
         holder: Holder,
+        catalogue: Catalogue,
         pause_requested: Callable[[], bool] = lambda: False,
         recover: bool = False,
         waits: Waits = Waits(),  # noqa: B008 - it is frozen
@@ -73,11 +84,12 @@ class Site:
         self.leases = leases
         self.clock = clock
         self.holder = holder
+        self.catalogue = catalogue
         self.pause_requested = pause_requested
         self.waits = waits
-        self.keeping = Keeping(credentials)
+        self.material_store = Keeping(credentials)
         self._verifier = Verifier(known.by_fingerprint)
-        self._specimens: dict[Goal, Specimens] = {}
+        self._specimens: dict[RotateAuthority, Specimens] = {}
 
     def refreshed(self) -> FleetDescription:
         """Return the fleet file, completed now with what it leaves to be asked for.
@@ -87,25 +99,25 @@ class Site:
         self.described = self.platforms.completed(self._in_file)
         return self.described
 
-    def look(self, authority: AuthorityName) -> World:
+    def observe(self, about: About) -> World:
         """Observe the whole fleet now; `EvidenceMissing` when an instance was never seen."""
         described = self.refreshed()
         observations = observe(described, self.platforms)
         known = self.known.with_authorities()
         fleet = fleet_of(described, observations, authorities=self.authorities.all(), known=known)
         self.known.learn(fleet.certificates.values())
-        return self._world(fleet, authority)
+        return self._world(fleet, about)
 
-    def renamed(self, world: World, authority: AuthorityName) -> World:
+    def renamed(self, world: World, about: About) -> World:
         """Return a look with the CA versions that were made since it was taken."""
         self.known.with_authorities()
         fleet = msgspec.structs.replace(world.fleet, authorities=self.authorities.all())
-        return self._world(fleet, authority)
+        return self._world(fleet, about)
 
-    def _world(self, fleet: Fleet, authority: AuthorityName) -> World:
+    def _world(self, fleet: Fleet, about: About) -> World:
         return World(
             fleet,
-            versions=self.known.versions(authority),
+            versions=self._versions(about),
             certificates=self.known.by_fingerprint,
         )
 
@@ -113,7 +125,7 @@ class Site:
         """Return who can tell which version issued a chain; what it found out is kept."""
         return self.known.issuers_among(world.versions)
 
-    def specimens(self, goal: Goal) -> Specimens:
+    def specimens(self, goal: RotateAuthority) -> Specimens:
         """Return the specimens for a goal; `StoreError` when its target has no key here."""
         if goal not in self._specimens:
             known = self.known.with_authorities()
@@ -130,13 +142,17 @@ class Site:
 
     def knowledge(self, goal: Goal) -> Knowledge:
         """Return what the planner has to be told; raises as `specimens` does."""
-        if goal.given:
-            return self._knowledge_of_given(goal)
-        return self.specimens(goal).knowledge(self._verifier)
+        match goal:
+            case RotateAuthority():
+                return self.specimens(goal).knowledge(self._verifier)
+            case InstallMaterial():
+                return self._knowledge_of_material(goal)
+            case never:
+                assert_never(never)
 
-    def _knowledge_of_given(self, goal: Goal) -> Knowledge:
-        """Return what is known of material that is brought: nothing is made, only named."""
-        self.learn(self.keeping.certificates(goal.given))
+    def _knowledge_of_material(self, goal: InstallMaterial) -> Knowledge:
+        """Return what is known of material that is supplied: nothing is made, only named."""
+        self.learn(self.material_store.certificates(goal.parts))
         known, issuers = self.known.by_fingerprint, self.known.issuers()
 
         def prospect(chain: Chain) -> Prospect | None:
@@ -153,3 +169,11 @@ class Site:
     def learn(self, certificates: Iterable[Certificate]) -> None:
         """Know certificates that were brought, besides those that are observed."""
         self.known.learn(certificates)
+
+    def _versions(self, about: About) -> tuple[Certificate, ...]:
+        """Return the versions that a rotation is about: of an authority, oldest first."""
+        return () if isinstance(about, MaterialKind) else self.known.versions(about)
+
+    def identities(self, about: About) -> tuple[Identity, ...]:
+        """Return what there is to present from the versions that a rotation is about."""
+        return () if isinstance(about, MaterialKind) else self.known.identities(about)

@@ -222,7 +222,7 @@ def test_the_issuer_of_a_certificate_is_known_whatever_its_authority() -> None:
     bundle = (fleet.ca.certificate, other.certificate)
     client.give((msgspec.structs.replace(client.state[0], presents=(leaf,), trusts=bundle),))
     site = fleet.site()
-    site.look(AUTHORITY)
+    site.observe(AUTHORITY)
     assert site.known.issuer_of(leaf.fingerprint) == other.certificate.fingerprint
     assert site.known.issuer_of(fleet.ca.leaf("never seen").fingerprint) is None
 

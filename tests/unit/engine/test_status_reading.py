@@ -44,6 +44,15 @@ def status(*told: Told, alive: bool = True, paused: bool = False) -> Status:
     return found
 
 
+def test_what_it_is_about_is_told_by_its_name_whatever_the_kind_of_goal() -> None:
+    """What is installed has no authority; commands know it by the name of its kind."""
+    goal: Plain = {"type": "install-material", "parts": []}
+    data: dict[str, Plain] = {"fleet": "prod", "about": "given-bundle", "intent": {"goal": goal}}
+    found = status((EntryKind.STARTED, "", data), PLANNED, PAUSED)
+    assert found.authority == "given-bundle"
+    assert found.next_command == "rollover rotate --authority given-bundle"
+
+
 def test_an_empty_journal_has_no_status() -> None:
     """Nothing was begun."""
     assert read_status(MemoryJournal()) is None

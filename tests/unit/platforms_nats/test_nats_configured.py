@@ -11,10 +11,17 @@ import pytest
 from rollover.delivery.local import LocalDelivery
 from rollover.engine.delivery_port import File
 from rollover.errors import SpecError
-from rollover.fleet.description import EndpointDescription, InstanceDescription
+from rollover.fleet.description import (
+    CommandDelivery,
+    EndpointDescription,
+    FileDelivery,
+    GroupDescription,
+    InstanceDescription,
+    KubernetesDelivery,
+)
 from rollover.fleet.evidence import EndpointMaterial, Order
 from rollover.fleet.model import Role
-from rollover.fleet.names import EndpointName, InstanceName
+from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.platforms.nats import configured
 from rollover.platforms.nats.places import resolved
 
@@ -183,3 +190,21 @@ def test_an_order_that_moves_nothing_needs_no_configuration(tmp_path: Path) -> N
     """Servers whose configuration is elsewhere take orders as before."""
     described = InstanceDescription(name=NAME, endpoints=())
     assert edited(tmp_path, described, Order(instance=NAME, endpoints=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("deliver", "way"),
+    [
+        (FileDelivery(), "describe `config`"),
+        (KubernetesDelivery(namespace="nats", volumes=()), "a chart writes: name the new"),
+        (CommandDelivery(command=("./deliver.sh",)), "with the tool that writes its nats.conf"),
+    ],
+)
+def test_what_others_write_is_re_pointed_by_them(
+    deliver: FileDelivery | KubernetesDelivery | CommandDelivery, way: str
+) -> None:
+    """The way is that of the delivery: a chart would take an edit of ours back."""
+    group = GroupDescription(
+        name=GroupName("nats"), platform="nats", instances=(), delivery=deliver
+    )
+    assert way in configured.renamed_by_hand(group)

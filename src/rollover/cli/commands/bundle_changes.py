@@ -154,8 +154,8 @@ def _effect(
             "a fleet and configurations are given", hint=f"give one; ${FLEET_VARIABLE} is not read"
         )
     if values["configs"]:
-        scene = scene_of(values["configs"], values)
-        return difference.in_configs(scene, old, new, path=path)
+        configs = scene_of(values["configs"], values)
+        return difference.in_configs(configs, old, new, path=path)
     if not values["fleet"]:
         return None
     from rollover.engine.survey import survey  # noqa: PLC0415

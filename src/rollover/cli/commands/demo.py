@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from rollover.cli.options import goal_options, settings_of, settings_options
 from rollover.errors import ExitCode
@@ -36,6 +37,7 @@ def command(**values: Any) -> int:
     """Start real nats-servers and clients, rotate their CA, say what the traffic saw of it."""
     from rollover.cli.picture import recording  # noqa: PLC0415 - imports a whole lab
     from rollover.cli.views import demo as view  # noqa: PLC0415
+    from rollover.cli.views.goal import outcome_fields  # noqa: PLC0415
     from rollover.lab.lab import running  # noqa: PLC0415
     from rollover.lab.presets import preset  # noqa: PLC0415
 
@@ -51,7 +53,8 @@ def command(**values: Any) -> int:
                 report = _rehearse(lab, printer, values)
             report = _final(report, lab)
             if printer.json:
-                printer.data("demo", report)
+                fields = msgspec.structs.asdict(report)
+                printer.data("demo", {**fields, "outcome": outcome_fields(report.outcome)})
             else:
                 view.show(printer, report)
     finally:

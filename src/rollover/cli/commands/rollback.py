@@ -29,7 +29,7 @@ def command(**values: Any) -> int:
     printer = settings.printer()
     overrides = overrides_of(values["overridden"])
     with open_fleet(settings.fleet) as library:
-        authority = library.authority(values["authority"])
+        about = library.about(values["authority"])
         with conducted(printer, yes=values["yes"], overrides=overrides) as conduct:
-            outcome = library.rollback(authority, conduct)
+            outcome = library.rollback(about, conduct)
     return close(printer, outcome)

@@ -21,7 +21,7 @@ def command(**values: Any) -> int:
     settings = settings_of(values)
     printer = settings.printer()
     with open_fleet(settings.fleet, scratch=True) as library:
-        seen = library.verify(library.authority(values["authority"]))
+        seen = library.verify(library.about(values["authority"]))
     if printer.json:
         printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
     else:

@@ -91,10 +91,10 @@ def write_sarif(path: Path, report: Report, *, described: Path | None = None) ->
 
     `described`: the fleet file of the report, in which findings stand that no other file holds.
     """
-    from rollover.checks import catalogue  # noqa: PLC0415 - imports every rule
-    from rollover.cli.views.sarif import sarif  # noqa: PLC0415 - likewise
+    from rollover.cli.views.sarif import sarif  # noqa: PLC0415 - imports every rule
+    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415 - likewise
 
-    base, rules = Path.cwd(), catalogue.rules()
+    base, rules = Path.cwd(), CATALOGUE.rules
     log = sarif(report, rules, version=__version__, base=base, described=described)
     text = msgspec.json.format(msgspec.json.encode(log), indent=2)
     try:

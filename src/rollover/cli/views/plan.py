@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rollover.checks.rule import Finding, Severity
 from rollover.cli.views import recovery as recovery_view
 from rollover.cli.views.counting import counted
+from rollover.fleet.goal import Approach, name_of
 from rollover.fleet.model import Touch
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
 
 
 def _table(printer: Printer, plan: Plan) -> None:
-    printer.line(f"Plan for `{plan.fleet}`: {plan.goal.authority}, {verdict(plan)}", "bold")
+    printer.line(f"Plan for `{plan.fleet}`: {name_of(plan.goal.about)}, {verdict(plan)}", "bold")
     if plan.rollouts:
         printer.line()
         printer.table(
@@ -89,7 +90,7 @@ def verdict(plan: Plan) -> str:
     count = counted(len(plan.rollouts), "rollout")
     if not plan.complete:
         return f"{count} of {plan.whole} possible now"
-    if plan.goal.compromised:
+    if plan.goal.approach is Approach.LEAST_HARM:
         return f"{count}, straight to the goal: the old CA is compromised"
     if plan.lower_bound == len(plan.rollouts):
         return f"{count}, the fewest possible"

@@ -25,7 +25,7 @@ from rollover.fleet.evidence import (
 from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.nats import client_rollout, disk
+from rollover.platforms.nats import client_rollout, configured, disk
 from rollover.platforms.nats.client_state import FoundClient, observation, read_report
 from rollover.platforms.nats.places import resolved
 from rollover.platforms.nats.reload import Way
@@ -130,6 +130,10 @@ class NatsClients:
         if not self._local:
             return {}
         return disk.private_keys(self._delivery, map(self._instance, instances))
+
+    def renamed_by_hand(self) -> str:
+        """Return how a person names another file in the settings of these clients."""
+        return configured.renamed_by_hand(self.group)
 
     def handshakes(
         self,

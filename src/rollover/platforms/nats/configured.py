@@ -9,14 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import msgspec
 
 from rollover.codec.nats_configuration import CONTEXT_OF, config_errors
 from rollover.engine.delivery_port import Delivery, File
 from rollover.errors import AdapterError, ConfigError, SpecError
-from rollover.fleet.description import EndpointDescription, InstanceDescription
+from rollover.fleet.description import (
+    CommandDelivery,
+    EndpointDescription,
+    FileDelivery,
+    GroupDescription,
+    InstanceDescription,
+    KubernetesDelivery,
+)
 from rollover.fleet.evidence import Order
 from rollover.fleet.model import Role
 from rollover.fleet.names import EndpointName, InstanceName
@@ -179,6 +186,28 @@ def _targets(instance: InstanceDescription, order: Order) -> Iterator[tuple[Endp
     for each in order.endpoints:
         if each.bundle_file is not None:
             yield each.endpoint, _joined(home, each.bundle_file)
+
+
+def renamed_by_hand(group: GroupDescription) -> str:
+    """Return how a person names another `ca_file` where it is not written here, by who does."""
+    match group.delivery:
+        case FileDelivery():
+            return (
+                "describe `config`, the path of its nats.conf on this machine; or re-point it by "
+                "hand, then run again without `--as`"
+            )
+        case KubernetesDelivery():
+            return (
+                "all pods read one nats.conf, which a chart writes: name the new `ca_file` in its "
+                "values, and as `ca` in the fleet file, then run again without `--as`"
+            )
+        case CommandDelivery():
+            return (
+                "change `ca_file` with the tool that writes its nats.conf, and `ca` in the fleet "
+                "file, then run again without `--as`"
+            )
+        case _:
+            assert_never(group.delivery)
 
 
 def _joined(home: str, file: str) -> str:

@@ -93,6 +93,10 @@ class NatsServers:
             lambda each: self._observe(each, contexts=contexts), self._described(instances)
         )
 
+    def renamed_by_hand(self) -> str:
+        """Return how a person names another file in the settings of these servers."""
+        return configuration.renamed_by_hand(self.group)
+
     def describe(self, group: GroupDescription) -> None:
         """Take a description of the same group in which files lie elsewhere."""
         self.group = group
