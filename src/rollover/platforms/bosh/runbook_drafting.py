@@ -5,6 +5,7 @@ What `create-env` will generate is stood in for by certificates whose keys are t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from rollover.engine.authorities import next_name
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.names import Fingerprint
+from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Plan, Rollout
 from rollover.manifest import load
 from rollover.manifest.values import Key, Tree
@@ -66,6 +67,12 @@ class AgentsStep(NamedTuple):
     """The agents get what the director hands out by then."""
 
     rollout: Rollout
+
+    @property
+    def instances(self) -> frozenset[InstanceName]:
+        """The instances that the step is for."""
+        assigned = (assignment.instances for assignment in self.rollout.assignments)
+        return frozenset(itertools.chain.from_iterable(assigned))
 
 
 Step = DirectorStep | AgentsStep
