@@ -29,7 +29,7 @@ from rollover.platforms.bosh import (
     references,
     vars_update,
 )
-from rollover.platforms.bosh.deploying import Looked
+from rollover.platforms.bosh.deployed import DirectorVmObservation
 from rollover.platforms.bosh.environment import Environment, Inputs
 from rollover.platforms.bosh.ops_files import Plain
 from rollover.platforms.bosh.properties import NatsTls, Part
@@ -46,7 +46,7 @@ class _Scene(NamedTuple):
 
     environment: Environment
     workplace: Workplace
-    look: Looked
+    look: DirectorVmObservation
     at: datetime
 
     @property
@@ -64,13 +64,13 @@ def findings(
     *,
     environment: Environment,
     workplace: Workplace,
-    look: Callable[[], Looked],
+    observe: Callable[[], DirectorVmObservation],
     at: datetime,
 ) -> Iterator[Finding]:
     """Yield what was found; a world that cannot be read at all is one finding."""
     place = environment.command.place
     try:
-        scene = _Scene(environment, workplace, look(), at)
+        scene = _Scene(environment, workplace, observe(), at)
         yield from _of_the_record(scene)
         yield from _of_the_command_line(scene)
         if moment in _ONCE:

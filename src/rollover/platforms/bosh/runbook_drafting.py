@@ -32,12 +32,6 @@ KEEP = "keep-options.yml"
 """Has definitions ask for what their certificates have."""
 GO_BACK = "go-back.yml"
 """Both CAs are trusted, and everything comes from the old one."""
-_PARTS = {
-    describe.NATS: Part.SERVER,
-    describe.DIRECTOR_CLIENT: Part.DIRECTOR,
-    describe.HEALTH_MONITOR: Part.HEALTH_MONITOR,
-    describe.SOURCE: Part.CLIENT_CA,
-}
 _COMMENTS = {
     FORGET: "Recovery from an expired NATS CA, for the vars store: never for `create-env`.\n"
     "Without these variables the next `create-env` makes new ones.",
@@ -272,7 +266,7 @@ class _Drafting:
         chains: dict[Part, tuple[Certificate, ...]] = {}
         bundle: tuple[Certificate, ...] = ()
         for at, endpoint in enumerate(assignment.endpoints):
-            part = _PARTS[endpoint]
+            part = describe.PARTS[endpoint]
             chains[part] = self._chain(part, assignment.presents[at])
             bundle = tuple(self._authority(each) for each in assignment.trusts[at] or ())
         return Wanted(bundle=bundle, chains=chains)
