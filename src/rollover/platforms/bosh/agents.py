@@ -33,6 +33,8 @@ from rollover.platforms.bosh.asking import Voices
 from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.book import AgentState
 from rollover.platforms.bosh.connections import Connections, Listing, MonitoredConnections
+from rollover.platforms.bosh.converging import Converging
+from rollover.platforms.bosh.direct import Direct
 from rollover.platforms.bosh.director_api import DirectorApi
 from rollover.platforms.bosh.findings import Gathered, findings
 from rollover.platforms.bosh.handout import Handout
@@ -41,7 +43,7 @@ from rollover.platforms.bosh.looking import Fleet, Lookout, deployments_of, flat
 from rollover.platforms.bosh.mbus import SpeaksToAgents
 from rollover.platforms.bosh.proving import MBUS, Patience, Prover, answered, fits
 from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.rounds import Means, Round
+from rollover.platforms.bosh.rounds import Round
 from rollover.platforms.bosh.standing import Sight
 from rollover.platforms.bosh.standins import LIFETIME, SignerKey, StandIns
 
@@ -85,8 +87,11 @@ class BoshAgents:
         patience: Patience | None = None,
     ) -> None:
         self.group = group
+        self._settings = settings
         self._director = director
         self._handout = handout
+        self._signer_key = signer_key
+        self._trusted_certs = trusted_certs
         self._ledger = ledger
         self._births = Births(director, ledger)
         self._recover = recover
@@ -101,18 +106,6 @@ class BoshAgents:
             director,
             connections=self._connections,
             voices=self._voices,
-            clock=clock,
-            patience=self._patience,
-        )
-        self._means = Means(
-            settings=settings,
-            director=director,
-            lookout=self._lookout,
-            voices=self._voices,
-            ledger=ledger,
-            signer_key=signer_key,
-            trusted_certs=trusted_certs,
-            recover=recover,
             clock=clock,
             patience=self._patience,
         )
@@ -148,7 +141,32 @@ class BoshAgents:
         listed = self._lookout.listed(deployments_of(each.instance for each in orders))
         prover = self._prover(handout)
         _check_sight(prover.begin(flat(listed), listed_at=listed_at))
-        rollout = Round(self._means, handout=handout, listed=listed, prover=prover)
+        version = self._director.info().version
+        rollout = Round(
+            listed,
+            settings=self._settings,
+            lookout=self._lookout,
+            deploys=Converging(
+                self._director,
+                prover=prover,
+                version=version,
+                patience=self._patience,
+                task_seconds=self._settings.task_minutes * 60,
+                stopping=stopping,
+            ),
+            direct=Direct(
+                mbus=self._voices,
+                prover=prover,
+                ledger=self._ledger,
+                handout=handout,
+                signer_key=self._signer_key,
+                clock=self._clock,
+                patience=self._patience,
+            ),
+            version=version,
+            trusted_certs=self._trusted_certs,
+            recover=self._recover,
+        )
         for result in rollout.results(orders, pacing=pacing, stopping=stopping):
             yield self._remembered(result)
 

@@ -140,6 +140,12 @@ class Lookout:
         placed = self.placed(deployments).values()
         return frozenset(each.agent_id for each in placed if each.agent_id is not None)
 
+    def silent(self, instances: Sequence[BoshInstance]) -> frozenset[InstanceName]:
+        """Return those whose agent does not answer a ping."""
+        agents = {each.agent_id: each.name for each in instances if each.agent_id is not None}
+        answers = self._voices.ping(agents.keys(), timeout_seconds=self._patience.ping)
+        return frozenset(name for agent, name in agents.items() if agent not in answers)
+
     def _seconds_to_answer(self) -> float:
         """Return how long agents may take: long when NATS has started a moment ago (H13)."""
         started = self._connections.started_at()
