@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+
 from rollover.checks.rule import Finding
 from rollover.engine.platform_extras import Moment
 from rollover.engine.platform_port import Pacing
@@ -108,10 +110,14 @@ class DirectorVm:
 
         `since` is known once the ledger has seen it begin.
         """
-        tls = self.properties().tls
-        now = Handout(signer=tls.signer, bundle=tls.bundle)
-        last = self._ledger.handouts()[-1:]
-        return next((each for each in last if _same(each, now)), now)
+        found = self.properties()
+        now = Handout(
+            signer=found.tls.signer, bundle=found.tls.bundle, trusted_certs=found.trusted_certs
+        )
+        for last in self._ledger.handouts()[-1:]:
+            if (last.signer, last.bundle) == (now.signer, now.bundle):
+                return msgspec.structs.replace(now, since=last.since, task=last.task)
+        return now
 
     def properties(self) -> DirectorProperties:
         """Return the director's properties as they are deployed; `EvidenceMissing` else."""
@@ -274,10 +280,6 @@ class DirectorVm:
             subject=EndpointRef(instance, describe.SOURCE),
             at=self._clock(),
         )
-
-
-def _same(one: Handout, other: Handout) -> bool:
-    return (one.signer, one.bundle) == (other.signer, other.bundle)
 
 
 def _untouched(order: Order, error: RolloverError | OSError, seconds: float) -> Failed:

@@ -34,16 +34,16 @@ class Round:
         listed: Listed,
         *,
         settings: DirectorDescription,
-        lookout: Lookout,
+        observer: Lookout,
         deploys: Converging,
         direct: Direct,
         version: Sequence[int],
-        trusted_certs: Callable[[], str | None],
+        trusted_certs: str | None,
         recover: bool,
     ) -> None:
         self._listed = listed
         self._settings = settings
-        self._lookout = lookout
+        self._observer = observer
         self._deploys = deploys
         self._direct = direct
         self._version = version
@@ -75,9 +75,8 @@ class Round:
 
     def _able(self, orders: Sequence[Order]) -> dict[InstanceName, tuple[BoshInstance, Settings]]:
         """Return the instances that Rollover can update itself, with what they must keep."""
-        trusted = self._trusted_certs()
         instances = {instance.name: instance for instance in flat(self._listed)}
-        manifests = self._lookout.manifests(tuple(self._listed))
+        manifests = self._observer.manifests(tuple(self._listed))
         able: dict[InstanceName, tuple[BoshInstance, Settings]] = {}
         for order in orders:
             instance = instances.get(order.instance)
@@ -87,7 +86,9 @@ class Round:
             if way is versions.Way.RECREATE:
                 continue
             try:
-                settings = settings_of(instance, manifests[instance.deployment], trusted)
+                settings = settings_of(
+                    instance, manifests[instance.deployment], self._trusted_certs
+                )
             except SpecError:
                 # The director knows what Rollover does not: its deploy updates this one.
                 continue
@@ -99,7 +100,7 @@ class Round:
         for order in orders:
             by_deployment.setdefault(order.instance.partition("/")[0], []).append(order)
         everybody = [one for name in by_deployment for one in self._listed.get(name, ())]
-        silent = self._lookout.silent(everybody) if self._recover else frozenset()
+        silent = self._observer.silent(everybody) if self._recover else frozenset()
         for deployment, ordered in by_deployment.items():
             instances = self._listed.get(deployment, ())
             here = silent & {instance.name for instance in instances}
