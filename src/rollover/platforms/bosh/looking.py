@@ -97,6 +97,7 @@ class Lookout:
     def observe(self, names: Sequence[InstanceName], *, prover: Prover, hopeful: bool) -> Fleet:
         """Observe instances: with `hopeful`, agents may need as long as a restart costs them."""
         begun, deployments = monotonic(), deployments_of(names)
+        # Pings go first: a listing waits 15 s for each agent that is still on its way back.
         agents = self._agents(deployments)
         seconds = self._seconds_to_answer() if hopeful else self._patience.ping
         answers = self.answering(agents, deployments, seconds=seconds)
