@@ -130,7 +130,7 @@ class Director:
 
     def configs(self, kind: str | None = None) -> tuple[Config, ...]:
         """Return the present configs, all or those of one kind (`deploy`, `cloud`, `runtime`)."""
-        # Older directors know `latest`, newer ones `limit`; each ignores the other.
+        # Both, as the bosh CLI sends them: a director that does not know one takes the other.
         query = (("latest", "true"), ("limit", "1"), *((("type", kind),) if kind else ()))
         return self._read(parsing.configs, "/configs", query=query)
 
