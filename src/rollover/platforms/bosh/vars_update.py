@@ -80,7 +80,8 @@ def suffix(bases: Collection[str], wanted: Mapping[str, Credential], variables: 
         ) and _of_one_issuer(taken, wanted):
             return number
     raise SpecError(
-        f"the vars store has successors of `{min(bases)}` up to number {references.LAST_SUFFIX}",
+        f"the vars store has successors of `{min(bases)}` up to number "
+        f"{references.LAST_SUFFIX}",
         hint="remove those that nothing uses",
     )
 
