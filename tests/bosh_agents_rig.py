@@ -72,7 +72,6 @@ class AgentsRig:
             ledger=self.ledger,
             recover=recover,
             clock=now,
-            trusted_certs=lambda: "",
             patience=patience,
         )
 
@@ -91,7 +90,7 @@ class AgentsRig:
         agents = self.config().agents
         signer = read_certificates(Path(agents.client_ca_certificate).read_bytes())
         bundle = read_certificates(Path(agents.bundle).read_bytes())
-        return Handout(signer=signer.certificates[0], bundle=bundle.certificates)
+        return Handout(signer=signer.certificates[0], bundle=bundle.certificates, trusted_certs="")
 
     def signer_key(self, fingerprint: Fingerprint) -> SecretBytes | None:
         """Return the key of a CA from the vars store."""

@@ -146,7 +146,7 @@ def test_a_fleet_file_may_name_an_alias(
     assert {each.address for each in fleet.groups[0].instances[0].endpoints if each.address} == {
         address
     }
-    assert vm.nats_address == address
+    assert vm.observer.nats_address == address
     bosh.close()
 
 

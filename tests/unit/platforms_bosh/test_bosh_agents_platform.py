@@ -62,14 +62,13 @@ class Scene:
             self.world.group(),
             settings=settings,
             director=self.director,
-            handout=lambda: self.world.handout,
+            handout=lambda: msgspec.structs.replace(self.world.handout, trusted_certs=""),
             signer_key=self.world.signer_key,
             mbus=self.mbus,
             ledger=Ledger(self.state / "agents.json"),
             recover=self.recover,
             clock=self.world.clock,
             connections=FakeConnections(self.world),
-            trusted_certs=lambda: "",
             patience=self.patience,
         )
         return self.platform

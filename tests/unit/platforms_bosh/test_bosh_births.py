@@ -10,12 +10,11 @@ import pytest
 from bosh_fakes import BEGUN, Ca, ca
 from rollover.errors import Unreachable
 from rollover.fleet.names import Fingerprint
-from rollover.platforms.bosh.births import Births
+from rollover.platforms.bosh.births import CLOCK_SKEW, Births
 from rollover.platforms.bosh.book import AgentState
 from rollover.platforms.bosh.handout import Handout
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.standing import CLOCK_SKEW
 
 LAST_TASK = 40
 SEEN = Fingerprint("a" * 64)

@@ -15,8 +15,7 @@ from rollover.checks.rule import Finding
 from rollover.engine.platform_extras import Moment
 from rollover.manifest.values import Key, Tree
 from rollover.platforms.bosh import deployed, director_findings
-from rollover.platforms.bosh.deployed import Conclusion
-from rollover.platforms.bosh.environment import Inputs
+from rollover.platforms.bosh.deployed import DirectorVmObservation
 from rollover.platforms.bosh.nats_port import Shown
 from rollover.platforms.bosh.properties import Part
 from rollover.platforms.bosh.workplace import Workplace
@@ -24,16 +23,15 @@ from rollover.platforms.bosh.workplace import Workplace
 NOW = datetime.now(UTC)
 
 
-class Unseen:
-    """A look at a director of which only the files are there, and whose NATS is not asked."""
-
-    def __init__(self, director: Director, place: Workplace) -> None:
-        environment = director.environment()
-        self.inputs: Inputs = environment.inputs()
-        self.shown = Shown(())
-        candidates = environment.candidates(place.ops_files(), self.inputs)
-        seen = deployed.Seen(self.shown, (), NOW)
-        self.conclusion: Conclusion = deployed.conclude(candidates, environment.state(), seen)
+def unseen(director: Director, place: Workplace) -> DirectorVmObservation:
+    """Observe a director of which only the files are there, and whose NATS is not asked."""
+    environment = director.environment()
+    inputs, shown = environment.inputs(), Shown(())
+    candidates = environment.candidates(place.ops_files(), inputs)
+    seen = deployed.Seen(shown, (), NOW)
+    return DirectorVmObservation(
+        inputs, shown, deployed.conclude(candidates, environment.state(), seen)
+    )
 
 
 def found(director: Director, moment: Moment = Moment.BEFORE) -> tuple[Finding, ...]:
@@ -44,7 +42,7 @@ def found(director: Director, moment: Moment = Moment.BEFORE) -> tuple[Finding, 
             moment,
             environment=director.environment(),
             workplace=place,
-            look=lambda: Unseen(director, place),
+            observe=lambda: unseen(director, place),
             at=NOW,
         )
     )

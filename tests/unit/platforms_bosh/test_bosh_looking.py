@@ -32,10 +32,10 @@ class Scene:
         self.after_ping: Callable[[], None] = lambda: None
         self.pings: list[int] = []
         mbus = _Counted(self)
-        self.lookout = Lookout(
+        self.observer = Lookout(
             self.director,
             connections=FakeConnections(self.world),
-            voices=Voices(mbus, instances=lambda: [each.instance for each in self.vms]),
+            pinger=Voices(mbus, instances=lambda: [each.instance for each in self.vms]),
             clock=self.world.clock,
             patience=PATIENCE,
         )
@@ -45,10 +45,10 @@ class Scene:
         """All of them."""
         return list(self.world.vms.values())
 
-    def heard(self) -> set[str]:
+    def answering(self) -> set[str]:
         """Return who answers within a long time."""
         agents = [each.instance.agent_id or "" for each in self.vms]
-        return set(self.lookout.heard(agents, ["web"], seconds=LONG))
+        return set(self.observer.answering(agents, ["web"], seconds=LONG))
 
 
 class _Counted(FakeMbus):
@@ -73,7 +73,7 @@ def scene() -> Scene:
 
 def test_when_all_answer_nobody_is_waited_for(scene: Scene) -> None:
     """One ping."""
-    assert scene.heard() == {"agent-web-0", "agent-web-1"}
+    assert scene.answering() == {"agent-web-0", "agent-web-1"}
     assert scene.pings == [2]
 
 
@@ -87,7 +87,7 @@ def test_who_comes_back_is_waited_for(scene: Scene) -> None:
             away.mishap = Mishap.NONE
 
     scene.after_ping = back
-    assert scene.heard() == {"agent-web-0", "agent-web-1"}
+    assert scene.answering() == {"agent-web-0", "agent-web-1"}
     assert scene.pings == [2, 1, 1, 1]
 
 
@@ -95,7 +95,7 @@ def test_who_stays_connected_and_is_silent_hangs(scene: Scene) -> None:
     """Nobody waits for that one to come back."""
     scene.vms[1].mishap = Mishap.HUNG
     begun = monotonic()
-    assert scene.heard() == {"agent-web-0"}
+    assert scene.answering() == {"agent-web-0"}
     assert monotonic() - begun < LONG / 2
 
 
@@ -109,7 +109,7 @@ def test_who_connects_anew_while_silent_is_asked_again(scene: Scene) -> None:
         coming.mishap = Mishap.NONE if len(scene.pings) == 2 else Mishap.HUNG
 
     scene.after_ping = another
-    assert scene.heard() == {"agent-web-0", "agent-web-1"}
+    assert scene.answering() == {"agent-web-0", "agent-web-1"}
 
 
 def test_a_vm_that_is_deleted_meanwhile_is_waited_for_no_longer(scene: Scene) -> None:
@@ -122,15 +122,15 @@ def test_a_vm_that_is_deleted_meanwhile_is_waited_for_no_longer(scene: Scene) ->
 
     scene.after_ping = deleted
     begun = monotonic()
-    assert scene.heard() == {"agent-web-0"}
+    assert scene.answering() == {"agent-web-0"}
     assert monotonic() - begun < LONG / 2
 
 
 def test_a_deployment_that_is_gone_has_nobody(scene: Scene) -> None:
     """It may go between two calls: that is no failure."""
-    assert scene.lookout.listed(["web", "gone"])["gone"] == ()
-    assert {each.deployment for each in scene.lookout.placed(["web", "gone"]).values()} == {"web"}
-    assert scene.lookout.manifests(["gone"]) == {"gone": ""}
+    assert scene.observer.listed(["web", "gone"])["gone"] == ()
+    assert {each.deployment for each in scene.observer.placed(["web", "gone"]).values()} == {"web"}
+    assert scene.observer.manifests(["gone"]) == {"gone": ""}
 
 
 def test_a_stranger_is_there_at_two_looks(scene: Scene) -> None:
@@ -140,18 +140,18 @@ def test_a_stranger_is_there_at_two_looks(scene: Scene) -> None:
     scene.world.others = (stays, goes)
     seen = FakeConnections(scene.world).listing()
     scene.world.others = (stays,)
-    assert scene.lookout.strangers(seen).others == (stays,)
+    assert scene.observer.strangers(seen).others == (stays,)
     scene.world.others = ()
-    assert scene.lookout.strangers(seen).others == ()
+    assert scene.observer.strangers(seen).others == ()
 
 
 def test_a_lock_that_is_let_go_of_soon_is_none(scene: Scene) -> None:
     """Health checks hold one for seconds; for `check` every lock counts."""
     brief = Lock(kind="deployment", resource=("web",), task_id="brief-1")
     scene.director.held = [brief]
-    assert scene.lookout.locks(briefly=True) == ()
+    assert scene.observer.locks(briefly=True) == ()
     scene.director.held = [brief]
-    assert scene.lookout.locks(briefly=False) == (brief,)
+    assert scene.observer.locks(briefly=False) == (brief,)
 
 
 def test_pending_changes_are_counted_and_a_diff_that_cannot_be_made_is_none(scene: Scene) -> None:
@@ -160,7 +160,7 @@ def test_pending_changes_are_counted_and_a_diff_that_cannot_be_made_is_none(scen
         DiffLine(text="a", change="added"),
         DiffLine(text="b", change=""),
     )
-    assert scene.lookout.pending(["web", "gone"]) == {"web": 1, "gone": 0}
+    assert scene.observer.pending(["web", "gone"]) == {"web": 1, "gone": 0}
 
     class Unable(FakeDirector):
         def diff(self, deployment: str, manifest: str) -> tuple[DiffLine, ...]:
@@ -169,7 +169,7 @@ def test_pending_changes_are_counted_and_a_diff_that_cannot_be_made_is_none(scen
     unable = Lookout(
         Unable(scene.world),
         connections=FakeConnections(scene.world),
-        voices=Voices(None, instances=tuple),
+        pinger=Voices(None, instances=tuple),
         clock=scene.world.clock,
         patience=PATIENCE,
     )

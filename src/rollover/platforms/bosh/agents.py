@@ -33,6 +33,8 @@ from rollover.platforms.bosh.asking import Voices
 from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.book import AgentState
 from rollover.platforms.bosh.connections import Connections, Listing, MonitoredConnections
+from rollover.platforms.bosh.converging import Converging
+from rollover.platforms.bosh.direct import Direct
 from rollover.platforms.bosh.director_api import DirectorApi
 from rollover.platforms.bosh.findings import Gathered, findings
 from rollover.platforms.bosh.handout import Handout
@@ -41,13 +43,13 @@ from rollover.platforms.bosh.looking import Fleet, Lookout, deployments_of, flat
 from rollover.platforms.bosh.mbus import SpeaksToAgents
 from rollover.platforms.bosh.proving import MBUS, Patience, Prover, answered, fits
 from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.rounds import Means, Round
+from rollover.platforms.bosh.rounds import Round
 from rollover.platforms.bosh.standing import Sight
 from rollover.platforms.bosh.standins import LIFETIME, SignerKey, StandIns
 
 
-class _Looked(NamedTuple):
-    """A look at the fleet, and when it ended."""
+class _Observed(NamedTuple):
+    """An observation of the fleet, and when it ended."""
 
     ended: float
     names: frozenset[InstanceName]
@@ -60,8 +62,7 @@ class BoshAgents:
 
     `handout` says what the director hands out now, `signer_key` knows the keys of its CAs,
     `known` are certificates that were seen in use. `connections`, by default those of the
-    monitoring port, prove what agents have; `trusted_certs` are `director.trusted_certs` of its
-    manifest, None when they are not known. `recover`: who does not answer is recreated.
+    monitoring port, prove what agents have. `recover`: who does not answer is recreated.
 
     An instance whose VM is gone blocks nothing: whatever VM it gets next has what the director
     hands out then. It is reported as ready, with just that.
@@ -81,12 +82,13 @@ class BoshAgents:
         recover: bool = False,
         clock: Callable[[], datetime],
         connections: Connections | None = None,
-        trusted_certs: Callable[[], str | None] = lambda: None,
         patience: Patience | None = None,
     ) -> None:
         self.group = group
+        self._settings = settings
         self._director = director
         self._handout = handout
+        self._signer_key = signer_key
         self._ledger = ledger
         self._births = Births(director, ledger)
         self._recover = recover
@@ -96,27 +98,15 @@ class BoshAgents:
         self._standins = StandIns(signer_key, known=known)
         self._expired = False
         """All that agents trust has, as far as it was noted last."""
-        self._voices = Voices(mbus, instances=self._everybody, expired=lambda: self._expired)
-        self._lookout = Lookout(
+        self._pinger = Voices(mbus, instances=self._everybody, expired=lambda: self._expired)
+        self._observer = Lookout(
             director,
             connections=self._connections,
-            voices=self._voices,
+            pinger=self._pinger,
             clock=clock,
             patience=self._patience,
         )
-        self._means = Means(
-            settings=settings,
-            director=director,
-            lookout=self._lookout,
-            voices=self._voices,
-            ledger=ledger,
-            signer_key=signer_key,
-            trusted_certs=trusted_certs,
-            recover=recover,
-            clock=clock,
-            patience=self._patience,
-        )
-        self._looked: _Looked | None = None
+        self._last: _Observed | None = None
         self._refused: dict[InstanceName, str] = {}
         self._given_up: set[InstanceName] = set()
 
@@ -147,12 +137,37 @@ class BoshAgents:
         """
         handout = self._noted_handout()
         _check_orders(orders, handout)
-        self._looked = None
+        self._last = None
         listed_at = self._clock()
-        listed = self._lookout.listed(deployments_of(each.instance for each in orders))
+        listed = self._observer.listed(deployments_of(each.instance for each in orders))
         prover = self._prover(handout)
-        _check_sight(prover.begin(flat(listed), listed_at=listed_at))
-        rollout = Round(self._means, handout=handout, listed=listed, prover=prover)
+        _check_listing(prover.begin(flat(listed), listed_at=listed_at))
+        version = self._director.info().version
+        rollout = Round(
+            listed,
+            settings=self._settings,
+            observer=self._observer,
+            deploys=Converging(
+                self._director,
+                prover=prover,
+                version=version,
+                patience=self._patience,
+                task_seconds=self._settings.task_minutes * 60,
+                stopping=stopping,
+            ),
+            direct=Direct(
+                mbus=self._pinger,
+                prover=prover,
+                ledger=self._ledger,
+                handout=handout,
+                signer_key=self._signer_key,
+                clock=self._clock,
+                patience=self._patience,
+            ),
+            version=version,
+            trusted_certs=handout.trusted_certs,
+            recover=self._recover,
+        )
         for result in rollout.results(orders, pacing=pacing, stopping=stopping):
             yield self._remembered(result)
 
@@ -165,13 +180,13 @@ class BoshAgents:
     ) -> Iterator[Evidence]:
         """Have every agent answer a ping, waiting out what a restart of NATS costs them (H13)."""
         deployments = deployments_of(instances)
-        placed = self._lookout.placed(deployments)
+        placed = self._observer.placed(deployments)
         awaited = [_agent(placed, each) for each in instances if each not in self._given_up]
-        answers = self._lookout.heard(
+        answers = self._observer.answering(
             [each for each in awaited if each], deployments, seconds=self._patience.answer
         )
         silent = [each for each in instances if _agent(placed, each) not in answers]
-        still = self._lookout.placed(deployments_of(silent))
+        still = self._observer.placed(deployments_of(silent))
         for name in instances:
             answer = answers.get(_agent(placed, name))
             if answer is None:
@@ -206,13 +221,13 @@ class BoshAgents:
                 at=self._clock(),
                 version=self._director.info().version,
                 instances=fleet.there,
-                sights=fleet.sights,
+                sights=fleet.observed,
                 listing=fleet.listing,
-                strangers=Listing() if after else self._lookout.strangers(fleet.listing),
-                locks=() if after else self._lookout.locks(briefly=moment is not Moment.CHECK),
+                strangers=Listing() if after else self._observer.strangers(fleet.listing),
+                locks=() if after else self._observer.locks(briefly=moment is not Moment.CHECK),
                 configs=self._director.configs("deploy") if early else (),
                 resurrection=self._director.resurrection() if early else None,
-                pending=self._lookout.pending(deployments) if early or several else {},
+                pending=self._observer.pending(deployments) if early or several else {},
                 ends={each.name: self._issued(each, fleet) + LIFETIME for each in fleet.there},
                 book=self._ledger.book(),
                 distrusted=frozenset(self._distrusted(fleet, handout)),
@@ -226,13 +241,13 @@ class BoshAgents:
         """Yield who may be cut off because its CA is not trusted any more: somebody deployed."""
         trusted = _trusted(handout)
         for each in fleet.there:
-            sight = fleet.sights[each.name]
-            if sight.listed and not sight.answers and sight.connection is None:
-                states = self._states(each, sight, handout)
+            agent = fleet.observed[each.name]
+            if agent.listed and not agent.answers and agent.connection is None:
+                states = self._states(each, agent, handout)
                 if any(state.signer not in trusted for state in states):
                     yield each.name
 
-    # Looking.
+    # Observing.
 
     def _noted_handout(self) -> Handout:
         handout = self._handout()
@@ -248,13 +263,13 @@ class BoshAgents:
     def _fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
         # Nobody comes back by a CA that has expired, however long he is given.
         hopeful = not self._expired and not self._recover
-        fleet = self._lookout.fleet(names, prover=self._prover(handout), hopeful=hopeful)
-        self._looked = _Looked(monotonic(), frozenset(names), _state(handout), fleet)
+        fleet = self._observer.observe(names, prover=self._prover(handout), hopeful=hopeful)
+        self._last = _Observed(monotonic(), frozenset(names), _state(handout), fleet)
         return fleet
 
     def _recent_fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
-        """Return the last look, if it was a moment ago and at the same, or look again."""
-        last = self._looked
+        """Return the last observation, if it is of a moment ago and the same, or observe again."""
+        last = self._last
         if (
             last is not None
             and monotonic() - last.ended < self._patience.fresh
@@ -267,7 +282,7 @@ class BoshAgents:
         trusted = _trusted(handout)
         return Prover(
             connections=self._connections,
-            mbus=self._voices,
+            mbus=self._pinger,
             ledger=self._ledger,
             births=self._births,
             trusted=lambda: trusted,
@@ -277,7 +292,7 @@ class BoshAgents:
 
     def _everybody(self) -> tuple[BoshInstance, ...]:
         names = [each.name for each in self.group.instances]
-        return flat(self._lookout.listed(deployments_of(names)))
+        return flat(self._observer.listed(deployments_of(names)))
 
     def _gone(self, name: InstanceName, handout: Handout) -> Observation:
         at = self._clock()
@@ -290,13 +305,13 @@ class BoshAgents:
 
     def _observation(self, instance: BoshInstance, fleet: Fleet, handout: Handout) -> Observation:
         at, name = self._clock(), instance.name
-        sight = fleet.sights[name]
+        agent = fleet.observed[name]
         availability, why = standing.standing(
-            instance, sight, at=at, recover=self._recover, refused=self._refused.get(name, "")
+            instance, agent, at=at, recover=self._recover, refused=self._refused.get(name, "")
         )
-        if self._recover and not sight.answers:
+        if self._recover and not agent.answers:
             self._given_up.add(name)
-        first, *others = self._states(instance, sight, handout)
+        first, *others = self._states(instance, agent, handout)
         issued = self._issued(instance, fleet)
         return Observation(
             instance=name,
@@ -308,24 +323,24 @@ class BoshAgents:
         )
 
     def _states(
-        self, instance: BoshInstance, sight: Sight, handout: Handout
+        self, instance: BoshInstance, agent: Sight, handout: Handout
     ) -> tuple[AgentState, ...]:
         trusted = _trusted(handout)
         states = self._ledger.states(
             instance.agent_id or "",
             trusted=trusted,
-            certificate=None if sight.connection is None else sight.connection.cert_sha256,
+            certificate=None if agent.connection is None else agent.connection.cert_sha256,
             born=self._births.after(instance),
             at=self._clock(),
         )
-        if sight.answers:
+        if agent.answers:
             # Connected, whether or not anybody can list it.
             states = tuple(each for each in states if each.signer in trusted) or states
         return states or (_state(handout),)
 
     def _issued(self, instance: BoshInstance, fleet: Fleet) -> datetime:
         seen = self._ledger.sightings(instance.agent_id or "")
-        connection = fleet.sights[instance.name].connection
+        connection = fleet.observed[instance.name].connection
         return standing.issued_at(
             instance,
             first_seen=seen[-1].first_seen if seen else None,
@@ -392,7 +407,7 @@ def _check_orders(orders: Sequence[Order], handout: Handout) -> None:
             )
 
 
-def _check_sight(listing: Listing) -> None:
+def _check_listing(listing: Listing) -> None:
     if listing.missing:
         raise EvidenceMissing(
             f"nothing could be proven of agents afterwards: {listing.missing}",

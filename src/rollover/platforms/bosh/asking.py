@@ -47,6 +47,8 @@ class Voices:
             try:
                 answers = self._mbus.ping(agents, timeout_seconds=timeout_seconds, wanted=wanted)
             except AdapterError:
+                # Once it has been reached, NATS is restarting; else the way to it is closed, and
+                # each further attempt would cost its timeout.
                 self._out_of_reach = not self._spoken
             else:
                 self._spoken = True

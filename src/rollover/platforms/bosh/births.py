@@ -8,7 +8,7 @@ than the first look at the new director was given what that one hands out, whate
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Protocol
 
@@ -16,7 +16,9 @@ from rollover.errors import AdapterError
 from rollover.platforms.bosh.book import Book, Handed
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.standing import CLOCK_SKEW, born_after
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the director's clock, which says when a VM was created, may be from ours."""
 
 
 class RemembersTasks(Protocol):
@@ -38,7 +40,8 @@ class Births:
 
     def after(self, instance: BoshInstance) -> datetime | None:
         """Return a time that an instance's VM is younger than; None when it is not known."""
-        known = born_after(instance)
+        created = instance.vm_created_at
+        known = None if created is None else created - CLOCK_SKEW
         book, cid = self._ledger.book(), instance.vm_cid
         if cid is not None and cid not in self._tasks and _open(instance, book):
             self._note(cid)

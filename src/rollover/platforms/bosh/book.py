@@ -176,7 +176,7 @@ def states_of(
         return possible_states(
             book.handouts,
             trusted=trusted,
-            after=_later(current.after, born),
+            after=max((each for each in (current.after, born) if each is not None), default=None),
             until=current.first_seen,
             connected=True,
         )
@@ -226,6 +226,7 @@ def with_connections(book: Book, seen: Mapping[str, Fingerprint], *, at: datetim
     for agent, certificate in seen.items():
         agents[agent] = tuple(_seen(agents.get(agent, ()), certificate, book.issued, at))
     if len(agents) > MOST_AGENTS:
+        # Who was forgotten is taken for one that was never seen: more is possible, never less.
         latest = sorted(agents, key=lambda each: agents[each][-1].last_seen)[-MOST_AGENTS:]
         agents = {each: agents[each] for each in latest}
     return msgspec.structs.replace(book, agents=agents)
@@ -281,7 +282,3 @@ def with_settled(
             )
             agents[agent] = (*(each for each in before if each is not None), settled)
     return msgspec.structs.replace(book, agents=agents)
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max((each for each in (one, other) if each is not None), default=None)

@@ -163,7 +163,6 @@ class DirectorConnection:
             known=known.of_authorities,
             recover=self._recover,
             clock=self._clock,
-            trusted_certs=lambda: _trusted_certs(recent()),
         )
 
     def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
@@ -229,10 +228,6 @@ def _deployed(vm: DirectorVm) -> DirectorProperties | None:
         return vm.properties()
     except EvidenceMissing:
         return None  # which the observation of the director VM says by itself
-
-
-def _trusted_certs(found: DirectorProperties | None) -> str | None:
-    return None if found is None else found.trusted_certs
 
 
 def _mbus_access(settings: DirectorDescription, found: DirectorProperties | None) -> MbusAccess:

@@ -66,7 +66,9 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         (`enable_short_lived_nats_bootstrap_credentials: false`, the default before 277.2), that one
         is the agent's certificate until the first rotation: as good as any other.
         """
-        return _newest(self.agents)
+        # Connection ids count up as long as a server runs.
+        by_age = sorted(self.agents, key=lambda each: each.cid)
+        return {each.agent_id: each for each in by_age}
 
     def newborn(self) -> frozenset[str]:
         """Return the agents that are connected with the certificate of their VM's birth only."""
@@ -163,8 +165,3 @@ def read(views: Iterable[ConnectionView]) -> Listing:
                 OtherConnection(cid=view.cid, subject=subject, ip=view.ip, since=view.start)
             )
     return Listing(agents=tuple(agents), others=tuple(others))
-
-
-def _newest(connections: Iterable[AgentConnection]) -> dict[str, AgentConnection]:
-    # Connection ids count up as long as a server runs.
-    return {each.agent_id: each for each in sorted(connections, key=lambda each: each.cid)}

@@ -154,41 +154,40 @@ class Converging:
         old = frozenset(
             each.name
             for each in work.instances
-            if each.name in waiting and self._way(each) is versions.Way.RECREATE
+            if each.name in waiting
+            and versions.of_instance(self._version, each.stemcell).way is versions.Way.RECREATE
         )
         everybody = frozenset(each.name for each in work.instances if each.agent_id is not None)
         extent = Extent(fix=work.fix)
         silent = work.silent & waiting if work.fix else frozenset()
         if everybody and (everybody <= old or everybody <= silent):
-            yield self._step(
-                lambda: self._director.recreate(work.deployment, extent), waiting, again=False
+            yield _Step(
+                start=lambda: self._director.recreate(work.deployment, extent),
+                covers=waiting,
+                again=False,
             )
             return
         if waiting - old:
-            yield self._step(lambda: self._deploy(work.deployment, extent), waiting - old)
-        for each in work.instances:
-            if each.name in old:
-                yield self._recreated(each, fix=work.fix)
+            # A deploy, not a restart: it alone sends agents what is handed out now. The manifest is
+            # the director's own, so that nothing else changes.
+            yield _Step(
+                start=lambda: self._director.deploy(
+                    work.deployment, self._director.manifest(work.deployment), extent
+                ),
+                covers=waiting - old,
+                again=True,
+            )
+        for instance in work.instances:
+            if instance.name in old:
+                yield self._recreated(instance, fix=work.fix)
 
     def _recreated(self, instance: BoshInstance, *, fix: bool) -> _Step:
         extent = Extent(group=instance.group, instance=instance.id, fix=fix)
-        return self._step(
-            lambda: self._director.recreate(instance.deployment, extent),
-            frozenset({instance.name}),
+        return _Step(
+            start=lambda: self._director.recreate(instance.deployment, extent),
+            covers=frozenset({instance.name}),
             again=False,
         )
-
-    @staticmethod
-    def _step(
-        start: Callable[[], int], covers: frozenset[InstanceName], *, again: bool = True
-    ) -> _Step:
-        return _Step(start=start, covers=covers, again=again)
-
-    def _deploy(self, deployment: str, extent: Extent) -> int:
-        return self._director.deploy(deployment, self._director.manifest(deployment), extent)
-
-    def _way(self, instance: BoshInstance) -> versions.Way:
-        return versions.of_instance(self._version, instance.stemcell).way
 
     def _task(
         self, work: Work, step: _Step, waiting: dict[InstanceName, Order], begun: float
@@ -209,6 +208,7 @@ class Converging:
                 finished.add(name)
             elif name in waiting and event.state == "failed":
                 told[name] = event.error
+            # Who is done is told while the task goes on: a deploy of hundreds takes hours.
             if finished & waiting.keys() and monotonic() - looked > LOOK_SECONDS:
                 looked = monotonic()
                 placed = self._director.placed(work.deployment)

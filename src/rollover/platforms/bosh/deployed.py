@@ -1,21 +1,34 @@
-"""Which manifest the director VM was deployed from: by its record, and by what is seen of it. Pure.
+"""Observes the director VM, and concludes which manifest it was deployed from.
 
 The state file names one manifest by its SHA. What NATS shows, and what the director says of its
-certificates, can contradict that, or settle it where the record says nothing.
+certificates, can contradict that, or settle it where the record says nothing. The conclusion is
+pure; `DirectorVmObserver` asks, and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from rollover.platforms.bosh import nats_port
-from rollover.platforms.bosh.environment import Candidate, DeployedState
+from rollover.errors import AdapterError
+from rollover.fleet.description import DirectorDescription
+from rollover.fleet.evidence import Identity
+from rollover.platforms.bosh import describe, nats_port
+from rollover.platforms.bosh.environment import Candidate, DeployedState, Environment, Inputs
 from rollover.platforms.bosh.nats_port import Shown
-from rollover.platforms.bosh.properties import BUNDLE, DirectorProperties, NatsTls, Part
-from rollover.platforms.bosh.records import Expiry
+from rollover.platforms.bosh.properties import (
+    BUNDLE,
+    DirectorProperties,
+    NatsTls,
+    Part,
+    TlsState,
+)
+from rollover.platforms.bosh.records import BoshInstance, Deployment, Expiry, Info
+from rollover.platforms.bosh.workplace import Workplace
+from rollover.probe.monitoring import Monitor
 
+MONITOR_SECONDS = 15.0
 CLOSE = timedelta(seconds=1)
 """The director writes dates in whole seconds."""
 
@@ -127,3 +140,127 @@ def _why_nothing_fits(
     if broken:
         return f"{broken[-1].named}, which may run, cannot be made any more: {broken[-1].trouble}"
     return f"{usable[-1].named} is not what runs: {_against(usable[-1], seen)}"
+
+
+# Observing.
+
+
+class DirectorCalls(Protocol):
+    """What is asked of the director's API."""
+
+    def info(self) -> Info:
+        """Return who it is."""
+        ...
+
+    def certificate_expiry(self) -> tuple[Expiry, ...]:
+        """Return when its certificates end."""
+        ...
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return all deployments."""
+        ...
+
+    def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
+        """Return every instance with its agent."""
+        ...
+
+    def last_task(self) -> int | None:
+        """Return the last task that there is."""
+        ...
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return the task that made a VM."""
+        ...
+
+
+class DirectorVmObservation(NamedTuple):
+    """What was seen of the director VM at one time, and what follows from it."""
+
+    inputs: Inputs
+    shown: Shown
+    conclusion: Conclusion
+
+    def certainly_has(self, wanted: TlsState) -> bool:
+        """Say whether it uses what is wanted, seen and without doubt."""
+        possible = distinct(self.conclusion.possible)
+        return self.conclusion.certain and possible[0].state == wanted
+
+
+class DirectorVmObserver:
+    """Asks the files, the NATS port and the API of one director VM. Changes nothing.
+
+    `identities` are the chains that Rollover presents itself.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        workplace: Workplace,
+        *,
+        settings: DirectorDescription,
+        director: DirectorCalls,
+        identities: Callable[[], Sequence[Identity]],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.environment = environment
+        self.workplace = workplace
+        self.director = director
+        self.identities = identities
+        self.clock = clock
+        self.monitor = (
+            Monitor(settings.monitor, timeout_seconds=MONITOR_SECONDS)
+            if settings.monitor is not None
+            else None
+        )
+        """Lists the connections of NATS; None where its port is not described."""
+        self._settings = settings
+
+    @property
+    def nats_address(self) -> str:
+        """`host:port` of its NATS."""
+        return describe.nats_address(self._settings)
+
+    def observe(self) -> DirectorVmObservation:
+        """Return what the director VM uses, and what that was concluded from."""
+        inputs = self.environment.inputs()
+        candidates = self.environment.candidates(self.workplace.ops_files(), inputs)
+        trusted = {
+            authority.fingerprint
+            for candidate in candidates
+            if candidate.properties is not None
+            for authority in candidate.properties.tls.bundle
+        }
+        # Every identity that is turned away is a line in the server's log.
+        identities = [each for each in self.identities() if each.issuer in trusted]
+        shown = Shown(
+            nats_port.dial(self.nats_address, identities),
+            nats_port.clients(nats_port.connections(self.monitor)),
+        )
+        # Where NATS is down the whole VM is: the director would only cost its timeout.
+        expiries = self._expiries() if shown.presented else ()
+        seen = Seen(shown, expiries, self.clock())
+        return DirectorVmObservation(
+            inputs, shown, conclude(candidates, self.environment.state(), seen)
+        )
+
+    def _expiries(self) -> tuple[Expiry, ...]:
+        try:
+            return self.director.certificate_expiry()
+        except AdapterError:
+            # It only confirms; whether the director answers is asked where it matters.
+            return ()
+
+    def answers(self) -> bool:
+        """Say whether the director's API answers."""
+        try:
+            self.director.info()
+        except AdapterError:
+            return False
+        return True
+
+    def last_task(self) -> int | None:
+        """Return the director's last task so far; None when it does not say."""
+        try:
+            return self.director.last_task()
+        except AdapterError:
+            return None

@@ -23,6 +23,7 @@ from rollover.platforms.bosh.address import director_url
 from rollover.platforms.bosh.asking import UNRESPONSIVE
 from rollover.platforms.bosh.cost import RoundCost
 from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.properties import Part
 from rollover.platforms.bosh.records import BoshInstance
 
 DIRECTOR, AGENTS = GroupName("director"), GroupName("agents")
@@ -31,6 +32,13 @@ DIRECTOR_VM = InstanceName("director/0")
 NATS, DIRECTOR_CLIENT = EndpointName("nats"), EndpointName("director")
 HEALTH_MONITOR, SOURCE = EndpointName("health-monitor"), EndpointName("agents")
 MBUS = EndpointName("mbus")
+PARTS = {
+    NATS: Part.SERVER,
+    DIRECTOR_CLIENT: Part.DIRECTOR,
+    HEALTH_MONITOR: Part.HEALTH_MONITOR,
+    SOURCE: Part.CLIENT_CA,
+}
+"""Which property of `nats.tls` an endpoint presents; each trusts `nats.tls.ca`."""
 NATS_PORT = 4222
 CREATE_ENV_SECONDS = 600.0
 """A director VM deleted and made again: minutes; nobody has measured it."""

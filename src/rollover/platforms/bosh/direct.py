@@ -273,6 +273,7 @@ class Direct:
             except AdapterError as error:
                 if not error.retryable:
                     raise
+                # The agent restarts with its new credentials: that is what it was asked for.
                 if not isinstance(error, TimedOut):
                     Event().wait(POLL_SECONDS)
                 continue

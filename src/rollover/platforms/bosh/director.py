@@ -130,6 +130,7 @@ class Director:
 
     def configs(self, kind: str | None = None) -> tuple[Config, ...]:
         """Return the present configs, all or those of one kind (`deploy`, `cloud`, `runtime`)."""
+        # Both, as the bosh CLI sends them: a director that does not know one takes the other.
         query = (("latest", "true"), ("limit", "1"), *((("type", kind),) if kind else ()))
         return self._read(parsing.configs, "/configs", query=query)
 
@@ -234,6 +235,7 @@ class Director:
         try:
             self._answer(Request(method="DELETE", path=f"/task/{number}"))
         except Rejected:
+            # A director refuses to cancel what has ended: that is what was wanted.
             state = self.task(number).state
             if not state.ended and state is not TaskState.CANCELLING:
                 raise
@@ -270,6 +272,8 @@ class Director:
         return self._start(Request(method="PUT", path=path, query=query, content_type=YAML))
 
     def _start(self, request: Request) -> int:
+        # Not followed: the redirection itself says which task has begun, even when nobody answers
+        # any more by the time that the task is asked for.
         answer = self._http.send(request, self._authorized)
         number = elsewhere(answer).path.rpartition("/tasks/")[2] if answer.redirected else ""
         if not number.isdecimal():

@@ -36,7 +36,7 @@ from rollover.platforms.bosh.workplace import Workplace
 
 if TYPE_CHECKING:
     # `explain` lists these rules; what deploys needs an HTTP client, and names some of them itself.
-    from rollover.platforms.bosh.deploying import Looked
+    from rollover.platforms.bosh.deployed import DirectorVmObservation
 
 SOON = timedelta(days=30)
 _OTHERS = READABLE_BY_OTHERS | WRITABLE_BY_OTHERS
@@ -49,7 +49,7 @@ class _Scene(NamedTuple):
 
     environment: Environment
     workplace: Workplace
-    look: Looked
+    look: DirectorVmObservation
     at: datetime
 
     @property
@@ -67,13 +67,13 @@ def findings(
     *,
     environment: Environment,
     workplace: Workplace,
-    look: Callable[[], Looked],
+    observe: Callable[[], DirectorVmObservation],
     at: datetime,
 ) -> Iterator[Finding]:
     """Yield what was found; a world that cannot be read at all is one finding."""
     place = environment.command.place
     try:
-        scene = _Scene(environment, workplace, look(), at)
+        scene = _Scene(environment, workplace, observe(), at)
         yield from _of_the_record(scene)
         yield from _of_the_command_line(scene)
         if moment in _ONCE:

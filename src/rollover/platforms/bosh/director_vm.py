@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+
+import msgspec
 
 from rollover.checks.rule import Finding
 from rollover.engine.platform_extras import Moment
 from rollover.engine.platform_port import Pacing
-from rollover.errors import AdapterError, EvidenceMissing, RolloverError, SpecError
+from rollover.errors import EvidenceMissing, RolloverError, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import DirectorDescription, GroupDescription
 from rollover.fleet.evidence import (
@@ -35,7 +36,6 @@ from rollover.fleet.secret import SecretBytes
 from rollover.platforms.bosh import (
     create_env,
     deployed,
-    deploying,
     describe,
     director_findings,
     nats_port,
@@ -43,64 +43,17 @@ from rollover.platforms.bosh import (
     tidying,
 )
 from rollover.platforms.bosh.births import Births
-from rollover.platforms.bosh.deployed import Conclusion
-from rollover.platforms.bosh.deploying import Tools
-from rollover.platforms.bosh.environment import Environment, Inputs, certificates
+from rollover.platforms.bosh.deployed import Conclusion, DirectorCalls, DirectorVmObserver
+from rollover.platforms.bosh.deploying import DirectorRollout
+from rollover.platforms.bosh.environment import Environment, certificates
 from rollover.platforms.bosh.handout import Handout
 from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.nats_port import Shown
 from rollover.platforms.bosh.properties import DirectorProperties, NatsTls, Part
-from rollover.platforms.bosh.records import BoshInstance, Deployment, Expiry, Info
+from rollover.platforms.bosh.records import BoshInstance
 from rollover.platforms.bosh.workplace import Workplace
-from rollover.probe.monitoring import Monitor
 
 WORKPLACE = "bosh"
 POLL_SECONDS = 0.5
-MONITOR_SECONDS = 15.0
-
-PARTS = {
-    describe.NATS: Part.SERVER,
-    describe.DIRECTOR_CLIENT: Part.DIRECTOR,
-    describe.HEALTH_MONITOR: Part.HEALTH_MONITOR,
-    describe.SOURCE: Part.CLIENT_CA,
-}
-"""Which property an endpoint presents; each trusts `nats.tls.ca`."""
-
-
-class DirectorCalls(Protocol):
-    """What is asked of the director's API."""
-
-    def info(self) -> Info:
-        """Return who it is."""
-        ...
-
-    def certificate_expiry(self) -> tuple[Expiry, ...]:
-        """Return when its certificates end."""
-        ...
-
-    def deployments(self) -> tuple[Deployment, ...]:
-        """Return all deployments."""
-        ...
-
-    def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
-        """Return every instance with its agent."""
-        ...
-
-    def last_task(self) -> int | None:
-        """Return the last task that there is."""
-        ...
-
-    def creation_task(self, vm_cid: str) -> int | None:
-        """Return the task that made a VM."""
-        ...
-
-
-class Look(NamedTuple):
-    """One look at the director VM, with what it was concluded from."""
-
-    inputs: Inputs
-    shown: Shown
-    conclusion: Conclusion
 
 
 class DirectorVm:
@@ -129,18 +82,25 @@ class DirectorVm:
         self.environment = environment
         # `create-env` runs in a directory of its own: what it is given has to be absolute.
         self.workplace = Workplace((base / state / WORKPLACE).absolute())
-        self._settings = settings
         self._director = director
         self._ledger = ledger
-        self._identities = identities
-        self._known = known
         self._clock = clock
-        self._poll_seconds = poll_seconds
         self._births = Births(director, ledger)
-        self._monitor = (
-            None
-            if settings.monitor is None
-            else Monitor(settings.monitor, timeout_seconds=MONITOR_SECONDS)
+        self.observer = DirectorVmObserver(
+            environment,
+            self.workplace,
+            settings=settings,
+            director=director,
+            identities=identities,
+            clock=clock,
+        )
+        self._rollout = DirectorRollout(
+            self.observer,
+            ledger=ledger,
+            known=known,
+            create_env_seconds=settings.create_env_minutes * 60,
+            confirm_seconds=group.confirm_seconds,
+            poll_seconds=poll_seconds,
         )
 
     # What others of this package ask for.
@@ -150,14 +110,18 @@ class DirectorVm:
 
         `since` is known once the ledger has seen it begin.
         """
-        tls = self.properties().tls
-        now = Handout(signer=tls.signer, bundle=tls.bundle)
-        last = self._ledger.handouts()[-1:]
-        return next((each for each in last if _same(each, now)), now)
+        found = self.properties()
+        now = Handout(
+            signer=found.tls.signer, bundle=found.tls.bundle, trusted_certs=found.trusted_certs
+        )
+        for last in self._ledger.handouts()[-1:]:
+            if (last.signer, last.bundle) == (now.signer, now.bundle):
+                return msgspec.structs.replace(now, since=last.since, task=last.task)
+        return now
 
     def properties(self) -> DirectorProperties:
         """Return the director's properties as they are deployed; `EvidenceMissing` else."""
-        conclusion = self.look().conclusion
+        conclusion = self.observer.observe().conclusion
         if conclusion.properties is None:
             raise EvidenceMissing(
                 f"what the director has is not known: {conclusion.doubt}",
@@ -180,46 +144,13 @@ class DirectorVm:
 
     # Observing.
 
-    def look(self) -> Look:
-        """Return what the director VM uses, and what that was concluded from. Changes nothing."""
-        inputs = self.environment.inputs()
-        candidates = self.environment.candidates(self.workplace.ops_files(), inputs)
-        bundles = {
-            one.fingerprint
-            for each in candidates
-            if each.properties is not None
-            for one in each.properties.tls.bundle
-        }
-        # Every identity that is turned away is a line in the server's log.
-        identities = [each for each in self._identities() if each.issuer in bundles]
-        shown = Shown(
-            nats_port.dial(self.nats_address, identities),
-            nats_port.clients(nats_port.connections(self._monitor)),
-        )
-        expiries = self._expiries() if shown.presented else ()
-        seen = deployed.Seen(shown, expiries, self._clock())
-        conclusion = deployed.conclude(candidates, self.environment.state(), seen)
-        return Look(inputs, shown, conclusion)
-
-    @property
-    def nats_address(self) -> str:
-        """`host:port` of its NATS."""
-        return describe.nats_address(self._settings)
-
-    def _expiries(self) -> tuple[Expiry, ...]:
-        try:
-            return self._director.certificate_expiry()
-        except AdapterError:
-            # It only confirms; whether the director answers is asked where it matters.
-            return ()
-
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what NATS, director and health monitor use, and what agents are handed."""
         for name in instances:
             self._check_known(name)
-            look = self.look()
-            first, *others = deployed.distinct(look.conclusion.possible) or (None,)
-            availability, why = self._availability(look.conclusion)
+            conclusion = self.observer.observe().conclusion
+            first, *others = deployed.distinct(conclusion.possible) or (None,)
+            availability, why = self._availability(conclusion)
             yield Observation(
                 instance=name,
                 at=self._clock(),
@@ -243,7 +174,7 @@ class DirectorVm:
         described = {each.name for one in self.group.instances for each in one.endpoints}
         return tuple(
             Seen(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
-            for endpoint, part in PARTS.items()
+            for endpoint, part in describe.PARTS.items()
             if endpoint in described
         )
 
@@ -267,31 +198,10 @@ class DirectorVm:
             begun = time.monotonic()
             try:
                 self._check_known(order.instance)
-                yield deploying.deploy(order, self._tools(), parts=PARTS)
+                yield self._rollout.deploy(order)
             except (RolloverError, OSError) as error:
                 # Nothing was begun: what happens behind that is a result by itself.
                 yield _untouched(order, error, time.monotonic() - begun)
-
-    def _tools(self) -> Tools:
-        return Tools(
-            environment=self.environment,
-            workplace=self.workplace,
-            ledger=self._ledger,
-            look=self.look,
-            known=self._known,
-            answers=self._director.info,
-            last_task=self._last_task,
-            clock=self._clock,
-            create_env_seconds=self._settings.create_env_minutes * 60,
-            confirm_seconds=self.group.confirm_seconds,
-            poll_seconds=self._poll_seconds,
-        )
-
-    def _last_task(self) -> int | None:
-        try:
-            return self._director.last_task()
-        except AdapterError:
-            return None
 
     # Proving.
 
@@ -305,7 +215,7 @@ class DirectorVm:
         """Dial NATS afresh with each identity; the jobs beside it accept no connections."""
         for name in instances:
             self._check_known(name)
-            dials = nats_port.dial(self.nats_address, (*accepted, *refused))
+            dials = nats_port.dial(self.observer.nats_address, (*accepted, *refused))
             yield from nats_port.evidence(
                 EndpointRef(name, describe.NATS), dials, refused=refused, at=self._clock()
             )
@@ -319,14 +229,14 @@ class DirectorVm:
         """
         for name in instances:
             self._check_known(name)
-            look = self.look()
+            conclusion = self.observer.observe().conclusion
             yield from remaining.holdouts(
                 name,
-                remaining.listed(self._monitor),
+                remaining.listed(self.observer.monitor),
                 retired=retired,
-                tls=deployed.distinct(look.conclusion.possible),
+                tls=deployed.distinct(conclusion.possible),
                 agents=remaining.Agents(self._ledger, self._placed, self._births, self._clock()),
-                own=frozenset(each.chain[0].fingerprint for each in self._identities()),
+                own=frozenset(each.chain[0].fingerprint for each in self.observer.identities()),
             )
 
     def _placed(self) -> Iterable[BoshInstance]:
@@ -354,7 +264,7 @@ class DirectorVm:
             moment,
             environment=self.environment,
             workplace=self.workplace,
-            look=self.look,
+            observe=self.observer.observe,
             at=self._clock(),
         )
 
@@ -370,10 +280,6 @@ class DirectorVm:
             subject=EndpointRef(instance, describe.SOURCE),
             at=self._clock(),
         )
-
-
-def _same(one: Handout, other: Handout) -> bool:
-    return (one.signer, one.bundle) == (other.signer, other.bundle)
 
 
 def _untouched(order: Order, error: RolloverError | OSError, seconds: float) -> Failed:

@@ -18,3 +18,5 @@ class Handout(msgspec.Struct, frozen=True, kw_only=True):
     """When the director began to hand this out; None: before Rollover first looked."""
     task: int | None = None
     """The last task of the director when it was seen to do so: later ones hand out this."""
+    trusted_certs: str | None = None
+    """`director.trusted_certs`, which agents are given besides; None: it is not known."""

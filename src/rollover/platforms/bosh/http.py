@@ -32,7 +32,7 @@ CONNECT_SECONDS = 10.0
 MOST_REDIRECTS = 5
 _MOST_SHOWN = 500
 _SUCCESS = frozenset({200, 201, 204, 206, 302})
-"""As the bosh CLI has it (`director/client_request.go`)."""
+"""As the bosh CLI has it (`director/client_request.go`); 302 leads to a task that has begun."""
 _REDIRECT, _UNAUTHORIZED, _NOTHING_THERE = 302, 401, 416
 _NOBODY_BEHIND = frozenset({502, 503, 504})
 _KINDS: dict[int, type[AdapterError]] = {401: Denied, 403: Denied, 404: NotFound, 409: Conflict}

@@ -146,6 +146,7 @@ class Ledger:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A file of its own: the book is replaced, and a lock on it would go with the old one.
         lock = self._path.with_name(f"{self._path.name}.lock")
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -159,6 +160,7 @@ class Ledger:
             found = self._path.stat()
         except FileNotFoundError:
             return None
+        # With the inode: two writers within one tick of the file system's clock differ in that.
         return found.st_mtime_ns, found.st_ino
 
     def _read(self) -> Book:

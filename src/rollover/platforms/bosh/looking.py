@@ -34,7 +34,7 @@ class Fleet(NamedTuple):
     """What was seen of instances at one time; `instances` are only those that are still there."""
 
     instances: Mapping[InstanceName, BoshInstance]
-    sights: Mapping[InstanceName, Sight]
+    observed: Mapping[InstanceName, Sight]
     listing: Listing
 
     @property
@@ -58,13 +58,13 @@ class Lookout:
         director: DirectorApi,
         *,
         connections: Connections,
-        voices: Voices,
+        pinger: Voices,
         clock: Callable[[], datetime],
         patience: Patience,
     ) -> None:
         self._director = director
         self._connections = connections
-        self._voices = voices
+        self._pinger = pinger
         self._clock = clock
         self._patience = patience
         self._last = _Listed(float("-inf"), {})
@@ -94,17 +94,18 @@ class Lookout:
         """Return the manifests; an empty one for a deployment that has gone."""
         return _side_by_side(self._director.manifest, deployments, gone="")
 
-    def fleet(self, names: Sequence[InstanceName], *, prover: Prover, hopeful: bool) -> Fleet:
-        """Look at instances: with `hopeful`, agents may need as long as a restart costs them."""
+    def observe(self, names: Sequence[InstanceName], *, prover: Prover, hopeful: bool) -> Fleet:
+        """Observe instances: with `hopeful`, agents may need as long as a restart costs them."""
         begun, deployments = monotonic(), deployments_of(names)
+        # Pings go first: a listing waits 15 s for each agent that is still on its way back.
         agents = self._agents(deployments)
         seconds = self._seconds_to_answer() if hopeful else self._patience.ping
-        answers = self.heard(agents, deployments, seconds=seconds)
+        answers = self.answering(agents, deployments, seconds=seconds)
         # Where NATS cannot be reached, agents were heard by way of such a listing just now.
         instances = {each.name: each for each in flat(self._listed_since(begun, deployments))}
-        listing = prover.look(tuple(instances.values()), always=True)
+        listing = prover.observe(tuple(instances.values()), always=True)
         current, newborn = listing.current(), listing.newborn()
-        sights = {
+        observed = {
             name: Sight(
                 connection=current.get(each.agent_id or ""),
                 newborn=each.agent_id in newborn,
@@ -113,9 +114,9 @@ class Lookout:
             )
             for name, each in instances.items()
         }
-        return Fleet(instances, sights, listing)
+        return Fleet(instances, observed, listing)
 
-    def heard(
+    def answering(
         self, agents: Collection[str], deployments: Sequence[str], *, seconds: float
     ) -> Mapping[str, Answer]:
         """Return which agents of these deployments answer within that time.
@@ -129,7 +130,7 @@ class Lookout:
             before = self._connections.listing()
             left = max(0.0, end - monotonic())
             span = left if before.missing else min(self._patience.ping, left)
-            answers.update(self._voices.ping(silent, timeout_seconds=span))
+            answers.update(self._pinger.ping(silent, timeout_seconds=span))
             away = {each for each in silent if each not in answers}
             away -= _steady(before, self._connections.listing())
             if not away or monotonic() >= end or not away & self._agents(deployments):
@@ -139,6 +140,12 @@ class Lookout:
     def _agents(self, deployments: Sequence[str]) -> frozenset[str]:
         placed = self.placed(deployments).values()
         return frozenset(each.agent_id for each in placed if each.agent_id is not None)
+
+    def silent(self, instances: Sequence[BoshInstance]) -> frozenset[InstanceName]:
+        """Return those whose agent does not answer a ping."""
+        agents = {each.agent_id: each.name for each in instances if each.agent_id is not None}
+        answers = self._pinger.ping(agents.keys(), timeout_seconds=self._patience.ping)
+        return frozenset(name for agent, name in agents.items() if agent not in answers)
 
     def _seconds_to_answer(self) -> float:
         """Return how long agents may take: long when NATS has started a moment ago (H13)."""

@@ -75,7 +75,13 @@ def dial(
     def call(identity: Identity | None) -> Dial:
         shown = probe(
             target,
-            identity=_presentable(identity) if identity is not None else None,
+            identity=(
+                Presentable.from_pem(
+                    write_certificates(identity.chain), identity.key.reveal(), place=identity.label
+                )
+                if identity is not None
+                else None
+            ),
             timeout_seconds=TIMEOUT_SECONDS,
             contexts=kept,
         )
@@ -84,11 +90,6 @@ def dial(
     everybody: Sequence[Identity | None] = tuple(identities) or (None,)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="nats") as pool:
         return tuple(pool.map(call, everybody))
-
-
-def _presentable(identity: Identity) -> Presentable:
-    chain = write_certificates(identity.chain)
-    return Presentable.from_pem(chain, identity.key.reveal(), place=identity.label)
 
 
 def connections(monitor: Monitor | None) -> tuple[ConnectionView, ...]:

@@ -99,12 +99,12 @@ class Prover:
         """
         self._before = frozenset(each.agent_id for each in instances)
         self._began = listed_at
-        listing = self.look(instances, always=True)
+        listing = self.observe(instances, always=True)
         current = listing.current()
         self._certificates = {agent: each.cert_sha256 for agent, each in current.items()}
         return listing
 
-    def look(self, instances: Sequence[BoshInstance], *, always: bool = False) -> Listing:
+    def observe(self, instances: Sequence[BoshInstance], *, always: bool = False) -> Listing:
         """List the connections and note them in the ledger, if there is news, or `always`."""
         at = self._clock()
         listing = self._connections.listing()
@@ -133,7 +133,7 @@ class Prover:
         self, orders: Mapping[InstanceName, Order], instances: Sequence[BoshInstance]
     ) -> Checked:
         """Look once: who has what was ordered, and answers?"""
-        listing = self.look(instances)
+        listing = self.observe(instances)
         current = listing.current()
         placed = {each.name: each for each in instances if each.name in orders}
         pending: dict[InstanceName, str] = {}

@@ -21,6 +21,7 @@ DOCUMENTED: Mapping[Part, str] = {
 """The names in bosh-deployment: those of new variables where a manifest refers to none."""
 FIRST_SUFFIX, LAST_SUFFIX = 2, 999
 
+# `((!name))` is the same reference, as `bosh` reads it.
 _REFERENCE = re.compile(r"\(\(!?([^.\s()]+)((?:\.[^\s()]+)?)\)\)")
 
 

@@ -68,16 +68,18 @@ def holdouts(
     for each in listing.agents:
         issuer = _issuer(each, placed.get(each.agent_id), gone, trusted=trusted, agents=agents)
         if issuer is not None:
+            instance = placed.get(each.agent_id)
             yield Holdout(
                 server=server,
                 connection=each.cid,
-                peer=_named(each, placed),
+                peer=instance.name if instance is not None else f"agent {each.agent_id}",
                 certificate=each.cert_sha256,
                 issuer=issuer,
             )
     by_cid = {view.cid: view for view in views}
     for other in listing.others:
-        certificate = _leaf(by_cid[other.cid])
+        shown = by_cid[other.cid].tls_peer_certs
+        certificate = Fingerprint(shown[0].cert_sha256.lower() if shown else "")
         if certificate not in own:
             peer = other.subject or f"{other.ip}:{by_cid[other.cid].port}"
             yield Holdout(server=server, connection=other.cid, peer=peer, certificate=certificate)
@@ -124,13 +126,3 @@ def _issuer(
     if not signers & retired.keys():
         return None
     return retired[signers.pop()].subject if len(signers) == 1 else ""
-
-
-def _named(connection: AgentConnection, placed: dict[str, BoshInstance]) -> str:
-    instance = placed.get(connection.agent_id)
-    return instance.name if instance is not None else f"agent {connection.agent_id}"
-
-
-def _leaf(view: ConnectionView) -> Fingerprint:
-    certificates = view.tls_peer_certs
-    return Fingerprint(certificates[0].cert_sha256.lower() if certificates else "")

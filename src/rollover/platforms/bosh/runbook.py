@@ -1,24 +1,56 @@
 """A rotation as files and instructions, for people who let no tool do it.
 
 The steps are those of a plan, the ops files those that a rollout would use, made for the manifest
-at hand; nothing in them is secret. Gates are those that Rollover itself would insist on.
+at hand; nothing in them is secret. Gates are those that Rollover itself would insist on. What
+people read is in `templates/`; here is what it is made from.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
 
 from rollover import replacing
-from rollover.fleet.plan import Plan
-from rollover.platforms.bosh import runbook_drafting, runbook_shell, runbook_text
+from rollover.checks.rule import Finding, Severity
+from rollover.engine.recovery import LOSSES
+from rollover.fleet.names import short
+from rollover.fleet.plan import Plan, Rollout
+from rollover.platforms.bosh import describe, properties, runbook_drafting
+from rollover.platforms.bosh.command_line import CommandLine, placeholder, variable
 from rollover.platforms.bosh.environment import Environment
-from rollover.platforms.bosh.runbook_facts import Facts
-from rollover.platforms.bosh.runbook_scene import Scene
-from rollover.platforms.bosh.runbook_shell import GATE, SETTINGS, Shell
+from rollover.platforms.bosh.ops_files import UPDATE_VALUES
+from rollover.platforms.bosh.properties import BUNDLE
+from rollover.platforms.bosh.runbook_drafting import (
+    FORGET,
+    GO_BACK,
+    KEEP,
+    AgentsStep,
+    DirectorStep,
+    Draft,
+    Step,
+)
+from rollover.platforms.bosh.runbook_facts import DeploymentFacts, Facts, InstanceFacts
 
-RUNBOOK = "RUNBOOK.md"
+RUNBOOK, SETTINGS, GATE = "RUNBOOK.md", "settings.sh", "gate"
 _READABLE, _EXECUTABLE, _DIRECTORY = 0o644, 0o755, 0o755
+
+AGENTS_SECONDS = 300
+"""For agents after a restart of NATS: 70 s at worst (measured), and a slow director."""
+CONNECTED_SECONDS = 120
+MOST_BLOCKS = 6
+"""So many deployments get commands of their own; more are one loop."""
+_MOST_NAMED = 12
+"""So many names are read; of more, the number is what counts."""
+_MINUTE, _HOUR = 60.0, 3600.0
+
+MeantInstances = tuple[DeploymentFacts, tuple[InstanceFacts, ...]]
+"""A deployment with those of its instances that a step is for."""
 
 
 def write_runbook(
@@ -36,15 +68,275 @@ def write_runbook(
     no private key in anything that is written.
     """
     draft = runbook_drafting.draft(plan, environment, kept=kept)
-    shell = Shell(directory.absolute(), environment.command, plan.made_at)
+    commands = OperatorCommands(directory.absolute(), environment.command, plan.made_at)
+    page = RunbookPage(plan, draft, facts, commands)
     everything = {
         **draft.files,
-        SETTINGS: runbook_shell.settings(facts, draft, shell),
-        GATE: runbook_shell.gate(shell),
-        RUNBOOK: runbook_text.document(plan, Scene(draft, facts, shell)).encode(),
+        SETTINGS: page.rendered("runbook_settings.sh.j2").encode(),
+        # It names files of the operator, whose names need not be UTF-8.
+        GATE: page.rendered("runbook_gate.sh.j2").encode("utf-8", "surrogateescape"),
+        RUNBOOK: page.markdown().encode(),
     }
     directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
     for name, content in everything.items():
         mode = _EXECUTABLE if name == GATE else _READABLE
         replacing.replace(directory / name, content, mode=mode, durable=False)
     return tuple(directory / name for name in everything)
+
+
+class OperatorCommands(NamedTuple):
+    """The operator's own `create-env` line, with the files of a runbook in `directory`."""
+
+    directory: Path
+    line: CommandLine
+    made_at: datetime
+
+    @property
+    def settings(self) -> Path:
+        """What people read into their shell."""
+        return self.directory / SETTINGS
+
+    @property
+    def stamp(self) -> str:
+        """What tells this runbook's files from those of another."""
+        return f"{self.made_at:%Y%m%dT%H%MZ}"
+
+    @property
+    def vars_store(self) -> Path:
+        """The vars store."""
+        return self.line.vars_store or self.line.directory / "creds.yml"
+
+    @property
+    def private(self) -> Path:
+        """The directory for what is secret: beside the vars store, so that a rename is one."""
+        return self.vars_store.parent / f"rotation-{self.stamp}"
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The variables that the line gives with `-v`: their values are not written down."""
+        return tuple(each.partition("=")[0] for each in self.line.assignments)
+
+    def create_env(self, ops_file: str) -> str:
+        """Return the operator's line, with one of the files as the last ops file."""
+        path = self.directory / ops_file if ops_file else None
+        return f"(cd {shlex.quote(str(self.line.directory))} &&\n  {self.line.shown(path)})"
+
+    def make(self, ops_file: str) -> str:
+        """Return what generates the variables that are missing, and deploys nothing."""
+        ops_files = [self.directory / ops_file] if ops_file else []
+        return f'{self.interpolation(ops_files)} --vars-store "$VARS_STORE" > /dev/null'
+
+    def interpolation(self, ops_files: Sequence[Path] = (), *, store: str = "") -> str:
+        """Return `bosh int` of the operator's own files.
+
+        `store`: a word of the shell for a vars store that is only read, so nothing is generated.
+        """
+        line = self.line
+        words = ["bosh", "int", shlex.quote(str(line.manifest)), "--var-errs"]
+        # What comes later wins: as on the operator's line, the store is asked last.
+        words += ["-l", store] if store else []
+        for flag, values in (
+            ("-o", [*line.ops_files, *ops_files]),
+            ("-l", line.vars_files),
+            ("--vars-env", line.prefixes),
+            ("--var-file", line.contents),
+        ):
+            for value in values:
+                words += [flag, shlex.quote(str(value))]
+        for name in self.left_out:
+            words += ["-v", placeholder(name)]
+        return " ".join(words)
+
+
+class RunbookPage(NamedTuple):
+    """All that the templates are filled from."""
+
+    plan: Plan
+    draft: Draft
+    facts: Facts
+    commands: OperatorCommands
+
+    def markdown(self) -> str:
+        """Return `RUNBOOK.md`: one blank line between parts, however templates are laid out."""
+        return re.sub(r"\n{3,}", "\n\n", self.rendered("runbook.md.j2")).strip() + "\n"
+
+    def rendered(self, template: str) -> str:
+        """Return a template, filled in."""
+        return (
+            _templates()
+            .get_template(template)
+            .render(
+                page=self,
+                plan=self.plan,
+                draft=self.draft,
+                facts=self.facts,
+                commands=self.commands,
+                losses=LOSSES,
+                source=describe.SOURCE,
+                agents_seconds=AGENTS_SECONDS,
+                connected_seconds=CONNECTED_SECONDS,
+                forget=FORGET,
+                keep=KEEP,
+                go_back=GO_BACK,
+                update_values=UPDATE_VALUES,
+            )
+        )
+
+    @property
+    def bundle_path(self) -> str:
+        """Where in the manifest the bundle is, for `bosh int --path`."""
+        # The `?` of an ops file's path means "add it where it is missing", and reads nothing.
+        return properties.tls_path(self.draft.manifest.group, BUNDLE).removesuffix("?")
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """The findings that have to go first. Whoever recovers cannot wait until all is well."""
+        if self.facts.recovers:
+            return ()
+        return tuple(each for each in self.facts.untold if each.severity is not Severity.WARNING)
+
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """The other findings."""
+        return tuple(each for each in self.facts.untold if each not in self.blocking)
+
+    @property
+    def withdraws(self) -> int:
+        """The number of the step that the old CA goes with; 0 without such a step."""
+        bundles = [
+            (number, step.bundle)
+            for number, step in enumerate(self.draft.steps, 1)
+            if isinstance(step, DirectorStep)
+        ]
+        later = (number for number, size in bundles[1:] if size == 1)
+        return next(later, bundles[-1][0] if bundles else 0)
+
+    def agents_after(self, number: int) -> int:
+        """Return the number of the next step of agents; 0 when there is none."""
+        later = enumerate(self.draft.steps[number:], number + 1)
+        return next((at for at, step in later if isinstance(step, AgentsStep)), 0)
+
+    @property
+    def total(self) -> timedelta:
+        """How long all steps take."""
+        return sum((self.duration(step) for step in self.draft.steps), start=timedelta())
+
+    def duration(self, step: Step) -> timedelta:
+        """Return how long a step takes when deployments follow one another."""
+        if isinstance(step, DirectorStep):
+            return step.rollout.duration
+        one_by_one = (deployment.takes for deployment, _ in self.deployments(step))
+        return max(step.rollout.duration, sum(one_by_one, start=timedelta()))
+
+    def deployments(self, step: AgentsStep) -> tuple[MeantInstances, ...]:
+        """Return the deployments of a step, each with those of its instances that it is for."""
+        found = (
+            (deployment, tuple(one for one in deployment.instances if one.name in step.instances))
+            for deployment in self.facts.deployments
+        )
+        return tuple((deployment, meant) for deployment, meant in found if meant)
+
+    def own_blocks(self, step: AgentsStep) -> list[MeantInstances]:
+        """Return the deployments that get commands of their own."""
+        looped = self.looped(step)
+        return [each for each in self._smallest_first(step) if each[0] not in looped]
+
+    def looped(self, step: AgentsStep) -> list[DeploymentFacts]:
+        """Return the deployments that one loop is enough for; not the first: see whether it works.
+
+        Nobody reads hundreds of blocks, but whoever is made anew, or cut off, has reasons to read.
+        """
+        special = self.facts.anew
+        plain = [
+            deployment
+            for deployment, _ in self._smallest_first(step)
+            if not any(one.name in special for one in deployment.instances)
+        ]
+        return plain[1:] if len(plain) > MOST_BLOCKS else []
+
+    def _smallest_first(self, step: AgentsStep) -> list[MeantInstances]:
+        # The smallest goes first, alone: what goes wrong goes wrong there.
+        return sorted(self.deployments(step), key=lambda each: (len(each[1]), each[0].name))
+
+    def done_before(self, step: AgentsStep) -> tuple[str, ...]:
+        """Return the instances that need nothing in a step any more."""
+        return tuple(one.name for one in self.facts.instances if one.name not in step.instances)
+
+
+def _templates() -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=False,  # noqa: S701 - Markdown and shell: names are quoted for the shell
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.globals["many"] = _many
+    found.tests["agents"] = lambda step: isinstance(step, AgentsStep)
+    found.filters |= {
+        "code": _code,
+        "deployed": lambda ops_file: (
+            f"deployed {shlex.quote(ops_file)}" if ops_file else "deployed"
+        ),
+        "gates": _gates,
+        "listed": _listed,
+        "manifest_with": _manifest_with,
+        "phases": _phases,
+        "placeholder": placeholder,
+        "quote": lambda value: shlex.quote(str(value)),
+        "sentence": _sentence,
+        "short": short,
+        "took": _took,
+        "variable": variable,
+    }
+    return found
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _code(text: str) -> str:
+    """Return a literal; nothing for nothing."""
+    return f"`{text}`" if text else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names side by side, and how many more there are."""
+    shown = ", ".join(f"`{name}`" for name in names[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _took(time: timedelta) -> str:
+    """Return an estimate as people say it."""
+    seconds = time.total_seconds()
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds / _HOUR:.1f} h"
+
+
+def _phases(rollout: Rollout) -> str:
+    """Return what a rollout does, in the words of plans."""
+    return ", ".join(phase.value for phase in rollout.phases)
+
+
+def _manifest_with(ops_file: str) -> str:
+    """Return what a gate calls the manifest that is deployed with an ops file."""
+    return f"the manifest with {ops_file}" if ops_file else "the manifest"
+
+
+def _deployed_gate(ops_file: str) -> str:
+    return f"deployed {shlex.quote(ops_file)}" if ops_file else "deployed"
+
+
+def _gates(calls: Sequence[str]) -> str:
+    """Return gates one after another, each only after those before have passed."""
+    return " &&\n  ".join(f'"$RUNBOOK/gate" {call}' for call in calls)

@@ -5,6 +5,7 @@ What `create-env` will generate is stood in for by certificates whose keys are t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from rollover.engine.authorities import next_name
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.goal import RotateAuthority
-from rollover.fleet.names import Fingerprint
+from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Plan, Rollout
 from rollover.manifest import load
 from rollover.manifest.values import Key, Tree
@@ -33,12 +34,6 @@ KEEP = "keep-options.yml"
 """Has definitions ask for what their certificates have."""
 GO_BACK = "go-back.yml"
 """Both CAs are trusted, and everything comes from the old one."""
-_PARTS = {
-    describe.NATS: Part.SERVER,
-    describe.DIRECTOR_CLIENT: Part.DIRECTOR,
-    describe.HEALTH_MONITOR: Part.HEALTH_MONITOR,
-    describe.SOURCE: Part.CLIENT_CA,
-}
 _COMMENTS = {
     FORGET: "Recovery from an expired NATS CA, for the vars store: never for `create-env`.\n"
     "Without these variables the next `create-env` makes new ones.",
@@ -68,6 +63,12 @@ class AgentsStep(NamedTuple):
     """The agents get what the director hands out by then."""
 
     rollout: Rollout
+
+    @property
+    def instances(self) -> frozenset[InstanceName]:
+        """The instances that the step is for."""
+        assigned = (assignment.instances for assignment in self.rollout.assignments)
+        return frozenset(itertools.chain.from_iterable(assigned))
 
 
 Step = DirectorStep | AgentsStep
@@ -270,7 +271,7 @@ class _Drafting:
         chains: dict[Part, tuple[Certificate, ...]] = {}
         bundle: tuple[Certificate, ...] = ()
         for at, endpoint in enumerate(assignment.endpoints):
-            part = _PARTS[endpoint]
+            part = describe.PARTS[endpoint]
             chains[part] = self._chain(part, assignment.presents[at])
             bundle = tuple(self._authority(each) for each in assignment.trusts[at] or ())
         return Wanted(bundle=bundle, chains=chains)

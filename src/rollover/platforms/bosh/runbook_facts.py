@@ -52,6 +52,21 @@ class DeploymentFacts(msgspec.Struct, frozen=True, kw_only=True):
     at_once: int = 1
     takes: timedelta = timedelta()
 
+    @property
+    def with_disks(self) -> tuple[str, ...]:
+        """Those with a persistent disk."""
+        return tuple(one.short for one in self.instances if one.disk)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Those that deploys pass by because somebody has said so."""
+        return tuple(one.short for one in self.instances if one.ignored)
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """Those whose jobs are to be stopped."""
+        return tuple(one.short for one in self.instances if one.stopped)
+
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
     """How people reach a director and its NATS, without any secret.

@@ -44,6 +44,7 @@ def _window(
     width: int,
     stopping: Callable[[], bool],
 ) -> Iterator[Result]:
+    # A generator runs in one thread: the others hand it their results by this queue.
     told: SimpleQueue[Result] = SimpleQueue()
 
     def run(work: Work) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rollover.fleet.model import Availability
+from rollover.platforms.bosh.births import CLOCK_SKEW
 from rollover.platforms.bosh.connections import AgentConnection
 from rollover.platforms.bosh.records import BoshInstance
 from rollover.platforms.bosh.standins import LIFETIME
@@ -13,16 +14,6 @@ from rollover.platforms.bosh.standins import LIFETIME
 STARTED = "started"
 BIRTH = timedelta(seconds=600)
 """How long the director waits for the agent of a new VM (`agent.agent_wait_timeout`)."""
-
-
-CLOCK_SKEW = timedelta(minutes=1)
-"""How far the director's clock, which says when a VM was created, may be from ours."""
-
-
-def born_after(instance: BoshInstance) -> datetime | None:
-    """Return a time that an instance's VM is younger than; None when it is not known."""
-    created = instance.vm_created_at
-    return None if created is None else created - CLOCK_SKEW
 
 
 class Sight(NamedTuple):

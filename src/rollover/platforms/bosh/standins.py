@@ -124,6 +124,7 @@ class StandIns:
 
         Raises `EvidenceMissing` when there is neither the signer's key nor a client's certificate.
         """
+        # By the day: each costs an RSA signature, and of thousands of agents most share their days.
         day = issued.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         with self._lock:
             if (signer.fingerprint, day) not in self._made:

@@ -155,11 +155,7 @@ def verdict_of(instance: BoshInstance, place: Placement, *, version: tuple[int, 
     if instance.stemcell is not None:
         return versions.of_instance(version, instance.stemcell)
     every = [versions.of_instance(version, each) for each in place.deployment.stemcells]
-    return max(every, key=_seconds, default=versions.of_instance(version, None))
-
-
-def _seconds(verdict: Verdict) -> float:
-    return verdict.seconds
+    return max(every, key=lambda each: each.seconds, default=versions.of_instance(version, None))
 
 
 def _cost(
@@ -173,16 +169,12 @@ def _cost(
         if lost(instance):
             return versions.LOST
         found = verdict_of(instance, place, version=version)
-        return _told_directly(found) if direct else found
+        if direct and found.way is Way.IN_PLACE:
+            return Verdict(way=Way.DIRECT, seconds=versions.DIRECT_SECONDS)
+        return found
 
     pairs = ((each, verdict(each)) for each in place.with_vm)
     return deployment_cost(place.deployment.name, pairs, updates=place.updates)
-
-
-def _told_directly(verdict: Verdict) -> Verdict:
-    if verdict.way is not Way.IN_PLACE:
-        return verdict
-    return Verdict(way=Way.DIRECT, seconds=versions.DIRECT_SECONDS)
 
 
 def _variables(

@@ -53,6 +53,7 @@ def updates(manifest: str) -> Updates:
         return Updates()
     general = _map(tree.get("update"))
     groups = tree.get("instance_groups", tree.get("jobs"))
+    # A group's own `update` goes over the manifest's, key by key.
     found = {
         str(each["name"]): _update({**general, **_map(each.get("update"))})
         for each in (groups if isinstance(groups, list) else ())

@@ -81,8 +81,9 @@ def suffix(bases: Collection[str], wanted: Mapping[str, Credential], variables: 
             if base in wanted
         ) and _of_one_issuer(taken, wanted):
             return number
+    last = references.LAST_SUFFIX
     raise SpecError(
-        f"the vars store has successors of `{min(bases)}` up to number {references.LAST_SUFFIX}",
+        f"the vars store has successors of `{min(bases)}` up to number {last}",
         hint="remove those that nothing uses",
     )
 

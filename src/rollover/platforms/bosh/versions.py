@@ -80,15 +80,12 @@ def stemcell_too_old(stemcell: Stemcell | None) -> str:
     if _TOO_OLD.search(named):
         return f"`{shown}` has an agent older than 2.388"
     for system, least in (("bionic", BIONIC), ("windows2019", WINDOWS_2019)):
-        if system in named and _numbers(stemcell.version) < least:
+        version = tuple(int(each) for each in _NUMBER.findall(stemcell.version))[:2]
+        if system in named and version < least:
             return f"`{shown}` is older than {system} {_written(least)} (agent 2.388)"
     if not re.search(r"bionic|windows|ubuntu", named):
         return f"`{shown}` is of no kind that is known to take credentials in place"
     return ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(each) for each in _NUMBER.findall(version))[:2]
 
 
 def _written(version: Sequence[int]) -> str:
