@@ -16,13 +16,13 @@ class MaterialPaths(NamedTuple):
     ca: Path
 
 
-class Layout(NamedTuple):
-    """The paths below one lab's directory, which is absolute."""
+class LabDirectory(NamedTuple):
+    """What every lab has in its directory, which is absolute."""
 
     root: Path
 
     @property
-    def record(self) -> Path:
+    def state(self) -> Path:
         """What runs: process ids with their start times, and how processes ended."""
         return self.root / "lab.json"
 
@@ -40,6 +40,17 @@ class Layout(NamedTuple):
     def supervisor_log(self) -> Path:
         """What the supervisor itself has to say."""
         return self.root / "supervisor.log"
+
+
+class Layout(NamedTuple):
+    """The paths below the directory of a lab of nats-servers."""
+
+    root: Path
+
+    @property
+    def lab(self) -> LabDirectory:
+        """What every lab has."""
+        return LabDirectory(self.root)
 
     @property
     def fleet(self) -> Path:

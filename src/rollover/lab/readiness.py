@@ -15,7 +15,7 @@ from rollover.fleet.description import InstanceDescription
 from rollover.fleet.model import Role
 from rollover.lab import record
 from rollover.lab.ports import LOOPBACK
-from rollover.lab.record import LabRecord, ProcessRecord, ProcessState, last_lines
+from rollover.lab.record import LabState, ProcessRecord, ProcessState, last_lines
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic import report as traffic_report
 from rollover.lab.traffic.report import Phase
@@ -61,7 +61,7 @@ class _Jsz(msgspec.Struct, frozen=True):
     meta_cluster: _Meta = _Meta()
 
 
-Report = Callable[[], LabRecord]
+Report = Callable[[], LabState]
 """Asks the supervisor what runs."""
 
 Missing = Callable[[], str]
@@ -131,7 +131,7 @@ def await_nothing_missing(
         time.sleep(_LOOK_SECONDS)
 
 
-def check_crashes(known: LabRecord, names: set[str]) -> None:
+def check_crashes(known: LabState, names: set[str]) -> None:
     """Raise when one of these processes has ended by itself."""
     for each in known.processes:
         if each.name in names and each.state is ProcessState.CRASHED:

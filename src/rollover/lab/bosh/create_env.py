@@ -122,7 +122,7 @@ class _Deployment:
         self._state = state
         self._skip_drain = skip_drain
         self._layout = BoshLayout(Path(manifest.cloud_provider.properties.lab.directory))
-        self._cloud = Cloud(self._layout.socket)
+        self._cloud = Cloud(self._layout.lab.control)
         self._instance = f"{manifest.group.name}/0"
 
     def upload_stemcell(self, stages: Stages) -> None:
