@@ -29,7 +29,7 @@ from rollover.lab.bosh.rendered import (
     Timing,
     User,
 )
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 from rollover.lab.ports import LOOPBACK
 from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem

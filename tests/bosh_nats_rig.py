@@ -30,7 +30,7 @@ from loopback_ports import free_ports
 from rollover.errors import Unreachable
 from rollover.lab import record
 from rollover.lab.bosh.cloud.client import Cloud
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 from rollover.lab.record import BoshContent, LabState
 from rollover.probe import nats_protocol as nats
 

@@ -1,10 +1,11 @@
-"""Where everything of a lab is, inside its directory."""
+"""Where everything of a lab of nats-servers is, inside its directory."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.lab.directory import LabDirectory
 from rollover.store import files
 
 
@@ -14,32 +15,6 @@ class MaterialPaths(NamedTuple):
     certificate: Path
     key: Path
     ca: Path
-
-
-class LabDirectory(NamedTuple):
-    """What every lab has in its directory, which is absolute."""
-
-    root: Path
-
-    @property
-    def state(self) -> Path:
-        """What runs: process ids with their start times, and how processes ended."""
-        return self.root / "lab.json"
-
-    @property
-    def lock(self) -> Path:
-        """Locked as long as a supervisor lives."""
-        return self.root / ".lab.lock"
-
-    @property
-    def control(self) -> Path:
-        """The supervisor's socket."""
-        return self.root / ".lab.socket"
-
-    @property
-    def supervisor_log(self) -> Path:
-        """What the supervisor itself has to say."""
-        return self.root / "supervisor.log"
 
 
 class Layout(NamedTuple):

@@ -21,7 +21,7 @@ from rollover.lab import children, material, record
 from rollover.lab.dialling import BrokenLink, broken_links
 from rollover.lab.lab import Lab
 from rollover.lab.material import Issuer, LabAuthority
-from rollover.lab.readiness import READY_SECONDS, await_nothing_missing
+from rollover.lab.spawning import READY_SECONDS, await_nothing_missing
 from rollover.probe.monitoring import Monitor
 
 OBSERVE_SECONDS = 3.0

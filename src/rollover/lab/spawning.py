@@ -6,7 +6,8 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -15,15 +16,19 @@ from rollover.errors import Rejected, RolloverError, SpecError, StaleError, Time
 from rollover.lab import children, record
 from rollover.lab.children import ProcessId
 from rollover.lab.control import SYSTEM, Control, ReportState
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 from rollover.lab.private_files import PRIVATE_DIRECTORY, PRIVATE_FILE
-from rollover.lab.readiness import await_nothing_missing
 
-START_SECONDS = 30.0
+READY_SECONDS = 30.0
+"""How long what was started may take until it works."""
 END_SECONDS = 60.0
 """Longer than all processes may take to end in order."""
 _ASK_SECONDS = 2.0
+_LOOK_SECONDS = 0.03
 _LOCK_DESCRIPTOR = 3
+
+Missing = Callable[[], str]
+"""Says what is still missing, or nothing."""
 
 
 @contextmanager
@@ -175,7 +180,24 @@ def _await_answer(lab: LabDirectory, supervisor: ProcessId) -> None:
                 hint=f"its log is `{lab.supervisor_log}`",
             )
 
-    await_nothing_missing(missing, check, seconds=START_SECONDS)
+    await_nothing_missing(missing, check, seconds=READY_SECONDS)
+
+
+def await_nothing_missing(
+    missing: Missing, check: Callable[[], None], *, seconds: float = READY_SECONDS
+) -> None:
+    """Look again and again until nothing is missing; `check` may raise why that is in vain."""
+    deadline = time.monotonic() + seconds
+    while lack := missing():
+        check()
+        if time.monotonic() > deadline:
+            raise TimedOut(
+                f"waited {seconds:g} s; {lack}",
+                system="lab",
+                operation="wait",
+                hint="the logs are in the lab's directory; is the machine busy with other work?",
+            )
+        time.sleep(_LOOK_SECONDS)
 
 
 def end(lab: LabDirectory) -> tuple[ProcessId, ...]:

@@ -36,7 +36,7 @@ from rollover.lab.control import (
     ReleaseLab,
     ReportState,
 )
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 from rollover.lab.private_files import PRIVATE_FILE
 from rollover.lab.processes import Processes
 from rollover.lab.record import BoshContent, LabStateFile, NatsContent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import SpecError, TimedOut
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 from rollover.lab.spawning import claimed, filled
 
 LATE = TimedOut("too late", system="lab", operation="wait")

@@ -182,7 +182,7 @@ for _of_some in (
 
 
 def _holds_bosh(values: dict[str, Any]) -> bool:
-    from rollover.lab.layout import LabDirectory  # noqa: PLC0415 - imports certificates
+    from rollover.lab.directory import LabDirectory  # noqa: PLC0415 - imports certificates
     from rollover.lab.record import holds_bosh  # noqa: PLC0415
 
     return holds_bosh(LabDirectory(values["directory"]).state)

@@ -28,7 +28,7 @@ from rollover.lab.bosh.layout import BoshLayout, DirectorVmLayout
 from rollover.lab.bosh.rendered import HealthMonitorConfig
 from rollover.lab.bosh.resigning import Signer, Swap
 from rollover.lab.bosh.state_file import StateFile, manifest_sha
-from rollover.lab.readiness import await_nothing_missing
+from rollover.lab.spawning import await_nothing_missing
 from rollover.manifest import emit, load_variables
 from rollover.manifest.values import Tree
 

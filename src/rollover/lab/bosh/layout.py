@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 
 
 class BoshLayout(NamedTuple):

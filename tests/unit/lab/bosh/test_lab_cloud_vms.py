@@ -17,7 +17,7 @@ from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.cloud.places import Places
 from rollover.lab.bosh.cloud.requests import Vm
 from rollover.lab.bosh.cloud.stemcells import ignores_mbus
-from rollover.lab.layout import LabDirectory
+from rollover.lab.directory import LabDirectory
 from rollover.lab.spawning import end
 
 CA = BoshAuthority()
