@@ -94,7 +94,8 @@ def create_env(request: CreateEnv, write: Write) -> bool:
         for name in ("cpi release", "deployment manifest", "stemcell"):
             with validating.stage(f"Validating {name}"):
                 pass
-    sha, releases = manifest_sha(text), _releases(manifest)
+    sha = manifest_sha(text)
+    releases = tuple((release.name, release.version) for release in manifest.releases)
     deployed = state.now.deploys(sha, releases=releases, stemcell=manifest.stemcell)
     if deployed and not request.recreate:
         stages.line("No deployment, stemcell or release changes. Skipping deploy.")
@@ -108,10 +109,6 @@ def create_env(request: CreateEnv, write: Write) -> bool:
     with stages.stage("Cleaning up rendered CPI jobs"):
         pass
     return True
-
-
-def _releases(manifest: DirectorManifest) -> tuple[tuple[str, str], ...]:
-    return tuple((release.name, release.version) for release in manifest.releases)
 
 
 class _Deployment:
