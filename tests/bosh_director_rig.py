@@ -29,6 +29,7 @@ from rollover.lab.bosh.rendered import (
     Timing,
     User,
 )
+from rollover.lab.directory import LabDirectory
 from rollover.lab.ports import LOOPBACK
 from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
@@ -254,7 +255,7 @@ class DirectorRig:
                 ),
                 database=str(path("store/director.sqlite")),
                 tasks=str(path("store/tasks")),
-                cloud=str(path("lab/cloud/cloud.sock")),
+                cloud=str(LabDirectory(path("lab")).control),
                 shared_keys=SHARED_KEYS,
                 timing=self.timing,
             ),

@@ -114,7 +114,7 @@ def bosh_lab(directory: Path, spec: BoshLabSpec | None = None) -> Iterator[BoshL
     layout = up.up(spec or in_a_hurry(), directory, find_ports=free_ports)
     try:
         with Director(described.access(layout), poll_seconds=0.1) as director:
-            yield BoshLab(layout, Cloud(layout.socket), director)
+            yield BoshLab(layout, Cloud(layout.lab.control), director)
     finally:
         lifecycle.down(directory)
 

@@ -28,7 +28,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from loopback_ports import free_ports
 from rollover.errors import Unreachable
+from rollover.lab import record
 from rollover.lab.bosh.cloud.client import Cloud
+from rollover.lab.directory import LabDirectory
+from rollover.lab.record import BoshContent, LabState
 from rollover.probe import nats_protocol as nats
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
@@ -440,14 +443,17 @@ def bosh_nats(
 def cloud_process(lab: Path, *, pace: float = 1.0) -> Iterator[Cloud]:
     """Run the cloud of a lab until the block ends."""
     lab.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "rollover.lab.bosh.cloud", "--directory", str(lab)]
-    with (lab / "cloud.log").open("ab") as log:
-        process = subprocess.Popen([*argv, "--pace", str(pace)], stdout=log, stderr=log)
+    places = LabDirectory(lab.absolute())
+    if not places.state.exists():
+        record.write(places.state, LabState(content=BoshContent(name=lab.name, pace=pace)))
+    argv = (sys.executable, "-m", "rollover.lab.supervisor", str(lab))
+    with places.supervisor_log.open("ab") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log)
     try:
-        cloud = Cloud(lab / "cloud" / "cloud.sock", timeout_seconds=30)
+        cloud = Cloud(places.control, timeout_seconds=30)
 
         def answers() -> bool:
-            assert process.poll() is None, (lab / "cloud.log").read_text()
+            assert process.poll() is None, places.supervisor_log.read_text()
             try:
                 cloud.vms()
             except Unreachable:
@@ -458,7 +464,7 @@ def cloud_process(lab: Path, *, pace: float = 1.0) -> Iterator[Cloud]:
         yield cloud
     finally:
         process.terminate()
-        process.wait(60)
+        process.communicate(timeout=60)
 
 
 _REPLIES = ("director.>",)

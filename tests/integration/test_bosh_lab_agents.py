@@ -337,7 +337,7 @@ def test_a_persistent_disk_keeps_its_data_over_a_recreate(tmp_path: Path) -> Non
         assert (Places(tmp_path / "lab").vm(second).agent.store / "data").read_text() == "kept"
 
 
-def test_agents_come_back_with_the_daemon(tmp_path: Path) -> None:
+def test_agents_come_back_with_the_supervisor(tmp_path: Path) -> None:
     """Every VM of before is there and answers."""
     with bosh_nats(tmp_path / "nats", ["a"]) as server:
         with cloud_process(tmp_path / "lab", pace=HURRY) as cloud:

@@ -26,8 +26,8 @@ from bosh_lab import (
 )
 from rollover.codec.fleet_file import read_fleet
 from rollover.errors import ExitCode, StaleError
-from rollover.lab import children
-from rollover.lab.bosh import expire, lifecycle, like, naming, record, up
+from rollover.lab import children, record
+from rollover.lab.bosh import expire, lifecycle, like, naming, up
 from rollover.lab.bosh.shape import DeploymentShape, GroupShape, Shape
 from rollover.lab.bosh.state_file import StateFile, manifest_sha
 from rollover.lab.bosh.up import BoshLabSpec
@@ -151,14 +151,14 @@ def test_an_agent_that_hangs_is_found_by_pings(lab: BoshLab) -> None:
 
 
 def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
-    """Cloud, NATS, director and health monitor are gone, a process beside them is not."""
+    """Supervisor, NATS, director and health monitor are gone, a process beside them is not."""
     bystander = subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE)
     try:
         directory = tmp_path / "lab"
         layout = up.up(in_a_hurry(agents=1, deployments=1), directory)
-        cloud = record.read(layout.record).cloud
-        running = (cloud, *record.below(cloud))
+        running = record.read(layout.lab.state).ids()
         assert len(running) == 4
+        assert all(children.alive(each) for each in running)
         done = subprocess.run(
             (*COMMAND, "lab", "down", "--remove", "--directory", str(directory)),
             capture_output=True,
@@ -185,8 +185,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     try:
         eventually(lambda: record.holds_bosh(directory / "lab.json"))
         eventually((directory / "vm" / "nats" / "nats.pid").exists)
-        cloud = record.read(directory / "lab.json").cloud
-        running = (cloud, *record.below(cloud))
+        running = record.read(directory / "lab.json").ids()
         starting.send_signal(signal.SIGINT)
         _, said = starting.communicate(timeout=120)
         assert starting.returncode == ExitCode.STOPPED, said

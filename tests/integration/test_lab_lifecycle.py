@@ -113,7 +113,7 @@ def test_everything_in_the_directory_is_private(tmp_path: Path) -> None:
 def test_killing_the_supervisor_ends_the_lab(tmp_path: Path) -> None:
     """SIGKILL to the supervisor, which can do nothing about it, leaves no process."""
     with lab.running(SINGLE, tmp_path / "lab") as fleet:
-        supervisor = record.read(fleet.layout.record).supervisor
+        supervisor = record.read(fleet.layout.lab.state).supervisor
         assert supervisor is not None
         assert children.send(supervisor, signal.SIGKILL)
         _await(lambda: not [pid for pid in _processes_of(tmp_path) if pid != supervisor.pid])
@@ -173,10 +173,10 @@ def test_down_spares_a_process_that_only_has_the_number(tmp_path: Path) -> None:
     """A recorded number that now belongs to another process is left alone."""
     with lab.running(BARE, tmp_path / "lab") as fleet:
         pass
-    known = record.read(fleet.layout.record)
+    known = record.read(fleet.layout.lab.state)
     with subprocess.Popen(["sleep", "600"]) as bystander:  # noqa: S607 - coreutils
         reused = children.ProcessId(pid=bystander.pid, started=1)
-        record.write(fleet.layout.record, msgspec.structs.replace(known, supervisor=reused))
+        record.write(fleet.layout.lab.state, msgspec.structs.replace(known, supervisor=reused))
         assert lab.down(tmp_path / "lab") == ()
         assert bystander.poll() is None
         bystander.kill()

@@ -21,7 +21,7 @@ from rollover.lab.described import AUTHORITY, describe
 from rollover.lab.layout import Layout
 from rollover.lab.material import Issuer, LabAuthority
 from rollover.lab.ports import FindPorts
-from rollover.lab.record import LabRecord, ProcessRecord, Program
+from rollover.lab.record import LabState, NatsContent, ProcessRecord, Program
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic.spec import ClientSpec, Part, Port, TrafficSpec
 from rollover.pki import keys
@@ -114,7 +114,10 @@ def write_on_ports(base: Foundation, find_ports: FindPorts) -> FleetDescription:
     )
     private_files.write(base.layout.fleet, write_fleet(description))
     private_files.write(base.layout.traffic_spec, msgspec.json.encode(_traffic(base, ports=ports)))
-    record.write(base.layout.record, LabRecord(spec=base.spec, processes=_processes(base)))
+    record.write(
+        base.layout.lab.state,
+        LabState(content=NatsContent(spec=base.spec), processes=_processes(base)),
+    )
     return description
 
 

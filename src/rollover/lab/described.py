@@ -119,7 +119,9 @@ def _discovered(
         here = tuple(each for each in clients if (each.cluster, each.port) == (cluster, port))
         if here:
             group = _clients(layout, here, rotating=spec.rotating_clients)
-            groups.append(msgspec.structs.replace(group, name=name, touch=_touch(group, port)))
+            # An MQTT session has one connection at a time.
+            touch = Touch.RECONNECT if port is Port.MQTT else group.touch
+            groups.append(msgspec.structs.replace(group, name=name, touch=touch))
             acceptor = f"{cluster}/{ENDPOINTS[port]}"
             links.append(LinkDescription(dialer=f"{name}/{CLIENT}", acceptor=acceptor))
     return msgspec.structs.replace(found, groups=tuple(groups), links=tuple(links))
@@ -133,11 +135,6 @@ def _gatherings(spec: LabSpec) -> Iterator[tuple[str, Port, GroupName]]:
             words += [cluster.name] if spec.supercluster else []
             words += [port.value] if port is not Port.NATS else []
             yield cluster.name, port, GroupName("-".join(words))
-
-
-def _touch(group: GroupDescription, port: Port) -> Touch:
-    """Return how clients take up certificates: an MQTT session has one connection at a time."""
-    return Touch.RECONNECT if port is Port.MQTT else group.touch
 
 
 def _authorities(

@@ -45,7 +45,7 @@ class BrokenLink(msgspec.Struct, frozen=True, kw_only=True):
 
 def broken_links(description: FleetDescription) -> tuple[BrokenLink, ...]:
     """Dial every link once, by OpenSSL whatever the dialer's stack is; return those that fail."""
-    endpoints = _endpoints(description)
+    endpoints = dict(_each(description))
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="dial") as pool:
         tried = pool.map(lambda link: _try(link, endpoints), links(description))
         return tuple(broken for broken in tried if broken is not None)
@@ -102,10 +102,6 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"the acceptor refuses: {(error.reason or 'TLS error').lower().replace('_', ' ')}"
     return error.strerror or str(error)
-
-
-def _endpoints(description: FleetDescription) -> dict[EndpointRef, EndpointDescription]:
-    return dict(_each(description))
 
 
 def _each(description: FleetDescription) -> Iterator[tuple[EndpointRef, EndpointDescription]]:

@@ -22,23 +22,29 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
 
 import msgspec
 
 from rollover.codec.fleet_file import read_fleet
-from rollover.errors import NotFound, TimedOut, Unreachable
+from rollover.errors import NotFound, SpecError, Unreachable
 from rollover.fleet.description import FleetDescription, InstanceDescription
-from rollover.lab import binary, build, children, control, lab_file, readiness, readonly, record
+from rollover.lab import binary, build, children, lab_file, readiness, readonly, record, spawning
 from rollover.lab import ports as lab_ports
 from rollover.lab.build import Foundation
 from rollover.lab.children import ProcessId
-from rollover.lab.control import Release, Report, Request, Start, Stop
+from rollover.lab.control import (
+    Control,
+    LabRequest,
+    ReleaseLab,
+    ReportState,
+    StartProcess,
+    StopProcess,
+)
 from rollover.lab.described import SERVER_PLATFORM
 from rollover.lab.layout import Layout
 from rollover.lab.ports import FindPorts
 from rollover.lab.readiness import PortTaken
-from rollover.lab.record import LabRecord, ProcessRecord, ProcessState
+from rollover.lab.record import LabState, NatsContent, ProcessRecord, ProcessState
 from rollover.lab.spawning import claimed, filled, spawn
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic import report as traffic_report
@@ -47,7 +53,6 @@ from rollover.lab.traffic.report import TrafficReport
 PORT_ATTEMPTS = 3
 ASK_SECONDS = 30.0
 """Longer than the supervisor waits for a process to stop."""
-END_SECONDS = 60.0
 
 
 class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +97,7 @@ class Lab:
     def stop_server(self, name: str, *, kill: bool = False) -> None:
         """Stop a server, in order or with SIGKILL, and wait until it has ended."""
         self._instance(name)
-        _ask(self.layout, Stop(name, kill))
+        _ask(self.layout, StopProcess(name=name, kill=kill))
 
     def start_server(self, name: str, *, settled: bool = True) -> None:
         """Start a server that does not run, and wait until it works with those that run.
@@ -101,14 +106,15 @@ class Lab:
         log when it ends at once, `TimedOut`.
         """
         server = self._instance(name)
-        states = {each.name: each.state for each in _ask(self.layout, Start(name)).processes}
+        started = _ask(self.layout, StartProcess(name=name))
+        states = {each.name: each.state for each in started.processes}
         running = tuple(
             each for each in self._servers() if states[each.name] is ProcessState.RUNNING
         )
         quorum = 2 * len(running) > len(self._servers())
         readiness.await_servers(
             running if settled else (server,),
-            partial(_ask, self.layout, Report()),
+            partial(_ask, self.layout, ReportState()),
             settled=settled,
             jetstream=_stores(self.spec) and quorum,
             spec=self.spec,
@@ -131,7 +137,7 @@ class Lab:
 
     def release(self) -> None:
         """Let the lab run on when this process ends."""
-        _ask(self.layout, Release())
+        Control(self.layout.lab.control, timeout_seconds=ASK_SECONDS).tell(ReleaseLab())
         self._drop_lifeline()
 
     def down(self) -> None:
@@ -181,7 +187,7 @@ def up(
     lab_file.check(spec)
     server = binary.find(spec.binary)
     layout = Layout(directory.absolute())
-    with claimed(layout) as lock, filled(layout.root, layout.record):
+    with claimed(layout.lab) as lock, filled(layout.lab):
         base = build.lay_foundation(layout, spec, binary=server, now=datetime.now(UTC))
         lab = _started(base, lock, find_ports)
     if detach:
@@ -195,8 +201,9 @@ def attach(directory: Path) -> Lab:
     `SpecError` when there is none, `Unreachable` when it has ended.
     """
     layout = Layout(directory.absolute())
-    known = record.read(layout.record)
-    if known.supervisor is None or not children.alive(known.supervisor):
+    known = record.read(layout.lab.state)
+    spec = _spec(known, directory)
+    if not known.up:
         raise Unreachable(
             f"the lab in `{layout.root}` has ended",
             system="lab",
@@ -204,7 +211,7 @@ def attach(directory: Path) -> Lab:
             hint="`rollover lab up` starts one",
         )
     description = read_fleet(layout.fleet.read_bytes(), place=str(layout.fleet))
-    return Lab(layout, known.spec, description=description, lifeline=None)
+    return Lab(layout, spec, description=description, lifeline=None)
 
 
 @contextmanager
@@ -222,11 +229,11 @@ def running(
 def status(directory: Path) -> LabStatus:
     """Return what runs in a directory; `SpecError` when there never was a lab."""
     layout = Layout(directory.absolute())
-    known = record.read(layout.record)
+    known = record.read(layout.lab.state)
     return LabStatus(
         directory=str(layout.root),
-        name=known.spec.name,
-        up=known.supervisor is not None and children.alive(known.supervisor),
+        name=known.content.name,
+        up=known.up,
         processes=tuple(_as_seen(each) for each in known.processes),
     )
 
@@ -239,27 +246,16 @@ def down(directory: Path, *, remove: bool = False) -> tuple[ProcessId, ...]:
     when there never was a lab, `TimedOut` when a process does not end even when it is killed.
     """
     layout = Layout(directory.absolute())
-    known = record.read(layout.record)
-    found = tuple(each for each in known.ids() if children.alive(each))
-    if known.supervisor is not None and children.send(known.supervisor, SIGTERM):
-        children.await_end(known.supervisor, seconds=END_SECONDS)
-    for each in record.read(layout.record).ids():
-        if children.send(each, SIGKILL) and not children.await_end(each, seconds=END_SECONDS):
-            raise TimedOut(
-                f"process {each.pid} does not end",
-                system="lab",
-                operation="down",
-                hint="it hangs in the kernel; see `ps -o pid,stat,wchan`",
-            )
+    ended = spawning.end(layout.lab)
     for instance in _material_directories(layout):
         readonly.make_writable(instance)
     if remove:
         shutil.rmtree(layout.root)
-    return found
+    return ended
 
 
-def _ask(layout: Layout, request: Request) -> LabRecord:
-    return control.ask(layout.control, request, timeout_seconds=ASK_SECONDS)
+def _ask(layout: Layout, request: LabRequest) -> LabState:
+    return Control(layout.lab.control, timeout_seconds=ASK_SECONDS).ask(request, LabState)
 
 
 def _started(base: Foundation, lock: int, find_ports: FindPorts) -> Lab:
@@ -274,20 +270,30 @@ def _started(base: Foundation, lock: int, find_ports: FindPorts) -> Lab:
 
 
 def _start(base: Foundation, lock: int, description: FleetDescription) -> Lab:
-    _, lifeline = spawn(base.layout, lock)
+    lifeline = spawn(base.layout.lab, lock)
     lab = Lab(base.layout, base.spec, description=description, lifeline=lifeline)
-    report = partial(_ask, base.layout, Report())
+    report = partial(_ask, base.layout, ReportState())
     try:
         readiness.await_servers(
             _servers(description), report, jetstream=_stores(base.spec), spec=base.spec
         )
         if base.parts:
-            _ask(base.layout, Start(record.TRAFFIC))
+            _ask(base.layout, StartProcess(name=record.TRAFFIC))
             readiness.await_traffic(base.layout.traffic_report, report)
     except BaseException:
         lab.down()
         raise
     return lab
+
+
+def _spec(known: LabState, directory: Path) -> LabSpec:
+    if isinstance(known.content, NatsContent):
+        return known.content.spec
+    raise SpecError(
+        "it holds a BOSH lab, which has no such servers",
+        place=str(directory),
+        hint="`rollover lab fault` disturbs its agents",
+    )
 
 
 def _stores(spec: LabSpec) -> bool:

@@ -1,10 +1,11 @@
-"""Where everything of a lab is, inside its directory."""
+"""Where everything of a lab of nats-servers is, inside its directory."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.lab.directory import LabDirectory
 from rollover.store import files
 
 
@@ -17,29 +18,14 @@ class MaterialPaths(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The paths below one lab's directory, which is absolute."""
+    """The paths below the directory of a lab of nats-servers."""
 
     root: Path
 
     @property
-    def record(self) -> Path:
-        """What runs: process ids with their start times, and how processes ended."""
-        return self.root / "lab.json"
-
-    @property
-    def lock(self) -> Path:
-        """Locked as long as a supervisor lives."""
-        return self.root / ".lab.lock"
-
-    @property
-    def control(self) -> Path:
-        """The supervisor's socket."""
-        return self.root / ".lab.socket"
-
-    @property
-    def supervisor_log(self) -> Path:
-        """What the supervisor itself has to say."""
-        return self.root / "supervisor.log"
+    def lab(self) -> LabDirectory:
+        """What every lab has."""
+        return LabDirectory(self.root)
 
     @property
     def fleet(self) -> Path:

@@ -21,7 +21,7 @@ from rollover.lab import children, material, record
 from rollover.lab.dialling import BrokenLink, broken_links
 from rollover.lab.lab import Lab
 from rollover.lab.material import Issuer, LabAuthority
-from rollover.lab.readiness import READY_SECONDS, await_nothing_missing
+from rollover.lab.spawning import READY_SECONDS, await_nothing_missing
 from rollover.probe.monitoring import Monitor
 
 OBSERVE_SECONDS = 3.0
@@ -158,7 +158,7 @@ def reload(lab: Lab, server: str) -> None:
     """Have a server read its files, and wait until its log says that it did."""
     log = lab.layout.log(server)
     before = log.stat().st_size
-    process = record.read(lab.layout.record).process(server).process
+    process = record.read(lab.layout.lab.state).process(server).process
     if process is None or not children.send(process, SIGHUP):
         raise Unreachable(
             "it does not run",

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from rollover.errors import Rejected, RolloverError, SpecError, TimedOut, Unreachable
+from rollover.errors import Rejected, RolloverError, SpecError, Unreachable
 from rollover.fleet.description import InstanceDescription
 from rollover.fleet.model import Role
 from rollover.lab import record
 from rollover.lab.ports import LOOPBACK
-from rollover.lab.record import LabRecord, ProcessRecord, ProcessState, last_lines
+from rollover.lab.record import LabState, ProcessRecord, ProcessState, last_lines
+from rollover.lab.spawning import READY_SECONDS, await_nothing_missing
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic import report as traffic_report
 from rollover.lab.traffic.report import Phase
 from rollover.probe.monitoring import Monitor, read
 
-READY_SECONDS = 30.0
-_LOOK_SECONDS = 0.03
 _REQUEST_SECONDS = 2.0
 _GREETING = b"INFO "
 _GREETING_SECONDS = 0.5
@@ -61,11 +59,8 @@ class _Jsz(msgspec.Struct, frozen=True):
     meta_cluster: _Meta = _Meta()
 
 
-Report = Callable[[], LabRecord]
+Report = Callable[[], LabState]
 """Asks the supervisor what runs."""
-
-Missing = Callable[[], str]
-"""Says what is still missing, or nothing."""
 
 
 def await_servers(
@@ -114,24 +109,7 @@ def await_traffic(path: Path, report: Report, *, seconds: float = READY_SECONDS)
     )
 
 
-def await_nothing_missing(
-    missing: Missing, check: Callable[[], None], *, seconds: float = READY_SECONDS
-) -> None:
-    """Look again and again until nothing is missing; `check` may raise why that is in vain."""
-    deadline = time.monotonic() + seconds
-    while lack := missing():
-        check()
-        if time.monotonic() > deadline:
-            raise TimedOut(
-                f"waited {seconds:g} s; {lack}",
-                system="lab",
-                operation="wait",
-                hint="the logs are in the lab's directory; is the machine busy with other work?",
-            )
-        time.sleep(_LOOK_SECONDS)
-
-
-def check_crashes(known: LabRecord, names: set[str]) -> None:
+def check_crashes(known: LabState, names: set[str]) -> None:
     """Raise when one of these processes has ended by itself."""
     for each in known.processes:
         if each.name in names and each.state is ProcessState.CRASHED:

@@ -1,4 +1,7 @@
-"""What runs in a lab: the file `lab.json`, kept by the supervisor and read by everybody else."""
+"""What runs in a lab: the file `lab.json`, kept by the supervisor and read by everybody else.
+
+It has one shape for labs of nats-servers and for BOSH labs; what only one kind has is in `content`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from rollover.errors import SpecError
-from rollover.lab import private_files
+from rollover.lab import children, private_files
 from rollover.lab.children import ProcessId
 from rollover.lab.spec import LabSpec
 
@@ -46,7 +49,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sources(self) -> tuple[Path, ...]:
         """Every file that may hold its words, the most telling one first."""
-        return tuple(Path(each) for each in (*self.logs, self.output))
+        return tuple(Path(log) for log in (*self.logs, self.output))
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,36 +68,81 @@ class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The name of the server, or `traffic`."""
+        """The name of the server or of the job, or `traffic`."""
         return self.program.name
 
 
-class LabRecord(msgspec.Struct, frozen=True, kw_only=True):
+class NatsContent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="nats"):
+    """A lab of nats-servers, and perhaps their clients."""
+
+    spec: LabSpec
+
+    @property
+    def name(self) -> str:
+        """What the lab is called."""
+        return self.spec.name
+
+
+class BoshContent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="bosh"):
+    """A BOSH lab."""
+
+    name: str
+    pace: float = 1.0
+    """What every wait of an agent is multiplied with; 0.1 for a lab in a hurry."""
+    director_vm: bool = False
+    """Whether the director VM is to run: it was started, and not stopped since."""
+
+
+class LabState(msgspec.Struct, frozen=True, kw_only=True):
     """The whole lab."""
 
     version: Literal[1] = 1
-    spec: LabSpec
-    processes: tuple[ProcessRecord, ...]
+    content: NatsContent | BoshContent
+    processes: tuple[ProcessRecord, ...] = ()
     supervisor: ProcessId | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether its supervisor runs."""
+        return self.supervisor is not None and children.alive(self.supervisor)
 
     def process(self, name: str) -> ProcessRecord:
         """Return the process of that name; KeyError when there is none."""
-        for each in self.processes:
-            if each.name == name:
-                return each
+        for process in self.processes:
+            if process.name == name:
+                return process
         raise KeyError(name)
 
     def ids(self) -> tuple[ProcessId, ...]:
         """Return every process that may still run, the supervisor last."""
-        own = tuple(each.process for each in self.processes if each.process is not None)
+        own = tuple(known.process for known in self.processes if known.process is not None)
         return own if self.supervisor is None else (*own, self.supervisor)
 
 
-def read(path: Path) -> LabRecord:
-    """Return the record; `SpecError` when there is no lab."""
+class LabStateFile:
+    """The state of a lab in the hands of its supervisor: every change is written at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.now = read(path)
+
+    def change(self, **changes: object) -> None:
+        """Replace fields of the state."""
+        self.now = msgspec.structs.replace(self.now, **changes)
+        write(self._path, self.now)
+
+    def note(self, process: ProcessRecord) -> None:
+        """Take down a process, in the place of what was known of the one with its name."""
+        known = {each.name: each for each in self.now.processes}
+        known[process.name] = process
+        self.change(processes=tuple(known.values()))
+
+
+def read(path: Path) -> LabState:
+    """Return the state; `SpecError` when there is no lab."""
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(MAX_BYTES), type=LabRecord)
+            return msgspec.json.decode(file.read(MAX_BYTES), type=LabState)
     except OSError as error:
         raise SpecError(
             f"there is no lab in `{path.parent}`: {error.strerror}",
@@ -109,9 +157,17 @@ def read(path: Path) -> LabRecord:
         ) from None
 
 
-def write(path: Path, record: LabRecord) -> None:
-    """Replace the record at once."""
-    private_files.write(path, msgspec.json.format(msgspec.json.encode(record), indent=1))
+def write(path: Path, state: LabState) -> None:
+    """Replace the state at once."""
+    private_files.write(path, msgspec.json.format(msgspec.json.encode(state), indent=1))
+
+
+def holds_bosh(path: Path) -> bool:
+    """Say whether a `lab.json` is that of a BOSH lab; False when it cannot be read."""
+    try:
+        return isinstance(read(path).content, BoshContent)
+    except SpecError:
+        return False
 
 
 def log_sizes(program: Program) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Claims a directory for a lab and starts the supervisor in it."""
+"""Claims a directory for a lab, starts the supervisor in it, and ends it."""
 
 from __future__ import annotations
 
@@ -6,96 +6,104 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 
-from rollover.errors import Rejected, RolloverError, SpecError, StaleError
-from rollover.lab import children, control
+from rollover.errors import Rejected, RolloverError, SpecError, StaleError, TimedOut
+from rollover.lab import children, record
 from rollover.lab.children import ProcessId
-from rollover.lab.control import Report
-from rollover.lab.layout import Layout
+from rollover.lab.control import SYSTEM, Control, ReportState
+from rollover.lab.directory import LabDirectory
 from rollover.lab.private_files import PRIVATE_DIRECTORY, PRIVATE_FILE
-from rollover.lab.readiness import await_nothing_missing
 
-START_SECONDS = 15.0
+READY_SECONDS = 30.0
+"""How long what was started may take until it works."""
+END_SECONDS = 60.0
+"""Longer than all processes may take to end in order."""
 _ASK_SECONDS = 2.0
+_LOOK_SECONDS = 0.03
 _LOCK_DESCRIPTOR = 3
+
+Missing = Callable[[], str]
+"""Says what is still missing, or nothing."""
 
 
 @contextmanager
-def claimed(layout: Layout) -> Iterator[int]:
+def claimed(lab: LabDirectory) -> Iterator[int]:
     """Make the directory, or take an empty one, and hold its lock; yields the lock's descriptor.
 
     A supervisor that is given the descriptor keeps the lock when this ends. `StaleError`: a lab
     runs there. `SpecError`: something else is there.
     """
     try:
-        layout.root.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        _check_new(layout)
-        layout.root.chmod(PRIVATE_DIRECTORY)
-        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+        lab.root.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        _check_new(lab)
+        lab.root.chmod(PRIVATE_DIRECTORY)
+        descriptor = os.open(lab.lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     except OSError as error:
         raise SpecError(
             f"it cannot hold a lab: {error.strerror}",
-            place=str(layout.root),
+            place=str(lab.root),
             hint="name a directory that can be made, or an empty one",
         ) from None
     try:
-        _lock(descriptor, layout.root)
+        _lock(descriptor, lab.root)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def filled(root: Path, record: Path) -> Iterator[None]:
-    """Let the body fill a claimed directory; removed when it is interrupted or leaves no record.
+def filled(lab: LabDirectory) -> Iterator[None]:
+    """Let the body fill a claimed directory; removed when it is interrupted or leaves no state.
 
-    Otherwise nobody could start a lab there, nor end one: `down` goes by the record. `SpecError`
+    Otherwise nobody could start a lab there, nor end one: `down` goes by the state. `SpecError`
     when the disk does not take it.
     """
     try:
         yield
     except OSError as error:
-        _remove_unrecorded(root, record)
-        where = error.filename or root
+        _remove_stateless(lab)
+        where = error.filename or lab.root
         raise SpecError(
             f"it cannot be written: {error.strerror or error}",
             place=str(where),
             hint="make room on its file system, or name a directory on another, then run again",
         ) from None
     except KeyboardInterrupt:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(lab.root, ignore_errors=True)
         raise
     except BaseException:
-        _remove_unrecorded(root, record)
+        _remove_stateless(lab)
         raise
 
 
-def _remove_unrecorded(root: Path, record: Path) -> None:
-    if not record.exists():
-        shutil.rmtree(root, ignore_errors=True)
+def _remove_stateless(lab: LabDirectory) -> None:
+    if not lab.state.exists():
+        shutil.rmtree(lab.root, ignore_errors=True)
 
 
-def _check_new(layout: Layout) -> None:
-    if layout.lock.exists():
-        descriptor = os.open(layout.lock, os.O_RDWR)
+def _check_new(lab: LabDirectory) -> None:
+    if lab.lock.exists():
+        descriptor = os.open(lab.lock, os.O_RDWR)
         try:
-            _lock(descriptor, layout.root)
+            _lock(descriptor, lab.root)
         finally:
             os.close(descriptor)
-    if layout.record.exists():
+    if lab.state.exists():
         raise SpecError(
             "it holds a lab that has ended",
-            place=str(layout.root),
-            hint=f"`rollover lab down --remove --directory {layout.root}` removes it",
+            place=str(lab.root),
+            hint=f"`rollover lab down --remove --directory {lab.root}` removes it",
         )
-    others = [entry.name for entry in layout.root.iterdir() if entry != layout.lock]
+    others = [entry.name for entry in lab.root.iterdir() if entry != lab.lock]
     if others:
         raise SpecError(
             f"it is not empty: it holds `{others[0]}`",
-            place=str(layout.root),
+            place=str(lab.root),
             hint="name a directory that does not exist yet, or an empty one",
         )
 
@@ -110,19 +118,21 @@ def _lock(descriptor: int, root: Path) -> None:
         ) from None
 
 
-def spawn(layout: Layout, lock: int) -> tuple[ProcessId, int]:
-    """Start the supervisor, which starts the servers; returns it and its lifeline.
+def spawn(lab: LabDirectory, lock: int) -> int:
+    """Start the supervisor of a lab whose state is written, and wait until it answers.
 
-    The lifeline is a descriptor: when it is closed, by whatever end of this process too, the
-    supervisor ends the lab. The supervisor has a session of its own, so that Ctrl-C on a terminal
-    reaches this process alone.
+    Returns its lifeline, a descriptor: when it is closed, by whatever end of this process too, the
+    supervisor ends the lab, unless it was told to go on (`ReleaseLab`). The supervisor has a
+    session of its own, so that Ctrl-C on a terminal reaches this process alone. `Rejected` with
+    its last words when it ends at once.
     """
-    log = os.open(layout.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+    log = os.open(lab.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
     read_end, lifeline = os.pipe()
+    module = ("-m", "rollover.lab.supervisor", str(lab.root), "--lock", str(_LOCK_DESCRIPTOR))
     try:
         pid = os.posix_spawn(
             sys.executable,
-            (sys.executable, "-m", "rollover.lab.supervisor", str(layout.root)),
+            (sys.executable, *module),
             os.environ,
             file_actions=(
                 (os.POSIX_SPAWN_DUP2, read_end, 0),
@@ -132,34 +142,81 @@ def spawn(layout: Layout, lock: int) -> tuple[ProcessId, int]:
             ),
             setsid=True,
         )
-        # A child that ends stays a zombie until it is reaped: it always has an identity here.
-        supervisor = children.identity(pid) or ProcessId(pid=pid, started=0)
-        _await_answer(layout, supervisor)
     except BaseException:
         os.close(lifeline)
         raise
     finally:
         os.close(log)
         os.close(read_end)
-    return supervisor, lifeline
+    # A child that ends stays a zombie until it is reaped: it always has an identity here.
+    supervisor = children.identity(pid) or ProcessId(pid=pid, started=0)
+    try:
+        _await_answer(lab, supervisor)
+    except BaseException:
+        os.close(lifeline)
+        # It writes into the directory until its end, and whoever called may remove that.
+        children.await_end(supervisor, seconds=END_SECONDS)
+        raise
+    return lifeline
 
 
-def _await_answer(layout: Layout, supervisor: ProcessId) -> None:
+def _await_answer(lab: LabDirectory, supervisor: ProcessId) -> None:
+    supervisor_behind = Control(lab.control, timeout_seconds=_ASK_SECONDS)
+
     def missing() -> str:
         try:
-            control.ask(layout.control, Report(), timeout_seconds=_ASK_SECONDS)
+            supervisor_behind.tell(ReportState())
         except RolloverError as error:
             return error.message
         return ""
 
     def check() -> None:
         if not children.alive(supervisor):
-            said = layout.supervisor_log.read_text(errors="replace").strip()
+            said = lab.supervisor_log.read_text(errors="replace").strip()
             raise Rejected(
                 f"it ended at once: {said or 'it said nothing'}",
-                system="lab supervisor",
+                system=SYSTEM,
                 operation="start",
-                hint=f"its log is `{layout.supervisor_log}`",
+                hint=f"its log is `{lab.supervisor_log}`",
             )
 
-    await_nothing_missing(missing, check, seconds=START_SECONDS)
+    await_nothing_missing(missing, check, seconds=READY_SECONDS)
+
+
+def await_nothing_missing(
+    missing: Missing, check: Callable[[], None], *, seconds: float = READY_SECONDS
+) -> None:
+    """Look again and again until nothing is missing; `check` may raise why that is in vain."""
+    deadline = time.monotonic() + seconds
+    while lack := missing():
+        check()
+        if time.monotonic() > deadline:
+            raise TimedOut(
+                f"waited {seconds:g} s; {lack}",
+                system="lab",
+                operation="wait",
+                hint="the logs are in the lab's directory; is the machine busy with other work?",
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def end(lab: LabDirectory) -> tuple[ProcessId, ...]:
+    """End a lab, whoever started it, and return which processes were ended; idempotent.
+
+    Only processes that its state names are touched, each only while its start time is the one that
+    is written there. `SpecError` when there never was a lab, `TimedOut` when a process does not
+    end even when it is killed.
+    """
+    known = record.read(lab.state)
+    found = tuple(process for process in known.ids() if children.alive(process))
+    if known.supervisor is not None and children.send(known.supervisor, SIGTERM):
+        children.await_end(known.supervisor, seconds=END_SECONDS)
+    for process in record.read(lab.state).ids():
+        if children.send(process, SIGKILL) and not children.await_end(process, seconds=END_SECONDS):
+            raise TimedOut(
+                f"process {process.pid} does not end",
+                system="lab",
+                operation="down",
+                hint="it hangs in the kernel; see `ps -o pid,stat,wchan`",
+            )
+    return found

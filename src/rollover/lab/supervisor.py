@@ -3,241 +3,195 @@
 It has one thread. It ends the lab at SIGTERM, or when its standard input ends (the process that
 started the lab is gone) unless it was released before. When it is killed, the kernel kills
 everything that it started.
+
+What runs in the lab, and what else it can be asked, comes from a `Workload`: one for nats-servers
+with their clients, one for BOSH.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import contextlib
+import fcntl
+import functools
+import operator
 import os
-import selectors
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from typing import Protocol
 
 import msgspec
 
-from rollover.errors import NotFound, RolloverError
-from rollover.lab import children, control, record
-from rollover.lab.control import Answer, Done, Refused, Release, Report, Request, Start, Stop
-from rollover.lab.layout import Layout
-from rollover.lab.record import LabRecord, ProcessRecord, ProcessState
+from rollover.errors import RolloverError, StaleError
+from rollover.lab import children, control
+from rollover.lab.control import (
+    ControlAnswer,
+    ControlFailure,
+    ControlRefusal,
+    FailureKind,
+    LabRequest,
+    ReleaseLab,
+    ReportState,
+)
+from rollover.lab.directory import LabDirectory
+from rollover.lab.private_files import PRIVATE_FILE
+from rollover.lab.processes import Processes
+from rollover.lab.record import BoshContent, LabStateFile, NatsContent
 
-STOP_SECONDS = 15.0
-"""How long a process may take to end in order before it is killed: the traffic waits for its last
-messages."""
-_REQUEST_SECONDS = 5.0
+_REQUEST_SECONDS = 10.0
 _STANDARD_INPUT = 0
+_PRIVATE_UMASK = 0o077
+
+
+class Workload(Protocol):
+    """What one kind of lab runs."""
+
+    @property
+    def request_kinds(self) -> tuple[type[LabRequest], ...]:
+        """The requests that `answer` takes."""
+        ...
+
+    async def begin(self) -> None:
+        """Start what runs from the beginning; what it raises ends the lab."""
+        ...
+
+    async def answer(self, request: LabRequest) -> object:
+        """Do what is asked, and return what is to be answered; `ControlRefusal`."""
+        ...
+
+    async def end(self) -> None:
+        """Stop everything, in order."""
+        ...
 
 
 class Supervisor:
-    """Starts, stops and watches the processes of one lab, and writes down what it knows."""
+    """Answers the socket of one lab, and knows when the lab is to end."""
 
-    def __init__(self, layout: Layout, known: LabRecord) -> None:
-        self._layout = layout
-        self._records = {each.name: each for each in known.processes}
-        self._spec = known.spec
-        self._self = children.identity(os.getpid())
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._ending: set[str] = set()
-        self.released = False
-
-    def record(self) -> LabRecord:
-        """Return what runs."""
-        return LabRecord(
-            spec=self._spec, processes=tuple(self._records.values()), supervisor=self._self
+    def __init__(self, file: LabStateFile, processes: Processes, workload: Workload) -> None:
+        self._file = file
+        self._processes = processes
+        self._workload = workload
+        kinds = (ReportState, ReleaseLab, *workload.request_kinds)
+        self._decoder: msgspec.json.Decoder[LabRequest] = msgspec.json.Decoder(
+            functools.reduce(operator.or_, kinds)
         )
+        self._released = False
+        self.ending = asyncio.Event()
 
-    def save(self) -> None:
-        """Write down what runs."""
-        record.write(self._layout.record, self.record())
+    def hear_starter(self) -> None:
+        """Read from the process that started the lab: its end is the lab's, if not released."""
+        if not os.read(_STANDARD_INPUT, 4096):
+            asyncio.get_running_loop().remove_reader(_STANDARD_INPUT)
+            if not self._released:
+                self.ending.set()
 
-    def answer(self, request: Request) -> Answer:
-        """Do what is asked."""
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the one request of a connection; one that breaks off is dropped."""
+        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError):
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                line = await reader.readline()
+            answer = await self._answer(line)
+            writer.write(msgspec.json.encode(answer) + b"\n")
+            await writer.drain()
+
+    async def _answer(self, line: bytes) -> ControlAnswer:
         try:
-            match request:
-                case Start(name=name):
-                    self.start(name)
-                case Stop(name=name, kill=kill):
-                    self.stop(name, kill=kill)
-                case Release():
-                    self.released = True
-                case Report():
-                    self.look()
+            result = await self._do(line)
+        except ControlRefusal as refusal:
+            return ControlAnswer(error=refusal.failure)
         except RolloverError as error:
-            return Refused(error.message, error.hint)
-        return Done(self.record())
+            return ControlAnswer(error=ControlFailure(message=error.message, hint=error.hint))
+        except OSError as error:
+            return ControlAnswer(error=ControlFailure(message=str(error)))
+        return ControlAnswer(result=msgspec.Raw(msgspec.json.encode(result)))
 
-    def start(self, name: str) -> None:
-        """Start a process, unless it runs."""
-        self.look()
-        if name in self._running:
-            return
-        program = self._known(name).program
-        sizes = record.log_sizes(program)
-        child = children.start(
-            program.argv, directory=Path(program.directory), output=Path(program.output)
-        )
-        self._running[name] = child
-        self._note(
-            name,
-            ProcessRecord(
-                program=program,
-                state=ProcessState.RUNNING,
-                process=children.identity(child.pid),
-                log_sizes=sizes,
-            ),
-        )
+    async def _do(self, line: bytes) -> object:
+        match self._read(line):
+            case ReportState():
+                self._processes.note_ends()
+                return self._file.now
+            case ReleaseLab():
+                self._released = True
+                return None
+            case request:
+                return await self._workload.answer(request)
 
-    def stop(self, name: str, *, kill: bool) -> None:
-        """Stop a process and wait for its end; it is killed when it takes too long."""
-        self.look()
-        self._known(name)
-        child = self._running.get(name)
-        if child is None:
-            return
-        self._ending.add(name)
-        child.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+    def _read(self, line: bytes) -> LabRequest:
         try:
-            child.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        self.look()
+            return self._decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ControlRefusal(FailureKind.REJECTED, f"not a request: {error}") from None
 
-    def look(self) -> None:
-        """Note which processes have ended."""
-        for name, child in tuple(self._running.items()):
-            if child.poll() is not None:
-                del self._running[name]
-                self._note(name, self._ended(name, child))
 
-    def end(self) -> None:
-        """End everything: first the traffic, which then still has servers to finish with.
-
-        Where none is left, the traffic would wait in vain, and is killed.
-        """
-        self.look()
-        if record.TRAFFIC in self._running:
-            self.stop(record.TRAFFIC, kill=len(self._running) == 1)
-        for name, child in self._running.items():
-            self._ending.add(name)
-            child.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
-        for child in self._running.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.0, deadline - time.monotonic()))
-            child.kill()
-            child.wait()
-        self.look()
-
-    def _known(self, name: str) -> ProcessRecord:
-        if name not in self._records:
-            raise NotFound(
-                f"there is no process `{name}` in this lab",
-                system="lab",
-                operation="look it up",
-                hint=f"it has {', '.join(self._records)}",
-            )
-        return self._records[name]
-
-    def _ended(self, name: str, child: subprocess.Popen[bytes]) -> ProcessRecord:
-        asked = name in self._ending
-        self._ending.discard(name)
-        before = self._records[name]
-        return msgspec.structs.replace(
-            before,
-            state=ProcessState.STOPPED if asked else ProcessState.CRASHED,
-            exit_code=child.returncode,
-            last_lines=() if asked else record.last_lines(before),
+async def serve(lab: LabDirectory) -> None:
+    """Start what the lab's state names, and look after it until the lab is to end."""
+    os.umask(_PRIVATE_UMASK)
+    file = LabStateFile(lab.state)
+    file.change(supervisor=children.identity(os.getpid()))
+    processes = Processes(file)
+    workload = _workload(lab, file, processes)
+    supervisor = Supervisor(file, processes, workload)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.ending.set)
+    loop.add_reader(_STANDARD_INPUT, supervisor.hear_starter)
+    listener = control.listen(lab.control)
+    try:
+        await workload.begin()
+        server = await asyncio.start_unix_server(
+            supervisor.converse, sock=listener, limit=control.LINE_LIMIT
         )
-
-    def _note(self, name: str, known: ProcessRecord) -> None:
-        self._records[name] = known
-        self.save()
-
-
-class Events:
-    """Waits for signals, for requests, and for the end of standard input."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-        self._woken, self._waker = socket.socketpair()
-        for each in (self._woken, self._waker):
-            each.setblocking(False)
-        self.ending = False
-        self.orphaned = False
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(listener, selectors.EVENT_READ)
-        self._selector.register(self._woken, selectors.EVENT_READ)
-        self._selector.register(_STANDARD_INPUT, selectors.EVENT_READ)
-
-    def catch_signals(self) -> None:
-        """Have signals end the waiting, instead of the process."""
-        signal.set_wakeup_fd(self._waker.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_end)
-        signal.signal(signal.SIGCHLD, _nothing)
-
-    def _asked_to_end(self, _number: int, _frame: FrameType | None) -> None:
-        self.ending = True
-
-    def each(self) -> Iterator[socket.socket | None]:
-        """Yield a connection for each request, and None whenever something else has happened."""
-        while not self.ending:
-            for key, _ in self._selector.select():
-                if key.fileobj is self._listener:
-                    yield self._listener.accept()[0]
-                elif key.fileobj is self._woken:
-                    with contextlib.suppress(BlockingIOError):
-                        self._woken.recv(4096)
-                    yield None
-                elif not os.read(_STANDARD_INPUT, 4096):
-                    self._selector.unregister(_STANDARD_INPUT)
-                    self.orphaned = True
-                    yield None
+        await supervisor.ending.wait()
+        server.close()
+    finally:
+        listener.close()
+        await workload.end()
+        lab.control.unlink(missing_ok=True)
 
 
-def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing: the wake-up is what matters."""
+def _workload(lab: LabDirectory, file: LabStateFile, processes: Processes) -> Workload:
+    """Return what the lab runs. The other kind is not even imported: its start would be slower."""
+    match file.now.content:
+        case NatsContent() as content:
+            from rollover.lab.servers import NatsWorkload  # noqa: PLC0415 - see above
+
+            return NatsWorkload(content, file, processes)
+        case BoshContent() as content:
+            from rollover.lab.bosh.cloud.workload import BoshWorkload  # noqa: PLC0415 - see above
+
+            return BoshWorkload(lab.root, content, file=file, processes=processes)
 
 
-def serve(layout: Layout) -> None:
-    """Start all servers and look after them until the lab is to end."""
-    supervisor = Supervisor(layout, record.read(layout.record))
-    with contextlib.closing(control.listen(layout.control)) as listener:
-        events = Events(listener)
-        events.catch_signals()
-        try:
-            for name in supervisor.record().spec.servers:
-                supervisor.start(name)
-            for connection in events.each():
-                supervisor.look()
-                if connection is not None:
-                    _converse(supervisor, connection)
-                if events.orphaned and not supervisor.released:
-                    break
-        finally:
-            supervisor.end()
-            layout.control.unlink(missing_ok=True)
-
-
-def _converse(supervisor: Supervisor, connection: socket.socket) -> None:
-    """Answer one request; one that breaks off or makes no sense is dropped."""
-    with contextlib.closing(connection), contextlib.suppress(OSError, msgspec.MsgspecError):
-        connection.settimeout(_REQUEST_SECONDS)
-        request = msgspec.json.decode(control.read_line(connection), type=Request)
-        connection.sendall(msgspec.json.encode(supervisor.answer(request)) + b"\n")
+@contextlib.contextmanager
+def _locked(lab: LabDirectory, inherited: int | None) -> Iterator[None]:
+    """Hold the lab's lock: the one that was inherited, or a new one. `StaleError`: another does."""
+    descriptor = inherited
+    if descriptor is None:
+        descriptor = os.open(lab.lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise StaleError(
+            f"a lab runs in `{lab.root}`", hint="`rollover lab down` ends it"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def main() -> int:
-    """Supervise the lab in the directory that the first argument names."""
+    """Supervise the lab in a directory."""
+    parser = argparse.ArgumentParser(prog="rollover.lab.supervisor")
+    parser.add_argument("directory", type=Path, help="the lab's directory")
+    parser.add_argument("--lock", type=int, help="the descriptor of its lock, already held")
+    arguments = parser.parse_args()
+    lab = LabDirectory(arguments.directory.absolute())
     try:
-        serve(Layout(Path(sys.argv[1]).absolute()))
+        with _locked(lab, arguments.lock):
+            asyncio.run(serve(lab))
     except RolloverError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

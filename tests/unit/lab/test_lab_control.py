@@ -11,15 +11,21 @@ import pytest
 
 from rollover.errors import Rejected, SpecError, TimedOut, Unreachable
 from rollover.lab import control, record
-from rollover.lab.control import Answer, Done, Refused, Report, Start
+from rollover.lab.control import (
+    Control,
+    ControlAnswer,
+    ControlFailure,
+    ReportState,
+    StartProcess,
+)
 from rollover.lab.readiness import PortTaken, crashed
-from rollover.lab.record import LabRecord, ProcessRecord, ProcessState, Program
+from rollover.lab.record import LabState, NatsContent, ProcessRecord, ProcessState, Program
 from rollover.lab.spec import LabSpec
 
-RECORD = LabRecord(spec=LabSpec(name="mine"), processes=())
+STATE = LabState(content=NatsContent(spec=LabSpec(name="mine")))
 
 
-def _asked(path: Path, answer: Answer, *, request: control.Request) -> LabRecord:
+def _asked(path: Path, answer: ControlAnswer, *, request: control.LabRequest) -> LabState:
     """Ask a supervisor that gives this answer to whatever it is asked."""
     with contextlib.closing(control.listen(path)) as listener:
 
@@ -32,7 +38,7 @@ def _asked(path: Path, answer: Answer, *, request: control.Request) -> LabRecord
         server = threading.Thread(target=serve)
         server.start()
         try:
-            return control.ask(path, request, timeout_seconds=60)
+            return Control(path, timeout_seconds=60).ask(request, LabState)
         finally:
             server.join()
 
@@ -41,13 +47,15 @@ def test_a_socket_works_in_a_directory_with_a_long_name(tmp_path: Path) -> None:
     """The limit of 107 bytes for a socket's name does not matter."""
     deep = tmp_path / ("d" * 200)
     deep.mkdir()
-    assert _asked(deep / "socket", Done(RECORD), request=Report()) == RECORD
+    answer = ControlAnswer(result=msgspec.Raw(msgspec.json.encode(STATE)))
+    assert _asked(deep / "socket", answer, request=ReportState()) == STATE
 
 
 def test_a_refusal_comes_with_its_remedy(tmp_path: Path) -> None:
     """What the supervisor cannot do is an error with its words and hint."""
+    answer = ControlAnswer(error=ControlFailure(message="no such process", hint="try n1"))
     with pytest.raises(Rejected, match="start `n9`: no such process") as refused:
-        _asked(tmp_path / "socket", Refused("no such process", "try n1"), request=Start("n9"))
+        _asked(tmp_path / "socket", answer, request=StartProcess(name="n9"))
     assert refused.value.hint == "try n1"
 
 
@@ -56,7 +64,7 @@ def test_a_supervisor_that_is_gone_is_unreachable(tmp_path: Path) -> None:
     control.listen(tmp_path / "socket").close()
     for name in ("socket", "absent"):
         with pytest.raises(Unreachable, match="no supervisor answers"):
-            control.ask(tmp_path / name, Report(), timeout_seconds=5)
+            Control(tmp_path / name, timeout_seconds=5).tell(ReportState())
 
 
 def test_a_silent_supervisor_is_not_waited_for_forever(tmp_path: Path) -> None:
@@ -65,14 +73,14 @@ def test_a_silent_supervisor_is_not_waited_for_forever(tmp_path: Path) -> None:
         contextlib.closing(control.listen(tmp_path / "socket")),
         pytest.raises(TimedOut, match=r"no answer in 0\.1 s"),
     ):
-        control.ask(tmp_path / "socket", Report(), timeout_seconds=0.1)
+        Control(tmp_path / "socket", timeout_seconds=0.1).tell(ReportState())
 
 
 def test_a_record_survives_its_file(tmp_path: Path) -> None:
     """What is written reads back the same, and only its owner can read it."""
     path = tmp_path / "lab.json"
-    record.write(path, RECORD)
-    assert record.read(path) == RECORD
+    record.write(path, STATE)
+    assert record.read(path) == STATE
     assert path.stat().st_mode & 0o777 == 0o600
 
 

@@ -10,7 +10,7 @@ import click
 from rollover.cli.commands import lab_bosh, lab_bosh_up, lab_gateways
 from rollover.cli.commands.lab_bosh import DIRECTORY
 from rollover.cli.options import settings_of, settings_options
-from rollover.errors import ExitCode, SpecError
+from rollover.errors import ExitCode
 
 if TYPE_CHECKING:
     from rollover.cli.printer import Printer
@@ -180,19 +180,13 @@ for _of_some in (
 
 
 def _holds_bosh(values: dict[str, Any]) -> bool:
-    from rollover.lab.bosh.record import holds_bosh  # noqa: PLC0415 - imports msgspec
-    from rollover.lab.layout import Layout  # noqa: PLC0415
+    from rollover.lab.directory import LabDirectory  # noqa: PLC0415 - imports certificates
+    from rollover.lab.record import holds_bosh  # noqa: PLC0415
 
-    return holds_bosh(Layout(values["directory"]).record)
+    return holds_bosh(LabDirectory(values["directory"]).state)
 
 
 def _attached(values: dict[str, Any]) -> Lab:
     from rollover.lab.lab import attach  # noqa: PLC0415 - imports certificates
 
-    if _holds_bosh(values):
-        raise SpecError(
-            "it holds a BOSH lab, which has no such servers",
-            place=str(values["directory"]),
-            hint="`rollover lab fault` disturbs its agents",
-        )
     return attach(values["directory"])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from rollover.cli.printer import Printer
-from rollover.engine.events import CertificateLine
-from rollover.engine.outcome import Outcome, RolloutReport
 from rollover.fleet.evidence import Applied, Failed
-from rollover.lab.traffic.report import TrafficReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.events import CertificateLine
+    from rollover.engine.outcome import Outcome, RolloutReport
+    from rollover.lab.traffic.report import TrafficReport
 
 MOST_CERTIFICATES = 4
 

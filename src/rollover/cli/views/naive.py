@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
-from rollover.fleet.plan import Violation
-from rollover.lab.naive import NaiveReport, NaiveStep
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rollover.cli.printer import Printer
+    from rollover.fleet.plan import Violation
+    from rollover.lab.naive import NaiveReport, NaiveStep
 
 MOST_SHOWN = 4
 

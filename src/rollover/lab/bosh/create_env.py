@@ -94,7 +94,8 @@ def create_env(request: CreateEnv, write: Write) -> bool:
         for name in ("cpi release", "deployment manifest", "stemcell"):
             with validating.stage(f"Validating {name}"):
                 pass
-    sha, releases = manifest_sha(text), _releases(manifest)
+    sha = manifest_sha(text)
+    releases = tuple((release.name, release.version) for release in manifest.releases)
     deployed = state.now.deploys(sha, releases=releases, stemcell=manifest.stemcell)
     if deployed and not request.recreate:
         stages.line("No deployment, stemcell or release changes. Skipping deploy.")
@@ -110,10 +111,6 @@ def create_env(request: CreateEnv, write: Write) -> bool:
     return True
 
 
-def _releases(manifest: DirectorManifest) -> tuple[tuple[str, str], ...]:
-    return tuple((release.name, release.version) for release in manifest.releases)
-
-
 class _Deployment:
     """One deployment of the director VM."""
 
@@ -122,7 +119,7 @@ class _Deployment:
         self._state = state
         self._skip_drain = skip_drain
         self._layout = BoshLayout(Path(manifest.cloud_provider.properties.lab.directory))
-        self._cloud = Cloud(self._layout.socket)
+        self._cloud = Cloud(self._layout.lab.control)
         self._instance = f"{manifest.group.name}/0"
 
     def upload_stemcell(self, stages: Stages) -> None:

@@ -29,7 +29,7 @@ from rollover.lab.bosh.layout import BoshLayout, DirectorVmLayout
 from rollover.lab.bosh.rendered import HealthMonitorConfig
 from rollover.lab.bosh.resigning import Signer, Swap
 from rollover.lab.bosh.state_file import StateFile, manifest_sha
-from rollover.lab.readiness import await_nothing_missing
+from rollover.lab.spawning import await_nothing_missing
 from rollover.manifest import emit, load_variables
 from rollover.manifest.values import Tree
 
@@ -57,7 +57,8 @@ def expire(layout: BoshLayout, cloud: Cloud, *, request: CreateEnv) -> Expired:
     before = manifest_sha(interpolated(request))
     vm = layout.director_vm
     store = load_variables(layout.credentials.read_bytes())
-    agents = {each.agent_id: _credentials(layout, each.vm_cid) for each in cloud.vms()}
+    places = Places(layout.root)
+    agents = {vm.agent_id: places.vm(vm.vm_cid).agent.told().credentials for vm in cloud.vms()}
     trusted = resigning.blocks((vm.nats / "ca.pem").read_text())
     swap = resigning.expired(
         (*_texts(store), *(pair.certificate for pair in agents.values())),
@@ -81,10 +82,6 @@ def _await_director(vm: DirectorVmLayout) -> None:
     await_nothing_missing(
         lambda: api.silence(monitor.director, ca), lambda: None, seconds=START_SECONDS
     )
-
-
-def _credentials(layout: BoshLayout, vm_cid: str) -> CertKeyPair:
-    return Places(layout.root).vm(vm_cid).agent.told().credentials
 
 
 def _signers(store: Mapping[str, Tree], trusted: tuple[str, ...]) -> tuple[Signer, ...]:
@@ -112,15 +109,12 @@ def _texts(value: Tree | Mapping[str, Tree]) -> Iterator[str]:
 def _rewrite(layout: BoshLayout, store: Mapping[str, Tree], swap: Swap) -> None:
     vm = layout.director_vm
     before = _nats_config_sha1(vm)
-    private_files.write(layout.credentials, emit(_swapped_store(store, swap)).encode())
+    new: Tree = {name: _swapped_tree(value, swap) for name, value in store.items()}
+    private_files.write(layout.credentials, emit(new).encode())
     for path in sorted(vm.ephemeral.glob("*/*.pem")):
         private_files.write(path, resigning.swapped(path.read_text(), swap).encode())
     _remember(vm, before=before)
     _name_anew(layout.fleet, swap)
-
-
-def _swapped_store(store: Mapping[str, Tree], swap: Swap) -> Tree:
-    return {name: _swapped_tree(value, swap) for name, value in store.items()}
 
 
 def _swapped_tree(value: Tree, swap: Swap) -> Tree:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.lab.directory import LabDirectory
+
 
 class BoshLayout(NamedTuple):
     """The paths below one lab's directory, which is absolute."""
@@ -12,9 +14,9 @@ class BoshLayout(NamedTuple):
     root: Path
 
     @property
-    def record(self) -> Path:
-        """What runs: the cloud's process with its start time."""
-        return self.root / "lab.json"
+    def lab(self) -> LabDirectory:
+        """What every lab has."""
+        return LabDirectory(self.root)
 
     @property
     def manifest(self) -> Path:
@@ -73,18 +75,8 @@ class BoshLayout(NamedTuple):
 
     @property
     def cloud(self) -> Path:
-        """The infrastructure: VMs, disks, and its socket."""
+        """The infrastructure: VMs and disks."""
         return self.root / "cloud"
-
-    @property
-    def socket(self) -> Path:
-        """Where the cloud answers."""
-        return self.cloud / "cloud.sock"
-
-    @property
-    def cloud_log(self) -> Path:
-        """What the cloud has to say."""
-        return self.root / "cloud.log"
 
     @property
     def director_vm(self) -> DirectorVmLayout:

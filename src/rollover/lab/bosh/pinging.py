@@ -55,7 +55,7 @@ class Pinging:
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._layout = layout
-        self._cloud = Cloud(layout.socket)
+        self._cloud = Cloud(layout.lab.control)
         self._interval = interval_seconds
         self._book = PingBook(now=_now(), timeout=timedelta(seconds=timeout_seconds))
         self._lock = threading.Lock()

@@ -158,7 +158,7 @@ def _director(properties: Properties, layout: BoshLayout, *, director_id: str) -
         nats_subjects=(subject(tls.director.certificate), subject(tls.health_monitor.certificate)),
         database=str(vm.database),
         tasks=str(vm.tasks),
-        cloud=str(layout.socket),
+        cloud=str(layout.lab.control),
         trusted_certs=director.trusted_certs,
         workers=director.workers,
         max_threads=director.max_threads,

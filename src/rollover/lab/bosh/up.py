@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from rollover.codec.manifests import manifest_errors
-from rollover.lab import private_files
+from rollover.lab import private_files, record
 from rollover.lab.bosh import described, lifecycle, shape
 from rollover.lab.bosh.api import Api
 from rollover.lab.bosh.cloud.stemcells import ignores_mbus
@@ -20,13 +21,15 @@ from rollover.lab.bosh.properties import LabProperties
 from rollover.lab.bosh.rendered import Timing
 from rollover.lab.bosh.shape import DeploymentShape, Shape
 from rollover.lab.bosh.template import MANIFEST, UAA
-from rollover.lab.layout import Layout
+from rollover.lab.control import Control, ReleaseLab
 from rollover.lab.ports import LOOPBACK, FindPorts, free_ports
-from rollover.lab.spawning import claimed, filled
+from rollover.lab.record import BoshContent, LabState
+from rollover.lab.spawning import claimed, filled, spawn
 from rollover.manifest import emit
 from rollover.manifest.values import Tree
 from rollover.platforms.bosh.records import BoshInstance
 
+ASK_SECONDS = 30.0
 CREATE_ENV_LOG = "create-env.log"
 TOKEN_SECONDS = 120.0
 """How long a token of the UAA lasts; that of `bosh_cli` in bosh-deployment does."""
@@ -83,11 +86,11 @@ def up(
     """
     root = directory.absolute()
     layout = BoshLayout(root)
-    with claimed(Layout(root)) as lock, filled(root, layout.record):
+    with claimed(layout.lab) as lock, filled(layout.lab):
         try:
             _start(spec, layout, lock=lock, say=say, find_ports=find_ports)
         except BaseException:
-            if layout.record.exists():
+            if layout.lab.state.exists():
                 lifecycle.down(root)
             raise
     return layout
@@ -98,15 +101,20 @@ def _start(
 ) -> None:
     addresses = write_inputs(spec, layout, find_ports)
     say("starting the cloud …")
-    pace = ("--pace", f"{HURRY:g}") if spec.quick else ()
-    lifecycle.spawn_cloud(layout, lock=lock, options=pace)
-    say("create-env: certificates, NATS, director, health monitor …")
-    with (layout.root / CREATE_ENV_LOG).open("w") as log, manifest_errors():
-        create_env(command(layout), log.write)
-    described.write(layout, addresses)
-    with closing(Api(described.access(layout))) as api:
-        api.update_cloud_config()
-        _deploy(spec.shape, layout, api, say=say)
+    content = BoshContent(name=layout.root.name, pace=HURRY if spec.quick else 1.0)
+    record.write(layout.lab.state, LabState(content=content))
+    lifeline = spawn(layout.lab, lock)
+    try:
+        say("create-env: certificates, NATS, director, health monitor …")
+        with (layout.root / CREATE_ENV_LOG).open("w") as log, manifest_errors():
+            create_env(command(layout), log.write)
+        described.write(layout, addresses)
+        with closing(Api(described.access(layout))) as api:
+            api.update_cloud_config()
+            _deploy(spec.shape, layout, api, say=say)
+        Control(layout.lab.control, timeout_seconds=ASK_SECONDS).tell(ReleaseLab())
+    finally:
+        os.close(lifeline)
 
 
 def command(layout: BoshLayout, *ops_files: str) -> CreateEnv:

@@ -9,10 +9,9 @@ from click.testing import CliRunner, Result
 
 from commands import run
 from rollover.cli.app import root
-from rollover.lab import children
-from rollover.lab.bosh import record
-from rollover.lab.bosh.record import BoshRecord
+from rollover.lab import children, record
 from rollover.lab.children import ProcessId
+from rollover.lab.record import BoshContent, LabState
 
 
 def _run(*words: str) -> Result:
@@ -66,8 +65,9 @@ def test_servers_of_a_bosh_lab_cannot_be_stopped(tmp_path: Path) -> None:
     """Who tries is told what disturbs its agents."""
     other = children.identity(1)
     assert other is not None
-    cloud = ProcessId(pid=1, started=other.started + 1)
-    record.write(tmp_path / "lab.json", BoshRecord(name="lab", cloud=cloud))
+    ended = ProcessId(pid=1, started=other.started + 1)
+    state = LabState(content=BoshContent(name="lab"), supervisor=ended)
+    record.write(tmp_path / "lab.json", state)
     done = _run("stop", "n1", "--directory", str(tmp_path))
     assert done.exception is not None
     assert "it holds a BOSH lab" in str(done.exception)

@@ -17,6 +17,8 @@ from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.cloud.places import Places
 from rollover.lab.bosh.cloud.requests import Vm
 from rollover.lab.bosh.cloud.stemcells import ignores_mbus
+from rollover.lab.directory import LabDirectory
+from rollover.lab.spawning import end
 
 CA = BoshAuthority()
 NOWHERE = "nats://127.0.0.1:1"
@@ -47,7 +49,7 @@ def test_a_vm_comes_and_goes_with_its_directory(tmp_path: Path) -> None:
         assert cloud.vms() == ()
 
 
-def test_vms_faults_and_disks_survive_the_daemon(tmp_path: Path) -> None:
+def test_vms_faults_and_disks_survive_the_supervisor(tmp_path: Path) -> None:
     """After a restart everything is there again, and half a VM is not."""
     with cloud_process(tmp_path) as cloud:
         cid = _create(cloud, "a")
@@ -122,25 +124,25 @@ def test_settings_of_another_agent_are_refused(tmp_path: Path) -> None:
 
 
 def test_lines_that_are_no_requests_are_refused(tmp_path: Path) -> None:
-    """The daemon answers each of them with an error and goes on."""
+    """The supervisor answers each of them with an error and goes on."""
     with cloud_process(tmp_path) as cloud:
         for line in (b"junk\n", b'{"method":"nope"}\n', b'{"method":"vms","arguments":{"x":1}}\n'):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(5)
-                connection.connect(str(Places(tmp_path).socket))
+                connection.connect(str(LabDirectory(tmp_path).control))
                 connection.sendall(line)
                 assert "error" in json.loads(connection.makefile("rb").readline())
         assert cloud.vms() == ()
 
 
-def test_the_socket_is_private_and_goes_with_the_daemon(tmp_path: Path) -> None:
-    """Nobody else may ask; `stop` ends the daemon."""
+def test_the_socket_is_private_and_goes_with_the_supervisor(tmp_path: Path) -> None:
+    """Nobody else may ask; the end of the lab ends the supervisor."""
     with cloud_process(tmp_path) as cloud:
-        place = Places(tmp_path).socket
+        place = LabDirectory(tmp_path).control
         assert place.stat().st_mode & 0o777 == 0o600
-        cloud.stop()
-        wait_until(lambda: not place.exists(), "the socket is gone")
-        with pytest.raises(Unreachable, match="no cloud answers"):
+        end(LabDirectory(tmp_path))
+        assert not place.exists()
+        with pytest.raises(Unreachable, match="no supervisor answers"):
             cloud.vms()
 
 

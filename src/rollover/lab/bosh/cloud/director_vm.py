@@ -6,33 +6,29 @@ import asyncio
 import contextlib
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from rollover.errors import RolloverError
 from rollover.lab import binary, private_files
-from rollover.lab.bosh.agent import directory
-from rollover.lab.bosh.agent.directory import UnreadableFile
-from rollover.lab.bosh.cloud import processes
 from rollover.lab.bosh.cloud.places import Places
-from rollover.lab.bosh.cloud.requests import (
-    Action,
-    DirectorVmStatus,
-    Kind,
-    ProcessStatus,
-    Refusal,
-)
+from rollover.lab.bosh.cloud.requests import Action, DirectorVmStatus, ProcessStatus
+from rollover.lab.control import ControlRefusal, FailureKind
+from rollover.lab.processes import Processes
+from rollover.lab.record import Program
 
 RESTART_SECONDS = 2.0
 """Until a process that died is started again."""
+GRACE_SECONDS = 8.0
+"""How long a process may take to end in order before it is killed."""
+
+KeepWanted = Callable[[bool], None]
+"""Writes down whether the director VM is to run."""
 
 
-class _Wanted(msgspec.Struct, frozen=True):
-    wanted: bool = False
-
-
-class _Program(msgspec.Struct, frozen=True, kw_only=True):
+class _Job(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     configuration: Path
     module: str | None = None
@@ -52,18 +48,18 @@ class _Program(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Kept:
-    """One process that is kept running."""
+    """A job whose process is kept running."""
 
-    def __init__(self, program: _Program, output: Path) -> None:
-        self._program = program
+    def __init__(self, job: _Job, output: Path, processes: Processes) -> None:
+        self._job = job
         self._output = output
-        self._pids: list[int] = []
-        self._running = False
+        self._processes = processes
+        self._starts = 0
         self._task: asyncio.Task[None] | None = None
 
     @property
     def there(self) -> bool:
-        return self._program.there
+        return self._job.there
 
     def start(self) -> None:
         if self._task is None:
@@ -75,103 +71,104 @@ class _Kept:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self._processes.stop(self._job.name, grace_seconds=GRACE_SECONDS)
 
     def status(self) -> ProcessStatus:
+        pid = self._processes.pid(self._job.name)
         return ProcessStatus(
-            name=self._program.name,
-            running=self._running,
-            pid=self._pids[-1] if self._running else None,
-            starts=len(self._pids),
+            name=self._job.name, running=pid is not None, pid=pid, starts=self._starts
         )
 
     async def _keep(self) -> None:
         while True:
-            self._running = True
             try:
-                await processes.run(
-                    self._program.argv(),
-                    directory=self._program.configuration.parent,
-                    output=self._output,
-                    started=self._pids,
+                self._processes.start(
+                    Program(
+                        name=self._job.name,
+                        argv=self._job.argv(),
+                        directory=str(self._job.configuration.parent),
+                        output=str(self._output),
+                    )
                 )
+                self._starts += 1
+                await self._processes.await_end(self._job.name)
             except (OSError, RolloverError):
                 traceback.print_exc()
-            finally:
-                self._running = False
             await asyncio.sleep(RESTART_SECONDS)
 
 
 class DirectorVm:
     """NATS, director and health monitor, and perhaps a UAA."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(
+        self, places: Places, processes: Processes, *, wanted: bool, keep_wanted: KeepWanted
+    ) -> None:
         self._lock = asyncio.Lock()
-        self._programs = (
-            _Program(name="nats-server", configuration=places.jobs("nats", "nats.cfg")),
-            _Program(
+        self._wanted = wanted
+        self._keep_wanted = keep_wanted
+        self._jobs = (
+            _Job(name="nats-server", configuration=places.jobs("nats", "nats.cfg")),
+            _Job(
                 name="uaa",
                 configuration=places.jobs("uaa", "uaa.json"),
                 module="rollover.lab.bosh.uaa",
                 optional=True,
             ),
-            _Program(
+            _Job(
                 name="director",
                 configuration=places.jobs("director", "director.json"),
                 module="rollover.lab.bosh.director",
             ),
-            _Program(
+            _Job(
                 name="health_monitor",
                 configuration=places.jobs("health_monitor", "health_monitor.json"),
                 module="rollover.lab.bosh.health_monitor",
             ),
         )
         places.logs.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        self._kept = tuple(_Kept(each, places.logs / f"{each.name}.log") for each in self._programs)
+        self._kept = tuple(
+            _Kept(job, places.logs / f"{job.name}.log", processes) for job in self._jobs
+        )
 
     def _present(self) -> tuple[_Kept, ...]:
-        return tuple(each for each in self._kept if each.there)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether it is to run."""
-        try:
-            return directory.read(self._places.director_vm, _Wanted).wanted
-        except UnreadableFile:
-            return False
+        return tuple(kept for kept in self._kept if kept.there)
 
     async def bring_back(self) -> None:
         """Start it if it ran before; one that lost its files since stays down."""
-        if self.wanted:
-            with contextlib.suppress(Refusal):
+        if self._wanted:
+            with contextlib.suppress(ControlRefusal):
                 await self.act(Action.START)
 
     async def end(self) -> None:
-        """Stop its processes, the last one first; it comes back with the next daemon."""
-        for each in reversed(self._kept):
-            await each.stop()
+        """Stop its processes, the last one first; it comes back with the next supervisor."""
+        for kept in reversed(self._kept):
+            await kept.stop()
 
     async def act(self, action: Action) -> DirectorVmStatus:
         """Do what is asked, one thing after another, and say what runs."""
         async with self._lock:
             if action is Action.START:
                 self._check_rendered()
-                directory.write(self._places.director_vm, _Wanted(wanted=True))
-                for each in self._present():
-                    each.start()
+                self._want(wanted=True)
+                for kept in self._present():
+                    kept.start()
                     await asyncio.sleep(0)  # it is started now, before the next one
             elif action is Action.STOP:
-                directory.write(self._places.director_vm, _Wanted(wanted=False))
+                self._want(wanted=False)
                 await self.end()
             return DirectorVmStatus(
-                wanted=self.wanted, processes=tuple(each.status() for each in self._present())
+                wanted=self._wanted, processes=tuple(kept.status() for kept in self._present())
             )
 
+    def _want(self, *, wanted: bool) -> None:
+        self._wanted = wanted
+        self._keep_wanted(wanted)
+
     def _check_rendered(self) -> None:
-        for each in self._programs:
-            if each.there and not each.configuration.is_file():
-                raise Refusal(
-                    Kind.REJECTED,
-                    f"the director VM cannot start: `{each.configuration}` is missing",
+        for job in self._jobs:
+            if job.there and not job.configuration.is_file():
+                raise ControlRefusal(
+                    FailureKind.REJECTED,
+                    f"the director VM cannot start: `{job.configuration}` is missing",
                     hint="`create-env` renders it",
                 )

@@ -16,15 +16,18 @@ from rollover.lab.bosh.agent.settings import CertKeyPair, Settings
 from rollover.lab.bosh.agent.timing import Timing
 from rollover.lab.bosh.cloud.machine import Machine, VmRecord
 from rollover.lab.bosh.cloud.places import Places
-from rollover.lab.bosh.cloud.requests import Kind, Refusal, StemcellRef, Vm
+from rollover.lab.bosh.cloud.requests import StemcellRef, Vm
+from rollover.lab.control import ControlRefusal, FailureKind
+from rollover.lab.processes import Processes
 
 
 class Estate:
     """What the cloud has."""
 
-    def __init__(self, places: Places, timing: Timing) -> None:
+    def __init__(self, places: Places, timing: Timing, processes: Processes) -> None:
         self._places = places
         self._timing = timing
+        self._processes = processes
         self._machines: dict[str, Machine] = {}
         for each in (places.vms, places.disks):
             each.mkdir(mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ class Estate:
                 self._start(record)
 
     async def end(self) -> None:
-        """Stop all agents; the VMs come back with the next daemon."""
+        """Stop all agents; the VMs come back with the next supervisor."""
         await asyncio.gather(*(each.stop() for each in self._machines.values()))
 
     def create_vm(self, agent_id: str, settings: bytes, stemcell: StemcellRef) -> str:
@@ -48,11 +51,11 @@ class Estate:
         try:
             named = msgspec.json.decode(settings, type=Settings).agent_id
         except msgspec.MsgspecError:
-            raise Refusal(
-                Kind.REJECTED, "the settings are not those of an agent", hint="see §4.2"
+            raise ControlRefusal(
+                FailureKind.REJECTED, "the settings are not those of an agent", hint="see §4.2"
             ) from None
         if named != agent_id:
-            raise Refusal(Kind.REJECTED, f"the settings are those of agent `{named}`")
+            raise ControlRefusal(FailureKind.REJECTED, f"the settings are those of agent `{named}`")
         record = VmRecord(vm_cid=f"vm-{uuid4()}", agent_id=agent_id, stemcell=stemcell)
         return self._start(record, settings).record.vm_cid
 
@@ -94,8 +97,8 @@ class Estate:
         self._check_disk(disk_cid)
         owner = self._owner(disk_cid)
         if owner is not None and owner is not machine:
-            raise Refusal(
-                Kind.REJECTED,
+            raise ControlRefusal(
+                FailureKind.REJECTED,
                 f"disk `{disk_cid}` is attached to VM `{owner.record.vm_cid}`",
                 hint="detach it there, or delete that VM",
             )
@@ -113,13 +116,18 @@ class Estate:
         self._check_disk(disk_cid)
         owner = self._owner(disk_cid)
         if owner is not None:
-            raise Refusal(
-                Kind.REJECTED, f"disk `{disk_cid}` is attached to VM `{owner.record.vm_cid}`"
+            raise ControlRefusal(
+                FailureKind.REJECTED, f"disk `{disk_cid}` is attached to VM `{owner.record.vm_cid}`"
             )
         shutil.rmtree(self._places.disks / disk_cid)
 
     def _start(self, record: VmRecord, settings: bytes | None = None) -> Machine:
-        machine = Machine(self._places.vm(record.vm_cid), record, self._timing)
+        machine = Machine(
+            self._places.vm(record.vm_cid),
+            record,
+            timing=self._timing,
+            processes=self._processes,
+        )
         machine.save(settings)
         self._machines[record.vm_cid] = machine
         machine.start()
@@ -127,14 +135,14 @@ class Estate:
 
     def _machine(self, vm_cid: str) -> Machine:
         if vm_cid not in self._machines:
-            raise Refusal(Kind.NOT_FOUND, f"there is no VM `{vm_cid}`")
+            raise ControlRefusal(FailureKind.NOT_FOUND, f"there is no VM `{vm_cid}`")
         return self._machines[vm_cid]
 
     def _by_agent(self, agent_id: str) -> Machine:
         for each in self._machines.values():
             if each.record.agent_id == agent_id:
                 return each
-        raise Refusal(Kind.NOT_FOUND, f"no VM has the agent `{agent_id}`")
+        raise ControlRefusal(FailureKind.NOT_FOUND, f"no VM has the agent `{agent_id}`")
 
     def _owner(self, disk_cid: str) -> Machine | None:
         owners = (each for each in self._machines.values() if disk_cid in each.record.disk_cids)
@@ -143,4 +151,4 @@ class Estate:
     def _check_disk(self, disk_cid: str) -> None:
         known = {each.name for each in self._places.disks.iterdir()}
         if disk_cid not in known:
-            raise Refusal(Kind.NOT_FOUND, f"there is no disk `{disk_cid}`")
+            raise ControlRefusal(FailureKind.NOT_FOUND, f"there is no disk `{disk_cid}`")

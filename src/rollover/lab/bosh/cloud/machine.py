@@ -18,6 +18,7 @@ from rollover.lab.bosh.agent.timing import Timing
 from rollover.lab.bosh.cloud import real_agent, stemcells
 from rollover.lab.bosh.cloud.places import VmPlaces
 from rollover.lab.bosh.cloud.requests import StemcellRef, Vm
+from rollover.lab.processes import Processes
 
 
 class VmRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +34,11 @@ class VmRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Machine:
     """A VM that runs. To its agent it is the `Surroundings`."""
 
-    def __init__(self, places: VmPlaces, record: VmRecord, timing: Timing) -> None:
+    def __init__(
+        self, places: VmPlaces, record: VmRecord, *, timing: Timing, processes: Processes
+    ) -> None:
         self._places = places
+        self._processes = processes
         self._task: asyncio.Task[None] | None = None
         self.record = record
         self.timing = timing
@@ -136,7 +140,8 @@ class Machine:
         if binary is None:
             await life.live(self._places.agent, self)
         else:
-            await real_agent.live(self._places.agent, Path(binary))
+            program = real_agent.program(self._places.agent, Path(binary), self.record.vm_cid)
+            await self._processes.run(program)
 
     def _keep(self, **changes: Any) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)

@@ -35,21 +35,6 @@ class Places(NamedTuple):
         return self.lab / "cloud"
 
     @property
-    def socket(self) -> Path:
-        """Where it answers."""
-        return self.cloud / "cloud.sock"
-
-    @property
-    def lock(self) -> Path:
-        """Locked as long as a daemon lives."""
-        return self.cloud / "lock"
-
-    @property
-    def director_vm(self) -> Path:
-        """Whether the director VM is to run."""
-        return self.cloud / "director_vm.json"
-
-    @property
     def logs(self) -> Path:
         """Output of the director VM's processes."""
         return self.cloud / "logs"

@@ -7,11 +7,11 @@ from pathlib import Path
 from rollover.lab import private_files
 from rollover.lab.bosh.agent import directory
 from rollover.lab.bosh.agent.directory import AgentDirectory
-from rollover.lab.bosh.cloud import processes
+from rollover.lab.record import Program
 
 
-async def live(files: AgentDirectory, binary: Path) -> int:
-    """Run the binary once, with dummy platform and dummy jobs; return its exit code.
+def program(files: AgentDirectory, binary: Path, vm_cid: str) -> Program:
+    """Return how to run the binary once, with dummy platform and dummy jobs; make its directory.
 
     Its settings are those of `files`; everything else it keeps in `base` beside them.
     """
@@ -25,9 +25,10 @@ async def live(files: AgentDirectory, binary: Path) -> int:
         {"Platform": {}, "Infrastructure": {"Settings": {"Sources": [source]}}},
     )
     temporary = f"TMPDIR={base / 'tmp'}"
-    program = (str(binary), "-b", str(base), "-P", "dummy", "-M", "dummy-nats")
-    return await processes.run(
-        ("/usr/bin/env", temporary, *program, "-C", str(configuration)),
-        directory=base,
-        output=files.log,
+    agent = (str(binary), "-b", str(base), "-P", "dummy", "-M", "dummy-nats")
+    return Program(
+        name=f"agent of {vm_cid}",
+        argv=("/usr/bin/env", temporary, *agent, "-C", str(configuration)),
+        directory=str(base),
+        output=str(files.log),
     )

@@ -179,7 +179,8 @@ class AgentClient:
                 f"agent-id: '{self._agent_id}' after {seconds:g} seconds"
             ) from None
         reply = self._parsed(data)
-        self._around.log(f"RECEIVED: agent.{self._agent_id} {_outcome(reply)}")
+        outcome = "exception" if reply.exception is not None else type(reply.value).__name__
+        self._around.log(f"RECEIVED: agent.{self._agent_id} {outcome}")
         if reply.exception is not None:
             raise RemoteException(_text(reply.exception))
         return reply.value
@@ -214,7 +215,3 @@ def _shown(method: str, arguments: Arguments) -> str:
     if method == "update_settings":
         return " <redacted>"
     return " " + msgspec.json.encode(arguments).decode()
-
-
-def _outcome(reply: _Reply) -> str:
-    return "exception" if reply.exception is not None else type(reply.value).__name__

@@ -43,7 +43,7 @@ class Configs:
                 continue
             count = seen[row["type"], row["name"]] = seen.get((row["type"], row["name"]), 0) + 1
             if count <= limit:
-                found.append(_config(dict(row), current=count == 1))
+                found.append(msgspec.convert({**row, "current": count == 1}, Config))
         return tuple(found)
 
     def get(self, number: str) -> Config:
@@ -97,7 +97,3 @@ class Facts:
             _RESURRECTION_PAUSED,
             "true" if paused else "false",
         )
-
-
-def _config(row: dict[str, object], *, current: bool) -> Config:
-    return msgspec.convert({**row, "current": current}, Config)

@@ -33,7 +33,10 @@ class Expiries:
             "nats.tls.client_ca.certificate": config.agents.client_ca_certificate,
             "nats.tls.director.certificate": config.nats.certificate,
         }
-        self._ends = {name: _end(path) for name, path in files.items()}
+        self._ends = {
+            name: read_certificates(Path(path).read_bytes(), place=path).certificates[0].not_after
+            for name, path in files.items()
+        }
 
     def at(self, now: datetime) -> tuple[Expiry, ...]:
         """Return what is listed at this instant."""
@@ -45,7 +48,3 @@ class Expiries:
             )
             for name, end in self._ends.items()
         )
-
-
-def _end(path: str) -> datetime:
-    return read_certificates(Path(path).read_bytes(), place=path).certificates[0].not_after

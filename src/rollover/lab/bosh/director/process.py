@@ -66,6 +66,8 @@ async def _serve(config: DirectorConfig) -> None:
 
 def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: CloudPort) -> Director:
     """Return a director's parts; nothing runs yet."""
+    shared = config.shared_keys
+    new_key: NewKey = own_key if shared is None else SharedKeys(shared).next
     return Director(
         config=config,
         deployments=Deployments(database),
@@ -78,16 +80,10 @@ def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: Clo
         history=History(database),
         locks=Locks(database),
         problems=Problems(database),
-        credentials=Credentials(
-            config.agents, trusted_certs=config.trusted_certs, new_key=_new_key(config)
-        ),
+        credentials=Credentials(config.agents, trusted_certs=config.trusted_certs, new_key=new_key),
         bus=bus,
         cloud=cloud,
     )
-
-
-def _new_key(config: DirectorConfig) -> NewKey:
-    return own_key if config.shared_keys is None else SharedKeys(config.shared_keys).next
 
 
 async def _end(server: uvicorn.Server, lost: asyncio.Event) -> None:

@@ -50,7 +50,8 @@ def act(work: Work, data: bytes) -> str:
             _stop(work, instance, group, order, stage)
         if order.action is not Action.STOP:
             _start(work, work.director.instances.get(instance.id), group, stage)
-        work.happened(_label(order), "instance", instance.name)
+        recreated = order.action is Action.RESTART and order.hard
+        work.happened("recreate" if recreated else order.action, "instance", instance.name)
     return instance.name
 
 
@@ -119,7 +120,3 @@ def _start(work: Work, instance: Instance, group: Group, stage: Stage) -> None:
             seconds=START_PATIENCE * work.director.config.timing.rpc_timeout,
         )
         work.director.instances.change(instance, update_completed=1)
-
-
-def _label(order: InstanceOrder) -> str:
-    return "recreate" if order.action is Action.RESTART and order.hard else order.action

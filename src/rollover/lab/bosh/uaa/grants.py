@@ -103,23 +103,20 @@ class Grants:
             iat=now.timestamp(),
             exp=now.timestamp() + client.access_seconds,
         )
+        refreshable = member is not None and "refresh_token" in client.grants
         return Answer(
             access_token=signed(claims, self._key),
             token_type=BEARER,
             expires_in=int(client.access_seconds),
             scope=" ".join(scope),
             jti=claims.jti,
-            refresh_token=self._refresh(claims, client) if _refreshable(client, member) else "",
+            refresh_token=self._refresh(claims, client) if refreshable else "",
         )
 
     def _refresh(self, claims: Claims, client: Client) -> str:
         ends = claims.iat + client.refresh_seconds
         later = msgspec.structs.replace(claims, jti=refresh_id(claims.jti), exp=ends)
         return signed(later, self._key)
-
-
-def _refreshable(client: Client, member: Member | None) -> bool:
-    return member is not None and "refresh_token" in client.grants
 
 
 def _no_token(why: str) -> Refused:
