@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     And let processes that tests start be interrupted also where this one was told to ignore that,
     as a shell without job control tells whatever it starts in the background.
     """
+    # Labs start dozens of processes: without bytecode each compiles all of us and half the library.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
