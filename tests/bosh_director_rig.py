@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import httpx2
 import msgspec
 
+from bosh_lab import ready
 from bosh_nats_rig import cloud_process, wait_until
 from loopback_ports import free_ports
 from rollover.fleet.certificate import KeyKind
@@ -256,6 +257,7 @@ class DirectorRig:
                 tasks=str(path("store/tasks")),
                 cloud=str(path("lab/cloud/cloud.sock")),
                 shared_keys=SHARED_KEYS,
+                ready_keys=str(ready() / "agent-keys-of-rigs.pem"),
                 timing=self.timing,
             ),
             **self.changes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,10 +109,16 @@ def in_a_hurry(
     return BoshLabSpec(shape=shape, quick=True, resurrection=False)
 
 
+def ready() -> Path:
+    """Return where labs of this session leave keys for each other."""
+    return Path(os.environ["TESTS_READY_KEYS"])
+
+
 @contextmanager
 def bosh_lab(directory: Path, spec: BoshLabSpec | None = None) -> Iterator[BoshLab]:
     """Start a lab in a new directory for the body of `with`, and end it."""
-    layout = up.up(spec or in_a_hurry(), directory, find_ports=free_ports)
+    wanted = msgspec.structs.replace(spec or in_a_hurry(), ready=ready())
+    layout = up.up(wanted, directory, find_ports=free_ports)
     try:
         with Director(described.access(layout), poll_seconds=0.1) as director:
             yield BoshLab(layout, Cloud(layout.socket), director)

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -43,6 +44,10 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+READY = "TESTS_READY_KEYS"
+"""Names the directory of keys that labs of this session leave for each other."""
+REPEATING = ("properties", "soak", "test_rotation_crashes.py", "test_rotation_sources.py")
+"""Folders and files that `make coverage` alone measures."""
 CPU = "cpu_seconds"
 """What a worker tells at its end: user and system time, its own and its children's."""
 _of_workers: list[tuple[float, float]] = []
@@ -57,6 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # Labs start dozens of processes: without bytecode each compiles all of us and half the library.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if READY not in os.environ:  # workers have it from who started them
+        made = tempfile.TemporaryDirectory(prefix="rollover-ready-")
+        os.environ[READY] = made.name
+        config.add_cleanup(made.cleanup)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -64,8 +73,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first, then what starts processes; else the order stays as it is."""
+    """Put long files first, then what starts processes; else the order stays as it is.
+
+    And leave repetition out of what `make test` measures of coverage: a tracer doubles what pure
+    code takes, and the thousandth example of a property covers what the tenth did.
+    """
     items.sort(key=_place)
+    for item in items:
+        if item.path.parent.name in REPEATING or item.path.name in REPEATING:
+            item.add_marker(pytest.mark.no_cover)
 
 
 def _place(item: pytest.Item) -> int:

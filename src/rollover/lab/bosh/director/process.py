@@ -87,7 +87,10 @@ def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: Clo
 
 
 def _new_key(config: DirectorConfig) -> NewKey:
-    return own_key if config.shared_keys is None else SharedKeys(config.shared_keys).next
+    if config.shared_keys is None:
+        return own_key
+    kept = None if config.ready_keys is None else Path(config.ready_keys)
+    return SharedKeys(config.shared_keys, kept=kept).next
 
 
 async def _end(server: uvicorn.Server, lost: asyncio.Event) -> None:
