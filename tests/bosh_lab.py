@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from loopback_ports import free_ports
+from patience import Patience
 from rollover.lab.bosh import described, lifecycle, pinging, up
 from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.create_env import create_env
@@ -77,8 +78,8 @@ class BoshLab(NamedTuple):
 
     def ended(self, number: int) -> TaskState:
         """Wait until a task has ended; return how."""
-        deadline = time.monotonic() + TASK_SECONDS
-        while time.monotonic() < deadline:
+        patience = Patience(TASK_SECONDS)
+        while patience.lasts():
             state = self.director.task(number).state
             if state.ended:
                 return state
@@ -149,9 +150,9 @@ def every_agent_answers(lab: BoshLab, pings: Pinging) -> None:
 
 def eventually(wanted: Callable[[], bool], *, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until something is so; AssertionError when it is not in time."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not wanted():
-        assert time.monotonic() < deadline, "it did not get so in time"
+        assert patience.lasts(), "it did not get so in time"
         time.sleep(0.1)
 
 

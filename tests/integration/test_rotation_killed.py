@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import Patience
 from rollover.fleet.journal import EntryKind
 from rollover.lab.lab import Lab, running
 from rotating import SMALL, begin, command, entries, holds, trusted_and_presented
@@ -84,9 +85,9 @@ class _Watched:
 def _killed(process: subprocess.Popen[str], watched: _Watched, moment: EntryKind | float) -> bool:
     """Kill the process at the moment; false when it ended before."""
     begun: float | None = None
-    deadline = time.monotonic() + RUN_SECONDS
+    patience = Patience(RUN_SECONDS)
     while process.poll() is None:
-        assert time.monotonic() < deadline, "the run does not end"
+        assert patience.lasts(), "the run does not end"
         kinds = watched.kinds()
         if kinds and begun is None:
             begun = time.monotonic()

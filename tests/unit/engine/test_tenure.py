@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from patience import Patience
 from rollover.engine.lease_port import Lease
 from rollover.engine.reference import MemoryLeases
 from rollover.engine.tenure import Tenure
@@ -34,9 +35,9 @@ def tenure(leases: MemoryLeases) -> Tenure:
 
 
 def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    patience = Patience(PATIENCE_SECONDS)
     while not condition():
-        assert time.monotonic() < deadline
+        assert patience.lasts()
         time.sleep(0.01)
 
 
