@@ -3,14 +3,17 @@
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 BIN := .venv/bin
-# Labs wait more than they compute: three workers keep two cores busy.
-JOBS ?= 2
+# Labs wait more than they compute: four workers keep two cores busy.
+JOBS ?= 4
+FAST := tests/unit tests/golden tests/properties tests/contracts tests/house
+MEASURED := --cov --cov-report=
 
-.PHONY: help demo test check lint types layers docs picture soak bench lock clean
+.PHONY: help demo test test-fast coverage check lint types layers docs picture soak bench lock clean
 
 help:
 	@echo "make demo     set up, start a real NATS fleet, rotate its CA under traffic, report"
 	@echo "make test     set up, lint, check types, layers and docs, run all tests"
+	@echo "make test-fast  the tests without processes   make coverage  of processes too"
 	@echo "make lint     ruff          make types   mypy --strict"
 	@echo "make layers   import-linter make docs    write the generated reference"
 	@echo "make picture  record docs/demo.svg from a real run"
@@ -33,7 +36,19 @@ demo: .venv/ready
 
 test: check
 	@echo "running all tests"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(MEASURED)
+	@$(BIN)/python tests/coverage_by_package.py
+
+test-fast: .venv/ready
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(FAST)
+
+# All of it, and of the processes that tests start: takes two to three times as long.
+coverage: .venv/ready
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage run --rcfile=tests/processes.coveragerc -m pytest -p no:pytest_cov \
+	  -n $(JOBS) --dist loadfile --timeout 7200
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python tests/coverage_by_package.py --floors
 
 check: lint types layers
 
@@ -56,7 +71,8 @@ picture: .venv/ready
 	@$(BIN)/rollover demo --picture docs/demo.svg
 
 soak: .venv/ready
-	@$(BIN)/python -m pytest -m soak --timeout 7200 tests/soak
+	@$(BIN)/python -m pytest -m soak --timeout 7200
+	@ROLLOVER_EXAMPLES_FACTOR=20 $(BIN)/python -m pytest -n $(JOBS) --timeout 7200 tests/properties
 
 bench: .venv/ready
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

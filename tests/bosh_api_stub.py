@@ -254,7 +254,7 @@ def serve(folder: Path) -> Iterator[Served]:
             yield Served(director, f"https://127.0.0.1:{port}", ca)
         finally:
             server.should_exit = True
-            thread.join(timeout=20)
+            thread.join(timeout=300)
     assert not thread.is_alive()
 
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from rollover.platforms.bosh.runbook import RUNBOOK
 
-BLOCK_SECONDS = 400.0
+BLOCK_SECONDS = 1200.0
 POLL_SECONDS = "1"
 """Between two looks of a gate that waits."""
 STAND_IN = Path(__file__).with_name("bosh_stand_in.py")
 FETCH = (
-    "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1], timeout=30).read().decode())"
+    "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1], timeout=300).read().decode())"
 )
 _PART = re.compile(
     r"^(?P<heading>#+ [^\n]+)$|^```(?P<kind>sh|sh detour|text)\n(?P<text>.*?)^```$",

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import httpx2
 import msgspec
 
+from bosh_lab import ready
 from bosh_nats_rig import cloud_process, wait_until
 from loopback_ports import free_ports
 from rollover.fleet.certificate import KeyKind
@@ -257,6 +258,7 @@ class DirectorRig:
                 tasks=str(path("store/tasks")),
                 cloud=str(LabDirectory(path("lab")).control),
                 shared_keys=SHARED_KEYS,
+                ready_keys=str(ready() / "agent-keys-of-rigs.pem"),
                 timing=self.timing,
             ),
             **self.changes,
@@ -275,7 +277,7 @@ class DirectorRig:
         """Make one request, as the bosh CLI does: a connection of its own, no redirects."""
         context = ssl.create_default_context(cafile=str(self.folder / "api-ca.pem"))
         options.setdefault("auth", (USER, PASSWORD))
-        with httpx2.Client(verify=context, timeout=30) as client:
+        with httpx2.Client(verify=context, timeout=300) as client:
             return client.request(method, self.url + path, **options)
 
     def get(self, path: str) -> Any:
@@ -321,7 +323,7 @@ class DirectorRig:
     def connected(self) -> dict[str, str]:
         """Return the fingerprint of each agent's live certificate, by its subject."""
         url = f"http://{LOOPBACK}:{self.monitor_port}/connz?auth=1"
-        connections = httpx2.get(url, timeout=10).json()["connections"]
+        connections = httpx2.get(url, timeout=120).json()["connections"]
         peers = [peer for each in connections for peer in each.get("tls_peer_certs", [])[:1]]
         return {
             peer["subject"]: peer["cert_sha256"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from loopback_ports import free_ports
+from patience import Patience
 from rollover.lab.bosh import described, lifecycle, pinging, up
 from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.create_env import create_env
@@ -76,8 +78,8 @@ class BoshLab(NamedTuple):
 
     def ended(self, number: int) -> TaskState:
         """Wait until a task has ended; return how."""
-        deadline = time.monotonic() + TASK_SECONDS
-        while time.monotonic() < deadline:
+        patience = Patience(TASK_SECONDS)
+        while patience.lasts():
             state = self.director.task(number).state
             if state.ended:
                 return state
@@ -108,10 +110,16 @@ def in_a_hurry(
     return BoshLabSpec(shape=shape, quick=True, resurrection=False)
 
 
+def ready() -> Path:
+    """Return where labs of this session leave keys for each other."""
+    return Path(os.environ["TESTS_READY_KEYS"])
+
+
 @contextmanager
 def bosh_lab(directory: Path, spec: BoshLabSpec | None = None) -> Iterator[BoshLab]:
     """Start a lab in a new directory for the body of `with`, and end it."""
-    layout = up.up(spec or in_a_hurry(), directory, find_ports=free_ports)
+    wanted = msgspec.structs.replace(spec or in_a_hurry(), ready=ready())
+    layout = up.up(wanted, directory, find_ports=free_ports)
     try:
         with Director(described.access(layout), poll_seconds=0.1) as director:
             yield BoshLab(layout, Cloud(layout.lab.control), director)
@@ -142,9 +150,9 @@ def every_agent_answers(lab: BoshLab, pings: Pinging) -> None:
 
 def eventually(wanted: Callable[[], bool], *, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until something is so; AssertionError when it is not in time."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not wanted():
-        assert time.monotonic() < deadline, "it did not get so in time"
+        assert patience.lasts(), "it did not get so in time"
         time.sleep(0.1)
 
 

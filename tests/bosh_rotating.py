@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from bosh_lab import BoshLab
+from patience import Patience
 from rollover.fleet.journal import Entry, EntryKind
 from rollover.lab.bosh.pings import Span
 from rollover.manifest import load_variables
@@ -25,7 +26,7 @@ from rollover.platforms.bosh.records import BoshInstance
 from rollover.store.sqlite_journal import open_journal
 
 PROGRAM = str(Path(sys.executable).with_name("rollover"))
-RUN_SECONDS = 240.0
+RUN_SECONDS = 1200.0
 PS_SECONDS = 0.05
 KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(.+?)-----END", re.DOTALL)
 PIECE_OCTETS = 48
@@ -200,11 +201,11 @@ def until(
     wanted: Callable[[], bool], *, while_runs: subprocess.Popen[str], seconds: float = 120.0
 ) -> None:
     """Wait for something that is to happen while a command runs."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not wanted():
         if while_runs.poll() is not None:
             raise AssertionError(f"it ended before: {while_runs.communicate()}")
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert patience.lasts(), "it did not happen in time"
         time.sleep(0.02)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from patience import Patience
 from rollover.fleet.description import DirectorDescription
 from rollover.platforms.bosh.access import access_to
 from rollover.platforms.bosh.director import Director
@@ -111,9 +112,9 @@ def recreate(asked: Director, words: list[str], deployment: str) -> None:
 
 def end(asked: Director, task: int) -> None:
     """Wait for a task; exit code 1 unless it is done."""
-    deadline = time.monotonic() + TASK_SECONDS
+    patience = Patience(TASK_SECONDS)
     while not (state := asked.task(task).state).ended:
-        if time.monotonic() > deadline:
+        if not patience.lasts():
             sys.exit(f"task {task} does not end")
         time.sleep(0.1)
     sys.stdout.write(f"Task {task} {state.value}\n")

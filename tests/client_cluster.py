@@ -19,6 +19,7 @@ import nats
 
 from client_pki import Authority, Pair, deliver
 from loopback_ports import free_ports
+from patience import Patience
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 START_SECONDS = 60.0
@@ -48,9 +49,9 @@ no_auth_user: app
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
     """Return as soon as `condition` holds; fail the test when it does not in time."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > deadline:
+        if not patience.lasts():
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
 
@@ -205,7 +206,7 @@ async def system_request(
     client = await nats.connect(node.url, tls=context, user=SYSTEM_USER, password=SYSTEM_PASSWORD)
     try:
         subject = f"$SYS.REQ.SERVER.{node.monitoring('varz')['server_id']}.{what}"
-        answer = await client.request(subject, json.dumps(payload).encode(), timeout=30)
+        answer = await client.request(subject, json.dumps(payload).encode(), timeout=300)
     finally:
         await client.close()
     result: dict[str, Any] = json.loads(answer.data)

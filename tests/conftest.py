@@ -1,8 +1,13 @@
-"""What holds for all tests: in which order workers are given files, and patience with examples."""
+"""What holds for all tests: the order of files, patience with examples, and what it all cost."""
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
+import sys
+import tempfile
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,12 +44,28 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+READY = "TESTS_READY_KEYS"
+"""Names the directory of keys that labs of this session leave for each other."""
+REPEATING = ("properties", "soak", "test_rotation_crashes.py", "test_rotation_sources.py")
+"""Folders and files that `make coverage` alone measures."""
+CPU = "cpu_seconds"
+"""What a worker tells at its end: user and system time, its own and its children's."""
+_of_workers: list[tuple[float, float]] = []
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let workers be given files in our order, not by their number of tests.
 
     And let processes that tests start be interrupted also where this one was told to ignore that,
     as a shell without job control tells whatever it starts in the background.
     """
+    # Labs start dozens of processes: without bytecode each compiles all of us and half the library.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if READY not in os.environ:  # workers have it from who started them
+        made = tempfile.TemporaryDirectory(prefix="rollover-ready-")
+        os.environ[READY] = made.name
+        config.add_cleanup(made.cleanup)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -52,11 +73,49 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first, then what starts processes; else the order stays as it is."""
+    """Put long files first, then what starts processes; else the order stays as it is.
+
+    And leave repetition out of what `make test` measures of coverage: a tracer doubles what pure
+    code takes, and the thousandth example of a property covers what the tenth did.
+    """
     items.sort(key=_place)
+    for item in items:
+        if item.path.parent.name in REPEATING or item.path.name in REPEATING:
+            item.add_marker(pytest.mark.no_cover)
 
 
 def _place(item: pytest.Item) -> int:
     if item.path.name in LONGEST:
         return LONGEST.index(item.path.name)
     return len(LONGEST) + (item.path.parent.name != "integration")
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime for one in used), sum(one.ru_stime for one in used)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a worker tell what it used."""
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told[CPU] = _cpu_seconds()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker used; one that crashed tells nothing."""
+    told = getattr(node, "workeroutput", {}).get(CPU)
+    if told is not None:
+        _of_workers.append(tuple(told))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was used beside the wall clock: a busy machine changes that one alone."""
+    # Children that nobody waited for are not in it: daemons that outlive who started them.
+    used = _of_workers or [_cpu_seconds()]
+    user, system = sum(one[0] for one in used), sum(one[1] for one in used)
+    terminalreporter.write_line(
+        f"CPU: {user:.0f} s user, {system:.0f} s system, {user + system:.0f} s in all"
+        f" ({len(used)} {'process' if len(used) == 1 else 'processes'} and their children)"
+    )

@@ -48,6 +48,15 @@ class CrashingJournal(MemoryJournal):
         return entry
 
 
+def first_of_each_kind(fleet: MemoryFleet, *, standby: bool = False) -> tuple[int, ...]:
+    """Rotate a fleet and return the numbers of the entries that were the first of their kinds."""
+    fleet.rotate(standby=standby)
+    numbers: dict[EntryKind, int] = {}
+    for number, entry in enumerate(fleet.journal.entries(), start=1):
+        numbers.setdefault(entry.kind, number)
+    return tuple(numbers.values())
+
+
 def crash_at(
     fleet: MemoryFleet, number: int, *, written: bool, standby: bool = False
 ) -> Outcome | None:

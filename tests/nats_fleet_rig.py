@@ -18,6 +18,7 @@ from typing import NamedTuple
 from nats.aio.client import Client
 
 from loopback_ports import free_ports
+from patience import Patience
 from rollover.clients.files import MaterialFiles
 from rollover.clients.nats import connect
 from rollover.clients.rotation import Pace
@@ -134,9 +135,9 @@ def endpoint(
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 60.0) -> None:
     """Return as soon as `condition` holds; fail the test when it does not in time."""
-    deadline = time.monotonic() + seconds
+    patience = Patience(seconds)
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        assert patience.lasts(), f"not within {seconds:g} s: {what}"
         time.sleep(0.02)
 
 

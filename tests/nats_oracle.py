@@ -23,7 +23,7 @@ _SYNTAX = re.compile(
     r"nats-server: (Parse error|variable reference|integer '|float '|expected |"
     r"error parsing include file|config is invalid)"
 )
-_TIMEOUT_SECONDS = 60
+_TIMEOUT_SECONDS = 600
 
 
 class Answer(NamedTuple):

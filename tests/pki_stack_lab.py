@@ -19,6 +19,7 @@ from typing import NamedTuple, Self, TypeVar
 from cryptography import x509
 from OpenSSL import SSL
 
+from patience import Patience
 from pki_forge import Forged
 from rollover.fleet.certificate import Certificate
 from rollover.pki.pem import write_certificates
@@ -156,8 +157,8 @@ def answer_all(jobs: Sequence[Callable[[], bool]]) -> list[bool]:
 def dialler_accepts(listener: socket.socket, context: ssl.SSLContext) -> bool:
     """Return whether whoever dials the listener completes the handshake; an alert says no."""
     listener.settimeout(PATIENCE_SECONDS)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    patience = Patience(PATIENCE_SECONDS)
+    while patience.lasts():
         connection, _ = listener.accept()
         connection.settimeout(PATIENCE_SECONDS)
         try:
@@ -221,8 +222,8 @@ def bundle_text(bundle: Sequence[Certificate]) -> str:
 
 def await_value(probe: Callable[[], _T | None]) -> _T:
     """Return the first true value of the probe."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    patience = Patience(PATIENCE_SECONDS)
+    while patience.lasts():
         found = probe()
         if found:
             return found

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import builders as build
 from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.model import Fleet, Group, Link, Role, Touch
-
-FACTOR = int(os.environ.get("ROLLOVER_EXAMPLES_FACTOR", "1"))
-"""How many times as many examples as usual: a soak run sets it to 50 or so."""
-
-
-def examples(count: int) -> settings:
-    """Settings for so many examples; brute force takes its time over some of them."""
-    return settings(
-        max_examples=count * FACTOR,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
 
 
 class Case(NamedTuple):

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from loopback_ports import free_port
+from patience import Patience
 from rollover.probe.target import Port
 
 if TYPE_CHECKING:
@@ -226,9 +227,9 @@ def _await_ready(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def await_that(condition: Callable[[], bool], log: Path) -> None:
     """Wait until a condition holds; fail with the server's log when it never does."""
-    deadline = time.monotonic() + START_SECONDS
+    patience = Patience(START_SECONDS)
     while not condition():
-        assert time.monotonic() < deadline, log.read_text(errors="replace")
+        assert patience.lasts(), log.read_text(errors="replace")
         time.sleep(0.01)
 
 

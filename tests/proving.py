@@ -15,6 +15,7 @@ from pathlib import Path
 import nats_oracle
 from config_scenes import Desk, Tls
 from loopback_ports import free_port
+from patience import Patience
 from pki_forge import Forged
 
 SECONDS = 60.0
@@ -45,9 +46,9 @@ class Node:
 
 def wait(condition: Callable[[], bool]) -> None:
     """Return as soon as the condition holds."""
-    deadline = time.monotonic() + SECONDS
+    patience = Patience(SECONDS)
     while not condition():
-        assert time.monotonic() < deadline
+        assert patience.lasts()
         time.sleep(0.02)
 
 
@@ -90,12 +91,12 @@ def context(*, cert: Path | None = None) -> ssl.SSLContext:
 
 def reach(number: int) -> socket.socket:
     """Connect to a port, which opens a moment after the server says that it is ready."""
-    deadline = time.monotonic() + SECONDS
+    patience = Patience(SECONDS)
     while True:
         try:
             return socket.create_connection((HOST, number), timeout=SECONDS)
         except ConnectionRefusedError:
-            assert time.monotonic() < deadline
+            assert patience.lasts()
             time.sleep(0.02)
 
 

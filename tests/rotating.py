@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from patience import Patience
 from rollover.engine import events
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct, Outcome
@@ -126,13 +127,13 @@ class Losses:
         """
         begun = self._lab.traffic()
         now = begun
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        patience = Patience(PATIENCE_SECONDS)
         while (now.at - begun.at).total_seconds() < LOSS_SECONDS:
-            assert time.monotonic() < deadline, "the traffic reports no more"
+            assert patience.lasts(), "the traffic reports no more"
             time.sleep(0.1)
             now = self._lab.traffic()
         # On a busy machine what is late may come all the same; what is lost never does.
-        while now.lost > self._before.lost and time.monotonic() < deadline:
+        while now.lost > self._before.lost and patience.lasts():
             time.sleep(0.1)
             now = self._lab.traffic()
         assert now.received > self._before.received, "nothing was received at all"
@@ -140,7 +141,7 @@ class Losses:
 
 
 LOSS_SECONDS = 2.5
-RUN_SECONDS = 240.0
+RUN_SECONDS = 1200.0
 
 
 def _difference(before: TrafficReport, now: TrafficReport) -> tuple[int, int, int]:
@@ -156,9 +157,9 @@ UNHARMED = (0, 0, 0)
 
 def await_true(condition: Callable[[], bool], *, what: str) -> None:
     """Wait for a condition, up to a deadline."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    patience = Patience(PATIENCE_SECONDS)
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert patience.lasts(), f"waited in vain for {what}"
         time.sleep(0.02)
 
 

@@ -42,7 +42,7 @@ def mounted(path: Path) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(path)
     finally:
-        subprocess.run(["umount", str(path)], check=True, timeout=20)  # noqa: S607 -- from PATH
+        subprocess.run(["umount", str(path)], check=True, timeout=300)  # noqa: S607 -- from PATH
 
 
 def _mount(*arguments: str) -> bool:
@@ -50,6 +50,6 @@ def _mount(*arguments: str) -> bool:
         ["mount", *arguments],  # noqa: S607 -- from PATH
         check=False,
         capture_output=True,
-        timeout=20,
+        timeout=300,
     )
     return ended.returncode == 0

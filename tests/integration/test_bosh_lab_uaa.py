@@ -39,7 +39,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoshLab]:
 def http(lab: BoshLab) -> Iterator[httpx2.Client]:
     """What speaks HTTPS with the lab's CA and nothing else."""
     context = ssl.create_default_context(cafile=str(lab.layout.director_ca))
-    with httpx2.Client(verify=context, trust_env=False, timeout=30) as client:
+    with httpx2.Client(verify=context, trust_env=False, timeout=300) as client:
         yield client
 
 

@@ -58,7 +58,7 @@ def _run(*words: str, lab: BoshLab) -> subprocess.CompletedProcess[str]:
         (*COMMAND, "lab", *words, "--directory", str(lab.layout.root)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         check=False,
     )
 
@@ -127,7 +127,7 @@ def test_the_operators_own_command_line_finds_nothing_to_do(lab: BoshLab) -> Non
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -163,7 +163,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
             (*COMMAND, "lab", "down", "--remove", "--directory", str(directory)),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=1200,
             check=True,
         )
         assert "ended 4 processes" in done.stderr
@@ -187,7 +187,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         eventually((directory / "vm" / "nats" / "nats.pid").exists)
         running = record.read(directory / "lab.json").ids()
         starting.send_signal(signal.SIGINT)
-        _, said = starting.communicate(timeout=120)
+        _, said = starting.communicate(timeout=1200)
         assert starting.returncode == ExitCode.STOPPED, said
         assert not any(children.alive(each) for each in running)
         assert not directory.exists()

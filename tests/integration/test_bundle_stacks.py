@@ -57,7 +57,7 @@ def test_openssl_loads_every_member_of_an_annotated_bundle(tmp_path: Path) -> No
     assert openssl is not None
     shown = subprocess.run(
         [openssl, "storeutl", "-noout", "-certs", str(path)],
-        check=True, capture_output=True, text=True, timeout=30,
+        check=True, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert f"Total found: {len(several)}" in shown.stdout
 
@@ -94,7 +94,7 @@ def test_what_kubectl_writes_is_a_source_and_the_same_object(tmp_path: Path, kin
     made = subprocess.run(
         [kubectl, *words, "--namespace=nats", f"--from-file={path}",
          f"--from-file=cabundle.pem={path}", "--dry-run=client", "-o", "yaml"],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=600,
         env={"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)},
     )  # fmt: skip
     theirs, ours = tmp_path / "theirs.yaml", tmp_path / "ours.yaml"

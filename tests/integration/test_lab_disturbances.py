@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from patience import Patience
 from rollover.errors import NotFound, Rejected, SpecError
 from rollover.lab import lab, naive
 from rollover.lab.dialling import broken_links
@@ -39,9 +40,9 @@ def bystander(tmp_path: Path) -> Iterator[Lab]:
 
 
 def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    patience = Patience(PATIENCE_SECONDS)
     while not condition():
-        assert time.monotonic() < deadline
+        assert patience.lasts()
         time.sleep(0.05)
 
 

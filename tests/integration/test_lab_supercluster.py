@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 import commands
+from patience import Patience
 from rollover.cli.commands import lab_gateways
 from rollover.errors import ExitCode
 from rollover.lab import lab
@@ -31,9 +32,9 @@ SMALL = LabSpec(
 
 
 def _await(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
+    patience = Patience(WAIT_SECONDS)
     while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS:g} s for {what}"
+        assert patience.lasts(), f"waited {WAIT_SECONDS:g} s for {what}"
         time.sleep(0.1)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nats_oracle import binary, write_pem
+from patience import Patience
 from rollover.nats_config import Effect, changes, read_config
 
 BASE = """
@@ -97,8 +98,8 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def said(folder: Path, *, once: int, words: tuple[str, ...]) -> str:
     """Wait until the log holds one of the words beyond an offset, and return what follows it."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
+    patience = Patience(DEADLINE_SECONDS)
+    while patience.lasts():
         text = (folder / "log").read_text()[once:]
         if any(word in text for word in words):
             return text

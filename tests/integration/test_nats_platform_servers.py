@@ -353,8 +353,8 @@ import os, signal, subprocess, sys, time
 os.chdir({folder!r})
 old = int(open("server.pid").read())
 os.kill(old, signal.SIGKILL)
-deadline = time.monotonic() + 60
-while open(f"/proc/{{old}}/stat").read().split()[2] != "Z" and time.monotonic() < deadline:
+patience = Patience(60)
+while open(f"/proc/{{old}}/stat").read().split()[2] != "Z" and patience.lasts():
     time.sleep(0.02)
 log = open("server.log", "ab")
 subprocess.Popen(

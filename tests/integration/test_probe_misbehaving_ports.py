@@ -79,7 +79,7 @@ def says(
     return behaviour
 
 
-def look(address: str, port: Port, *, timeout_seconds: float = 30.0) -> Handshake:
+def look(address: str, port: Port, *, timeout_seconds: float = 300.0) -> Handshake:
     """Probe an address as a kind of port."""
     return probe(
         Target(address=address, port=port), identity=IDENTITY, timeout_seconds=timeout_seconds

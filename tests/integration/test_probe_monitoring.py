@@ -20,7 +20,7 @@ from rollover.probe.views import Varz
 TRUSTED, ALIEN = Authority("trusted"), Authority("alien")
 SERVER = TRUSTED.issue("server")
 CLIENT = Identity.from_pem(*TRUSTED.issue("client"))
-SECONDS = 30.0
+SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")

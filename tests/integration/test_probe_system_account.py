@@ -29,7 +29,7 @@ SERVER = TRUSTED.issue("server")
 CLIENT = Identity.from_pem(*TRUSTED.issue("client"))
 SYSTEM = Login(SYSTEM_USER, SYSTEM_PASSWORD)
 APPLICATION = Login("app", "app")
-SECONDS = 30.0
+SECONDS = 300.0
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ MUTUAL = tuple(port for port in ALL_PORTS if port is not Port.MONITORING)
 GREETING = (Port.CLIENT, Port.ROUTE, Port.GATEWAY, Port.LEAFNODE)
 VERSIONS = (Versions.TLS_1_2, Versions.TLS_1_3)
 CONTEXTS = Contexts()
-SECONDS = 30.0
+SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")

@@ -243,7 +243,7 @@ def test_a_client_that_cannot_connect_is_an_error_with_a_remedy(tmp_path: Path) 
             [sys.executable, "-m", "rollover.lab.traffic", "--spec", path],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
     assert ended.returncode == 4

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from pki_forge import CA, forge
 from rollover.bundles import files
 from rollover.bundles.build import build
@@ -25,7 +26,7 @@ CHOSEN = st.lists(st.sampled_from(POOL), min_size=1, max_size=12)
 
 
 @given(CHOSEN, st.booleans())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_a_bundle_is_its_own_source(chosen: list[object], annotate: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     """Built from what was built: the same bytes; Go loads the same; first places decide order."""
     offers = Offers(offers=tuple(Offer(each, "x") for each in chosen))  # type: ignore[arg-type]  # see CHOSEN
@@ -39,7 +40,7 @@ def test_a_bundle_is_its_own_source(chosen: list[object], annotate: bool) -> Non
 
 
 @given(CHOSEN, CHOSEN)
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_a_difference_leads_from_old_to_new(old: list[object], new: list[object]) -> None:
     """Old without what is removed, with what is added, is new."""
     change = compare(old, new)  # type: ignore[arg-type]  # see CHOSEN
@@ -49,7 +50,7 @@ def test_a_difference_leads_from_old_to_new(old: list[object], new: list[object]
 
 @given(st.dictionaries(st.from_regex(r"[-_a-z0-9]{1,8}", fullmatch=True), st.binary(max_size=40),
                        max_size=4), st.sampled_from(ObjectKind))  # fmt: skip
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_objects_survive_their_manifest(values: dict[str, bytes], kind: ObjectKind) -> None:
     """Any bytes, any key."""
     data = {key: SecretBytes(value) for key, value in values.items()}
@@ -62,7 +63,7 @@ def test_objects_survive_their_manifest(values: dict[str, bytes], kind: ObjectKi
     st.binary(max_size=300)
     | st.text(alphabet="akv: -[]{}&*!|>\n'\"#", max_size=200).map(str.encode)
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_no_text_ends_the_reader_of_manifests(text: bytes) -> None:
     """Either objects or a `SpecError`."""
     with suppress(SpecError):

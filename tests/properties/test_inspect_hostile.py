@@ -9,10 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import commands
+from examples_budget import examples
 from pki_forge import CA, LEAF, NOW, forge
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.secret import holds_private_key
@@ -70,7 +71,7 @@ def survives(name: str, data: bytes) -> None:
         assert "Traceback" not in shown.talk
 
 
-@settings(max_examples=60, deadline=timedelta(seconds=60))
+@examples(60)
 @given(name=NAMES, data=st.one_of(damaged(), st.binary(min_size=1, max_size=300)))
 @example("x", b"[" * 50_000)
 @example("x.yml", b"[" * 50_000)

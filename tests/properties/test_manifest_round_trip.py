@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.manifest import emit, interpolate, load, operations
 from rollover.manifest.scalars import plain
 from rollover.manifest.values import Key, Tree, TypedKey, equal
@@ -44,7 +45,7 @@ def as_written(value: Tree) -> Tree:
 
 
 @given(TREES)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_what_is_written_is_read_as_the_same(value: Tree) -> None:
     """Every tree comes back with its types; written again, it has the same bytes."""
     text = emit(value)
@@ -60,7 +61,7 @@ def test_a_negative_zero_loses_its_sign() -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @example("1e5")
 @example("0o17")
 @example("y")
@@ -73,7 +74,7 @@ def test_a_string_stays_a_string(text: str) -> None:
 
 
 @given(TREES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_without_references_a_manifest_only_changes_its_form(value: Tree) -> None:
     """Interpolating the result again changes nothing."""
     once = interpolate(emit(value).encode())
@@ -81,7 +82,7 @@ def test_without_references_a_manifest_only_changes_its_form(value: Tree) -> Non
 
 
 @given(TREES.filter(lambda value: value is not None))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_value_put_by_an_operation_is_found_there(value: Tree) -> None:
     """What an ops file brings is what the path then shows."""
     operation: Tree = [{"type": "replace", "path": "/a?/name=x/b", "value": value}]
@@ -93,7 +94,7 @@ def test_a_value_put_by_an_operation_is_found_there(value: Tree) -> None:
 
 
 @given(st.dictionaries(TEXTS.filter(lambda text: text != "<<"), st.just(1), max_size=8))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_order_of_keys_does_not_depend_on_where_they_come_from(found: dict[str, int]) -> None:
     """Turned around, a map without digits in its keys is written the same."""
     keys: dict[Key, Tree] = {key: 1 for key in found if not any(char.isdecimal() for char in key)}

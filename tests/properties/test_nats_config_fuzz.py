@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from nats_config_corpus import using
 from nats_config_texts import damaged, pieces, values
 from nats_oracle import ask
@@ -58,21 +59,21 @@ def agrees(text: bytes) -> None:
         assert digest(tree) == answer.digest
 
 
-@settings(max_examples=ORACLE_EXAMPLES, deadline=None)
+@examples(ORACLE_EXAMPLES)
 @given(values())
 def test_values_are_read_as_nats_server_reads_them(text: bytes) -> None:
     """Any value of the grammar has the digest that nats-server prints."""
     agrees(using(text))
 
 
-@settings(max_examples=ORACLE_EXAMPLES, deadline=None)
+@examples(ORACLE_EXAMPLES)
 @given(damaged() | pieces())
 def test_damaged_texts_are_read_as_nats_server_reads_them(text: bytes) -> None:
     """A damaged text is refused by both, or read by both as the same."""
     agrees(using(text))
 
 
-@settings(max_examples=PURE_EXAMPLES, deadline=None)
+@examples(PURE_EXAMPLES)
 @given(st.binary(max_size=80) | st.text(max_size=80) | pieces() | pieces().map(lambda t: t * 30))
 def test_any_text_gives_a_tree_or_a_config_error(text: bytes | str) -> None:
     """No text makes the reader raise anything else, and every tree has a digest."""
@@ -81,14 +82,14 @@ def test_any_text_gives_a_tree_or_a_config_error(text: bytes | str) -> None:
         assert digest(tree).startswith("sha256:")
 
 
-@settings(max_examples=PURE_EXAMPLES, deadline=None)
+@examples(PURE_EXAMPLES)
 @given(st.text(alphabet=st.characters(exclude_characters="\0"), max_size=60))
 def test_any_environment_gives_a_tree_or_a_config_error(text: str) -> None:
     """The text of an environment variable is as harmless as that of a file."""
     parsed("v: $X\nw: [$X, $Y ]", {"X": text, "Y": "$X"})
 
 
-@settings(max_examples=PURE_EXAMPLES, deadline=None)
+@examples(PURE_EXAMPLES)
 @given(values())
 def test_a_tree_does_not_change_against_itself(text: bytes) -> None:
     """Reading the same text twice shows no changes, however it is laid out."""

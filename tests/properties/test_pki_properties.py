@@ -7,9 +7,10 @@ import ipaddress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from pki_chain_cases import Case, chain_cases
 from pki_forge import CA, NOW, forge
 from rollover.errors import PemError
@@ -54,7 +55,7 @@ def _cases() -> tuple[Case, ...]:
     return chain_cases(NOW)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     profile=st.sampled_from(sorted(PROFILES)),
     names=st.lists(name, max_size=6),
@@ -82,7 +83,7 @@ def test_what_is_issued_reads_back(
     assert all(covers(leaf.names, one) for one in names if "@" not in one and "://" not in one)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(names=st.lists(name, min_size=1, max_size=6), profile=st.sampled_from(["route", "client"]))
 def test_reissue_keeps_all_facts_but_key_serial_and_dates(names: list[str], profile: str) -> None:
     """Again and again: the content does not drift."""
@@ -107,7 +108,7 @@ def test_reissue_keeps_all_facts_but_key_serial_and_dates(names: list[str], prof
     assert again.serial != first.serial
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     chosen=st.lists(st.sampled_from(POOL), min_size=1, max_size=6, unique=True),
     around=st.lists(text_around, min_size=7, max_size=7),
@@ -134,7 +135,7 @@ def test_mangling_never_loses_a_certificate(
     assert loaded_by_go(data) == tuple(chosen)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     chosen=st.lists(st.sampled_from(POOL), min_size=1, max_size=4, unique=True),
     junk=st.binary(max_size=40),
@@ -156,7 +157,7 @@ def test_go_never_loads_what_a_person_does_not_see(
     assert warned or loaded == reading.certificates
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     data=st.binary(max_size=400)
     | st.lists(
@@ -175,7 +176,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     list(gopem.blocks(data))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cut=st.integers(0, 700), octet=st.integers(0, 255))
 def test_any_damage_to_a_certificate_is_read_or_refused(cut: int, octet: int) -> None:
     """One changed octet: another certificate, or a `PemError`."""
@@ -188,7 +189,7 @@ def test_any_damage_to_a_certificate_is_read_or_refused(cut: int, octet: int) ->
     assert (found == AUTHORITY) == (bytes(der) == AUTHORITY.der)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_more_anchors_never_make_go_refuse(data: st.DataObject) -> None:
     """Whatever is added to a bundle, wherever, an accepted chain stays accepted."""
@@ -204,7 +205,7 @@ def test_more_anchors_never_make_go_refuse(data: st.DataObject) -> None:
     assert verifier(after).accepted or not verifier(before).accepted
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
 def test_a_verdict_has_a_fault_for_every_refusal(data: st.DataObject) -> None:
     """At any instant, with any bundle: refused means at least one fact, and it stays the same."""
@@ -235,7 +236,7 @@ def test_bundles_are_ordered_sets(left: list[Certificate], right: list[Certifica
     assert set(without(both, right)) == set(left) - set(right)
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(kind=st.sampled_from([KeyKind.P256, KeyKind.P384, KeyKind.ED25519]))
 def test_keys_read_back(kind: KeyKind) -> None:
     """PEM and back is the same key."""
@@ -243,7 +244,7 @@ def test_keys_read_back(kind: KeyKind) -> None:
     assert from_pem(to_pem(key)) == key
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     common_name=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=64),
     organization=st.sampled_from(["", "Acme, Inc.", "Ö+G"]),

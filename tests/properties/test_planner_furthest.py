@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import builders as build
-from planner_fleets import Case, examples, fleets
+from examples_budget import examples
+from planner_fleets import Case, fleets
 from rollover.fleet.goal import DEFAULT_STEP_MARGIN
 from rollover.planner.classes import Classifier
 from rollover.planner.estimate import Estimate, Part

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import assume, given
 
 import builders as build
-from planner_fleets import Case, examples, fleets
+from examples_budget import examples
+from planner_fleets import Case, fleets
 from planner_oracle import Cheapest, Oracle
 from rollover.fleet.plan import Plan
 from rollover.planner.planner import Limits, plan

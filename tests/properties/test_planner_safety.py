@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import builders as build
-from planner_fleets import Case, examples, fleets
+from examples_budget import examples
+from planner_fleets import Case, fleets
 from planner_oracle import Oracle, Wire, World
 from rollover.fleet.model import Availability, Fleet, State
 from rollover.fleet.plan import Plan, Rollout

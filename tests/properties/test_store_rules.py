@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.engine.credentials_port import Credentials
 from rollover.errors import RolloverError
 from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
@@ -84,7 +85,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(STEPS)
 def test_the_file_behaves_like_the_reference(steps: list[tuple[object, ...]]) -> None:
     """The same calls give the same answers, refusals word for word, and the same versions."""

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import commands
+from examples_budget import examples
 from rollover.cli.printer import Printer
 from rollover.cli.views.status import MOST_COLUMNS, MOST_LINES, show
 from rollover.engine.status import Left, Status
@@ -46,7 +47,7 @@ _STATUSES = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(_STATUSES)
 def test_a_status_fits_and_ends_with_the_next_command(status: Status) -> None:
     """However much is left behind, and whatever servers put into their messages."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.codec.fleet_file import read_fleet, schema, write_fleet
 from rollover.errors import SpecError
 from rollover.fleet.description import FleetDescription
@@ -154,7 +155,7 @@ def _distinct(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(_FLEET.map(_distinct))
 def test_a_written_fleet_is_read_back_the_same(tree: dict[str, Any]) -> None:
     """Whatever a description holds, empty parts included, the file says it."""

@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.codec.strict_yaml import MOST_BYTES, dump, load
 from rollover.errors import SpecError
 
@@ -147,7 +148,7 @@ _TREES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(_TREES)
 def test_what_is_written_is_read_back_the_same(tree: object) -> None:
     """`dump` and `load` are inverse for everything that a fleet file can hold."""
@@ -156,7 +157,7 @@ def test_what_is_written_is_read_back_the_same(tree: object) -> None:
     assert repr(read) == repr(tree)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.text("ab:-[]{}&*!|>'\"%@#,\n\t <?~1.\x85\ufeff", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     """Nothing but `SpecError` leaves the reader, and it always knows the file."""

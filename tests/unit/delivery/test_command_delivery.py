@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import Patience
 from rollover.delivery.command import CommandDelivery, Verb
 from rollover.engine.delivery_port import File
 from rollover.errors import AdapterError, Denied, NotFound, Rejected, TimedOut
@@ -30,7 +31,7 @@ def _delivery(
     body: str,
     *,
     verbs: frozenset[Verb] = frozenset({Verb.DELIVER, Verb.RESTORE}),
-    timeout_seconds: float = 60.0,
+    timeout_seconds: float = 600.0,
     environment: dict[str, str] | None = None,
 ) -> CommandDelivery:
     """Return a delivery by a Python script, which has `verb`, `instance`, `directory`, `log`."""
@@ -340,8 +341,8 @@ def test_a_key_that_others_could_read_is_refused_before_the_command_runs(tmp_pat
 
 def _ends(pid: int, *, seconds: float = 60.0) -> bool:
     """Wait until a process that is not our child has ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    patience = Patience(seconds)
+    while patience.lasts():
         if _state(pid) in {"", "Z"}:
             return True
         time.sleep(0.02)

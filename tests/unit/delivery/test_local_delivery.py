@@ -281,7 +281,7 @@ def _set_immutable(path: Path, flag: str) -> bool:
     if shutil.which("chattr") is None:
         return False
     command = ["chattr", flag, str(path)]
-    return subprocess.run(command, check=False, capture_output=True, timeout=20).returncode == 0
+    return subprocess.run(command, check=False, capture_output=True, timeout=300).returncode == 0
 
 
 def test_a_full_disk_under_the_state_changes_nothing(tmp_path: Path, tls: Path) -> None:

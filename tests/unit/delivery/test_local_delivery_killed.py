@@ -93,7 +93,7 @@ def _deaths(tmp_path: Path, *arguments: str) -> list[Death]:
         [sys.executable, "-c", DYING, str(base), *arguments],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=1200,
     )
     return [Death(**told) for told in json.loads(ended.stdout)]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 import msgspec
 import pytest
 
-from crashing import CrashingJournal, crash_at
+from crashing import CrashingJournal, crash_at, first_of_each_kind
 from memory_fleet import CLIENTS, SERVERS, MemoryFleet, Through, conduct
 from memory_platform import MemoryPlatform
 from rollover.engine.outcome import Ending
@@ -19,9 +19,11 @@ from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import GroupName, InstanceName, RuleId
 
 
-def _crashes(*, written: bool, standby: bool) -> Iterator[int]:
+def _crashes(
+    *, written: bool, standby: bool, numbers: Iterable[int] | None = None
+) -> Iterator[int]:
     """Run one rotation for each of its entries, with a crash there; yield the rollouts left."""
-    for number in count(1):
+    for number in numbers or count(1):
         fleet = MemoryFleet(clients=1, standby=standby)
         outcome = crash_at(fleet, number, written=written, standby=standby)
         if outcome is None:
@@ -34,7 +36,14 @@ def _crashes(*, written: bool, standby: bool) -> Iterator[int]:
         yield len(outcome.rollouts)
 
 
-@pytest.mark.parametrize("written", [False, True])
+def test_a_crash_before_any_kind_of_entry_is_gone_on_from() -> None:
+    """What was done and not written down is found: same goal, and no link ever breaks."""
+    numbers = first_of_each_kind(MemoryFleet(clients=1))
+    rollouts = list(_crashes(written=False, standby=False, numbers=numbers))
+    assert len(rollouts) == len(numbers) > 7
+
+
+@pytest.mark.parametrize("written", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_a_crash_at_any_entry_is_gone_on_from(*, written: bool) -> None:
     """Before and behind each entry: the next run ends at the same goal, and no link ever breaks."""
     rollouts = list(_crashes(written=written, standby=False))

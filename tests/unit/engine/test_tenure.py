@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from memory_state import MemoryLeases
+from patience import Patience
 from rollover.engine.lease_port import Lease
 from rollover.engine.tenure import Tenure
 from rollover.errors import StaleError, StoreError
@@ -34,9 +35,9 @@ def tenure(leases: MemoryLeases) -> Tenure:
 
 
 def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    patience = Patience(PATIENCE_SECONDS)
     while not condition():
-        assert time.monotonic() < deadline
+        assert patience.lasts()
         time.sleep(0.01)
 
 

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.engine.platform_port import Pacing
 from rollover.engine.window import in_window
 from rollover.fleet.evidence import Applied, Failed, Order, Result
@@ -61,7 +62,7 @@ class Crew:
                 self._running -= 1
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 12), st.integers(0, 4), st.integers(1, 5))
 def test_every_order_is_worked_once_and_never_more_at_once_than_allowed(
     count: int, canaries: int, width: int

@@ -186,7 +186,7 @@ def test_standard_input_is_a_target(chain: Path) -> None:
         [Path(sys.executable).with_name("rollover"), "inspect", "-"],
         input=chain.read_bytes(),
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == ExitCode.DONE

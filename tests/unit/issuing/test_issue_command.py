@@ -112,7 +112,7 @@ def test_files_get_their_usual_names_in_the_current_directory(tmp_path: Path) ->
         env=environment,
         umask=0,
         capture_output=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == ExitCode.DONE, ended.stderr

@@ -311,7 +311,7 @@ def test_a_ca_that_somebody_holds_is_waited_for_within_a_limit(tmp_path: Path) -
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(Conflict, match="in use"):
             authority.open_authority(directory, now=NOW, wait_seconds=0.1)
-        holder.communicate(b"", timeout=30)
+        holder.communicate(b"", timeout=600)
 
 
 @pytest.mark.parametrize("gone", ["ca.pem", "ca-key.pem"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.lab.cast import MOST_DELIVERIES_PER_SECOND, play
 from rollover.lab.presets import preset
 from rollover.lab.spec import ClusterSpec, LabSpec, RateSpec
@@ -38,7 +39,7 @@ def test_twenty_clients_play_every_part() -> None:
     }
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(clients=st.integers(0, 500), jetstream=st.booleans())
 def test_every_client_gets_one_part_and_a_name_of_its_own(clients: int, jetstream: bool) -> None:  # noqa: FBT001 - by name, from hypothesis
     """As many parts as clients, no two of one name, no stream where there is no JetStream."""
@@ -47,7 +48,7 @@ def test_every_client_gets_one_part_and_a_name_of_its_own(clients: int, jetstrea
     assert jetstream or not {part.role for part in parts} & {Role.JS_PUBLISHER, Role.JS_CONSUMER}
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(clients=st.integers(6, 500))
 def test_six_clients_are_enough_for_every_role(clients: int) -> None:
     """From six clients on nobody sends what nobody receives; MQTT needs a port of its own."""
@@ -71,7 +72,7 @@ def test_clients_come_through_every_port_that_clusters_have() -> None:
     assert all(part.rate_per_second > 0 for part in parts if part.role in SENDERS)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(clients=st.integers(2, 2000), rate=st.floats(0.1, 1000))
 def test_senders_slow_down_where_many_listen(clients: int, rate: float) -> None:
     """All deliveries of core messages together stay below what the clients take in."""

@@ -9,10 +9,11 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import pytest
 
+from patience import Patience
 from rollover.manifest import FileStore, ManifestError, load
 
 WAIT_SECONDS = 60
@@ -160,9 +161,9 @@ def test_killed_at_any_moment_the_store_is_whole(tmp_path: Path) -> None:
     stored = 0
     for delay_seconds in (0.0, 0.003, 0.011, 0.023):
         writer = subprocess.Popen([sys.executable, "-c", ENDLESS, str(path)])
-        deadline = monotonic() + WAIT_SECONDS
+        patience = Patience(WAIT_SECONDS)
         while len(FileStore(path).variables()) <= stored + 1:
-            assert monotonic() < deadline
+            assert patience.lasts()
             sleep(0.005)
         sleep(delay_seconds)
         writer.send_signal(signal.SIGKILL)

@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.errors import SpecError
 from rollover.platforms.bosh import command_line, shell_words
 from rollover.platforms.bosh.command_line import CommandLine
@@ -225,7 +226,7 @@ WORDS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(WORDS)
 def test_quoted_words_come_through_as_they_are(words: list[str]) -> None:
     """Whatever a shell's own quoting protects."""

@@ -53,7 +53,7 @@ def test_the_smallest_deployment_goes_first_and_alone() -> None:
 
 def test_the_rest_run_side_by_side() -> None:
     """As many as the width says: both wait for each other here."""
-    together = Barrier(2, timeout=60)
+    together = Barrier(2, timeout=600)
 
     def run(one: Work) -> Iterator[Result]:
         if one.deployment != "canary":

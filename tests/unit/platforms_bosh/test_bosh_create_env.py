@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from patience import Patience
 from rollover.errors import Conflict, Rejected
 from rollover.platforms.bosh import create_env
 from rollover.platforms.bosh.command_line import CommandLine
@@ -28,7 +29,7 @@ def command(folder: Path, body: str) -> CommandLine:
     )
 
 
-def run(folder: Path, body: str, *, seconds: float = 30.0) -> create_env.Ended:
+def run(folder: Path, body: str, *, seconds: float = 300.0) -> create_env.Ended:
     """Run it with an ops file."""
     return create_env.run(
         command(folder, body),
@@ -41,9 +42,9 @@ def run(folder: Path, body: str, *, seconds: float = 30.0) -> create_env.Ended:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that must come."""
-    deadline = time.monotonic() + 60
+    patience = Patience(60)
     while not condition():
-        assert time.monotonic() < deadline
+        assert patience.lasts()
         time.sleep(0.02)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bosh_fakes import BEGUN, Ca, ca, fingerprint
+from examples_budget import examples
 from rollover.errors import SpecError
 from rollover.fleet.names import Fingerprint
 from rollover.platforms.bosh.book import (
@@ -207,7 +208,7 @@ def test_a_damaged_file_is_told_with_its_place(tmp_path: Path, content: bytes) -
     times=st.lists(st.integers(0, 1000), min_size=1, max_size=6, unique=True).map(sorted),
     span=st.tuples(st.integers(-100, 1100), st.integers(-100, 1100)).map(sorted),
 )
-@settings(max_examples=80)
+@examples(80)
 def test_whatever_was_handed_out_in_a_time_is_found(times: list[int], span: list[int]) -> None:
     """For each second of the time, what was handed out then is among the answers."""
     handouts = [
@@ -229,7 +230,7 @@ def test_whatever_was_handed_out_in_a_time_is_found(times: list[int], span: list
 
 
 @given(steps=st.lists(st.sampled_from(["look", "create-env", "deploy", "rush"]), max_size=12))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_the_truth_is_always_among_the_possible_states(steps: list[str]) -> None:
     """Up to two changes by hand between two looks, and any deploys: the ledger rules none out."""
     cas = [_CAS[0], _CAS[1]]

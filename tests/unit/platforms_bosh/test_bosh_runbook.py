@@ -440,7 +440,7 @@ def run(commands: str, directory: Path, **environment: str) -> subprocess.Comple
         capture_output=True,
         check=False,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -102,7 +102,7 @@ def test_changes_wait_for_whoever_writes_the_store(tmp_path: Path) -> None:
     store.write_text("a: 1\nb: 2\n")
     assert not seen
     os.close(lock)
-    worker.join(timeout=60)
+    worker.join(timeout=600)
     assert seen == [{"a": 1, "b": 2}]
     assert FileStore(store).variables() == {"a": 1, "b": 2, "c": 3}
 

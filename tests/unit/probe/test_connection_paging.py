@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import msgspec
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.probe.views import ConnectionView, Connz, all_connections
 
 NOW = datetime(2031, 1, 1, tzinfo=UTC)
@@ -43,7 +44,7 @@ CIDS = st.lists(st.integers(1, 60), unique=True, max_size=40)
 @given(cids=CIDS, ending=st.lists(st.lists(st.integers(1, 60)), max_size=8), page=st.integers(2, 9))
 @example(cids=list(range(1, 21)), ending=[[1, 2, 3, 4]], page=5)
 @example(cids=list(range(1, 21)), ending=[[], list(range(1, 10))], page=5)
-@settings(max_examples=200)
+@examples(200)
 def test_no_connection_that_stays_is_missed(
     cids: list[int], ending: list[list[int]], page: int
 ) -> None:

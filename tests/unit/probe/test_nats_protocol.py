@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples_budget import examples
 from rollover.probe.nats_protocol import (
     BadProtocol,
     Event,
@@ -67,7 +68,7 @@ def parse(*pieces: bytes) -> list[Event]:
 
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=12))
-@settings(max_examples=150)
+@examples(150)
 def test_events_do_not_depend_on_where_the_bytes_are_cut(cuts: list[int]) -> None:
     """However the network cuts the stream, the same events come out."""
     edges = [0, *sorted(cuts), len(STREAM)]
@@ -105,7 +106,7 @@ def test_what_is_no_nats_is_refused(bad: bytes) -> None:
 
 
 @given(junk=st.binary(max_size=300))
-@settings(max_examples=150)
+@examples(150)
 def test_no_input_raises_anything_else(junk: bytes) -> None:
     """Whatever comes, the parser gives events or `BadProtocol`."""
     try:

@@ -289,6 +289,6 @@ def test_processes_that_make_the_file_together_all_succeed(tmp_path: Path) -> No
     command = [sys.executable, "-c", OPENING, str(tmp_path / "leases.db")]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(6)]
 
-    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    ended = [(process.communicate(timeout=600)[1], process.returncode) for process in processes]
 
     assert ended == [(b"", 0)] * 6

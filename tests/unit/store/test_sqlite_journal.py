@@ -141,7 +141,7 @@ def test_what_append_returned_survives_kill_9(tmp_path: Path, heard: int) -> Non
     process.send_signal(signal.SIGKILL)
     told += [line.split() for line in process.stdout.read().splitlines() if line.count(" ") == 1]
     process.stdout.close()
-    process.wait(timeout=60)
+    process.wait(timeout=600)
 
     with open_journal(path) as journal:
         head = journal.verify()
@@ -156,7 +156,7 @@ def test_processes_append_to_one_chain(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     processes = [_appending(path, f"r{number}", count=25) for number in range(3)]
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
 
     with open_journal(path) as journal:
         assert journal.verify().sequence == 75

@@ -39,6 +39,11 @@ class BoshLayout(NamedTuple):
         return self.root / "creds.yml"
 
     @property
+    def ready_keys(self) -> Path:
+        """The keys that the agents of a lab in a hurry share."""
+        return self.root / "agent-keys.pem"
+
+    @property
     def state(self) -> Path:
         """What `create-env` remembers."""
         return self.root / "state.json"

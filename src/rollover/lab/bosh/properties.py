@@ -211,6 +211,8 @@ class LabProperties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     health_check: float | None = None
     shared_keys: int | None = None
     """How many keys all agents share; None: each certificate has its own."""
+    ready_keys: str | None = None
+    """The file that keeps them for a director that starts again."""
     agent_timeout: float = 60.0
     """After which the health monitor takes a silent agent for lost."""
     analyze_interval: float = 60.0

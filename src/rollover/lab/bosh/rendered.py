@@ -132,6 +132,8 @@ class DirectorConfig(_Rendered, frozen=True, kw_only=True):
     """Every so many seconds a short-lived deployment comes and goes."""
     shared_keys: int | None = None
     """How many keys all agents share; None: each certificate has its own, as the real ones."""
+    ready_keys: str | None = None
+    """The file that keeps them for a director that starts again."""
     timing: Timing = msgspec.field(default_factory=Timing)
 
 

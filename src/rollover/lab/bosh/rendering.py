@@ -165,6 +165,7 @@ def _director(properties: Properties, layout: BoshLayout, *, director_id: str) -
         short_lived_bootstrap_credentials=director.enable_short_lived_nats_bootstrap_credentials,
         health_check=properties.lab.health_check,
         shared_keys=properties.lab.shared_keys,
+        ready_keys=properties.lab.ready_keys,
         timing=properties.lab.timing,
     )
 

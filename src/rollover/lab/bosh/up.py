@@ -66,6 +66,8 @@ class BoshLabSpec(msgspec.Struct, frozen=True, kw_only=True):
     health_check_seconds: float | None = None
     """Every so many seconds a short-lived deployment comes and goes."""
     resurrection: bool = True
+    ready: Path | None = None
+    """Where labs of one person leave their keys for each other: RSA keys take their time."""
     uaa: bool = False
     """The director takes tokens of a UAA, and no passwords."""
     token_seconds: float = TOKEN_SECONDS
@@ -108,6 +110,8 @@ def _start(
         say("create-env: certificates, NATS, director, health monitor …")
         with (layout.root / CREATE_ENV_LOG).open("w") as log, manifest_errors():
             create_env(command(layout), log.write)
+        if spec.ready is not None and not (left := _left_credentials(spec, spec.ready)).exists():
+            private_files.write(left, layout.credentials.read_bytes())
         described.write(layout, addresses)
         with closing(Api(described.access(layout))) as api:
             api.update_cloud_config()
@@ -131,8 +135,10 @@ def command(layout: BoshLayout, *ops_files: str) -> CreateEnv:
 def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -> Addresses:
     """Write the operator's files, before anything runs; return the addresses that were chosen."""
     director, nats, monitor, uaa = find_ports(4)
+    keys = layout.ready_keys if spec.ready is None else spec.ready / layout.ready_keys.name
     lab = msgspec.structs.replace(
         QUICK if spec.quick else LabProperties(),
+        ready_keys=str(keys) if spec.quick else None,
         monitor_port=monitor,
         health_check=spec.health_check_seconds,
     )
@@ -156,12 +162,19 @@ def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -
     private_files.write(layout.variables, emit(variables).encode())
     if spec.uaa:
         private_files.write(layout.uaa, UAA.encode())
+    if spec.ready is not None and (left := _left_credentials(spec, spec.ready)).exists():
+        private_files.write(layout.credentials, left.read_bytes())
     described.write_create_env(layout)
     return Addresses(
         director=f"{LOOPBACK}:{director}",
         nats=f"{LOOPBACK}:{nats}",
         monitor=f"{LOOPBACK}:{monitor}",
     )
+
+
+def _left_credentials(spec: BoshLabSpec, ready: Path) -> Path:
+    """Return where the vars store of a lab with the same variables was left."""
+    return ready / ("creds-with-uaa.yml" if spec.uaa else "creds.yml")
 
 
 def _deploy(wanted: Shape, layout: BoshLayout, api: Api, *, say: Say) -> None:

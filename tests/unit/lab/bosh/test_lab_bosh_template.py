@@ -56,7 +56,7 @@ def _checked(layout: BoshLayout, manifest: DirectorManifest) -> subprocess.Compl
         (NATS_SERVER, "-t", "-c", layout.director_vm.nats_config),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=600,
         check=False,
     )
 

@@ -104,5 +104,7 @@ def _date(shown: str, label: str) -> datetime:
 def _openssl(*arguments: str, given: str) -> str:
     """Return what openssl says: it is no party to how the certificate was made."""
     argv = ["openssl", *arguments]
-    done = subprocess.run(argv, input=given, check=True, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        argv, input=given, check=True, capture_output=True, text=True, timeout=300
+    )
     return done.stdout

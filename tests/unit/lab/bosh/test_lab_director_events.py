@@ -60,7 +60,7 @@ def test_after_a_failure_nothing_new_begins() -> None:
 
 def test_no_more_than_allowed_run_together() -> None:
     """With room for two, two wait for each other and a third never joins them."""
-    together = threading.Barrier(2, timeout=60)
+    together = threading.Barrier(2, timeout=600)
     running: list[int] = []
     most: list[int] = []
 

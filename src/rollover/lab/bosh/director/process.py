@@ -66,8 +66,7 @@ async def _serve(config: DirectorConfig) -> None:
 
 def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: CloudPort) -> Director:
     """Return a director's parts; nothing runs yet."""
-    shared = config.shared_keys
-    new_key: NewKey = own_key if shared is None else SharedKeys(shared).next
+    new_key = _new_key(config)
     return Director(
         config=config,
         deployments=Deployments(database),
@@ -84,6 +83,13 @@ def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: Clo
         bus=bus,
         cloud=cloud,
     )
+
+
+def _new_key(config: DirectorConfig) -> NewKey:
+    if config.shared_keys is None:
+        return own_key
+    kept = None if config.ready_keys is None else Path(config.ready_keys)
+    return SharedKeys(config.shared_keys, kept=kept).next
 
 
 async def _end(server: uvicorn.Server, lost: asyncio.Event) -> None:
