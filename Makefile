@@ -3,32 +3,37 @@
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 BIN := .venv/bin
-# Labs wait more than they compute: four workers keep two cores busy.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Labs wait more than they compute: more workers than cores keep the cores busy.
 JOBS ?= 4
-FAST := tests/unit tests/golden tests/properties tests/contracts tests/house
+# Leaves first: whoever stands behind needs those before it.
+PACKAGES := nats-config bosh-interpolate nats-rotating-client rollover rollover-lab
+PROJECTS := $(PACKAGES:%=packages/%/pyproject.toml)
 MEASURED := --cov --cov-report=
 
-.PHONY: help demo test test-fast coverage check lint types layers docs picture soak bench lock clean
+.PHONY: help demo test test-fast coverage check lint types layers docs docs-site picture soak bench wheels lock clean
 
 help:
-	@echo "make demo     set up, start a real NATS fleet, rotate its CA under traffic, report"
-	@echo "make test     set up, lint, check types, layers and docs, run all tests"
-	@echo "make test-fast  the tests without processes   make coverage  of processes too"
-	@echo "make lint     ruff          make types   mypy --strict"
-	@echo "make layers   import-linter make docs    write the generated reference"
-	@echo "make picture  record docs/demo.svg from a real run"
-	@echo "make soak     rotate under traffic for a long time"
-	@echo "make bench    all benchmarks, a table each"
-	@echo "make lock     write requirements.lock anew from pyproject.toml"
+	@echo "make demo      set up, start a real NATS fleet, rotate its CA under traffic, report"
+	@echo "make test      set up, lint, check types, layers and docs, run all tests"
+	@echo "make test-fast the tests without processes   make coverage  of processes too"
+	@echo "make lint      ruff          make types   mypy --strict"
+	@echo "make layers    import-linter make docs    write the generated reference"
+	@echo "make docs-site the documentation as a site, in docs/_build/site"
+	@echo "make picture   record docs/demo.svg from a real run"
+	@echo "make soak      rotate under traffic for a long time, kill again and again"
+	@echo "make bench     all benchmarks, a table each"
+	@echo "make wheels    a wheel of each distribution, in dist"
+	@echo "make lock      write requirements.lock anew from the pyproject files"
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock pyproject.toml $(PROJECTS)
 	@test -n "$(PYTHON)" || { echo "no Python found: install Python 3.11 or later"; exit 1; }
 	@echo "setting up: a virtual environment in .venv, packages from requirements.lock"
 	@$(PYTHON) -m venv .venv 2>/dev/null || { echo "no venv module: using virtualenv from PyPI"; \
 	  $(PYTHON) -m pip install --quiet --target .venv-tool virtualenv && \
 	  PYTHONPATH=.venv-tool $(PYTHON) -m virtualenv --quiet .venv && rm -rf .venv-tool; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation $(PACKAGES:%=-e packages/%)
 	@touch $@
 
 demo: .venv/ready
@@ -40,7 +45,7 @@ test: check
 	@$(BIN)/python tests/coverage_by_package.py
 
 test-fast: .venv/ready
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(FAST)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --ignore-glob='*/integration/*'
 
 # All of it, and of the processes that tests start: takes two to three times as long.
 coverage: .venv/ready
@@ -67,20 +72,31 @@ layers: .venv/ready
 docs: .venv/ready
 	@$(BIN)/python docs/generate.py
 
+docs-site: .venv/ready
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/site
+	@echo "written: docs/_build/site/index.html"
+
 picture: .venv/ready
 	@$(BIN)/rollover demo --picture docs/demo.svg
 
 soak: .venv/ready
 	@$(BIN)/python -m pytest -m soak --timeout 7200
-	@ROLLOVER_EXAMPLES_FACTOR=20 $(BIN)/python -m pytest -n $(JOBS) --timeout 7200 tests/properties
+	@ROLLOVER_EXAMPLES_FACTOR=20 $(BIN)/python -m pytest -n $(JOBS) --timeout 7200 packages/*/tests/properties
 
 bench: .venv/ready
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
 
+wheels: .venv/ready
+	@for each in $(PACKAGES); do $(BIN)/python -m pip wheel --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation --wheel-dir dist packages/$$each || exit 1; done
+	@ls dist
+
 lock:
 	@$(PYTHON) -m pip install --quiet uv
 	@$(PYTHON) -m uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --python-version 3.11 --group dev --extra client --extra kubernetes --extra lab pyproject.toml -o requirements.lock
+	  --python-version 3.11 --group dev --extra kubernetes $(PROJECTS) -o requirements.lock \
+	  --no-emit-package bosh-interpolate --no-emit-package nats-config \
+	  --no-emit-package nats-rotating-client --no-emit-package rollover-ca --no-emit-package rollover-lab
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist docs/_build

@@ -24,14 +24,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from bosh_nats_rig import DIRECTOR_NAME, BoshAuthority, BoshNats, bosh_nats, cloud_process
+from rigs.bosh_nats_rig import DIRECTOR_NAME, BoshAuthority, BoshNats, bosh_nats, cloud_process
 from rollover.engine.platform_port import Pacing
 from rollover.engine.window import in_window
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Applied, EndpointMaterial, Order
 from rollover.fleet.names import InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.lab.bosh.cloud.client import Cloud
 from rollover.pki.certificate import parse_der
 from rollover.platforms.bosh.births import Births
 from rollover.platforms.bosh.connections import MonitoredConnections
@@ -41,6 +40,7 @@ from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 from rollover.platforms.bosh.proving import MBUS, Patience, Prover
 from rollover.platforms.bosh.records import BoshInstance
+from rollover_lab.bosh.cloud.client import Cloud
 
 DIRECTOR_POLL_SECONDS = 45.0
 GOAL_SECONDS = 3.5

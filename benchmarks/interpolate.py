@@ -24,8 +24,8 @@ from resource import RUSAGE_CHILDREN, getrusage
 from time import perf_counter
 from typing import NamedTuple
 
-from rollover.manifest import emit
-from rollover.manifest.values import Key, Tree
+from bosh_interpolate import emit
+from bosh_interpolate.values import Key, Tree
 
 ROUNDS = 7
 GROUPS, JOBS = 34, 8

@@ -31,12 +31,12 @@ from rollover.engine.delivery_port import File, Receipt
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct, Ending
 from rollover.fleet.evidence import Applied
-from rollover.lab.described import AUTHORITY, CLIENTS
-from rollover.lab.lab import running
-from rollover.lab.presets import preset
-from rollover.lab.spec import LabSpec
-from rollover.lab.traffic.report import TrafficReport
 from rollover.site import open_fleet
+from rollover_lab.described import AUTHORITY, CLIENTS
+from rollover_lab.lab import running
+from rollover_lab.presets import preset
+from rollover_lab.spec import LabSpec
+from rollover_lab.traffic.report import TrafficReport
 
 GOAL = 2.0
 WARM_UP_SECONDS = 1.0

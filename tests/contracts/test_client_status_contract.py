@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rollover.clients import status_file
-from rollover.clients.status_file import ConnectionStatus, write_status
+from nats_rotating_client import status_file
+from nats_rotating_client.status_file import ConnectionStatus, write_status
 from rollover.delivery import client_status
 from rollover.delivery.client_status import ClientStatus
 

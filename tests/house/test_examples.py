@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from memory_fleet import NamedPlatforms
-from memory_platform import MemoryPlatform
-from memory_state import MemoryJournal, MemoryLeases
+from rigs.memory_fleet import NamedPlatforms
+from rigs.memory_platform import MemoryPlatform
+from rigs.memory_state import MemoryJournal, MemoryLeases
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
 from rollover.codec.fleet_file import read_fleet
@@ -36,7 +36,6 @@ from rollover.fleet.evidence import Seen
 from rollover.fleet.names import AuthorityName
 from rollover.fleet.plan import Plan
 from rollover.fleet.secret import SecretBytes
-from rollover.lab import lab, lab_file, presets
 from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
@@ -44,6 +43,7 @@ from rollover.pki.profiles import ROUTE
 from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
+from rollover_lab import lab, lab_file, presets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

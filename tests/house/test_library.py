@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rollover.lab import lab, presets
+from rollover_lab import lab, presets
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "library" / "rotate.py"
 STRANGERS = """

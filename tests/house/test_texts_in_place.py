@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import rollover.engine
+from rollover import engine
 from rollover.checks.refusals import PLAN_RULES
 from rollover.checks.rule import Rule
 from rollover.checks.run import FLEET_RULES
@@ -19,7 +19,7 @@ from rollover.engine.rules import GATE_RULES, MATERIAL_RULES
 OF_ONE_PLATFORM = re.compile(
     r"nats\.conf|\bcharts?\b|\bhelm\b|\bdirector\b|\bbosh\b|create-env", re.IGNORECASE
 )
-ENGINE = sorted(Path(rollover.engine.__file__).parent.glob("*.py"))
+ENGINE = sorted(Path(engine.__file__).parent.glob("*.py"))
 
 
 def _said(path: Path) -> Iterator[str]:

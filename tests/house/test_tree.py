@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from conftest import LONGEST
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bosh_agents_rig import AgentsRig
-from bosh_lab import BoshLab, add_new_ca, bosh_lab, eventually, in_a_hurry, remove_old_ca
+from rigs.bosh_agents_rig import AgentsRig
+from rigs.bosh_lab import BoshLab, add_new_ca, bosh_lab, eventually, in_a_hurry, remove_old_ca
 from rollover.engine.platform_extras import Moment
 from rollover.fleet.evidence import Applied, Failed
 from rollover.fleet.model import Availability

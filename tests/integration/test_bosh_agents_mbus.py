@@ -11,7 +11,7 @@ from time import monotonic
 
 import pytest
 
-from bosh_nats_rig import DIRECTOR_NAME, BoshAuthority, BoshNats, NatsLine, bosh_nats
+from rigs.bosh_nats_rig import DIRECTOR_NAME, BoshAuthority, BoshNats, NatsLine, bosh_nats
 from rollover.errors import Denied, Rejected, TimedOut, Unreachable
 from rollover.fleet.secret import SecretBytes
 from rollover.platforms.bosh.connections import MonitoredConnections

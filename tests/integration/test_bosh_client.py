@@ -13,8 +13,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-import bosh_api_stub as stub
-from bosh_api_stub import Served, StubTask
+from rigs import bosh_api_stub as stub
+from rigs.bosh_api_stub import Served, StubTask
 from rollover.engine.retries import MOST_ATTEMPTS
 from rollover.errors import (
     AdapterError,

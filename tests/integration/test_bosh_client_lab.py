@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-import bosh_lab
-import commands
-from bosh_lab import BoshLab
+from bosh_interpolate import load
+from rigs import bosh_lab, commands
+from rigs.bosh_lab import BoshLab
 from rollover.errors import ExitCode, NotFound
 from rollover.fleet import assemble
-from rollover.lab.bosh import described
-from rollover.manifest import load
 from rollover.platforms.bosh import describe, properties
 from rollover.platforms.bosh.records import BoshInstance, Extent, Task, TaskEvent, TaskState
 from rollover.site import load_fleet
+from rollover_lab.bosh import described
 
 AGENTS = 4
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import bosh_api_stub as stub
-from bosh_api_stub import Served
+from rigs import bosh_api_stub as stub
+from rigs.bosh_api_stub import Served
 from rollover.errors import Denied
 from rollover.fleet.description import DirectorDescription
 from rollover.fleet.secret import SecretBytes

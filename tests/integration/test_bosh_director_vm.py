@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import bosh_lab
-from bosh_director_files import Generation, Made, again, both_trusted, new_only
-from bosh_lab import BoshLab
+from rigs import bosh_lab
+from rigs.bosh_director_files import Generation, Made, again, both_trusted, new_only
+from rigs.bosh_lab import BoshLab
 from rollover.codec.fleet_file import read_fleet
 from rollover.engine.platform_extras import Moment
 from rollover.engine.platform_port import Pacing

@@ -12,9 +12,9 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-import bosh_api_stub as stub
-import commands
-from bosh_api_stub import Served, StubTask
+from rigs import bosh_api_stub as stub
+from rigs import commands
+from rigs.bosh_api_stub import Served, StubTask
 from rollover.engine.authorities import Authorities
 from rollover.engine.known_certificates import KnownCertificates
 from rollover.errors import ExitCode

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 
 import rollover
-from bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import command, machines, task_descriptions, trusted_by_nats, variables
+from rigs.bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import command, machines, task_descriptions, trusted_by_nats, variables
+from rigs.rotating import first, request
 from rollover.engine.outcome import Ending
 from rollover.errors import ExitCode
-from rollover.lab.bosh.described import AUTHORITY
-from rotating import first, request
+from rollover_lab.bosh.described import AUTHORITY
 
 HEALTH_CHECK_SECONDS = 4.0
 DEPLOYMENT = "cf"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import (
+from rigs.bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import (
     announced,
     command,
     create_envs,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bosh_lab import NAMES, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import command, create_envs, instance, machines, rotate, variables
+from rigs.bosh_lab import NAMES, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import command, create_envs, instance, machines, rotate, variables
 from rollover.errors import ExitCode
-from rollover.lab.bosh import expire, up
+from rollover_lab.bosh import expire, up
 
 
 def test_an_expired_ca_is_recovered_from_in_a_window(tmp_path: Path) -> None:

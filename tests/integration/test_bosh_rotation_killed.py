@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import rollover
-from bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import (
+from rigs.bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import (
     backups,
     begin,
     count,
@@ -23,7 +23,7 @@ from bosh_rotating import (
 )
 from rollover.errors import AdapterError, ExitCode
 from rollover.fleet.journal import EntryKind
-from rollover.lab.bosh.described import AUTHORITY
+from rollover_lab.bosh.described import AUTHORITY
 
 MOST_CREATE_ENVS = 3
 """Two are needed; one that was begun by a run that was killed may have to be run again."""

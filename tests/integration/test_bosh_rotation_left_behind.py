@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import (
+from rigs.bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import (
     Run,
     announced,
     create_envs,
@@ -15,8 +15,8 @@ from bosh_rotating import (
     trusted_by_nats,
 )
 from rollover.errors import ExitCode
-from rollover.lab.bosh.agent.faults import Fault
 from rollover.platforms.bosh.records import BoshInstance, Extent, TaskState
+from rollover_lab.bosh.agent.faults import Fault
 
 
 def _stop(lab: BoshLab, stopped: BoshInstance) -> None:

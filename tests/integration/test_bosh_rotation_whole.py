@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from bosh_lab import NAMES, BoshLab, bosh_lab, every_agent_answers, in_a_hurry, pinging_of
-from bosh_rotating import (
+from bosh_interpolate.values import Tree
+from rigs.bosh_lab import NAMES, BoshLab, bosh_lab, every_agent_answers, in_a_hurry, pinging_of
+from rigs.bosh_rotating import (
     Announced,
     Run,
     announced,
@@ -31,8 +32,7 @@ from bosh_rotating import (
     watching_command_lines,
 )
 from rollover.fleet.journal import EntryKind
-from rollover.lab.bosh.pings import PingReport, Span
-from rollover.manifest.values import Tree
+from rollover_lab.bosh.pings import PingReport, Span
 
 AGENTS = 10
 OWNER_ONLY = 0o077

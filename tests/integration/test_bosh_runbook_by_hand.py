@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bosh_by_hand import Block, Book
-from bosh_lab import (
+from rigs.bosh_by_hand import Block, Book
+from rigs.bosh_lab import (
     NAMES,
     BoshLab,
     bosh_lab,
@@ -16,7 +16,7 @@ from bosh_lab import (
     in_a_hurry,
     pinging_of,
 )
-from bosh_rotating import (
+from rigs.bosh_rotating import (
     command,
     instance,
     key_pieces,
@@ -26,8 +26,8 @@ from bosh_rotating import (
     variables,
 )
 from rollover.errors import ExitCode
-from rollover.lab.bosh import expire, up
-from rollover.lab.bosh.cloud.places import Places
+from rollover_lab.bosh import expire, up
+from rollover_lab.bosh.cloud.places import Places
 
 
 def written(lab: BoshLab, directory: Path, *options: str) -> Book:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import commands
-from nats_fleet_rig import rig, wait_until
+from rigs import commands
+from rigs.nats_fleet_rig import rig, wait_until
 from rollover.codec.fleet_file import write_fleet
 from rollover.errors import ExitCode
 from rollover.fleet.description import (

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-import commands
-import kubernetes_stand_in as stand_in
-from kubernetes_stand_in import StandIn
-from nats_fleet_rig import Rig, go_on, now, only, rig, seen
+from rigs import commands
+from rigs import kubernetes_stand_in as stand_in
+from rigs.kubernetes_stand_in import StandIn
+from rigs.nats_fleet_rig import Rig, go_on, now, only, rig, seen
 from rollover.codec.fleet_file import write_fleet
 from rollover.delivery.kubernetes import KubernetesDelivery
 from rollover.delivery.kubernetes_volumes import Volumes

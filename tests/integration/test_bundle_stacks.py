@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import commands
-from pki_forge import CA, forge
-from probe_lab import Authority, server, write_material
+from rigs import commands
+from rigs.pki_forge import CA, forge
+from rigs.probe_lab import Authority, server, write_material
 from rollover.bundles import files
 from rollover.errors import ExitCode
 from rollover.fleet.certificate import Certificate

@@ -13,12 +13,11 @@ from urllib.request import urlopen
 
 import pytest
 
-import config_scenes
-import nats_oracle
-from config_scenes import CA, LEAF, Desk, Tls
-from loopback_ports import free_port
-from pki_forge import CLIENT_AUTH, SERVER_AUTH, Forged, forge, rsa_key, with_sha1
-from proving import (
+from rigs import config_scenes, nats_oracle
+from rigs.config_scenes import CA, LEAF, Desk, Tls
+from rigs.loopback_ports import free_port
+from rigs.pki_forge import CLIENT_AUTH, SERVER_AUTH, Forged, forge, rsa_key, with_sha1
+from rigs.proving import (
     HOST,
     SECONDS,
     client_port,

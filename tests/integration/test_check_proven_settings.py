@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-import nats_oracle
-from config_scenes import CA, LEAF, Desk, Tls, named
-from loopback_ports import free_port
-from pki_forge import ANY_USAGE, SERVER_AUTH, Forged, forge
-from proving import (
+from rigs import nats_oracle
+from rigs.config_scenes import CA, LEAF, Desk, Tls, named
+from rigs.loopback_ports import free_port
+from rigs.pki_forge import ANY_USAGE, SERVER_AUTH, Forged, forge
+from rigs.proving import (
     HOST,
     SECONDS,
     client_port,
@@ -186,7 +186,7 @@ def _cluster(desk: Desk, block: Tls) -> tuple[Path, int]:
 
 def test_a_suite_without_forward_secrecy_is_taken(desk: Desk) -> None:
     """`weak-ciphers`: where it is allowed, a peer can choose RSA key exchange."""
-    from pki_forge import rsa_key  # noqa: PLC0415 - slow to make, and only here
+    from rigs.pki_forge import rsa_key  # noqa: PLC0415 - slow to make, and only here
 
     key = rsa_key(2048, "proven suites")
     shape = LEAF._replace(names=named(HOST), usages=frozenset({"key_encipherment"}))

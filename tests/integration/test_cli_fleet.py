@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import commands
+from rigs import commands
+from rigs.rotating import SMALL
 from rollover.errors import ExitCode
-from rollover.lab import lab
-from rollover.lab.lab import Lab
-from rotating import SMALL
+from rollover_lab import lab
+from rollover_lab.lab import Lab
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import commands
-from loopback_ports import free_port
-from probe_lab import Authority, Running, server, write_material
+from rigs import commands
+from rigs.loopback_ports import free_port
+from rigs.probe_lab import Authority, Running, server, write_material
 from rollover.errors import ExitCode
 from rollover.probe.target import Port
 

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from loopback_ports import free_port
-from probe_lab import Running, await_that, server
+from rigs.loopback_ports import free_port
+from rigs.probe_lab import Running, await_that, server
 from rollover.issuing.issue import Issued, Order, issue
 from rollover.issuing.roles import Role
 from rollover.probe.handshake import probe

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nats_fleet_rig import (
+from rigs.nats_fleet_rig import (
     ALONE,
     CLIENT,
     CLIENT_PORT,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from nats_fleet_rig import connected, rig, write_material
+from rigs.nats_fleet_rig import connected, rig, write_material
 from rollover.fleet.assemble import links
 from rollover.fleet.certificate import Stack
 from rollover.fleet.description import FleetDescription

@@ -11,17 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nats_fleet_rig import (
-    ALONE,
-    CLIENT_PORT,
-    NATS_SERVER,
-    ROUTE,
-    Rig,
-    go_on,
-    only,
-    rig,
-    seen,
-)
+from rigs.nats_fleet_rig import ALONE, CLIENT_PORT, NATS_SERVER, ROUTE, Rig, go_on, only, rig, seen
 from rollover.errors import EvidenceMissing, Rejected
 from rollover.fleet.evidence import (
     Applied,
@@ -33,9 +23,9 @@ from rollover.fleet.evidence import (
     Result,
 )
 from rollover.fleet.model import Availability, Touch
-from rollover.lab.readonly import make_read_only, make_writable
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.servers import NatsServers
+from rollover_lab.readonly import make_read_only, make_writable
 
 
 @pytest.fixture

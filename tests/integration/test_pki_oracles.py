@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pki_chain_cases import YES, Case, chain_cases
-from pki_forge import CA, LEAF, Forged, forge
-from pki_stack_lab import (
+from rigs.pki_chain_cases import YES, Case, chain_cases
+from rigs.pki_forge import CA, LEAF, Forged, forge
+from rigs.pki_stack_lab import (
     NatsServer,
     advertised_by,
     answer_all,

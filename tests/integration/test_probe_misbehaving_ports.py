@@ -10,8 +10,8 @@ from time import monotonic
 
 import pytest
 
-from loopback_ports import free_port
-from probe_lab import Authority
+from rigs.loopback_ports import free_port
+from rigs.probe_lab import Authority
 from rollover.errors import PemError
 from rollover.probe.handshake import probe, probe_all
 from rollover.probe.identity import Identity

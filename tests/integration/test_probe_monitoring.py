@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loopback_ports import free_port
-from probe_lab import ALL_PORTS, Authority, Running, server, write_material
+from rigs.loopback_ports import free_port
+from rigs.probe_lab import ALL_PORTS, Authority, Running, server, write_material
 from rollover.errors import NotFound, Rejected, SpecError, Unreachable
 from rollover.probe.identity import Identity, Login
 from rollover.probe.monitoring import Monitor, read

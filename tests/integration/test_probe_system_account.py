@@ -8,15 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loopback_ports import free_port
-from probe_lab import (
-    SYSTEM_PASSWORD,
-    SYSTEM_USER,
-    Authority,
-    Running,
-    server,
-    write_material,
-)
+from rigs.loopback_ports import free_port
+from rigs.probe_lab import SYSTEM_PASSWORD, SYSTEM_USER, Authority, Running, server, write_material
 from rollover.errors import Denied, NotFound, Rejected, SpecError, TimedOut, Unreachable
 from rollover.probe import system
 from rollover.probe.contexts import Trust

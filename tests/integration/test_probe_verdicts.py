@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from probe_lab import ALL_PORTS, Authority, Running, server, write_material
+from rigs.probe_lab import ALL_PORTS, Authority, Running, server, write_material
 from rollover.probe import handshake
 from rollover.probe.contexts import Contexts
 from rollover.probe.handshake import probe

@@ -6,11 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rollover.engine.outcome import Ending
-from rollover.fleet.goal import RotateAuthority
-from rollover.fleet.journal import EntryKind
-from rollover.lab.lab import Lab, running
-from rotating import (
+from rigs.rotating import (
     AUTHORITY,
     SMALL,
     UNHARMED,
@@ -24,6 +20,10 @@ from rotating import (
     rotate,
     trusted_and_presented,
 )
+from rollover.engine.outcome import Ending
+from rollover.fleet.goal import RotateAuthority
+from rollover.fleet.journal import EntryKind
+from rollover_lab.lab import Lab, running
 
 ROLLOUTS = 5
 

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollover.engine.outcome import Ending
-from rollover.errors import ExitCode
-from rollover.lab.lab import Lab, running
-from rotating import (
+from rigs.rotating import (
     SMALL,
     UNHARMED,
     Losses,
@@ -21,6 +18,9 @@ from rotating import (
     rotate,
     trusted_and_presented,
 )
+from rollover.engine.outcome import Ending
+from rollover.errors import ExitCode
+from rollover_lab.lab import Lab, running
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from rollover.engine import events
-from rollover.engine.outcome import Ending
-from rollover.fleet.plan import Phase
-from rollover.lab.lab import Lab, running
-from rollover.lab.presets import preset
-from rotating import (
+from rigs.rotating import (
     UNHARMED,
     Losses,
     command,
@@ -23,6 +18,11 @@ from rotating import (
     rotate,
     trusted_and_presented,
 )
+from rollover.engine import events
+from rollover.engine.outcome import Ending
+from rollover.fleet.plan import Phase
+from rollover_lab.lab import Lab, running
+from rollover_lab.presets import preset
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,7 @@ from typing import Self
 import nats
 import pytest
 
-from rollover.engine.outcome import Ending
-from rollover.engine.site import Waits
-from rollover.errors import ExitCode
-from rollover.fleet.journal import EntryKind
-from rollover.fleet.names import RuleId
-from rollover.lab.lab import Lab, running
-from rotating import (
+from rigs.rotating import (
     PATIENCE_SECONDS,
     SMALL,
     UNHARMED,
@@ -33,6 +27,12 @@ from rotating import (
     request,
     rotate,
 )
+from rollover.engine.outcome import Ending
+from rollover.engine.site import Waits
+from rollover.errors import ExitCode
+from rollover.fleet.journal import EntryKind
+from rollover.fleet.names import RuleId
+from rollover_lab.lab import Lab, running
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rollover.engine import events
-from rollover.engine.outcome import Ending
-from rollover.errors import SpecError
-from rollover.fleet.goal import RotateAuthority
-from rollover.fleet.plan import Rollout
-from rollover.lab.dialling import broken_links
-from rollover.lab.lab import running
-from rotating import (
+from rigs.rotating import (
     SMALL,
     await_connected,
     conduct,
@@ -25,6 +18,13 @@ from rotating import (
     rotate,
     trusted_and_presented,
 )
+from rollover.engine import events
+from rollover.engine.outcome import Ending
+from rollover.errors import SpecError
+from rollover.fleet.goal import RotateAuthority
+from rollover.fleet.plan import Rollout
+from rollover_lab.dialling import broken_links
+from rollover_lab.lab import running
 
 
 def test_what_the_plan_says_breaks_breaks_and_heals_when_it_says(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from patience import Patience
+from rigs.patience import Patience
+from rigs.rotating import SMALL, begin, command, entries, holds, trusted_and_presented
 from rollover.fleet.journal import EntryKind
-from rollover.lab.lab import Lab, running
-from rotating import SMALL, begin, command, entries, holds, trusted_and_presented
+from rollover_lab.lab import Lab, running
 
 KILLS = 13
 """Behind each of five rollouts, at each other kind of step, and twice at any moment."""

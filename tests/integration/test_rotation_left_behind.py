@@ -8,15 +8,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from rollover.codec.fleet_file import read_fleet, write_fleet
-from rollover.engine.outcome import Ending, Outcome
-from rollover.errors import ExitCode
-from rollover.fleet.description import FleetDescription, GroupDescription
-from rollover.fleet.evidence import Failed
-from rollover.fleet.journal import EntryKind
-from rollover.fleet.names import RuleId
-from rollover.lab.lab import Lab, running
-from rotating import (
+from rigs.rotating import (
     SMALL,
     UNHARMED,
     Losses,
@@ -30,6 +22,14 @@ from rotating import (
     rotate,
     trusted_and_presented,
 )
+from rollover.codec.fleet_file import read_fleet, write_fleet
+from rollover.engine.outcome import Ending, Outcome
+from rollover.errors import ExitCode
+from rollover.fleet.description import FleetDescription, GroupDescription
+from rollover.fleet.evidence import Failed
+from rollover.fleet.journal import EntryKind
+from rollover.fleet.names import RuleId
+from rollover_lab.lab import Lab, running
 
 WHY = "the team of this client is on holiday"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rollover.lab import naive
-from rollover.lab.lab import running
-from rollover.lab.presets import preset
+from rigs.rotating import request
 from rollover.site import now, open_fleet
-from rotating import request
+from rollover_lab import naive
+from rollover_lab.lab import running
+from rollover_lab.presets import preset
 
 
 def test_what_the_planner_refuses_does_break(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from rigs.rotating import RUN_SECONDS, SMALL, begin, command, entries, request, rotate
 from rollover.fleet.journal import EntryKind
-from rollover.lab.lab import Lab, running
-from rotating import RUN_SECONDS, SMALL, begin, command, entries, request, rotate
+from rollover_lab.lab import Lab, running
 
 MARK = b"PRIVATE KEY"
 

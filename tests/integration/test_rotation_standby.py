@@ -7,10 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rollover.engine.outcome import Ending
-from rollover.errors import SpecError
-from rollover.lab.lab import running
-from rotating import (
+from rigs.rotating import (
     SMALL,
     UNHARMED,
     Losses,
@@ -20,6 +17,9 @@ from rotating import (
     rotate,
     trusted_and_presented,
 )
+from rollover.engine.outcome import Ending
+from rollover.errors import SpecError
+from rollover_lab.lab import running
 
 
 def test_a_standby_ca_takes_one_rollout_for_each_group_for_ever(tmp_path: Path) -> None:

@@ -14,11 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rollover.engine.outcome import Ending
-from rollover.errors import ExitCode, Interrupted, SpecError, StaleError
-from rollover.fleet.journal import EntryKind
-from rollover.lab.lab import Lab, running
-from rotating import (
+from rigs.rotating import (
     AUTHORITY,
     RUN_SECONDS,
     SMALL,
@@ -38,6 +34,10 @@ from rotating import (
     roll_back,
     rotate,
 )
+from rollover.engine.outcome import Ending
+from rollover.errors import ExitCode, Interrupted, SpecError, StaleError
+from rollover.fleet.journal import EntryKind
+from rollover_lab.lab import Lab, running
 
 
 @pytest.fixture(scope="module")

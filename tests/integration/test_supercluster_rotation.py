@@ -6,13 +6,13 @@ from pathlib import Path
 
 import msgspec
 
+from rigs.rotating import UNHARMED, Losses, holds, rotate, trusted_and_presented
 from rollover.engine.outcome import Ending
-from rollover.lab.lab import running
-from rollover.lab.presets import preset
-from rollover.lab.renewal import gateways
-from rollover.lab.spec import RateSpec
-from rollover.lab.traffic.spec import Role
-from rotating import UNHARMED, Losses, holds, rotate, trusted_and_presented
+from rollover_lab.lab import running
+from rollover_lab.presets import preset
+from rollover_lab.renewal import gateways
+from rollover_lab.spec import RateSpec
+from rollover_lab.traffic.spec import Role
 
 SPEC = msgspec.structs.replace(
     preset("supercluster"),

@@ -9,20 +9,20 @@ from typing import NamedTuple
 
 import pytest
 
+from rigs.rotating import UNHARMED, Losses, await_true, command
 from rollover.delivery.local import LocalDelivery
 from rollover.errors import ExitCode
 from rollover.fleet.evidence import EndpointMaterial, Order
 from rollover.fleet.model import Role
-from rollover.lab import gateway_issuer
-from rollover.lab.lab import Lab, running
-from rollover.lab.layout import MaterialPaths
-from rollover.lab.presets import preset
-from rollover.lab.renewal import disturb, gateways
-from rollover.lab.spec import ClusterSpec, Intermediate, LabSpec
 from rollover.platforms.nats import configured
 from rollover.platforms.nats.material import files_of
 from rollover.platforms.nats.places import resolved
-from rotating import UNHARMED, Losses, await_true, command
+from rollover_lab import gateway_issuer
+from rollover_lab.lab import Lab, running
+from rollover_lab.layout import MaterialPaths
+from rollover_lab.presets import preset
+from rollover_lab.renewal import disturb, gateways
+from rollover_lab.spec import ClusterSpec, Intermediate, LabSpec
 
 SMALL = LabSpec(
     name="two",

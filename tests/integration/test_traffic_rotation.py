@@ -12,13 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from client_cluster import Cluster, running, system_request, wait_until
-from client_pki import Authority, bundle, deliver
+from rigs.client_cluster import Cluster, running, system_request, wait_until
+from rigs.client_pki import Authority, bundle, deliver
 from rollover.delivery import client_status
 from rollover.errors import SpecError
-from rollover.lab.traffic import report as reports
-from rollover.lab.traffic.report import ClientReport, Phase, TrafficReport
-from rollover.lab.traffic.spec import ClientSpec, Part, Role, TrafficSpec, standard_cast
+from rollover_lab.traffic import report as reports
+from rollover_lab.traffic.report import ClientReport, Phase, TrafficReport
+from rollover_lab.traffic.spec import ClientSpec, Part, Role, TrafficSpec, standard_cast
 
 
 class Lab:
@@ -91,7 +91,7 @@ def traffic(lab: Lab, spec: TrafficSpec) -> Iterator[subprocess.Popen[bytes]]:
     """Run the traffic process for the body, which stops it or leaves it to be killed."""
     path = lab.directory / "spec.json"
     path.write_bytes(msgspec.json.encode(spec))
-    process = subprocess.Popen([sys.executable, "-m", "rollover.lab.traffic", "--spec", path])
+    process = subprocess.Popen([sys.executable, "-m", "rollover_lab.traffic", "--spec", path])
     try:
         wait_until(lambda: (r := lab.report()) is not None and r.phase is Phase.RUNNING, "traffic")
         yield process
@@ -217,7 +217,7 @@ def test_the_traffic_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
         path = tmp_path / "spec.json"
         spec = msgspec.structs.replace(lab.spec(), ends_with_parent=True)
         path.write_bytes(msgspec.json.encode(spec))
-        traffic_command = [sys.executable, "-m", "rollover.lab.traffic", "--spec", str(path)]
+        traffic_command = [sys.executable, "-m", "rollover_lab.traffic", "--spec", str(path)]
         with subprocess.Popen(
             [sys.executable, "-c", parent, *traffic_command], stdin=subprocess.PIPE
         ) as started:
@@ -240,7 +240,7 @@ def test_a_client_that_cannot_connect_is_an_error_with_a_remedy(tmp_path: Path) 
         path = tmp_path / "spec.json"
         path.write_bytes(msgspec.json.encode(lab.spec()))
         ended = subprocess.run(
-            [sys.executable, "-m", "rollover.lab.traffic", "--spec", path],
+            [sys.executable, "-m", "rollover_lab.traffic", "--spec", path],
             capture_output=True,
             text=True,
             timeout=600,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import (
+from rigs.bosh_lab import BoshLab, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import (
     Run,
     begin,
     count,
@@ -23,8 +23,8 @@ from bosh_rotating import (
 )
 from rollover.errors import AdapterError, ExitCode
 from rollover.fleet.journal import EntryKind
-from rollover.lab.bosh.agent.faults import Fault
 from rollover.platforms.bosh.http import Request
+from rollover_lab.bosh.agent.faults import Fault
 
 pytestmark = pytest.mark.soak
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bosh_lab import NAMES, bosh_lab, every_agent_answers, in_a_hurry, pinging_of
-from bosh_rotating import announced, machines, rotate, trusted_by_nats, variables
+from rigs.bosh_lab import NAMES, bosh_lab, every_agent_answers, in_a_hurry, pinging_of
+from rigs.bosh_rotating import announced, machines, rotate, trusted_by_nats, variables
 from rollover.errors import ExitCode
 
 pytestmark = pytest.mark.soak

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
-from bosh_rotating import backups, begin, machines, ops_files, rotate, trusted_by_nats, variables
+from rigs.bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
+from rigs.bosh_rotating import (
+    backups,
+    begin,
+    machines,
+    ops_files,
+    rotate,
+    trusted_by_nats,
+    variables,
+)
 from rollover.errors import AdapterError, ExitCode
 
 pytestmark = pytest.mark.soak

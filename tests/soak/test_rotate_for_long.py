@@ -11,8 +11,8 @@ import pytest
 import rollover
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct
-from rollover.lab.lab import running
-from rollover.lab.presets import preset
+from rollover_lab.lab import running
+from rollover_lab.presets import preset
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
 

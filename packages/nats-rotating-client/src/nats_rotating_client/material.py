@@ -1,0 +1,164 @@
+"""Builds a fresh TLS context from a client's files and says exactly what it presents and trusts.
+
+A context is never changed in place: OpenSSL can add CA certificates to one, never take one away.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, NewType, NoReturn
+
+from nats_rotating_client.errors import MaterialError
+from nats_rotating_client.files import MaterialFiles, Stamps, read, stamps
+
+_BLOCK = re.compile(
+    rb"-----BEGIN (?P<label>(?:X509 )?CERTIFICATE)-----(?P<body>.*?)-----END (?P=label)-----",
+    re.DOTALL,
+)
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
+
+MakeContext = Callable[[], ssl.SSLContext]
+
+Fingerprint = NewType("Fingerprint", str)
+"""SHA-256 of a certificate's DER, 64 lower-case hexadecimal digits: which certificate it is."""
+
+
+class Material(NamedTuple):
+    """A set of files as it was loaded: the context, and the facts that may be told about it."""
+
+    context: ssl.SSLContext
+    chain: tuple[Fingerprint, ...]
+    authorities: tuple[Fingerprint, ...]
+    stamps: Stamps
+    loaded_at: datetime
+
+    @property
+    def leaf(self) -> Fingerprint:
+        """The certificate that a new handshake presents."""
+        return self.chain[0]
+
+
+def plain_context() -> ssl.SSLContext:
+    """Return an empty client context: TLS 1.2 or later, names checked, no CA trusted yet.
+
+    Not `ssl.create_default_context`, whose verification flags differ between Python versions.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def load(files: MaterialFiles, *, make_context: MakeContext = plain_context) -> Material:
+    """Read the files into a fresh context from `make_context`.
+
+    Raises `MaterialError` with the file's place when one is missing, empty, damaged or of the wrong
+    kind, when certificate and key do not belong together, or when a file changed meanwhile.
+    """
+    before = stamps(files)
+    chain = _certificates(files.certificate)
+    authorities = _certificates(files.ca)
+    context = make_context()
+    _trust(context, authorities, place=files.ca)
+    _present(context, files)
+    if stamps(files) != before:
+        raise MaterialError(
+            "the files changed while they were read",
+            place=str(files.certificate),
+            hint="they are read again when they have settled",
+        )
+    return Material(
+        context=context,
+        chain=_fingerprints(chain),
+        authorities=_fingerprints(authorities),
+        stamps=before,
+        loaded_at=datetime.now(UTC),
+    )
+
+
+def _fingerprints(certificates: tuple[bytes, ...]) -> tuple[Fingerprint, ...]:
+    return tuple(Fingerprint(hashlib.sha256(der).hexdigest()) for der in certificates)
+
+
+def _certificates(path: Path) -> tuple[bytes, ...]:
+    data = read(path)
+    blocks = list(_BLOCK.finditer(data))
+    begun = len(_BEGIN.findall(data))
+    if not begun:
+        found = "a private key" if b"PRIVATE KEY-----" in data else "something else"
+        raise MaterialError(
+            f"expected a PEM certificate, found {found}",
+            place=str(path),
+            hint="are certificate and key swapped?",
+        )
+    if len(blocks) != begun:
+        raise MaterialError(
+            f"{begun} certificates begin but {len(blocks)} are complete",
+            place=str(path),
+            hint="the file is truncated, half-written or holds OpenSSL's `TRUSTED` kind",
+        )
+    return tuple(_der(match["body"], number, path) for number, match in enumerate(blocks, start=1))
+
+
+def _der(body: bytes, number: int, path: Path) -> bytes:
+    """Return a block's DER. `ssl.PEM_cert_to_DER_cert` will not do: it skips what is no Base64."""
+    try:
+        der = base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        der = b""
+    if not der:
+        raise MaterialError(
+            f"certificate {number} is damaged", place=str(path), hint="write the file anew"
+        )
+    return der
+
+
+def _trust(context: ssl.SSLContext, authorities: tuple[bytes, ...], *, place: Path) -> None:
+    try:
+        context.load_verify_locations(cadata=b"".join(authorities))
+    except ssl.SSLError as error:
+        raise MaterialError(
+            f"OpenSSL cannot read a CA certificate: {_reason(error)}", place=str(place)
+        ) from error
+
+
+def _present(context: ssl.SSLContext, files: MaterialFiles) -> None:
+    def refuse() -> NoReturn:
+        raise MaterialError(
+            "the private key is encrypted", place=str(files.key), hint="store it unencrypted, 0600"
+        )
+
+    try:
+        context.load_cert_chain(files.certificate, files.key, password=refuse)
+    except ssl.SSLError as error:
+        raise _unfit(error, files) from error
+    except OSError as error:
+        raise MaterialError(
+            f"cannot read the private key: {error.strerror}",
+            place=str(files.key),
+            hint="the file must exist and be readable by the user that runs the client",
+        ) from error
+
+
+def _unfit(error: ssl.SSLError, files: MaterialFiles) -> MaterialError:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return MaterialError(
+            f"the private key `{files.key}` does not belong to this certificate",
+            place=str(files.certificate),
+            hint="deliver both; until they fit, the set in use stays in use",
+        )
+    return MaterialError(
+        f"OpenSSL cannot use the certificate and its key `{files.key}`: {_reason(error)}",
+        place=str(files.certificate),
+        hint="both must be PEM, the leaf first, the key unencrypted",
+    )
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or "unknown reason").lower().replace("_", " ")

@@ -1,0 +1,263 @@
+"""A connection to NATS as the agent's library has it: it comes back by itself, for ever or not.
+
+What nats.go does and others do not: the delays between attempts grow, what is published meanwhile
+is kept and sent later, and the second refusal in a row by the server ends it for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from rollover.probe import nats_protocol as nats
+from rollover_lab.bosh.agent.credentials import WrongServer
+
+PENDING_LIMIT = 8 * 1024 * 1024
+"""Octets kept while there is no connection; nats.go's `ReconnectBufSize`."""
+_PAYLOAD_LIMIT = 1024 * 1024
+"""Octets of a message; BOSH's `max_payload`."""
+_FATAL = ("authorization violation", "authentication expired", "authentication revoked")
+_DEFAULT_PORT = 4222
+
+
+class BusClosed(Exception):
+    """There will be no connection any more."""
+
+
+class Refused(Exception):
+    """The server does not let this user in."""
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client of NATS goes about its connection."""
+
+    name: str
+    delay: Callable[[int], float]
+    """Seconds before the nth attempt to reconnect."""
+    attempts: int | None = None
+    """Attempts in a row before it gives up; None: for ever."""
+    connect_timeout: float = 5.0
+    check: Callable[[ssl.SSLObject], None] = lambda _: None
+    """Raises `WrongServer` for a server that is trusted and still not wanted."""
+    note: Callable[[str], None] = lambda _: None
+    """Takes lines for the log."""
+
+
+class _Address(NamedTuple):
+    host: str
+    port: int
+
+
+class Bus:
+    """Subscribes, delivers and publishes. `deliver` gets subject and payload, in order."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        context: ssl.SSLContext,
+        behaviour: Behaviour,
+        *,
+        subjects: Sequence[str],
+        deliver: Callable[[str, bytes], None],
+    ) -> None:
+        self._addresses = tuple(_address(url) for url in urls)
+        self._context = context
+        self._behaviour = behaviour
+        self._hello = b"".join(
+            nats.subscribe(subject, number) for number, subject in enumerate(subjects, start=1)
+        )
+        self._deliver = deliver
+        self._wire: _Wire | None = None
+        self._pending = bytearray()
+        self._refused = ""
+        self.settled = asyncio.Event()
+        """Set when the first attempt has come to an end, whatever that was."""
+        self.closed = asyncio.Event()
+        """Set when it has given up."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._wire is not None
+
+    def publish(self, subject: str, payload: bytes) -> None:
+        """Send a message, now or as soon as there is a connection again; raise `BusClosed`."""
+        if self.closed.is_set():
+            raise BusClosed("the connection is closed")
+        message = nats.publish(subject, payload)
+        if self._wire is not None:
+            self._wire.send(message)
+        elif len(self._pending) + len(message) > PENDING_LIMIT:
+            raise BusClosed("too much is waiting for a connection")
+        else:
+            self._pending += message
+
+    async def run(self) -> None:
+        """Keep connected; return when it has given up."""
+        attempt = 0
+        try:
+            while not self.closed.is_set():
+                if await self._once():
+                    attempt = 0
+                self.settled.set()
+                attempt += 1
+                limit = self._behaviour.attempts
+                if limit is not None and attempt > limit:
+                    self.closed.set()
+                if not self.closed.is_set():
+                    await asyncio.sleep(self._behaviour.delay(attempt))
+        finally:
+            self.closed.set()
+            self.settled.set()
+
+    async def _once(self) -> bool:
+        """Connect and stay connected; say whether there was a connection."""
+        for address in self._addresses:
+            wire = _Wire(self._deliver)
+            try:
+                async with asyncio.timeout(self._behaviour.connect_timeout):
+                    await wire.open(address, self._context, self._behaviour, hello=self._hello)
+                self._begin(wire)
+                await wire.lost.wait()
+            except Refused as error:
+                self._refuse(str(error))
+            except (OSError, TimeoutError, WrongServer, nats.BadProtocol) as error:
+                self._behaviour.note(f"not connected: {type(error).__name__}")
+            finally:
+                self._wire = None
+                wire.close()
+            if wire.ready:
+                self._behaviour.note("disconnected")
+                if wire.refusal:
+                    self._refuse(wire.refusal)
+                return True
+        return False
+
+    def _begin(self, wire: _Wire) -> None:
+        self._wire = wire
+        self._refused = ""
+        self._behaviour.note("connected")
+        self.settled.set()
+        wire.send(bytes(self._pending))
+        self._pending.clear()
+
+    def _refuse(self, text: str) -> None:
+        """Give up at the second refusal in a row (nats.go, processAuthError)."""
+        self._behaviour.note(f"refused: {text}")
+        if self._refused == text:
+            self.closed.set()
+        self._refused = text
+
+
+class _Wire(asyncio.Protocol):
+    """One connection: INFO in the clear, then TLS, then the rest."""
+
+    def __init__(self, deliver: Callable[[str, bytes], None]) -> None:
+        self._deliver = deliver
+        self._parser = nats.Parser(payload_limit=_PAYLOAD_LIMIT)
+        self._transport: asyncio.Transport | None = None
+        self._greeted = asyncio.Event()
+        self._answered = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.ready = False
+        self.refusal = ""
+
+    async def open(
+        self, address: _Address, context: ssl.SSLContext, behaviour: Behaviour, *, hello: bytes
+    ) -> None:
+        """Connect, shake hands and log in; raises as `Bus._once` lists."""
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self, address.host, address.port)
+        await self._await(self._greeted)
+        assert self._transport is not None  # noqa: S101 - connection_made came first
+        secured = await loop.start_tls(self._transport, self, context, server_hostname=address.host)
+        if secured is None:
+            raise ConnectionResetError("closed while shaking hands")
+        self._transport = secured
+        behaviour.check(secured.get_extra_info("ssl_object"))
+        self.send(nats.connect(_options(behaviour.name)) + hello + nats.PING)
+        await self._await(self._answered)
+        self.ready = True
+
+    def send(self, data: bytes) -> None:
+        """Write to the connection, if it is still there."""
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection; what was sent before still goes out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport (asyncio)."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes (asyncio)."""
+        try:
+            for event in self._parser.feed(data):
+                self._take(event)
+        except nats.BadProtocol:
+            self.connection_lost(None)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Note the end (asyncio); its reason tells an agent nothing."""
+        self.lost.set()
+
+    def _take(self, event: nats.Event) -> None:
+        match event:
+            case nats.Message():
+                self._deliver(event.subject, event.payload)
+            case nats.Ping():
+                self.send(nats.PONG)
+            case nats.Info():
+                self._greeted.set()
+            case nats.Pong():
+                self._answered.set()
+            case nats.Refusal(text=text) if any(each in text.lower() for each in _FATAL):
+                self.refusal = text
+                self.lost.set()
+            case _:
+                pass
+
+    async def _await(self, event: asyncio.Event) -> None:
+        """Wait for an event, or for the end of the connection."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (event, self.lost)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        if self.refusal:
+            raise Refused(self.refusal)
+        if not event.is_set():
+            raise ConnectionResetError("the server closed the connection")
+
+
+def _options(name: str) -> dict[str, str | bool | int]:
+    return {
+        "verbose": False,
+        "pedantic": False,
+        "tls_required": True,
+        "name": name,
+        "lang": "python",
+        "version": "1",
+        "protocol": 1,
+        "headers": False,
+        "no_responders": False,
+    }
+
+
+def _address(url: str) -> _Address:
+    """Return where a URL points; raise `ValueError` for one that points nowhere."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    if not parts.hostname:
+        raise ValueError(f"`{parts.scheme}` URL without a host")
+    return _Address(parts.hostname, parts.port or _DEFAULT_PORT)

@@ -1,0 +1,264 @@
+"""Calls about deployments: what there is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rollover_lab.bosh.director import errands as errand_jobs
+from rollover_lab.bosh.director import manifest as manifests
+from rollover_lab.bosh.director import manifest_diff
+from rollover_lab.bosh.director.api.calls import (
+    answer,
+    body,
+    director_of,
+    empty,
+    flag,
+    json_body,
+    start,
+)
+from rollover_lab.bosh.director.api.parts import manifest_of, parts_in_use
+from rollover_lab.bosh.director.cloud_check import description
+from rollover_lab.bosh.director.deployments import Deployment
+from rollover_lab.bosh.director.nouns import Instance
+from rollover_lab.bosh.director.order import (
+    ApplyOrder,
+    ErrandOrder,
+    JobType,
+    ScanAndFixOrder,
+    ScanOrder,
+    VmsOrder,
+)
+from rollover_lab.bosh.director.problems import OFFERED, Problem
+from rollover_lab.bosh.director.refusals import ResurrectionPaused
+from rollover_lab.bosh.director.vm_listing import shown_time
+from rollover_lab.bosh.director.work import Director
+
+
+class _Ignore(msgspec.Struct, frozen=True):
+    ignore: bool
+
+
+class _ErrandRun(msgspec.Struct, frozen=True, rename="kebab"):
+    keep_alive: bool = False
+    when_changed: bool = False
+    instances: tuple[msgspec.Raw, ...] = ()
+
+
+class _Chosen(msgspec.Struct, frozen=True):
+    group: str = ""
+    id: str = ""
+
+
+def _deployment(request: Request) -> Deployment:
+    return director_of(request).deployments.get(request.path_params["deployment"])
+
+
+async def deployments(request: Request) -> Response:
+    """List deployments; `exclude_…=true` leaves parts out."""
+    director = director_of(request)
+    return answer([_listed(request, director, each) for each in director.deployments.all()])
+
+
+def _listed(request: Request, director: Director, deployment: Deployment) -> dict[str, object]:
+    parts = parts_in_use(director, deployment)
+    shown: dict[str, object] = {"name": deployment.name, "teams": []}
+    if not flag(request, "exclude_configs"):
+        shown["cloud_config"] = _cloud_config_state(director, deployment)
+    for name, used in (("stemcells", parts.stemcells), ("releases", parts.releases)):
+        if not flag(request, f"exclude_{name}"):
+            shown[name] = [{"name": each.name, "version": each.version} for each in used]
+    if not flag(request, "exclude_lock"):
+        shown["locked"] = director.locks.locked(deployment.name)
+    return shown
+
+
+def _cloud_config_state(director: Director, deployment: Deployment) -> str:
+    if not deployment.cloud_configs:
+        return "none"
+    newest = tuple(sorted(each.id for each in director.configs.find(kind="cloud")))
+    return "latest" if newest == tuple(sorted(deployment.cloud_configs)) else "outdated"
+
+
+async def manifest(request: Request) -> Response:
+    """Show the last manifest that was deployed with success."""
+    return answer({"manifest": _deployment(request).manifest})
+
+
+async def vms(request: Request) -> Response:
+    """List VMs; `format=full` asks their agents, which takes a task."""
+    deployment = _deployment(request)
+    if _in_full(request):
+        return _ask_agents(request, deployment, VmsOrder(instances=False))
+    found = director_of(request).instances.of(deployment.name)
+    return answer(
+        [
+            _short(each)
+            | {
+                "active": each.vm.active,
+                "permanent_nats_credentials": each.vm.permanent_nats_credentials,
+            }
+            for each in found
+            if each.vm
+        ]
+    )
+
+
+async def instances(request: Request) -> Response:
+    """List instances, with or without a VM; `format=full` asks their agents."""
+    deployment = _deployment(request)
+    if _in_full(request):
+        return _ask_agents(request, deployment, VmsOrder(instances=True))
+    found = director_of(request).instances.of(deployment.name)
+    return answer([_short(each) | {"expects_vm": each.expects_vm} for each in found])
+
+
+def _in_full(request: Request) -> bool:
+    return request.query_params.get("format") == "full"
+
+
+def _ask_agents(request: Request, deployment: Deployment, order: VmsOrder) -> Response:
+    return start(
+        request,
+        JobType.VMS,
+        order,
+        description="retrieve vm-stats",
+        deployment=deployment.name,
+    )
+
+
+def _short(instance: Instance) -> dict[str, object]:
+    vm = instance.vm
+    return {
+        "agent_id": vm.agent_id if vm else None,
+        "cid": vm.cid if vm else None,
+        "job": instance.group,
+        "index": instance.index,
+        "id": instance.uuid,
+        "az": instance.az,
+        "ips": [vm.ip] if vm else [],
+        "vm_created_at": shown_time(instance),
+    }
+
+
+async def variables(request: Request) -> Response:
+    """List the variables of the manifest."""
+    return answer(director_of(request).deployments.variables(_deployment(request).name))
+
+
+async def diff(request: Request) -> Response:
+    """Show what a manifest would change; of a deployment that is not there yet everything."""
+    director = director_of(request)
+    name = request.path_params["deployment"]
+    after = manifests.tree(await body(request))
+    had = director.deployments.get(name).manifest if director.deployments.exists(name) else None
+    before = manifests.tree(had.encode()) if had else {}
+    redact = request.query_params.get("redact") != "false"
+    ids = {
+        f"{kind}_config_ids": [str(each.id) for each in director.configs.find(kind=kind)]
+        for kind in ("cloud", "runtime")
+    }
+    found = manifest_diff.lines(before, after, redact=redact)
+    return answer({"context": ids, "diff": found})
+
+
+async def ignore(request: Request) -> Response:
+    """Leave an instance out of everything, or take it in again."""
+    wanted = await json_body(request, _Ignore)
+    known = director_of(request).instances
+    path = request.path_params
+    found = known.find(_deployment(request).name, path["group"], path["id"])
+    known.change(found, ignore=int(wanted.ignore))
+    return empty()
+
+
+async def errands(request: Request) -> Response:
+    """List errands."""
+    found = manifest_of(_deployment(request))
+    names = errand_jobs.names(found) if found else ()
+    return answer([{"name": name} for name in names])
+
+
+async def run_errand(request: Request) -> Response:
+    """Run an errand."""
+    deployment, name = _deployment(request), request.path_params["errand"]
+    wanted = await json_body(request, _ErrandRun)
+    order = ErrandOrder(
+        name=name,
+        keep_alive=wanted.keep_alive,
+        instances=tuple(_chosen(each) for each in wanted.instances),
+    )
+    text = f"run errand {name} from deployment {deployment.name}"
+    return start(request, JobType.ERRAND, order, description=text, deployment=deployment.name)
+
+
+def _chosen(raw: msgspec.Raw) -> str:
+    """Return `group/id` of `{"group", "id"}`, or the text that it is."""
+    found = msgspec.json.decode(raw, type=str | _Chosen)
+    if isinstance(found, str):
+        return found
+    return f"{found.group}/{found.id}" if found.id else found.group
+
+
+async def scan(request: Request) -> Response:
+    """Look for problems."""
+    name = _deployment(request).name
+    return start(request, JobType.SCAN, ScanOrder(), description="scan cloud", deployment=name)
+
+
+async def problems(request: Request) -> Response:
+    """List the problems that the last scan found."""
+    director = director_of(request)
+    found = director.problems.open(_deployment(request).name)
+    return answer([_problem(director, each) for each in found])
+
+
+def _problem(director: Director, problem: Problem) -> dict[str, object]:
+    instance = director.instances.get(problem.instance_id)
+    return {
+        "id": problem.id,
+        "type": problem.type,
+        "data": {},
+        "description": description(instance, problem.type),
+        "instance_group": instance.group,
+        "resolutions": [
+            {"name": each, "plan": problem.plan(each)} for each in OFFERED[problem.type]
+        ],
+    }
+
+
+async def resolve(request: Request) -> Response:
+    """Resolve problems as told."""
+    name = _deployment(request).name
+    order = await json_body(request, ApplyOrder)
+    return start(request, JobType.APPLY, order, description="apply resolutions", deployment=name)
+
+
+async def scan_and_fix(request: Request) -> Response:
+    """Recreate VMs that do not answer; the resurrector asks for this."""
+    name = _deployment(request).name
+    order = await json_body(request, ScanAndFixOrder)
+    if director_of(request).facts.resurrection_paused:
+        raise ResurrectionPaused("Resurrector is paused")
+    return start(request, JobType.SCAN_AND_FIX, order, description="scan and fix", deployment=name)
+
+
+_ONE = "/deployments/{deployment}"
+
+ROUTES = (
+    Route("/deployments", deployments),
+    Route(_ONE, manifest),
+    Route(f"{_ONE}/vms", vms),
+    Route(f"{_ONE}/instances", instances),
+    Route(f"{_ONE}/variables", variables),
+    Route(f"{_ONE}/diff", diff, methods=["POST"]),
+    Route(f"{_ONE}/instance_groups/{{group}}/{{id}}/ignore", ignore, methods=["PUT"]),
+    Route(f"{_ONE}/errands", errands),
+    Route(f"{_ONE}/errands/{{errand}}/runs", run_errand, methods=["POST"]),
+    Route(f"{_ONE}/scans", scan, methods=["POST"]),
+    Route(f"{_ONE}/problems", problems),
+    Route(f"{_ONE}/problems", resolve, methods=["PUT"]),
+    Route(f"{_ONE}/scan_and_fix", scan_and_fix, methods=["PUT"]),
+)

@@ -1,0 +1,247 @@
+"""The parts of `rollover lab` for a BOSH lab."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rollover.cli.options import Number, settings_of, settings_options
+from rollover.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rollover.cli.printer import Printer
+    from rollover_lab.bosh.lifecycle import BoshLabStatus
+    from rollover_lab.bosh.pings import PingReport
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FAULTS = ("none", "hung", "dead", "slow", "crash-before-save")
+DIRECTORY = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("lab"),
+    show_default=True,
+    help="The lab's directory.",
+)
+
+
+def show_status(printer: Printer, directory: Path) -> int:
+    """Show what runs of a BOSH lab."""
+    from rollover_lab.bosh import lifecycle  # noqa: PLC0415 - imports certificates
+
+    seen = lifecycle.status(directory)
+    if printer.json:
+        printer.data("lab", seen)
+    else:
+        _show(printer, seen)
+    return ExitCode.DONE if seen.up else ExitCode.STOPPED
+
+
+def _show(printer: Printer, seen: BoshLabStatus) -> None:
+    printer.line(f"{seen.name}: {'up' if seen.up else 'down'}")
+    if not seen.up:
+        return
+    printer.table(
+        ("process", "state", "pid"),
+        (
+            (each.name, "running" if each.running else "down", str(each.pid or "–"))
+            for each in seen.director
+        ),
+    )
+    printer.line()
+    printer.table(
+        ("agent", "vm", "state", "fault", "starts"),
+        (
+            (
+                each.agent_id,
+                each.vm_cid,
+                "running" if each.running else "down",
+                each.fault.value,
+                str(each.starts),
+            )
+            for each in seen.vms
+        ),
+    )
+
+
+@click.command(
+    "create-env",
+    epilog="Example:\n\n  rollover lab create-env bosh.yml --state ./state.json "
+    "-o add-new-ca.yml --vars-store ./creds.yml -l ./vars.yml",
+)
+@click.argument("manifest", metavar="PATH")
+@click.option("-o", "--ops-file", "ops_files", multiple=True, metavar="PATH", help="Operations.")
+@click.option("-v", "--var", "assignments", multiple=True, metavar="VAR=VALUE", help="A variable.")
+@click.option(
+    "--var-file", "contents", multiple=True, metavar="VAR=PATH", help="A file as a variable."
+)
+@click.option(
+    "-l", "--vars-file", "vars_files", multiple=True, metavar="PATH", help="Variables from YAML."
+)
+@click.option(
+    "--vars-env", "prefixes", multiple=True, metavar="PREFIX", help="Variables `PREFIX_name`."
+)
+@click.option("--vars-store", metavar="PATH", help="Where typed variables are kept or generated.")
+@click.option("--state", metavar="PATH", help="State file path.")
+@click.option("--recreate", is_flag=True, help="Recreate the VM although nothing changed.")
+@click.option("--skip-drain", is_flag=True, help="Skip running drain and pre-stop scripts.")
+@click.option("-n", "--non-interactive", is_flag=True, hidden=True)
+@click.option("--tty", is_flag=True, help="Show what is being done, whatever stdout is.")
+def create_env(**values: Any) -> int:
+    """Deploy the director of a lab, with the flags and the output of `bosh create-env`.
+
+    As with bosh, what is being done is shown on a terminal, or with `--tty`.
+    """
+    from bosh_interpolate import ManifestError  # noqa: PLC0415
+    from rollover_lab.bosh.create_env import CreateEnv  # noqa: PLC0415 - imports certificates
+    from rollover_lab.bosh.create_env import create_env as run  # noqa: PLC0415
+
+    values.pop("non_interactive")
+    said = _said(shown=values.pop("tty") or sys.stdout.isatty())
+    try:
+        run(CreateEnv(**values), said)
+    except ManifestError as error:
+        _write("\n")
+        sys.stderr.write(f"{error.report()}\n")
+        said("\n")
+        sys.stderr.write(f"Exit code {int(ExitCode.USAGE)}\n")
+        return ExitCode.USAGE
+    said("\nSucceeded\n")
+    return ExitCode.DONE
+
+
+@click.command(epilog="Example:\n\n  rollover lab expire --directory lab --yes")
+@DIRECTORY
+@click.option(
+    "-o",
+    "--ops-file",
+    "ops_files",
+    multiple=True,
+    metavar="PATH",
+    help="As in the last create-env.",
+)
+@click.option("--yes", is_flag=True, help="Yes, cut all agents of this lab off.")
+@settings_options
+def expire(**values: Any) -> None:
+    """Make the NATS CA of a BOSH lab expire, with all it has signed: agents get unresponsive."""
+    from rollover_lab.bosh import expire as expiring  # noqa: PLC0415 - imports certificates
+    from rollover_lab.bosh import lifecycle  # noqa: PLC0415
+    from rollover_lab.bosh.up import command  # noqa: PLC0415
+
+    printer = settings_of(values).printer()
+    layout, cloud = lifecycle.attached(values["directory"])
+    if not values["yes"]:
+        click.confirm("Cut all agents of this lab off?", abort=True, err=True)
+    request = command(layout, *values["ops_files"])
+    done = expiring.expire(layout, cloud, request=request)
+    if printer.json:
+        printer.data("expired", done)
+        return
+    printer.line(f"expired at {done.ended_at:%H:%M:%S}: {done.certificates} certificates")
+    if not done.state_updated:
+        printer.line("the state file does not know this manifest: name its ops files with `-o`")
+    printer.line("next command: rollover plan --recover")
+
+
+@click.command(
+    epilog="Examples:\n\n  rollover lab fault cf/router/0 hung\n\n"
+    "  rollover lab fault cf/router/0 none",
+)
+@click.argument("name", metavar="AGENT")
+@click.argument("kind", metavar="KIND", type=click.Choice(_FAULTS))
+@DIRECTORY
+@settings_options
+def fault(**values: Any) -> None:
+    """Let something be wrong with one agent, or heal it.
+
+    AGENT is its id, its VM, or its instance: `[deployment/]group/index`. KIND: `hung` answers
+    nothing, `dead` is gone, `slow` restarts slower than a director waits, `crash-before-save`
+    loses its next credentials, `none` heals it.
+    """
+    from rollover_lab.bosh import lifecycle, naming  # noqa: PLC0415
+
+    printer = settings_of(values).printer()
+    layout, cloud = lifecycle.attached(values["directory"])
+    agent = naming.agent_named(values["name"], layout, cloud)
+    cloud.fault(agent, values["kind"])
+    printer.say(f"{values['kind']}: agent {agent}")
+
+
+@click.command(epilog="Example:\n\n  rollover lab ping --seconds 60 --report pings.json")
+@DIRECTORY
+@click.option("--seconds", type=Number(0, 86400, min_open=True), help="Until Ctrl-C by default.")
+@click.option(
+    "--interval",
+    type=Number(0.01, 60),
+    default=0.5,
+    show_default=True,
+    help="Seconds between two pings.",
+)
+@click.option("--report", type=_FILE, help="Write what was counted there, as JSON.")
+@settings_options
+def ping(**values: Any) -> int:
+    """Ping every agent all the time, as the director would; count answers and silences.
+
+    Exit code 0: there are agents, each answered, and no ping was lost.
+    """
+    from rollover_lab.bosh import lifecycle, pinging  # noqa: PLC0415
+    from rollover_lab.bosh.pings import write_report  # noqa: PLC0415
+
+    printer = settings_of(values).printer()
+    layout, _ = lifecycle.attached(values["directory"])
+    # Also where a shell has told it not to mind Ctrl-C, as it does in the background.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
+    with pinging.running(layout, interval_seconds=values["interval"]) as pings:
+        pings.wait(values["seconds"])
+    report = pings.report()
+    if values["report"] is not None:
+        write_report(values["report"], report)
+    if printer.json:
+        printer.data("pings", report)
+    else:
+        _show_pings(printer, report)
+    if not report.agents:
+        printer.say("this lab has no agents")
+    elif report.mute:
+        printer.say(f"never answered: {', '.join(report.mute)}")
+    return ExitCode.DONE if report.fine else ExitCode.STOPPED
+
+
+def _show_pings(printer: Printer, report: PingReport) -> None:
+    printer.table(
+        ("agent", "answered", "lost", "longest silence"),
+        (
+            (
+                each.agent,
+                str(each.answered),
+                str(each.lost),
+                f"{each.longest_silence_seconds:.1f} s",
+            )
+            for each in report.agents
+        ),
+    )
+    away = sum(each.seconds for each in report.outages)
+    printer.line(
+        f"{report.answered} answered, {report.lost} lost; "
+        f"NATS was away {len(report.outages)} times, {away:.1f} s"
+    )
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does: a signal handler."""
+    raise KeyboardInterrupt
+
+
+def _said(*, shown: bool) -> Callable[[str], None]:
+    return _write if shown else lambda _: None
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,311 @@
+"""Ops files that give `nats.tls` the certificates that a rollout wants, by the names of variables.
+
+Each property that differs from the plain manifest is replaced; a bundle is put together of the
+`ca` of several variables. The `variables` section is for people who run `create-env` by hand: with
+the values in the vars store nothing is generated. Names of files and the shape of operations are
+those of BOSH's procedure (rotating NATS certificate authorities, steps 1 and 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from cryptography.x509.oid import NameOID
+
+from bosh_interpolate import emit, ops_file
+from bosh_interpolate.definitions import Definition
+from bosh_interpolate.patching import Operation
+from bosh_interpolate.values import Key, Tree, Variables
+from rollover.codec.manifests import manifest_errors
+from rollover.errors import SpecError
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.names import Fingerprint, short
+from rollover.pki.anatomy import anatomy
+from rollover.pki.pem import write_certificates
+from rollover.platforms.bosh import properties, references
+from rollover.platforms.bosh.environment import Inputs
+from rollover.platforms.bosh.properties import BUNDLE, NatsTls, Part
+from rollover.platforms.bosh.references import Names
+
+ADD_NEW_CA = "add-new-ca.yml"
+"""The old CA is still trusted."""
+REMOVE_OLD_CA = "remove-old-ca.yml"
+"""The old CA is trusted no more."""
+UPDATE_VALUES = "update_nats_var_values.yml"
+"""The clean-up of the vars store."""
+
+DEFAULT_DURATION_DAYS = 365
+DEFAULT_KEY_LENGTH = 3072
+DEFAULT_ORGANIZATION = "Cloud Foundry"
+"""What the bosh CLI takes where a definition says nothing."""
+_KEY_LENGTHS = (2048, 3072, 4096)
+_USAGES = ("client_auth", "server_auth")
+"""The extended key usages that a definition can name."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What `nats.tls` is to come to."""
+
+    bundle: tuple[Certificate, ...]
+    chains: Mapping[Part, tuple[Certificate, ...]]
+
+    @property
+    def state(self) -> properties.TlsState:
+        """Which certificates it names."""
+        return properties.TlsState(
+            _fingerprints(self.bundle), tuple(_fingerprints(self.chains[part]) for part in Part)
+        )
+
+
+class OpsFile(NamedTuple):
+    """An ops file: its name and its content."""
+
+    name: str
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """Its content as text."""
+        return self.content.decode("utf-8", "surrogateescape")
+
+    @manifest_errors()
+    def operations(self) -> tuple[Operation, ...]:
+        """Return what it does."""
+        return ops_file.operations(self.content, name=self.name)
+
+
+class Plain(NamedTuple):
+    """The manifest as the operator deploys it: what an ops file has to change."""
+
+    group: str
+    names: Names
+    tls: NatsTls
+    definitions: Mapping[str, Definition]
+    resolved: Mapping[str, Tree]
+    """The options of definitions with their variables filled in."""
+
+
+def plain(inputs: Inputs, *, tls: NatsTls) -> Plain:
+    """Return what the manifest says without our ops files; `tls` is what that comes to."""
+    document = inputs.document()
+    group, found = properties.located(document)
+    names = references.names(found)
+    defined = inputs.definitions()
+    wanted = {name: defined[name] for name in names.all if name in defined}
+    resolved = {name: inputs.resolved(each.options) for name, each in wanted.items()}
+    return Plain(group, names, tls, wanted, resolved)
+
+
+def written(
+    manifest: Plain,
+    wanted: Wanted,
+    variables: Variables,
+    *,
+    missing: Collection[str] = (),
+) -> OpsFile | None:
+    """Return the ops file that leads from the plain manifest to what is wanted; None: none needed.
+
+    `variables` are those that exist, or will: a chain is named by the one that holds it.
+    `missing`: those of them that `create-env` has to generate. `SpecError` when none holds a chain
+    that is wanted.
+    """
+    found = list(_overrides(manifest, wanted, variables))
+    if not found:
+        return None
+    kept = set(manifest.tls.bundle) & set(wanted.bundle)
+    name = ADD_NEW_CA if kept else REMOVE_OLD_CA
+    definitions = _definitions(manifest, wanted, variables, overrides=tuple(found))
+    # Without this section the second file cannot make certificates anew by itself (H7).
+    found += [each for variable, each in definitions if kept or variable in missing]
+    return OpsFile(name, rendered(found, comment=_COMMENTS[name]))
+
+
+def _overrides(manifest: Plain, wanted: Wanted, variables: Variables) -> Iterator[dict[Key, Tree]]:
+    if wanted.bundle != manifest.tls.bundle:
+        value = _bundle(manifest, wanted.bundle, variables)
+        yield _replace(properties.tls_path(manifest.group, BUNDLE), value)
+    for part in (Part.SERVER, Part.CLIENT_CA, Part.DIRECTOR, Part.HEALTH_MONITOR):
+        chain = wanted.chains[part]
+        if chain != manifest.tls.pairs[part].chain:
+            name = _holder(part, chain, manifest.names, variables)
+            pair: dict[Key, Tree] = {
+                field: f"(({name}.{field}))" for field in ("certificate", "private_key")
+            }
+            yield _replace(properties.tls_path(manifest.group, part), pair)
+
+
+def _holder(part: Part, chain: tuple[Certificate, ...], names: Names, variables: Variables) -> str:
+    """Return the variable that holds a chain: of the property's own family, if there is one."""
+    holders = references.holders(chain, variables)
+    own = [each for each in holders if references.is_of(each, names.of[part])]
+    if not holders:
+        raise SpecError(
+            f"no variable holds `{chain[0].subject}` ({short(chain[0].fingerprint)}), which "
+            f"`nats.tls.{part}` is to have",
+            hint="the vars store was changed meanwhile: run it again",
+        )
+    return (own or holders)[0]
+
+
+def _bundle(manifest: Plain, wanted: Sequence[Certificate], variables: Variables) -> str:
+    """Return the text of a bundle: references side by side, each ending its last line (H9)."""
+    plain_one = references.plain_bundle(manifest.names, manifest.tls)
+    atoms = list(references.atoms(manifest.names, variables, first=(plain_one,)))
+    pieces: list[str] = []
+    rest = tuple(wanted)
+    while rest:
+        fitting = [each for each in atoms if rest[: len(each.certificates)] == each.certificates]
+        longest = max((len(each.certificates) for each in fitting), default=0)
+        if longest:
+            atom = next(each for each in fitting if len(each.certificates) == longest)
+            pieces.append(atom.reference if atom.ends_line else f"{atom.reference}\n")
+        else:
+            # In no variable: a CA of somebody else, which the operator has written out.
+            longest = 1
+            pieces.append(write_certificates(rest[:1]).decode())
+        rest = rest[longest:]
+    return "".join(pieces)
+
+
+def _definitions(
+    manifest: Plain,
+    wanted: Wanted,
+    variables: Variables,
+    *,
+    overrides: Iterable[dict[Key, Tree]],
+) -> Iterator[tuple[str, dict[Key, Tree]]]:
+    """Yield the new variables that the overrides name, with definitions, authorities first."""
+    named = references.named([each["value"] for each in overrides])
+    issuer = _holder(Part.CLIENT_CA, wanted.chains[Part.CLIENT_CA], manifest.names, variables)
+    for part in Part:
+        base = manifest.names.of[part]
+        for name in named:
+            atom = references.field(variables, name, "certificate")
+            if name != base and references.is_of(name, base) and atom is not None:
+                present = manifest.tls.pairs[part].chain[0]
+                renamed = _common_name(atom.certificates[0])
+                own = renamed if renamed != _common_name(present) else ""
+                yield name, defined(manifest, part, name, ca=issuer, common_name=own)
+
+
+def defined(
+    manifest: Plain, part: Part, name: str, *, ca: str, common_name: str = ""
+) -> dict[Key, Tree]:
+    """Return the operation that defines a variable like the present one of that property.
+
+    `common_name`: of the certificate that there is already; empty: as now.
+    """
+    return _replace(
+        f"/variables/name={name}?",
+        {
+            "name": name,
+            "type": "certificate",
+            "options": options(manifest, part, ca=ca, common_name=common_name),
+        },
+    )
+
+
+def options(manifest: Plain, part: Part, *, ca: str, common_name: str = "") -> Tree:
+    """Return the options of the present definition, and what only the certificate still says (H10).
+
+    SANs, lifetime, key length, organisation and usages are carried over; where the definition
+    speaks, it counts, its own references left as they are.
+    """
+    base = manifest.names.of[part]
+    present = manifest.tls.pairs[part].chain[0]
+    definition = manifest.definitions.get(base)
+    found: dict[Key, Tree] = dict(_options_map(definition.options if definition else None))
+    if present.is_ca:
+        found["is_ca"] = True
+    if present.is_ca and present.self_signed:
+        found.pop("ca", None)
+    else:
+        found["ca"] = ca
+    if common_name or "common_name" not in found:
+        found["common_name"] = common_name or _common_name(present)
+    names = _alternative_names(manifest, base, present)
+    if names:
+        found["alternative_names"] = names
+    for option, value in _implied(present):
+        found.setdefault(option, value)
+    return found
+
+
+def _alternative_names(manifest: Plain, base: str, present: Certificate) -> list[Tree]:
+    written = _options_map(
+        manifest.definitions[base].options if base in manifest.definitions else None
+    ).get("alternative_names")
+    covered = _options_map(manifest.resolved.get(base)).get("alternative_names")
+    known = {str(each) for each in covered} if isinstance(covered, list) else set()
+    lost = [each for each in present.names if each not in known]
+    return [*(written if isinstance(written, list) else ()), *lost]
+
+
+def _implied(present: Certificate) -> Iterator[tuple[str, Tree]]:
+    """Yield what a certificate has that the CLI would not give it by itself."""
+    days = round((present.not_after - present.not_before).total_seconds() / 86400)
+    if days != DEFAULT_DURATION_DAYS and days > 0:
+        yield "duration", days
+    length = int(present.key.removeprefix("rsa-")) if present.key[4:].isdecimal() else 0
+    if length in _KEY_LENGTHS and length != DEFAULT_KEY_LENGTH and present.key.startswith("rsa-"):
+        yield "key_length", length
+    organization = _attribute(present, NameOID.ORGANIZATION_NAME)
+    if organization and organization != DEFAULT_ORGANIZATION:
+        yield "organization", organization
+    usages: list[Tree] = [each for each in present.extended_key_usages or () if each in _USAGES]
+    if usages and not present.is_ca:
+        yield "extended_key_usage", usages
+
+
+def _common_name(certificate: Certificate) -> str:
+    return _attribute(certificate, NameOID.COMMON_NAME)
+
+
+def _attribute(certificate: Certificate, oid: object) -> str:
+    for each in anatomy(certificate).parsed.subject:
+        if each.oid == oid and isinstance(each.value, str):
+            return each.value
+    return ""
+
+
+def clean_up(renames: Mapping[str, str], removed: Iterable[str]) -> OpsFile:
+    """Return the ops file for the vars store: base names get the values of others, which go.
+
+    `renames`: base name to the name whose value it takes.
+    """
+    found: list[dict[Key, Tree]] = [
+        _replace(f"/{base}", f"(({name}))") for base, name in renames.items()
+    ]
+    found += [{"type": "remove", "path": f"/{name}"} for name in dict.fromkeys(removed)]
+    return OpsFile(UPDATE_VALUES, rendered(found, comment=_COMMENTS[UPDATE_VALUES]))
+
+
+_COMMENTS = {
+    ADD_NEW_CA: "Step of a CA rotation: the old CA and the new one are trusted.\n"
+    "Give it to `bosh create-env` as the last ops file; take it off the line after the clean-up.",
+    REMOVE_OLD_CA: "Step of a CA rotation: the old CA is trusted no more.\n"
+    f"Give it to `bosh create-env` in place of {ADD_NEW_CA}; take it off after the clean-up.",
+    UPDATE_VALUES: "Clean-up of a CA rotation, for the vars store: never for `create-env`.",
+}
+
+
+def _replace(path: str, value: Tree) -> dict[Key, Tree]:
+    return {"type": "replace", "path": path, "value": value}
+
+
+def rendered(found: Sequence[dict[Key, Tree]], *, comment: str) -> bytes:
+    """Return operations as a file that `bosh` reads and people do."""
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    return (head + "---\n" + "\n".join(emit([each]) for each in found)).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def _options_map(value: Tree) -> dict[Key, Tree]:
+    return value if isinstance(value, dict) else {}
+
+
+def _fingerprints(chain: Iterable[Certificate]) -> tuple[Fingerprint, ...]:
+    return tuple(each.fingerprint for each in chain)
