@@ -24,7 +24,7 @@ from rollover.fleet.certificate import (
     Question,
     Verdict,
 )
-from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.goal import Prospect, RotateAuthority
 from rollover.fleet.model import (
     Authority,
     Endpoint,
@@ -166,7 +166,9 @@ def measure(size: int) -> dict[str, float]:
     """Plan a fleet of this size, in this process."""
     built = fleet(size)
     told = knowledge(dict(built.certificates))
-    goal = Goal(authority=AuthorityName("ca"), target=NEW, trusted=(NEW,), retired=(OLD,))
+    goal = RotateAuthority(
+        authority=AuthorityName("ca"), target=NEW, trusted=(NEW,), retired=(OLD,)
+    )
     gc.collect()
     before = peak_megabytes()
     start = time.perf_counter()

@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 import msgspec
 
-from rollover.cli.wiring import open_site
 from rollover.codec.fleet_file import read_fleet, write_fleet
 from rollover.delivery import client_status
 from rollover.delivery.local import LocalDelivery
@@ -31,13 +30,13 @@ from rollover.engine import events
 from rollover.engine.delivery_port import File, Receipt
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct, Ending
-from rollover.engine.service import Rollover
 from rollover.fleet.evidence import Applied
 from rollover.lab.described import AUTHORITY, CLIENTS
 from rollover.lab.lab import running
 from rollover.lab.presets import preset
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic.report import TrafficReport
+from rollover.site import open_fleet
 
 GOAL = 2.0
 WARM_UP_SECONDS = 1.0
@@ -225,11 +224,9 @@ def widen(fleet: Path, in_flight: int) -> None:
 def rotate(fleet: Path, way: Way, stopwatch: Stopwatch) -> tuple[float, int]:
     """Rotate the CA of a fleet; return how long that took, and in how many rollouts."""
     conduct = Conduct(approve=lambda *_: True, tell=stopwatch.tell, stopping=lambda: False)
-    with open_site(fleet) as site, stopwatch.on_deliveries():
+    with open_fleet(fleet) as library, stopwatch.on_deliveries():
         stopwatch.started = monotonic()
-        outcome = Rollover(site).rotate(
-            Request(authority=AUTHORITY, cross_sign=way.cross_sign), conduct
-        )
+        outcome = library.rotate(Request(authority=AUTHORITY, cross_sign=way.cross_sign), conduct)
         seconds = monotonic() - stopwatch.started
     assert outcome.ending is Ending.DONE, f"{outcome.message} ({outcome.hint})"
     return seconds, len(outcome.rollouts)

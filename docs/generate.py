@@ -15,13 +15,14 @@ import click
 import msgspec
 
 from rollover import errors
-from rollover.checks import catalogue
 from rollover.cli.app import COMMANDS, root
-from rollover.cli.options import FLEET_VARIABLE, KEY_VARIABLE
+from rollover.cli.options import FLEET_VARIABLE
 from rollover.codec.fleet_file import schema
 from rollover.delivery import client_status
 from rollover.fleet import description, journal
 from rollover.platforms.bosh import access, address, saved_login
+from rollover.rule_catalogue import CATALOGUE
+from rollover.site import KEY_VARIABLE
 
 REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 96
@@ -145,7 +146,7 @@ def _error_classes() -> list[type[errors.RolloverError]]:
 def rules() -> str:
     """Return every rule as `rollover explain` tells it."""
     parts = ["# Rules\n", "`rollover explain RULE` shows one of them.\n"]
-    for each in catalogue.rules():
+    for each in CATALOGUE.rules:
         parts += [
             f"## `{each.id}`\n",
             f"**{each.title}** ({each.severity})\n",

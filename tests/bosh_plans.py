@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from bosh_director_files import VM, Generation
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.model import Touch
 from rollover.fleet.names import (
     AuthorityName,
@@ -83,7 +83,9 @@ def _rollout(
 
 def plan(*rollouts: Rollout, target: Fingerprint, at: datetime, complete: bool = True) -> Plan:
     """A plan of these rollouts."""
-    goal = Goal(authority=AuthorityName("nats_ca"), target=target, trusted=(target,), retired=())
+    goal = RotateAuthority(
+        authority=AuthorityName("nats_ca"), target=target, trusted=(target,), retired=()
+    )
     return Plan(
         fleet="example",
         goal=goal,

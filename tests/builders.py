@@ -20,7 +20,7 @@ from rollover.fleet.certificate import (
     Stack,
     Verdict,
 )
-from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.goal import Prospect, RotateAuthority
 from rollover.fleet.model import (
     Authority,
     Availability,
@@ -241,9 +241,9 @@ def goal(
     bridge: bool = False,
     compromised: bool = False,
     margin: timedelta = timedelta(minutes=5),
-) -> Goal:
+) -> RotateAuthority:
     """The goal of an ordinary rotation, unless said otherwise."""
-    return Goal(
+    return RotateAuthority(
         authority=AuthorityName("nats-ca"),
         target=Fingerprint(target),
         trusted=tuple(Fingerprint(each) for each in trusted),

@@ -21,6 +21,7 @@ from rollover.fleet.description import (
 )
 from rollover.fleet.model import Fleet, Group, Link
 from rollover.fleet.names import Fingerprint
+from rollover.rule_catalogue import CATALOGUE
 
 SECOND = Fingerprint("old:second")
 ANOTHER = msgspec.structs.replace(build.endpoint("accepts"), presents=(SECOND,))
@@ -117,6 +118,7 @@ def run(
             expires_within=expires_within,
         ),
         now=build.NOW,
+        catalogue=CATALOGUE,
     )
 
 

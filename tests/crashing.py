@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from memory_fleet import MemoryFleet
+from memory_state import MemoryJournal
 from rollover.engine.outcome import Outcome
-from rollover.engine.reference import MemoryJournal
 from rollover.errors import JournalError
 from rollover.fleet.journal import Entry, EntryKind, Plain
 

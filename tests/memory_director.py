@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from memory_fleet import AUTHORITY, BEGUN, HOST, Issued, MemoryFleet, authority
+from memory_platform import MemoryPlatform, MemorySource
 from rollover.engine.authorities import store_name
 from rollover.fleet.certificate import Certificate, KeyKind, Stack
 from rollover.fleet.description import (
@@ -25,8 +26,6 @@ from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.pki.issue import issue_leaf
 from rollover.pki.keys import from_pem, generate
 from rollover.pki.profiles import LEAF_NODE
-from rollover.platforms.memory.platform import MemoryPlatform
-from rollover.platforms.memory.source import MemorySource
 
 DIRECTOR, AGENTS = GroupName("director"), GroupName("agents")
 VM = InstanceName("director/0")

@@ -5,18 +5,20 @@ Every link is checked before each instance changes, by who trusts whom at that m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from rollover.engine.authorities import store_name
+from memory_platform import MemoryInstance, MemoryPlatform
+from memory_state import MemoryJournal, MemoryLeases
+from rollover.engine.authorities import Authorities, store_name
 from rollover.engine.goals import Request
+from rollover.engine.known_certificates import KnownCertificates
 from rollover.engine.lease_port import Holder, Leases
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.platform_port import Pacing, Platform
-from rollover.engine.reference import MemoryJournal, MemoryLeases
 from rollover.engine.service import Rollover
-from rollover.engine.site import Site
+from rollover.engine.site import Site, Waits
 from rollover.fleet.assemble import links
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.credential import Flags
@@ -46,8 +48,7 @@ from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import LEAF_NODE
 from rollover.pki.signatures import Signed, check
-from rollover.platforms.memory.instance import MemoryInstance
-from rollover.platforms.memory.platform import MemoryPlatform
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 
 AUTHORITY = AuthorityName("nats-ca")
@@ -103,6 +104,27 @@ def first(count: int) -> Conduct:
     """Approve so many rollouts and decline the next."""
     answers = iter([True] * count)
     return conduct(approve=lambda *_: next(answers, False))
+
+
+class NamedPlatforms:
+    """`Platforms` that are there already; `refresh` is what a director would say of the fleet."""
+
+    def __init__(
+        self,
+        platforms: Mapping[str, Platform],
+        *,
+        refresh: Callable[[FleetDescription], FleetDescription] = lambda described: described,
+    ) -> None:
+        self._platforms = platforms
+        self._refresh = refresh
+
+    def __call__(self, group: str) -> Platform:
+        """Return the platform of that name."""
+        return self._platforms[group]
+
+    def completed(self, described: FleetDescription) -> FleetDescription:
+        """Return the fleet as it is now."""
+        return self._refresh(described)
 
 
 class MemoryFleet:
@@ -184,20 +206,31 @@ class MemoryFleet:
             if not (_accepts(dialer, acceptor) and _accepts(acceptor, dialer)):
                 self.broken.append(str(link))
 
-    def site(self, *, task: str = "one", **more: object) -> Site:
+    def site(
+        self,
+        *,
+        task: str = "one",
+        refresh: Callable[[FleetDescription], FleetDescription] = lambda described: described,
+        recover: bool = False,
+        **more: float,
+    ) -> Site:
         """Return a site as another process would open it."""
+        waits = {"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more
         return Site(
             self.described,
-            platforms=lambda name: self.platforms[name],
+            platforms=NamedPlatforms(self.platforms, refresh=refresh),
+            known=KnownCertificates(
+                Authorities(self.credentials, self.described), clock=self.clock
+            ),
             credentials=self.credentials,
             journal=self.journal,
             leases=self.leases,
             clock=self.clock,
             holder=Holder(host="here", pid=1, task=task),
+            catalogue=CATALOGUE,
             pause_requested=lambda: self.paused,
-            **(
-                {"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more  # type: ignore[arg-type]  # by name
-            ),
+            waits=Waits(**waits),
+            recover=recover,
         )
 
     def rotate(

@@ -276,10 +276,8 @@ class Rig:
             delivery=LocalDelivery(state=self.base / "state"),
             system=account if system else None,
             base=self.base,
-            identities=lambda: self.identities,
+            known=self,
             clock=now,
-            issuer_of=self.issuers.get,
-            known=lambda: (self.old.certificate, self.new.certificate),
             notice_seconds=notice_seconds,
         )
 
@@ -291,8 +289,22 @@ class Rig:
             base=self.base,
             servers=(servers or self.platform(),),
             clock=now,
-            known=lambda: (self.old.certificate, self.new.certificate),
+            known=self.of_authorities,
         )
+
+    # What platforms are told of the authorities (`Recognition`).
+
+    def of_authorities(self) -> tuple[Certificate, ...]:
+        """Return both CAs."""
+        return self.both()
+
+    def issuer_of(self, leaf: Fingerprint) -> Fingerprint | None:
+        """Return who issued a leaf of this rig."""
+        return self.issuers.get(leaf)
+
+    def all_identities(self) -> tuple[Identity, ...]:
+        """Return what Rollover presents."""
+        return self.identities
 
     def both(self) -> tuple[Certificate, Certificate]:
         """Return the bundle of the time between."""

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import builders as build
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.model import Fleet, Group, Link, Role, Touch
 
 FACTOR = int(os.environ.get("ROLLOVER_EXAMPLES_FACTOR", "1"))
@@ -29,7 +29,7 @@ class Case(NamedTuple):
     """A fleet, where it shall go, and what is known about its certificates."""
 
     fleet: Fleet
-    goal: Goal
+    goal: RotateAuthority
     world: build.World
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.model import Availability, Endpoint, EndpointRef, Fleet, Group, Instance, State
 from rollover.fleet.plan import Rollout
 
@@ -68,7 +68,7 @@ def _slots(instance: Instance) -> dict[str, tuple[bool, Value]]:
     return found
 
 
-def _chain_track(value: Value, goal: Goal) -> Track:
+def _chain_track(value: Value, goal: RotateAuthority) -> Track:
     if value[0].split(":")[0] == goal.target:
         return ((0, value),)
     renewed = (f"{goal.target}:leaf",)
@@ -76,7 +76,7 @@ def _chain_track(value: Value, goal: Goal) -> Track:
     return ((0, value), *bridged, (3, renewed))
 
 
-def _bundle_track(value: Value, goal: Goal) -> Track:
+def _bundle_track(value: Value, goal: RotateAuthority) -> Track:
     if not {*goal.retired, *goal.trusted} & set(value):
         return ((0, value),)
     end = _union([ca for ca in value if ca not in goal.retired], goal.trusted)
@@ -92,7 +92,9 @@ def _union(*parts: Sequence[str]) -> Value:
 class Oracle:
     """Brute force for one fleet and goal, at an instant at which `invalid` certificates are so."""
 
-    def __init__(self, fleet: Fleet, goal: Goal, invalid: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, fleet: Fleet, goal: RotateAuthority, invalid: frozenset[str] = frozenset()
+    ) -> None:
         self.fleet = fleet
         self.goal = goal
         self.invalid = invalid

@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from rollover.cli.wiring import open_site
 from rollover.engine import events
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.service import Rollover
+from rollover.engine.site import Waits
 from rollover.fleet.journal import Entry, EntryKind
 from rollover.fleet.names import AuthorityName, RuleId
 from rollover.fleet.plan import Plan, Rollout
 from rollover.lab.lab import Lab
 from rollover.lab.spec import LabSpec
 from rollover.lab.traffic.report import TrafficReport
+from rollover.site import open_fleet
 from rollover.store.sqlite_journal import open_journal
 
 AUTHORITY = AuthorityName("nats-ca")
+AS_ALWAYS = Waits()
 SMALL = LabSpec(name="small", clients=6)
 """Three servers, and one client of each kind: rotates in about two seconds."""
 PATIENCE_SECONDS = 60.0
@@ -73,10 +75,10 @@ def first(count: int) -> Conduct:
 
 
 @contextmanager
-def library(lab: Lab) -> Iterator[Rollover]:
+def library(lab: Lab, *, waits: Waits = AS_ALWAYS) -> Iterator[Rollover]:
     """Open the lab's fleet as the commands do."""
-    with open_site(lab.layout.fleet) as site:
-        yield Rollover(site)
+    with open_fleet(lab.layout.fleet, waits=waits) as rollover:
+        yield rollover
 
 
 def rotate(lab: Lab, wanted: Request | None = None, steered: Conduct | None = None) -> Outcome:

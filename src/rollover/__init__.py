@@ -13,30 +13,19 @@ The library in four lines::
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from os import PathLike
-
-    from rollover.engine.service import Rollover
+    from rollover.site import open_fleet
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "open_fleet"]
 
 
-@contextmanager
-def open_fleet(path: str | PathLike[str], *, scratch: bool = False) -> Iterator[Rollover]:
-    """Open a fleet file for work on its fleet; store and journal are closed in the end.
+def __getattr__(name: str) -> Any:
+    """Import `open_fleet` when it is used: `rollover --help` needs no platform, store or key."""
+    if name != "open_fleet":
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    from rollover import site  # noqa: PLC0415 - see above
 
-    `scratch`: CA versions that a plan needs are made in memory only, so planning leaves no trace.
-    Raises `SpecError` when the file is missing or wrong, `StoreError` when the store is not ours.
-    """
-    from pathlib import Path  # noqa: PLC0415 - `rollover --help` needs none
-
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - names every platform there is
-    from rollover.engine.service import Rollover  # noqa: PLC0415
-
-    with open_site(Path(path), scratch=scratch) as site:
-        yield Rollover(site)
+    return site.open_fleet

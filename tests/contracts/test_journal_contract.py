@@ -10,8 +10,8 @@ from typing import cast
 
 import pytest
 
+from memory_state import MemoryJournal
 from rollover.engine.journal_port import Journal
-from rollover.engine.reference import MemoryJournal
 from rollover.errors import JournalError
 from rollover.fleet.journal import GENESIS, EntryKind, Plain
 from rollover.fleet.secret import SecretBytes

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from memory_state import MemoryLeases
 from rollover.engine.lease_port import Holder, Lease, Leases
-from rollover.engine.reference import MemoryLeases
 from rollover.errors import StaleError
 from rollover.store.sqlite_lease import open_leases
 from stored import NOON, holder, later

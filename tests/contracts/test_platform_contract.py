@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from memory_platform import Fault, MemoryInstance, MemoryPlatform
 from nats_fleet_rig import (
     ALONE,
     CLIENT,
@@ -44,8 +45,6 @@ from rollover.fleet.evidence import (
 )
 from rollover.fleet.model import Availability, Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
-from rollover.platforms.memory.instance import Fault, MemoryInstance
-from rollover.platforms.memory.platform import MemoryPlatform
 
 FIRST, SECOND = InstanceName("n1"), InstanceName("n2")
 BOTH = (FIRST, SECOND)

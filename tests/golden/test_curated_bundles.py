@@ -9,9 +9,9 @@ import pytest
 
 import builders as build
 from rollover.fleet.certificate import FaultKind
-from rollover.fleet.goal import Given, Goal
+from rollover.fleet.goal import Installation, InstallMaterial
 from rollover.fleet.model import Availability, Endpoint, EndpointRef, Fleet, Role
-from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, InstanceName
+from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 from rollover.fleet.plan import Phase, Plan
 from rollover.planner.planner import plan
 
@@ -63,8 +63,8 @@ def goal(
     bundle: Iterable[str] | None = None,
     chain: str | None = None,
     file: str | None = None,
-) -> Goal:
-    """Give a bundle, a chain, or both, to some endpoints of some groups."""
+) -> InstallMaterial:
+    """Install a bundle, a chain, or both, on some endpoints of some groups."""
     refs = tuple(
         EndpointRef(instance.name, EndpointName(name))
         for group in fleet.groups
@@ -72,20 +72,17 @@ def goal(
         for instance in group.instances
         for name in endpoints
     )
-    given = Given(
+    part = Installation(
         endpoints=refs,
         bundle=None if bundle is None else tuple(map(Fingerprint, bundle)),
         chain=None if chain is None else (Fingerprint(f"{chain}:leaf"),),
         file=file,
     )
-    target = Fingerprint(chain or "r3")
-    return Goal(
-        authority=AuthorityName("given"), target=target, trusted=(), retired=(), given=(given,)
-    )
+    return InstallMaterial(parts=(part,))
 
 
-def planned(fleet: Fleet, made: build.World, asked: Goal) -> Plan:
-    """Plan towards what is given."""
+def planned(fleet: Fleet, made: build.World, asked: InstallMaterial) -> Plan:
+    """Plan towards what is installed."""
     return plan(fleet, asked, knowledge=made.knowledge(), now=build.NOW)
 
 
@@ -222,8 +219,8 @@ def test_a_renewal_goes_on_where_only_some_servers_have_it() -> None:
     fleet = supercluster(made := world())
     made.add(build.certificate("r3:leaf2"))
     asked = goal(fleet, groups=("b",), chain="r3")
-    given = msgspec.structs.replace(asked.given[0], chain=(Fingerprint("r3:leaf2"),))
-    asked = msgspec.structs.replace(asked, given=(given,))
+    part = msgspec.structs.replace(asked.parts[0], chain=(Fingerprint("r3:leaf2"),))
+    asked = InstallMaterial(parts=(part,))
     whole = planned(fleet, made, asked)
     assert whole.rollouts[0].instances == 2
     first = msgspec.structs.replace(

@@ -10,14 +10,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from memory_fleet import NamedPlatforms
+from memory_platform import MemoryPlatform
+from memory_state import MemoryJournal, MemoryLeases
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
 from rollover.codec.fleet_file import read_fleet
 from rollover.delivery.command import CommandDelivery, Verb
+from rollover.engine.authorities import Authorities
 from rollover.engine.delivery_port import File
 from rollover.engine.goals import Request
+from rollover.engine.known_certificates import KnownCertificates
 from rollover.engine.outcome import Ending
-from rollover.engine.reference import MemoryJournal, MemoryLeases
 from rollover.engine.service import Rollover
 from rollover.engine.site import Site
 from rollover.errors import Rejected
@@ -29,7 +33,7 @@ from rollover.fleet.description import (
     InstanceDescription,
 )
 from rollover.fleet.evidence import Seen
-from rollover.fleet.names import AuthorityName, GroupName
+from rollover.fleet.names import AuthorityName
 from rollover.fleet.plan import Plan
 from rollover.fleet.secret import SecretBytes
 from rollover.lab import lab, lab_file, presets
@@ -37,7 +41,7 @@ from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import ROUTE
-from rollover.platforms.memory.platform import MemoryPlatform
+from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
 
@@ -106,15 +110,18 @@ class ExampleCA:
 def planned(described: FleetDescription, request: Request) -> Plan:
     """Return the plan for a fleet as described."""
     authority = ExampleCA()
-    platforms = {group.name: authority.platform(group) for group in described.groups}
+    platforms = {str(group.name): authority.platform(group) for group in described.groups}
+    credentials = MemoryCredentials()
     site = Site(
         described,
-        platforms=lambda name: platforms[GroupName(name)],
-        credentials=MemoryCredentials(),
+        platforms=NamedPlatforms(platforms),
+        known=KnownCertificates(Authorities(credentials, described), clock=lambda: NOW),
+        credentials=credentials,
         journal=MemoryJournal(),
         leases=MemoryLeases(),
         clock=lambda: NOW,
         holder=this_process(),
+        catalogue=CATALOGUE,
     )
     authority.bring_into(site, successors=2 if request.standby else 1)
     return Rollover(site).plan(request)

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 import bosh_api_stub as stub
 from bosh_api_stub import Served, StubTask
+from rollover.engine.retries import MOST_ATTEMPTS
 from rollover.errors import (
     AdapterError,
     Denied,
@@ -173,7 +174,7 @@ def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
     pauses: list[float] = []
     with Director(access, pause=pauses.append) as director, pytest.raises(Unreachable) as raised:
         director.info()
-    assert len(pauses) == http.ATTEMPTS - 1
+    assert len(pauses) == MOST_ATTEMPTS - 1
     assert pauses == sorted(pauses)
     assert "the server runs" in raised.value.hint
 
@@ -386,7 +387,7 @@ def test_a_director_that_goes_away_meanwhile_is_waited_for(
     served.director.tasks[9] = StubTask("processing", "processing", "done", events=events)
     following = director.follow(9)
     first = next(following)
-    fails(served, http.ATTEMPTS * 2, Response(status_code=503))
+    fails(served, MOST_ATTEMPTS * 2, Response(status_code=503))
     assert [first.index, *(each.index for each in following)] == [1, 2]
 
 

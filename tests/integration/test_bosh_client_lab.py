@@ -12,13 +12,13 @@ import pytest
 import bosh_lab
 import commands
 from bosh_lab import BoshLab
-from rollover.cli.wiring import load_fleet
 from rollover.errors import ExitCode, NotFound
 from rollover.fleet import assemble
 from rollover.lab.bosh import described
 from rollover.manifest import load
 from rollover.platforms.bosh import describe, properties
 from rollover.platforms.bosh.records import BoshInstance, Extent, Task, TaskEvent, TaskState
+from rollover.site import load_fleet
 
 AGENTS = 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,12 +15,15 @@ from starlette.responses import Response
 import bosh_api_stub as stub
 import commands
 from bosh_api_stub import Served, StubTask
-from rollover.cli.director_wiring import Bosh
-from rollover.cli.wiring import load_fleet, now
+from rollover.engine.authorities import Authorities
+from rollover.engine.known_certificates import KnownCertificates
 from rollover.errors import ExitCode
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.bosh import describe
+from rollover.platforms.bosh.connection import DirectorConnection
 from rollover.platforms.bosh.director import Director
+from rollover.site import load_fleet, now
+from rollover.store.memory import MemoryCredentials
 
 JAMMY = {"name": "bosh-warden-ubuntu-jammy", "version": "1.199"}
 MANIFEST = "update: {canaries: 1, max_in_flight: 2, update_watch_time: 1000}\n"
@@ -132,10 +136,13 @@ def test_a_fleet_file_may_name_an_alias(
     described = DirectorDescription(
         environment="prod", client=stub.CLIENT, ca_cert=served.ca.decode(), create_env=line.name
     )
-    bosh = Bosh(described, base=tmp_path, state=tmp_path, recover=False, clock=now)
+    bosh = DirectorConnection(
+        described, base=tmp_path, state=tmp_path, environment=os.environ, recover=False, clock=now
+    )
     fleet = bosh.expand(FleetDescription(version=1, name="lab", groups=(), director=described))
     address = f"{urlsplit(served.url).hostname}:4222"
-    vm = bosh.director_vm(fleet.groups[0], identities=tuple, known=tuple)
+    known = KnownCertificates(Authorities(MemoryCredentials(), fleet), clock=now)
+    vm = bosh.director_vm(fleet.groups[0], known=known)
     assert {each.address for each in fleet.groups[0].instances[0].endpoints if each.address} == {
         address
     }

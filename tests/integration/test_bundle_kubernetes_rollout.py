@@ -78,10 +78,8 @@ def platform(fleet: Rig, by: KubernetesDelivery) -> NatsServers:
         delivery=by,
         system=None,
         base=fleet.base,
-        identities=lambda: fleet.identities,
+        known=fleet,
         clock=now,
-        issuer_of=fleet.issuers.get,
-        known=fleet.both,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats.errors
 import pytest
 
@@ -16,14 +17,14 @@ import rollover.clients.nats
 from client_cluster import Cluster, running, system_request
 from client_pki import Authority, bundle, deliver, replace
 from rollover.clients.backoff import Backoff
+from rollover.clients.errors import MaterialError, OptionError, ServerRefused, ServerUnreachable
 from rollover.clients.events import Event, EventKind
 from rollover.clients.files import MaterialFiles
 from rollover.clients.message import Message
 from rollover.clients.nats import Connection
 from rollover.clients.rotation import Pace
+from rollover.clients.status_file import ConnectionStatus
 from rollover.clients.subscription import Duplicates
-from rollover.delivery import client_status
-from rollover.errors import PemError, Rejected, SpecError, Unreachable
 
 OLD, NEW, STRANGER = Authority("old"), Authority("new"), Authority("stranger")
 BOTH = bundle(OLD, NEW)
@@ -35,6 +36,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Run a cluster that trusts both authorities; no test of it changes a server."""
     with running(tmp_path_factory.mktemp("cluster"), OLD, ca=BOTH) as started:
         yield started
+
+
+def said(status_file: Path) -> ConnectionStatus:
+    """Return what a client last wrote there."""
+    return msgspec.json.decode(status_file.read_bytes(), type=ConnectionStatus)
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +109,7 @@ def test_a_new_certificate_takes_over_without_loss_or_disorder(
     async def heard(message: Message) -> None:
         (copies if message.duplicate else received).append(int(message.data))
 
-    async def scenario() -> tuple[list[int], client_status.ClientStatus]:
+    async def scenario() -> tuple[list[int], ConnectionStatus]:
         home = tmp_path / "swapping"
         async with client(cluster, home, on_event=lambda event: seen.append(event.kind)) as nc:
             await nc.subscribe("swap.numbers", cb=heard)
@@ -130,7 +136,7 @@ def test_a_new_certificate_takes_over_without_loss_or_disorder(
     assert status.certificate_sha256 == pair.fingerprint
     assert status.ca_sha256 == (OLD.fingerprint, NEW.fingerprint)
     assert seen == [EventKind.SWAPPED, EventKind.RETIRED]
-    final = client_status.read(tmp_path / "swapping" / "status.json")
+    final = said(tmp_path / "swapping" / "status.json")
     assert (final.certificate_sha256, final.connected) == (pair.fingerprint, False)
 
 
@@ -148,7 +154,7 @@ def test_a_certificate_without_its_key_is_ignored_and_reported(
             await until(lambda: bool(nc.status.error), "the report")
             assert "does not belong to this certificate" in nc.status.error
             await until(
-                lambda: client_status.read(home / "status.json").error == nc.status.error,
+                lambda: said(home / "status.json").error == nc.status.error,
                 "the report in the file",
             )
             assert (nc.status.cid, nc.status.swaps) == (before.cid, 0)
@@ -473,12 +479,12 @@ def test_connecting_fails_with_the_reason(cluster: Cluster, tmp_path: Path) -> N
         settings = {"servers": cluster.urls, "pace": PACE, **settings}
         await rollover.clients.nats.open_connection(material=files, name="failing", **settings)
 
-    with pytest.raises(PemError, match=r"tls\.crt: cannot read the file"):
+    with pytest.raises(MaterialError, match=r"tls\.crt: cannot read the file"):
         asyncio.run(attempt())
     deliver(home, STRANGER.issue("failing"), ca=BOTH)
-    with pytest.raises(Rejected, match=r"refused: .*TLS"):
+    with pytest.raises(ServerRefused, match=r"refused: .*TLS"):
         asyncio.run(attempt())
-    with pytest.raises(Unreachable, match="nobody answers at tls://localhost:1"):
+    with pytest.raises(ServerUnreachable, match="nobody answers at tls://localhost:1"):
         asyncio.run(attempt(servers="tls://localhost:1"))
-    with pytest.raises(SpecError, match="`no_echo` cannot be given"):
+    with pytest.raises(OptionError, match="`no_echo` cannot be given"):
         asyncio.run(attempt(no_echo=True))

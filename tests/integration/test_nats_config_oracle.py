@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nats_config_corpus import CASES, Case, Verdict
 from nats_oracle import Answer, ask, write_pem
-from rollover.errors import ConfigError
 from rollover.nats_config import read_config, server_config
+from rollover.nats_config.errors import NatsConfigError
 
 WORKERS = 2
 
@@ -30,11 +30,11 @@ def judged(path: Path, case: Case) -> tuple[str, str, str]:
     """Return the reader's digest, its refusal to parse, and its refusal of the meaning."""
     try:
         config = read_config(path.name, environment=case.environment, cwd=path.parent)
-    except ConfigError as error:
+    except NatsConfigError as error:
         return "", str(error), ""
     try:
         server_config(config, cwd=path.parent)
-    except ConfigError as error:
+    except NatsConfigError as error:
         return config.digest, "", str(error)
     return config.digest, "", ""
 

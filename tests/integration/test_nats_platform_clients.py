@@ -118,7 +118,7 @@ def test_what_an_ended_process_said_last_counts_for_nothing(single: Rig) -> None
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     said = msgspec.structs.replace(client_status.read(status_file), pid=ended.pid)
-    client_status.write(status_file, said)
+    status_file.write_bytes(msgspec.json.encode(said))
     (observed,) = platform.observe((NAME,))
     assert "not running" in observed.why
     result = only(platform.roll_out((reissue(single),), pacing=ALONE, stopping=go_on))

@@ -43,7 +43,7 @@ def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) 
                 delivery=platform._delivery,
                 system=None,
                 base=tmp_path,
-                identities=lambda: running.identities,
+                known=running,
                 clock=platform._clock,
             )
             (observed,) = platform.observe([server.name])

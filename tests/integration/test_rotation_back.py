@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from rollover.engine.outcome import Ending
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.journal import EntryKind
 from rollover.lab.lab import Lab, running
 from rotating import (
@@ -79,8 +80,10 @@ def test_what_was_taken_back_is_not_taken_up_again(lab: Lab) -> None:
     outcome = rotate(lab)
     assert outcome.ending is Ending.DONE
     assert outcome.last_plan is not None
-    assert outcome.last_plan.goal.target != left
-    assert left in outcome.last_plan.goal.retired
+    goal = outcome.last_plan.goal
+    assert isinstance(goal, RotateAuthority)
+    assert goal.target != left
+    assert left in goal.retired
 
 
 def test_an_interrupted_rollback_goes_on_as_one(lab: Lab) -> None:

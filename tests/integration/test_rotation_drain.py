@@ -14,6 +14,7 @@ import nats
 import pytest
 
 from rollover.engine.outcome import Ending
+from rollover.engine.site import Waits
 from rollover.errors import ExitCode
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import RuleId
@@ -125,8 +126,7 @@ def test_a_client_of_the_fleet_that_hangs_on_is_cycled(lab: Lab) -> None:
     """A second connection of a known client, still on the old certificate, is asked to move."""
     losses = Losses(lab)
     with _guest(lab, "requester-1") as guest:
-        with library(lab) as rollover:
-            rollover.site.drain_seconds = 1.0
+        with library(lab, waits=Waits(drain_seconds=1.0)) as rollover:
             outcome = rollover.rotate(request(), conduct())
         await_true(lambda: guest.disconnects > 0, what="the cut")
         cycled = [

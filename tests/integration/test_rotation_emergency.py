@@ -9,6 +9,7 @@ import pytest
 from rollover.engine import events
 from rollover.engine.outcome import Ending
 from rollover.errors import SpecError
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.plan import Rollout
 from rollover.lab.dialling import broken_links
 from rollover.lab.lab import running
@@ -71,11 +72,14 @@ def test_an_ordinary_rotation_becomes_an_emergency_half_way(tmp_path: Path) -> N
     with running(SMALL, tmp_path / "lab") as lab:
         outcome = rotate(lab, steered=first(1))
         assert outcome.last_plan is not None
-        target = outcome.last_plan.goal.target
+        begun = outcome.last_plan.goal
+        assert isinstance(begun, RotateAuthority)
         outcome = rotate(lab, request(compromised=True))
         assert outcome.ending is Ending.DONE, outcome.message
         assert outcome.last_plan is not None
-        assert outcome.last_plan.goal.target == target
+        goal = outcome.last_plan.goal
+        assert isinstance(goal, RotateAuthority)
+        assert goal.target == begun.target
         trusted, presented = trusted_and_presented(lab)
         assert trusted == presented == {"CN=Demo NATS CA 2"}
         await_connected(lab)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rollover.cli.wiring import now, open_site
-from rollover.engine.service import Rollover
 from rollover.lab import naive
 from rollover.lab.lab import running
 from rollover.lab.presets import preset
+from rollover.site import now, open_fleet
 from rotating import request
 
 
 def test_what_the_planner_refuses_does_break(tmp_path: Path) -> None:
     """The refusal names a link; done all the same, that link breaks and messages are lost."""
     with running(preset("cluster"), tmp_path / "lab") as lab:
-        with open_site(lab.layout.fleet, scratch=True) as site:
-            refused = Rollover(site).naive_swap(request())
+        with open_fleet(lab.layout.fleet, scratch=True) as library:
+            refused = library.naive_swap(request())
         witnesses = [each.witness for each in refused if each.witness is not None]
         assert witnesses
         assert {each.rule for each in refused} == {"trust-before-use"}

@@ -178,7 +178,9 @@ def test_a_run_that_was_killed_before_the_reload_is_gone_on_with(two: Lab) -> No
         ),
     )
     files = files_of(order, configured.repointed(instance, order))
-    delivery.deliver(instance.name, (*files, *configured.edited(delivery, instance, order)))
+    delivery.deliver(
+        instance.name, (*files, *configured.edited(delivery, instance, order, environment={}))
+    )
     moving = ("--bundle", bundle(two, curated=True), "--as", "tls/late.pem", *ROLES)
     code, said = command(two, "plan", *moving)
     assert code == ExitCode.DONE, said

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from nats_config_corpus import using
 from nats_config_texts import damaged, pieces, values
 from nats_oracle import ask
-from rollover.errors import ConfigError
-from rollover.nats_config import Place, Tree, changes, digest, parse_text
+from rollover.nats_config import Place, Tree, changes, parse_text
+from rollover.nats_config.digest import digest
+from rollover.nats_config.errors import NatsConfigError
 
 ORACLE_EXAMPLES = 40
 PURE_EXAMPLES = 150
@@ -22,14 +23,16 @@ PURE_EXAMPLES = 150
 
 def no_files(path: str, place: Place) -> bytes:
     """Stand for an empty folder."""
-    raise ConfigError(f"`{path}` is not there", place=str(place), hint="write it")
+    raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
 
-def outcome(text: bytes | str, environment: Mapping[str, str] | None = None) -> Tree | ConfigError:
+def outcome(
+    text: bytes | str, environment: Mapping[str, str] | None = None
+) -> Tree | NatsConfigError:
     """Return the tree or the refusal."""
     try:
         return parse_text(text, place="f.conf", include=no_files, environment=environment or {})
-    except ConfigError as error:
+    except NatsConfigError as error:
         return error
 
 
@@ -50,7 +53,7 @@ def agrees(text: bytes) -> None:
         path.write_bytes(text)
         answer = ask(path)
     tree = outcome(text)
-    assert isinstance(tree, ConfigError) == answer.of_syntax, f"{tree!r} / {answer}"
+    assert isinstance(tree, NatsConfigError) == answer.of_syntax, f"{tree!r} / {answer}"
     if answer.digest and isinstance(tree, Tree):
         assert digest(tree) == answer.digest
 

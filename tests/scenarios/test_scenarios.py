@@ -8,7 +8,7 @@ and run the test: it shows what is missing.
 `> rotate [words]`     run a rotation; words are `standby`, `cross-sign`, `compromised`, `new`
 `> rotate until N`     decline the rollout behind the N-th
 `> rollback`           take the last rotation back
-`> fail NAME FAULT`    let an instance misbehave (rollover.platforms.memory.instance.Fault)
+`> fail NAME FAULT`    let an instance misbehave (memory_platform.Fault)
 `> heal NAME`          stop that
 `> connect NAME PEER`  somebody connects to a server, with a certificate of the first CA
 `> leave NAME PEER`    and goes again
@@ -24,10 +24,10 @@ from pathlib import Path
 import pytest
 
 from memory_fleet import MemoryFleet, conduct, first
+from memory_platform import Fault
 from rollover.engine import events
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.status import read_status
-from rollover.platforms.memory.instance import Fault
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
 WISHES = {

@@ -155,16 +155,16 @@ def _unseen(fleet: Fleet) -> Iterator[str]:
 
 
 def in_configs(
-    scene: ConfigScene, old: Sequence[Certificate], new: Sequence[Certificate], *, path: Path
+    configs: ConfigScene, old: Sequence[Certificate], new: Sequence[Certificate], *, path: Path
 ) -> Effect:
     """Return the same for servers that dial each other, by their configurations.
 
     The blocks concerned are those whose `ca_file` is `path`, or holds the same CAs.
     """
-    using = tuple(_blocks_using(scene, old, path))
+    using = tuple(_blocks_using(configs, old, path))
     named = {used.block.ca_file.path for used in using if used.block.ca_file}
     first, second = (
-        _refusals(_with_bundle(scene, named, tuple(dict.fromkeys(each)))) for each in (old, new)
+        _refusals(_with_bundle(configs, named, tuple(dict.fromkeys(each)))) for each in (old, new)
     )
     return Effect(
         stops=tuple(each for link, each in second.items() if link not in first),
@@ -173,31 +173,31 @@ def in_configs(
     )
 
 
-def _blocks_using(scene: ConfigScene, old: Sequence[Certificate], path: Path) -> Iterator[Used]:
-    for used in scene.used:
+def _blocks_using(configs: ConfigScene, old: Sequence[Certificate], path: Path) -> Iterator[Used]:
+    for used in configs.used:
         file = used.block.ca_file
         if file is not None and (
-            _same_file(file.path, path) or set(scene.certificates(file)) == set(old)
+            _same_file(file.path, path) or set(configs.certificates(file)) == set(old)
         ):
             yield used
 
 
 def _with_bundle(
-    scene: ConfigScene, paths: set[str], bundle: tuple[Certificate, ...]
+    configs: ConfigScene, paths: set[str], bundle: tuple[Certificate, ...]
 ) -> ConfigScene:
     """Return the same configurations with this bundle in some of their files."""
     files = {
         path: msgspec.structs.replace(facts, loaded=bundle) if path in paths else facts
-        for path, facts in scene.files.items()
+        for path, facts in configs.files.items()
     }
     known = [each for facts in files.values() for each in facts.loaded]
-    known += [each for chain in scene.clients for each in chain]
+    known += [each for chain in configs.clients for each in chain]
     return ConfigScene(
-        scene.servers,
+        configs.servers,
         files=files,
         accepts=Verifier({each.fingerprint: each for each in known}),
-        now=scene.now,
-        clients=scene.clients,
+        now=configs.now,
+        clients=configs.clients,
     )
 
 
@@ -208,33 +208,33 @@ def _same_file(one: str, other: Path) -> bool:
         return False
 
 
-def _refusals(scene: ConfigScene) -> dict[str, Broken]:
+def _refusals(configs: ConfigScene) -> dict[str, Broken]:
     """Return who refuses whom, of all that these configurations and clients tell."""
     refusals: dict[str, Broken] = {}
-    for each in peers.refusals(scene):
+    for each in peers.refusals(configs):
         link = f"{each.judge} refuses {each.peer}"
         refusals[link] = Broken(link=link, reason=each.why)
-    for link, reason in _presented(scene):
+    for link, reason in _presented(configs):
         if reason:
             refusals[link] = Broken(link=link, reason=reason)
     return refusals
 
 
-def _presented(scene: ConfigScene) -> Iterator[tuple[str, str]]:
+def _presented(configs: ConfigScene) -> Iterator[tuple[str, str]]:
     """Yield what blocks make of clients whose files are known, and of peers with their own issuer.
 
     Route and gateway peers that are not among the configurations have, as a rule, a certificate
     of the same CA as the server that is.
     """
-    for used in scene.used:
-        bundle = scene.bundle(used.block)
+    for used in configs.used:
+        bundle = configs.bundle(used.block)
         if not bundle or not used.block.demands_certificate:
             continue
-        own = scene.chain(used.block)
+        own = configs.chain(used.block)
         if used.block.context in FORCED and own:
             link = f"{used.subject} refuses peers with the issuer `{own[0].issuer}`"
-            yield link, refused(scene, own, bundle, usage=Usage.CLIENT)
+            yield link, refused(configs, own, bundle, usage=Usage.CLIENT)
             continue
-        for chain in scene.clients:
+        for chain in configs.clients:
             link = f"{used.subject} refuses the client `{chain[0].subject}`"
-            yield link, refused(scene, chain, bundle, usage=Usage.CLIENT)
+            yield link, refused(configs, chain, bundle, usage=Usage.CLIENT)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from rollover.bundles.offers import Offer, Offers
 from rollover.checks.configs.scene import ConfigScene, Used
+from rollover.codec.nats_configuration import CONTEXT_OF
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.model import Role
-from rollover.nats_config.tls import CONTEXT_OF
 
 
-def trusted_today(scene: ConfigScene, *, roles: Sequence[Role] = ()) -> Offers:
+def trusted_today(configs: ConfigScene, *, roles: Sequence[Role] = ()) -> Offers:
     """Return the CAs that the blocks of some configurations trust, in the order they are named.
 
     Exactly what nats-server loads of each `ca_file`. `roles`: of the blocks of such endpoints
@@ -23,12 +23,12 @@ def trusted_today(scene: ConfigScene, *, roles: Sequence[Role] = ()) -> Offers:
     offers: list[Offer] = []
     bundles: dict[frozenset[Certificate], Used] = {}
     notes: list[str] = []
-    for used in _chosen(scene, roles):
+    for used in _chosen(configs, roles):
         if used.block.ca_file is None:
             if _verifies(used):
                 notes.append(f"{used.subject} trusts the roots of the operating system")
             continue
-        found = _loaded(scene, used)
+        found = _loaded(configs, used)
         bundles.setdefault(frozenset(found), used)
         offers += (Offer(each, used.place("ca_file")) for each in found)
     if len(bundles) > 1:
@@ -40,11 +40,11 @@ def trusted_today(scene: ConfigScene, *, roles: Sequence[Role] = ()) -> Offers:
     return Offers(offers=tuple(offers), notes=tuple(notes))
 
 
-def _chosen(scene: ConfigScene, roles: Sequence[Role]) -> tuple[Used, ...]:
+def _chosen(configs: ConfigScene, roles: Sequence[Role]) -> tuple[Used, ...]:
     contexts = {CONTEXT_OF.get(each) for each in roles}
-    found = tuple(each for each in scene.used if not roles or each.block.context in contexts)
+    found = tuple(each for each in configs.used if not roles or each.block.context in contexts)
     if roles and not found:
-        there = {each.block.context for each in scene.used}
+        there = {each.block.context for each in configs.used}
         others = [f"`{role}`" for role, context in CONTEXT_OF.items() if context in there]
         raise SpecError(
             f"no configuration has a `tls` block for {', '.join(f'`{each}`' for each in roles)}",
@@ -58,8 +58,8 @@ def _verifies(used: Used) -> bool:
     return block.demands_certificate or (block.context.dials and not block.insecure)
 
 
-def _loaded(scene: ConfigScene, used: Used) -> tuple[Certificate, ...]:
-    facts = scene.facts(used.block.ca_file)
+def _loaded(configs: ConfigScene, used: Used) -> tuple[Certificate, ...]:
+    facts = configs.facts(used.block.ca_file)
     if facts is None or facts.problem or not facts.loaded:
         path = used.block.ca_file.written if used.block.ca_file else ""
         reason = (facts.problem or facts.damage) if facts else "it was not read"

@@ -211,6 +211,23 @@ STALE_RECORD = Rule(
     source="bosh-director, nats_config_sha1",
 )
 
+RECOVERY_NEEDED = Rule(
+    id=RuleId("recovery-needed"),
+    severity=Severity.ERROR,
+    title="Expired certificates have cut instances off that can only be made anew",
+    meaning="Instances that get their certificates from a source (the agents of a BOSH director) "
+    "present, or are to accept, certificates that have expired: their next handshake fails.",
+    why="They are reached over the very connection that needs those certificates. Whoever still "
+    "answers does so on an open connection, and is gone once its server restarts. Making instances "
+    "anew stops nothing in order: stateful services may lose writes.",
+    example="`nats-ca@1` expired yesterday; the 40 agents answer until NATS restarts, which the "
+    "first rollout does.",
+    remedy="Choose a maintenance window with the fewest writes, then `rollover rotate --recover "
+    "--window START/END`; `rollover plan --recover` shows beforehand what it does.",
+    source="BOSH, when the NATS CA has already expired",
+)
+"""Found by the engine, at any fleet with a source; only agents of a director have one."""
+
 RULES = (
     UNRESPONSIVE,
     IGNORED,

@@ -1,81 +1,27 @@
-"""Every rule that Rollover knows, by its id: what `rollover explain` tells."""
+"""The catalogue: every rule there is, by its id. What `rollover explain` tells.
+
+It names no platform. Each layer and each platform gives the rules that it can find, and
+`rollover.rule_catalogue` puts them together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import msgspec
 
-from rollover.checks import (
-    bosh_agents,
-    bosh_director,
-    certificates,
-    instances,
-    links,
-    refusals,
-    silence,
-    trust,
-    usages,
-)
-from rollover.checks.configs import (
-    addresses,
-    authorities,
-    bundles,
-    chains,
-    clients,
-    files,
-    peers,
-    roles,
-    settings,
-    stapling,
-    starting,
-    verdicts,
-    wording,
-)
-from rollover.checks.configs import trust as config_trust
 from rollover.checks.rule import Rule
-
-_ABOUT_CONFIGS = (
-    files,
-    chains,
-    authorities,
-    roles,
-    verdicts,
-    config_trust,
-    bundles,
-    addresses,
-    peers,
-    clients,
-    settings,
-    stapling,
-    starting,
-    wording,
-)
+from rollover.fleet.names import RuleId
 
 
-def rules() -> tuple[Rule, ...]:
-    """Return all rules: those of the planner and the engine first, then those of `check`."""
-    return tuple(_all())
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """All rules, in the order in which they are listed.
 
+    `found_by_platforms`: those of `rules` that are hazards of one kind of system. Only its platform
+    can find them, while a rotation runs.
+    """
 
-def rule(name: str) -> Rule | None:
-    """Return the rule of that id, None when there is none."""
-    for each in _all():
-        if each.id == name:
-            return each
-    return None
+    rules: tuple[Rule, ...]
+    found_by_platforms: tuple[Rule, ...] = ()
 
-
-def of_platforms() -> tuple[Rule, ...]:
-    """Return the rules of platforms: hazards of one kind of system, which only it can find."""
-    return (*bosh_director.RULES, *bosh_agents.RULES)
-
-
-def _all() -> Iterator[Rule]:
-    yield from refusals.RULES
-    yield from of_platforms()
-    for module in (certificates, usages, trust, links, instances):
-        for each, _ in module.CHECKS:
-            yield each
-    for about in _ABOUT_CONFIGS:
-        for each, _ in about.CHECKS:
-            yield each
-    yield silence.WITHOUT_EFFECT
+    def rule(self, name: RuleId | str) -> Rule | None:
+        """Return the rule of that id, None when there is none."""
+        return next((rule for rule in self.rules if rule.id == name), None)

@@ -65,81 +65,84 @@ OUTLIVES = Rule(
 )
 
 
-def expired(scene: Scene) -> Iterator[Finding]:
+def expired(context: Scene) -> Iterator[Finding]:
     """Yield the chains of which a certificate has expired."""
-    for party, last in _ends(scene):
-        if last.not_after < scene.now:
-            ago = _days(scene.now - last.not_after)
-            yield found(EXPIRED, str(party.ref), f"{_name(scene, last)} expired {ago} ago")
+    for party, last in _ends(context):
+        if last.not_after < context.now:
+            ago = _days(context.now - last.not_after)
+            yield found(EXPIRED, str(party.ref), f"{_name(context, last)} expired {ago} ago")
 
 
-def expires_soon(scene: Scene) -> Iterator[Finding]:
+def expires_soon(context: Scene) -> Iterator[Finding]:
     """Yield the chains that end within the time asked for."""
-    within = scene.knowledge.expires_within
-    for party, last in _ends(scene):
-        left = last.not_after - scene.now
+    within = context.knowledge.expires_within
+    for party, last in _ends(context):
+        left = last.not_after - context.now
         if timedelta() <= left < within:
             yield found(
-                EXPIRES_SOON, str(party.ref), f"{_name(scene, last)} expires in {_days(left)}"
+                EXPIRES_SOON, str(party.ref), f"{_name(context, last)} expires in {_days(left)}"
             )
 
 
-def not_yet_valid(scene: Scene) -> Iterator[Finding]:
+def not_yet_valid(context: Scene) -> Iterator[Finding]:
     """Yield the certificates, presented or trusted, that are valid only later."""
-    for party in scene.parties:
+    for party in context.parties:
         endpoint = party.endpoint
-        in_use = (*scene.whole_chain(endpoint.presents), *scene.certificates(endpoint.trusts or ()))
+        in_use = (
+            *context.whole_chain(endpoint.presents),
+            *context.certificates(endpoint.trusts or ()),
+        )
         for each in dict.fromkeys(in_use):
-            if each.not_before > scene.now:
+            if each.not_before > context.now:
                 begins = f"{each.not_before:%Y-%m-%d %H:%M:%S} UTC"
                 yield found(
-                    NOT_YET_VALID, str(party.ref), f"{_name(scene, each)} is valid from {begins}"
+                    NOT_YET_VALID, str(party.ref), f"{_name(context, each)} is valid from {begins}"
                 )
 
 
-def margin(scene: Scene) -> Iterator[Finding]:
+def margin(context: Scene) -> Iterator[Finding]:
     """Yield the chains that end before a step could."""
-    longest = max((group.rollout_time for group in scene.fleet.groups), default=timedelta())
-    needed = longest + timedelta(seconds=scene.description.margin_seconds)
-    for party, last in _ends(scene):
-        left = last.not_after - scene.now
+    longest = max((group.rollout_time for group in context.fleet.groups), default=timedelta())
+    needed = longest + timedelta(seconds=context.description.margin_seconds)
+    for party, last in _ends(context):
+        left = last.not_after - context.now
         if timedelta() <= left < needed:
             yield found(
                 MARGIN,
                 str(party.ref),
-                f"{_name(scene, last)} ends in {left.total_seconds():.0f} s, a step with its "
+                f"{_name(context, last)} ends in {left.total_seconds():.0f} s, a step with its "
                 f"margin takes {needed.total_seconds():.0f} s",
             )
 
 
-def outlives(scene: Scene) -> Iterator[Finding]:
+def outlives(context: Scene) -> Iterator[Finding]:
     """Yield the leaves that end after their CA."""
-    for party in scene.parties:
+    for party in context.parties:
         if party.endpoint.source is not None:
             continue  # its dates are concluded, and whoever feeds it decides about them
-        issuer = scene.issuer(party.endpoint.presents)
-        authority = scene.certificate(issuer) if issuer else None
-        leaf = scene.certificate(party.endpoint.presents[0]) if party.endpoint.presents else None
+        issuer = context.issuer(party.endpoint.presents)
+        authority = context.certificate(issuer) if issuer else None
+        leaf = context.certificate(party.endpoint.presents[0]) if party.endpoint.presents else None
         if authority and leaf and leaf.not_after > authority.not_after:
             yield found(
                 OUTLIVES,
                 str(party.ref),
                 f"the leaf is valid until {leaf.not_after:%Y-%m-%d}, its CA "
-                f"{scene.label(authority.fingerprint)} until {authority.not_after:%Y-%m-%d}",
+                f"{context.label(authority.fingerprint)} until {authority.not_after:%Y-%m-%d}",
             )
 
 
-def _ends(scene: Scene) -> Iterator[tuple[Party, Certificate]]:
+def _ends(context: Scene) -> Iterator[tuple[Party, Certificate]]:
     """Yield each endpoint that presents a chain, and the certificate of it that ends first."""
-    for party in scene.parties:
-        chain = scene.whole_chain(party.endpoint.presents)
+    for party in context.parties:
+        chain = context.whole_chain(party.endpoint.presents)
         if chain:
             yield party, min(chain, key=lambda each: each.not_after)
 
 
-def _name(scene: Scene, certificate: Certificate) -> str:
+def _name(context: Scene, certificate: Certificate) -> str:
     kind = "the CA" if certificate.is_ca else "the leaf"
-    return f"{kind} {scene.label(certificate.fingerprint)}"
+    return f"{kind} {context.label(certificate.fingerprint)}"
 
 
 def _days(time: timedelta) -> str:

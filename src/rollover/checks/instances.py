@@ -107,37 +107,37 @@ _BY = {
 }
 
 
-def unavailable(scene: Scene) -> Iterator[Finding]:
+def unavailable(context: Scene) -> Iterator[Finding]:
     """Yield the instances that cannot be changed."""
-    yield from _in_state(scene, UNAVAILABLE)
+    yield from _in_state(context, UNAVAILABLE)
 
 
-def unreachable(scene: Scene) -> Iterator[Finding]:
+def unreachable(context: Scene) -> Iterator[Finding]:
     """Yield the instances that were not seen."""
-    yield from _in_state(scene, UNREACHABLE)
+    yield from _in_state(context, UNREACHABLE)
 
 
-def doubted(scene: Scene) -> Iterator[Finding]:
+def doubted(context: Scene) -> Iterator[Finding]:
     """Yield the instances that were seen, with what is odd about them."""
-    for instance in scene.fleet.instances():
+    for instance in context.fleet.instances():
         if instance.availability is Availability.READY and instance.why:
             yield found(DOUBTED, instance.name, instance.why)
 
 
-def _in_state(scene: Scene, rule: Rule) -> Iterator[Finding]:
-    for instance in scene.fleet.instances():
+def _in_state(context: Scene, rule: Rule) -> Iterator[Finding]:
+    for instance in context.fleet.instances():
         if _BY.get(instance.availability) is rule:
             yield found(rule, instance.name, instance.why or instance.availability.value)
 
 
-def no_material(scene: Scene) -> Iterator[Finding]:
+def no_material(context: Scene) -> Iterator[Finding]:
     """Yield the endpoints that hold something which comes from no file that is known."""
-    for instance in scene.fleet.instances():
+    for instance in context.fleet.instances():
         if not _has_files(instance):
             continue
         for endpoint in instance.endpoints:
             ref = EndpointRef(instance.name, endpoint.name)
-            described = scene.described_endpoint(ref)
+            described = context.described_endpoint(ref)
             if described is None:
                 continue
             missing = list(_missing(described, endpoint.presents, endpoint.trusts))
@@ -166,10 +166,10 @@ def _missing(
         yield "`certificate`, `key` and `ca`"
 
 
-def shared_files(scene: Scene) -> Iterator[Finding]:
+def shared_files(context: Scene) -> Iterator[Finding]:
     """Yield the files of this machine that two instances name."""
     users: dict[str, list[InstanceName]] = {}
-    for group in scene.description.groups:
+    for group in context.description.groups:
         if not isinstance(group.delivery, FileDelivery):
             continue
         for instance in filter(_has_files, group.instances):
@@ -195,28 +195,28 @@ def _rest(names: list[InstanceName]) -> str:
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"  # noqa: PLR2004 - as many as a line takes
 
 
-def shared_key(scene: Scene) -> Iterator[Finding]:
+def shared_key(context: Scene) -> Iterator[Finding]:
     """Yield the leaves whose key several instances use."""
-    for refs in _by_key(scene).values():
+    for refs in _by_key(context).values():
         instances = tuple(dict.fromkeys(ref.instance for ref in refs))
         if len(instances) > 1:
             others = tuple(ref for ref in refs if ref.instance != refs[0].instance)
             yield found(SHARED_KEY, str(refs[0]), f"{named(others)} present the same key")
 
 
-def _by_key(scene: Scene) -> Mapping[str, list[EndpointRef]]:
+def _by_key(context: Scene) -> Mapping[str, list[EndpointRef]]:
     users: dict[str, list[EndpointRef]] = {}
-    for party in scene.parties:
+    for party in context.parties:
         if party.endpoint.source is not None:
             continue  # who issued its chain is concluded, the chain itself is not known
-        for leaf in scene.certificates(party.endpoint.presents[:1]):
+        for leaf in context.certificates(party.endpoint.presents[:1]):
             users.setdefault(leaf.key_identity or leaf.fingerprint, []).append(party.ref)
     return users
 
 
-def alone(scene: Scene) -> Iterator[Finding]:
+def alone(context: Scene) -> Iterator[Finding]:
     """Yield the groups of one instance that cannot change without going down."""
-    for group in scene.fleet.groups:
+    for group in context.fleet.groups:
         interrupts = TOUCH_WEIGHT[group.touch] >= TOUCH_WEIGHT[Touch.RESTART]
         if interrupts and len(group.instances) == 1:
             yield found(
@@ -226,11 +226,11 @@ def alone(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def no_reconnect(scene: Scene) -> Iterator[Finding]:
+def no_reconnect(context: Scene) -> Iterator[Finding]:
     """Yield the groups of clients that nobody can ask to reconnect."""
-    if scene.description.system is not None:
+    if context.description.system is not None:
         return
-    for group in scene.description.groups:
+    for group in context.description.groups:
         mute = tuple(each.name for each in group.instances if each.status_file is None)
         if group.touch is Touch.RECONNECT and mute:
             yield found(NO_RECONNECT, group.name, f"{len(mute)} have no `status_file`")

@@ -56,21 +56,21 @@ class _Kind(NamedTuple):
     by_dialer: bool
 
 
-def broken(scene: Scene) -> Iterator[Finding]:
+def broken(context: Scene) -> Iterator[Finding]:
     """Yield the links that do not work now, links of one kind and reason together."""
-    yield from _collected(scene, BROKEN, names=False)
+    yield from _collected(context, BROKEN, names=False)
 
 
-def name_not_covered(scene: Scene) -> Iterator[Finding]:
+def name_not_covered(context: Scene) -> Iterator[Finding]:
     """Yield the links on which only the name is wrong, or the name too."""
-    yield from _collected(scene, NAME, names=True)
+    yield from _collected(context, NAME, names=True)
 
 
-def _collected(scene: Scene, rule: Rule, *, names: bool) -> Iterator[Finding]:
+def _collected(context: Scene, rule: Rule, *, names: bool) -> Iterator[Finding]:
     kinds: dict[_Kind, list[Link]] = {}
-    groups = {each.name: group.name for group in scene.fleet.groups for each in group.instances}
-    for link in scene.fleet.links:
-        seen = scene.handshakes.on(link)
+    groups = {each.name: group.name for group in context.fleet.groups for each in group.instances}
+    for link in context.fleet.links:
+        seen = context.handshakes.on(link)
         reason = _reason(seen, names=names)
         if reason:
             kind = _Kind(
@@ -96,11 +96,11 @@ def _finding(rule: Rule, kind: _Kind, links: list[Link]) -> Finding:
     return found(rule, str(first), f"{refusing} would refuse its peer: {kind.reason}{more}")
 
 
-def unverified(scene: Scene) -> Iterator[Finding]:
+def unverified(context: Scene) -> Iterator[Finding]:
     """Yield the endpoints that dial others and verify nobody."""
-    verifying = {party.ref: party.endpoint.trusts is not None for party in scene.parties}
+    verifying = {party.ref: party.endpoint.trusts is not None for party in context.parties}
     counts: dict[EndpointRef, int] = {}
-    for link in scene.fleet.links:
+    for link in context.fleet.links:
         if not verifying.get(link.dialer, True):
             counts[link.dialer] = counts.get(link.dialer, 0) + 1
     for ref, count in counts.items():

@@ -1,6 +1,6 @@
-"""The rules of the planner and of the engine's gates, as `rollover explain` tells them.
+"""The rules of the planner, as `rollover explain` tells them.
 
-Their code lives where the refusals are made; a test holds the ids together.
+Their code is in the planner, which knows ids only; a test holds the ids together.
 """
 
 from __future__ import annotations
@@ -105,74 +105,8 @@ _RECONNECTS = Rule(
     "connection, or expect the reconnects.",
     source="Measured on nats-py: it has no way to replace a connection's certificate",
 )
-_DRAIN_INCOMPLETE = Rule(
-    id=RuleId("drain-incomplete"),
-    severity=Severity.EVIDENCE,
-    title="Somebody still presents a certificate of the CA that is to be withdrawn",
-    meaning="A server's own connection list shows live connections whose peers presented a "
-    "certificate from the old CA, or the list could not be had.",
-    why="These peers would be cut off at their next reconnect.",
-    example="`billing-worker` on `n2` still presents a certificate of `nats-ca@1`.",
-    remedy="Give these peers new certificates, or add them to the fleet file; or answer for them "
-    "with `--override drain-incomplete=REASON`.",
-    source="nats-server's `connz` with `auth` (`tls_peer_certs`)",
-)
-_HANDSHAKE_GATE = Rule(
-    id=RuleId("handshake-gate"),
-    severity=Severity.EVIDENCE,
-    title="Fresh handshakes after a rollout do not show what was delivered",
-    meaning="Every instance of the rollout is dialled anew, with a chain of each CA: it presents, "
-    "advertises or accepts something else than it should.",
-    why="A reload that succeeds proves nothing; only a new handshake does.",
-    example="`n3` still advertises only the old CA although its reload reported success.",
-    remedy="Look at the instance named, then run `rollover rotate` again: it observes afresh.",
-    source="Measured on nats-server: every mistake is silent until the next reconnect",
-)
 
-_AS_ORDERED = Rule(
-    id=RuleId("as-ordered"),
-    severity=Severity.EVIDENCE,
-    title="After a rollout an instance does not use what it was ordered to use",
-    meaning="The look at the fleet after a rollout shows other chains or bundles than those that "
-    "were delivered.",
-    why="Every later step is proven on what is observed; something else changes the same files, "
-    "or the instance came back with what it had before.",
-    example="`c4` was given a leaf of `nats-ca@2` and presents one of `nats-ca@1` again.",
-    remedy="Find out who else writes its files, then run `rollover rotate` again.",
-    source="The engine: re-plan from what is observed, never from what was done",
-)
-
-_RECOVERY_NEEDED = Rule(
-    id=RuleId("recovery-needed"),
-    severity=Severity.ERROR,
-    title="Expired certificates have cut instances off that can only be made anew",
-    meaning="Instances that get their certificates from a source (the agents of a BOSH director) "
-    "present, or are to accept, certificates that have expired: their next handshake fails.",
-    why="They are reached over the very connection that needs those certificates. Whoever still "
-    "answers does so on an open connection, and is gone once its server restarts. Making instances "
-    "anew stops nothing in order: stateful services may lose writes.",
-    example="`nats-ca@1` expired yesterday; the 40 agents answer until NATS restarts, which the "
-    "first rollout does.",
-    remedy="Choose a maintenance window with the fewest writes, then `rollover rotate --recover "
-    "--window START/END`; `rollover plan --recover` shows beforehand what it does.",
-    source="BOSH, when the NATS CA has already expired",
-)
-
-_NO_WAY_BACK = Rule(
-    id=RuleId("no-way-back"),
-    severity=Severity.WARNING,
-    title="A renewal cannot be taken back from here",
-    meaning="The private keys that are in use now lie where they cannot be read from here, or do "
-    "not belong to what is presented: with delivery by a command, or in Kubernetes, a key never "
-    "leaves the instance.",
-    why="`rollover rollback` gives back the former chains with their keys. Of files of this "
-    "machine it keeps them, sealed, before it replaces them.",
-    example="The servers of `b` get their files by ssh, and their certificates from a public CA.",
-    remedy="Keep the former chain and key yourself; `rollover rotate --renew` brings them again.",
-    source="The engine: what a goal replaces is kept before it begins",
-)
-
-RULES = (
+PLAN_RULES = (
     _TRUST_BEFORE_USE,
     _REISSUE_BEFORE_WITHDRAW,
     _VALIDITY_WINDOW,
@@ -181,9 +115,4 @@ RULES = (
     _NO_SAFE_PLAN,
     _STACKS_DISAGREE,
     _RECONNECTS,
-    _DRAIN_INCOMPLETE,
-    _HANDSHAKE_GATE,
-    _AS_ORDERED,
-    _RECOVERY_NEEDED,
-    _NO_WAY_BACK,
 )

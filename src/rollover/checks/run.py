@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from rollover.checks import catalogue, certificates, instances, links, silence, trust, usages
+from rollover.checks import certificates, instances, links, silence, trust, usages
+from rollover.checks.catalogue import Catalogue
 from rollover.checks.handshakes import Handshakes, Shape
 from rollover.checks.rule import Finding, Rule, Severity
 from rollover.checks.scene import Knowledge, Scene
@@ -28,6 +29,19 @@ AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
     }
 )
 """What is checked, in the order of the report. A new rule is a function in one of these tables."""
+
+FLEET_RULES: tuple[Rule, ...] = tuple(
+    rule
+    for checks in (
+        certificates.CHECKS,
+        usages.CHECKS,
+        trust.CHECKS,
+        links.CHECKS,
+        instances.CHECKS,
+    )
+    for rule, _ in checks
+)
+"""Those rules in the order of the catalogue."""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,23 +96,24 @@ def check(
     shape: Shape,
     knowledge: Knowledge,
     now: datetime,
+    catalogue: Catalogue,
     known: Mapping[str, Sequence[Finding]] = MappingProxyType({}),
 ) -> Report:
     """Return what stands in the way of rotating a CA of this fleet. Pure.
 
     `accepts` judges chains, `shape` says which chains are judged alike (`rollover.pki` provides
-    both). `known`: what the platforms of groups found, by group. Findings that the description
-    silences are in the report with their reason.
+    both). `known`: what the platforms of groups found, by group, with rules that `catalogue` has.
+    Findings that the description silences are in the report with their reason.
     """
     handshakes = Handshakes(fleet, accepts=accepts, shape=shape, now=now)
-    scene = Scene(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
+    context = Scene(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
     checked = [
-        Checked(area=area, rule=rule.id, title=rule.title, findings=_found(scene, function))
+        Checked(area=area, rule=rule.id, title=rule.title, findings=_found(context, function))
         for area, checks in AREAS.items()
         for rule, function in checks
     ]
     for area, found in known.items():
-        checked += _by_rule(area, found)
+        checked += _by_rule(area, found, catalogue)
     findings = [each for one in checked for each in one.findings]
     idle = tuple(silence.without_effect(description.silenced, findings))
     if description.silenced:
@@ -113,7 +128,7 @@ def check(
     )
 
 
-def _by_rule(area: str, found: Sequence[Finding]) -> Iterator[Checked]:
+def _by_rule(area: str, found: Sequence[Finding], catalogue: Catalogue) -> Iterator[Checked]:
     """Yield the rules of a platform that found something, each with all that it found."""
     for name in dict.fromkeys(each.rule for each in found):
         rule = catalogue.rule(name)
@@ -125,6 +140,6 @@ def _by_rule(area: str, found: Sequence[Finding]) -> Iterator[Checked]:
         )
 
 
-def _found(scene: Scene, function: Check) -> tuple[Finding, ...]:
-    silences = scene.description.silenced
-    return tuple(silence.silenced(each, silences) for each in function(scene))
+def _found(context: Scene, function: Check) -> tuple[Finding, ...]:
+    silences = context.description.silenced
+    return tuple(silence.silenced(each, silences) for each in function(context))

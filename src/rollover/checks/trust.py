@@ -61,23 +61,23 @@ MIXED = Rule(
 )
 
 
-def same_subject(scene: Scene) -> Iterator[Finding]:
+def same_subject(context: Scene) -> Iterator[Finding]:
     """Yield the CAs that share a subject in a bundle; a warning where key identifiers help."""
-    for bundle, refs in _bundles(scene).items():
+    for bundle, refs in _bundles(context).items():
         by_subject: dict[str, list[Certificate]] = {}
-        for each in scene.certificates(bundle):
+        for each in context.certificates(bundle):
             by_subject.setdefault(each.subject, []).append(each)
         for subject, alike in by_subject.items():
             if len({each.key_identity or each.fingerprint for each in alike}) > 1:
-                yield _same_subject(scene, subject, alike, refs)
+                yield _same_subject(context, subject, alike, refs)
 
 
 def _same_subject(
-    scene: Scene, subject: str, alike: list[Certificate], refs: list[EndpointRef]
+    context: Scene, subject: str, alike: list[Certificate], refs: list[EndpointRef]
 ) -> Finding:
-    told_apart = _told_apart(scene, alike)
+    told_apart = _told_apart(context, alike)
     trusting = set(refs)
-    stacks = {party.endpoint.stack for party in scene.parties if party.ref in trusting}
+    stacks = {party.endpoint.stack for party in context.parties if party.ref in trusting}
     fails = "its OpenSSL peers fail" if Stack.OPENSSL in stacks else "OpenSSL peers would fail"
     consequence = "only key identifiers tell them apart" if told_apart else fails
     return found(
@@ -88,56 +88,56 @@ def _same_subject(
     )
 
 
-def _told_apart(scene: Scene, alike: list[Certificate]) -> bool:
+def _told_apart(context: Scene, alike: list[Certificate]) -> bool:
     """Say whether key identifiers tell CAs of one subject apart, in every leaf that is used."""
     identifiers = [each.subject_key_id for each in alike]
     if "" in identifiers or len(set(identifiers)) < len(identifiers):
         return False
     return all(
         leaf.authority_key_id
-        for party in scene.parties
-        for leaf in scene.certificates(party.endpoint.presents[:1])
+        for party in context.parties
+        for leaf in context.certificates(party.endpoint.presents[:1])
         if leaf.issuer == alike[0].subject
     )
 
 
-def _bundles(scene: Scene) -> dict[Bundle, list[EndpointRef]]:
+def _bundles(context: Scene) -> dict[Bundle, list[EndpointRef]]:
     bundles: dict[Bundle, list[EndpointRef]] = {}
-    for party in scene.parties:
+    for party in context.parties:
         if party.endpoint.trusts:
             bundles.setdefault(party.endpoint.trusts, []).append(party.ref)
     return bundles
 
 
-def unused(scene: Scene) -> Iterator[Finding]:
+def unused(context: Scene) -> Iterator[Finding]:
     """Yield the CAs in bundles that are of no authority and that nobody presents."""
-    ours = {each for authority in scene.fleet.authorities for each in authority.versions}
+    ours = {each for authority in context.fleet.authorities for each in authority.versions}
     issuing = {
         each.issuer
-        for party in scene.parties
-        for each in scene.certificates(party.endpoint.presents)
+        for party in context.parties
+        for each in context.certificates(party.endpoint.presents)
     }
-    for fingerprint, refs in scene.trusted.items():
-        certificate = scene.certificate(fingerprint)
+    for fingerprint, refs in context.trusted.items():
+        certificate = context.certificate(fingerprint)
         foreign = fingerprint not in ours and fingerprint != SYSTEM_ROOTS
         if certificate is not None and foreign and certificate.subject not in issuing:
             yield found(
                 UNUSED,
-                scene.label(fingerprint),
+                context.label(fingerprint),
                 f"{named(refs)} trust it, nobody presents a certificate from it",
             )
 
 
-def no_key(scene: Scene) -> Iterator[Finding]:
+def no_key(context: Scene) -> Iterator[Finding]:
     """Yield the CA versions in use whose private key is not here."""
-    for fingerprint, count in scene.presented.items():
-        if fingerprint not in scene.knowledge.keys:
+    for fingerprint, count in context.presented.items():
+        if fingerprint not in context.knowledge.keys:
             authority = next(
-                each for each in scene.fleet.authorities if fingerprint in each.versions
+                each for each in context.fleet.authorities if fingerprint in each.versions
             )
             yield found(
                 NO_KEY,
-                scene.label(fingerprint),
+                context.label(fingerprint),
                 f"{count} endpoints present its certificates, its key is not here: no "
                 "cross-signing, no new leaves from it in a rollback",
                 remedy=f"`rollover authority import {authority.name} --certificate FILE --key "
@@ -145,16 +145,16 @@ def no_key(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def mixed(scene: Scene) -> Iterator[Finding]:
+def mixed(context: Scene) -> Iterator[Finding]:
     """Yield the authorities of which two versions are presented, and unconfirmed instances."""
-    for authority in scene.fleet.authorities:
-        counts = _counts(scene, authority)
+    for authority in context.fleet.authorities:
+        counts = _counts(context, authority)
         if len(counts) > 1:
             shown = ", ".join(
                 f"{count} present {authority.label(version)}" for version, count in counts.items()
             )
             yield found(MIXED, authority.name, f"of its endpoints {shown}")
-    for instance in scene.fleet.instances():
+    for instance in context.fleet.instances():
         if instance.may_be:
             yield found(MIXED, instance.name, doubt(instance))
 
@@ -169,11 +169,11 @@ def doubt(instance: Instance) -> str:
     return "its files differ from what it uses: a reload or a restart would change it"
 
 
-def _counts(scene: Scene, authority: Authority) -> dict[Fingerprint, int]:
+def _counts(context: Scene, authority: Authority) -> dict[Fingerprint, int]:
     return {
-        version: scene.presented[version]
+        version: context.presented[version]
         for version in authority.versions
-        if version in scene.presented
+        if version in context.presented
     }
 
 

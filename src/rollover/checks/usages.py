@@ -40,19 +40,19 @@ _BOTH_WAYS = frozenset((Role.ROUTE, Role.GATEWAY))
 _NEEDED = ("server_auth", "client_auth")
 
 
-def usage_missing(scene: Scene) -> Iterator[Finding]:
+def usage_missing(context: Scene) -> Iterator[Finding]:
     """Yield the endpoints that dial and are dialled with a chain that is good for one of both."""
-    for party in scene.parties:
+    for party in context.parties:
         if party.endpoint.role not in _BOTH_WAYS:
             continue
-        for each in scene.whole_chain(party.endpoint.presents):
+        for each in context.whole_chain(party.endpoint.presents):
             missing = [usage for usage in _NEEDED if not _allows(each, usage)]
             if missing:
                 kind = "the CA" if each.is_ca else "the leaf"
                 yield found(
                     USAGE_MISSING,
                     str(party.ref),
-                    f"{kind} {scene.label(each.fingerprint)} lacks {', '.join(missing)}",
+                    f"{kind} {context.label(each.fingerprint)} lacks {', '.join(missing)}",
                 )
                 break
 
@@ -62,14 +62,14 @@ def _allows(certificate: Certificate, usage: str) -> bool:
     return allowed is None or usage in allowed or "any" in allowed
 
 
-def no_key_id(scene: Scene) -> Iterator[Finding]:
+def no_key_id(context: Scene) -> Iterator[Finding]:
     """Yield the CAs in bundles that have no subject key identifier."""
-    for fingerprint, refs in scene.trusted.items():
-        certificate = scene.certificate(fingerprint)
+    for fingerprint, refs in context.trusted.items():
+        certificate = context.certificate(fingerprint)
         if certificate is not None and certificate.is_ca and not certificate.subject_key_id:
             yield found(
                 NO_KEY_ID,
-                scene.label(fingerprint),
+                context.label(fingerprint),
                 f"it has no subject key identifier; {named(refs)} trust it",
             )
 

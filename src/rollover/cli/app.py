@@ -12,7 +12,11 @@ from typing import Any
 import click
 
 from rollover import __version__
+from rollover.cli.added_commands import added_commands, load
 from rollover.errors import ExitCode, RolloverError, SpecError
+
+ADDED_BY = {"demo": "rollover-lab", "lab": "rollover-lab"}
+"""Commands that another distribution of ours adds; each is told of where it is not installed."""
 
 COMMANDS = {
     "discover": ("discover", "Write a fleet file from configurations or monitoring ports."),
@@ -32,8 +36,8 @@ COMMANDS = {
     "journal": ("journal", "Show the journal, or verify its chain of hashes."),
     "authority": ("authority", "List CA versions, or bring one in."),
     "schema": ("schema", "Print the JSON Schema of the fleet file."),
-    "demo": ("demo", "Start a real fleet, rotate its CA under traffic, report."),
-    "lab": ("lab", "Real fleets on this machine to rehearse on."),
+    "demo": ("", "Start a real fleet, rotate its CA under traffic, report."),
+    "lab": ("", "Real fleets on this machine to rehearse on."),
     "int": ("interpolate", "Interpolate a BOSH manifest, as `bosh int` does, to the byte."),
     "completion": ("completion", "Print the shell completion for bash, zsh or fish."),
 }
@@ -55,21 +59,52 @@ class LazyGroup(click.Group):
     """Knows the names and purposes of its commands; imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the commands in the order of their use."""
-        return list(COMMANDS)
+        """Return the commands in the order of their use, those of others behind ours."""
+        return list(COMMANDS | added_commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"rollover.cli.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
-        return command
+        """Import and return one command; in the place of one that is not installed, what to do."""
+        if cmd_name in COMMANDS and cmd_name not in ADDED_BY:
+            module = import_module(f"rollover.cli.commands.{COMMANDS[cmd_name][0]}")
+            command: click.Command = module.command
+            return command
+        where = added_commands().get(cmd_name)
+        if where is not None:
+            return load(cmd_name, where)
+        return _not_installed(cmd_name) if cmd_name in ADDED_BY else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+            formatter.write_dl(
+                [
+                    *((name, purpose) for name, (_, purpose) in COMMANDS.items()),
+                    *(
+                        (name, f"Added by `{where.partition(':')[0]}`.")
+                        for name, where in added_commands().items()
+                        if name not in COMMANDS
+                    ),
+                ]
+            )
+
+
+def _not_installed(name: str) -> click.Command:
+    """Return a command that takes any words, and says what is missing."""
+    distribution = ADDED_BY[name]
+
+    def tell(words: tuple[str, ...]) -> None:  # noqa: ARG001 - whatever was asked for
+        raise SpecError(
+            f"`rollover {name}` comes with `{distribution}`, which is not installed",
+            hint=f"install it from the source tree: `pip install packages/{distribution}`",
+        )
+
+    return click.Command(
+        name,
+        callback=tell,
+        params=[click.Argument(["words"], nargs=-1)],
+        context_settings={"ignore_unknown_options": True},
+        add_help_option=False,
+    )
 
 
 @click.group(

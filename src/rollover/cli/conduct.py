@@ -13,6 +13,7 @@ import click
 from rollover.cli.printer import Printer
 from rollover.cli.views import plan as plan_view
 from rollover.cli.views.counting import counted
+from rollover.cli.views.goal import outcome_fields
 from rollover.cli.views.progress import Watcher
 from rollover.engine.maintenance import Window
 from rollover.engine.outcome import Conduct, Ending, Outcome
@@ -120,13 +121,13 @@ def ended(plan: Plan) -> int:
     if plan.complete:
         return ExitCode.DONE
     waiting = all(each.rule == LEFT_BEHIND for each in plan.blocked)
-    return ExitCode.WAITING if waiting or not plan.goal.given else ExitCode.REFUSED
+    return ExitCode.WAITING if waiting or plan.goal.can_wait else ExitCode.REFUSED
 
 
 def close(printer: Printer, outcome: Outcome) -> int:
     """Show how a run ended and return the exit code."""
     if printer.json:
-        printer.data("outcome", outcome)
+        printer.data("outcome", outcome_fields(outcome))
         return EXIT_OF[outcome.ending]
     style = "good" if outcome.ending is Ending.DONE else "bad"
     said = outcome.message.startswith(outcome.ending.value)

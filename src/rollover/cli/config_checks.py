@@ -10,14 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.checks import catalogue
 from rollover.checks.configs.run import check_configs, together, with_idle
 from rollover.checks.run import Report
-from rollover.cli.wiring import now
+from rollover.codec.nats_configuration import config_errors
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
 from rollover.nats_config.command_line import CommandLine, read_unit
 from rollover.platforms.nats.config_scene import config_scene
+from rollover.rule_catalogue import CATALOGUE
+from rollover.site import now
 
 _UNIT_LIMIT = 1 << 20
 _ODD = "is no regular file"
@@ -49,7 +51,7 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
             hint="write `--running FILE=OLD` with FILE as it is given on the command line",
         )
     started = tuple(line for path in wanted.units for line in _started(path))
-    scene = config_scene(
+    configs = config_scene(
         wanted.files,
         working_directory=wanted.working_directory or Path.cwd(),
         environment=os.environ,
@@ -60,7 +62,7 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
         directories=_where(wanted, started),
         started=started,
     )
-    report = check_configs(scene, silenced=(*wanted.silences, *known))
+    report = check_configs(configs, silenced=(*wanted.silences, *known))
     return with_idle(report, wanted.silences)
 
 
@@ -78,13 +80,13 @@ def _there(path: Path) -> None:
 
 def _started(unit: Path) -> tuple[CommandLine, ...]:
     try:
-        with unit.open("rb") as file:
-            text = file.read(_UNIT_LIMIT).decode("utf-8", "replace")
+        text = read_start(unit, size=_UNIT_LIMIT).decode("utf-8", "replace")
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}", place=str(unit), hint="check its permissions"
         ) from None
-    return read_unit(text, name=str(unit))
+    with config_errors():
+        return read_unit(text, name=str(unit))
 
 
 def _where(wanted: Wanted, started: Sequence[CommandLine]) -> dict[Path, Path]:
@@ -110,7 +112,7 @@ def with_configs(
     silences = (*wanted.silences, *described.silenced)
     if not directories:
         return with_idle(report, silences) if wanted.silences else report
-    scene = config_scene(
+    configs = config_scene(
         tuple(directories),
         working_directory=base,
         environment=os.environ,
@@ -118,7 +120,7 @@ def with_configs(
         expires_within=wanted.expires_within,
         directories=directories,
     )
-    return together(report, check_configs(scene, silenced=silences), silences)
+    return together(report, check_configs(configs, silenced=silences), silences)
 
 
 def _named(described: FleetDescription, *, base: Path) -> dict[Path, Path]:
@@ -164,6 +166,6 @@ def _silence(text: str) -> Silence:
             f"`--silence {text}` says no rule or no reason",
             hint="write `RULE=REASON`, or `RULE:SUBJECT=REASON` (`*` stands for anything)",
         )
-    if catalogue.rule(name) is None:
+    if CATALOGUE.rule(name) is None:
         raise SpecError(f"there is no rule `{name}`", hint="`rollover explain` lists them all")
     return Silence(rule=name, subject=subject or "*", reason=reason.strip())

@@ -1,4 +1,4 @@
-"""From options to what an operator brings: `--bundle` and `--renew`, and who is to get it."""
+"""From options to what an operator supplies: `--bundle` and `--renew`, and who is to get it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from rollover.bundles import files
-from rollover.engine.given import Asked
+from rollover.engine.given import MaterialRequest
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.model import Role
 from rollover.fleet.secret import SecretBytes
@@ -29,8 +32,10 @@ _OF_RENEWALS = {"chain": "--with", "chain_key": "--with-key", "ca": "--ca"}
 _OF_BOTH = {**_OF_RENEWALS, "bundle_file": "--as", "groups": "--groups", "roles": "--roles"}
 
 
-def asked_of(values: Mapping[str, Any]) -> Asked | None:
-    """Return what is brought; None when nothing is. `SpecError` for options that do not fit."""
+def material_request_of(
+    values: Mapping[str, Any], *, margin_seconds: float
+) -> MaterialRequest | None:
+    """Return what is supplied; None when nothing is. `SpecError` for options that do not fit."""
     bundle, group = values.get("bundle"), values.get("renew")
     if bundle is None and group is None:
         _refuse(
@@ -43,12 +48,13 @@ def asked_of(values: Mapping[str, Any]) -> Asked | None:
             hint="give the bundle first, so that the new chain is accepted, then renew",
         )
     _refuse(values, _OF_AUTHORITIES, "is about a CA that Rollover rotates, and this brings one")
-    return _renewal(values, group) if group is not None else _bundle(values)
+    asked = _renewal(values, group) if group is not None else _bundle(values)
+    return msgspec.structs.replace(asked, margin_seconds=margin_seconds)
 
 
-def _bundle(values: Mapping[str, Any]) -> Asked:
+def _bundle(values: Mapping[str, Any]) -> MaterialRequest:
     _refuse(values, _OF_RENEWALS, "belongs to `--renew`")
-    return Asked(
+    return MaterialRequest(
         bundle=_certificates(values["bundle"]),
         groups=_listed(values.get("groups")),
         roles=roles_of(values.get("roles")),
@@ -56,7 +62,7 @@ def _bundle(values: Mapping[str, Any]) -> Asked:
     )
 
 
-def _renewal(values: Mapping[str, Any], group: str) -> Asked:
+def _renewal(values: Mapping[str, Any], group: str) -> MaterialRequest:
     _refuse(values, {"groups": "--groups", "bundle_file": "--as"}, "does not go with `--renew`")
     if values.get("chain") is None:
         raise SpecError(
@@ -64,13 +70,25 @@ def _renewal(values: Mapping[str, Any], group: str) -> Asked:
             hint="name the file of the new chain with `--with`",
         )
     ca, key = values.get("ca"), values.get("chain_key")
-    return Asked(
+    return MaterialRequest(
         chain=_certificates(values["chain"]),
         key=None if key is None else SecretBytes(_content(key)),
         bundle=None if ca is None else _certificates(ca),
         groups=(group,),
         roles=roles_of(values.get("roles")),
     )
+
+
+_OF_NEW_GOALS = {
+    name: option
+    for name, option in _OF_AUTHORITIES.items()
+    if name not in {"authority", "recover", "runbook"}
+}
+
+
+def refuse_for_material(values: Mapping[str, Any]) -> None:
+    """Refuse what shapes the rotation of a CA where supplied material is gone on with."""
+    _refuse(values, _OF_NEW_GOALS, "is about a CA that Rollover rotates, and this was supplied")
 
 
 def _refuse(values: Mapping[str, Any], options: Mapping[str, str], why: str) -> None:
@@ -101,8 +119,7 @@ def _certificates(path: Path) -> tuple[Certificate, ...]:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(PEM_LIMIT + 1)
+        return read_start(path, size=PEM_LIMIT + 1)
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}", place=str(path), hint="look at its permissions"

@@ -19,7 +19,6 @@ FLEET_VARIABLE = "ROLLOVER_FLEET"
 FLEET_FILE = Path("fleet.yml")
 LAB_FLEET_FILE = Path("lab", "fleet.yml")
 """Where `rollover lab up` writes it unless told otherwise."""
-KEY_VARIABLE = "ROLLOVER_KEY"
 _STATE = re.compile(rb"^state:[ \t]*[\"']?([^\"'\r\n#]+)", re.MULTILINE)
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
-from rollover.engine.versions import PemFile
 from rollover.errors import SpecError
+from rollover.files import READABLE_BY_OTHERS, TooLarge, permissions_of, read_bounded
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.pem import PEM_LIMIT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.versions import PemFile
 
 
 def read_pem(path: Path) -> PemFile:
     """Return a file's content; `SpecError` when it cannot be read or is far too large."""
+    from rollover.engine.versions import PemFile  # noqa: PLC0415 - imports certificates
+    from rollover.pki.pem import PEM_LIMIT  # noqa: PLC0415 - likewise
+
     try:
-        with path.open("rb") as file:
-            content = file.read(PEM_LIMIT + 1)
+        content = read_bounded(path, limit=PEM_LIMIT)
+    except TooLarge as error:
+        raise SpecError(error.strerror, place=str(path), hint="name a PEM file") from None
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}", place=str(path), hint="check path and permissions"
         ) from None
-    if len(content) > PEM_LIMIT:
-        raise SpecError(f"more than {PEM_LIMIT:,} bytes", place=str(path), hint="name a PEM file")
     return PemFile(place=str(path), content=SecretBytes(content))
 
 
 def read_key(path: Path, printer: Printer) -> PemFile:
     """Return a key file's content, and say so when others can read it too."""
     found = read_pem(path)
-    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+    if permissions_of(path) & READABLE_BY_OTHERS:
         printer.say(f"! {path} can be read by others: `chmod 600 {path}`", "warn")
     return found

@@ -6,14 +6,17 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollover.cli.material import asked_of
-from rollover.engine.goals import Request
+from rollover.cli.material import material_request_of, refuse_for_material
+from rollover.engine.given import MaterialResumption
+from rollover.engine.goals import AnyRequest, Request
 from rollover.engine.maintenance import Window
-from rollover.engine.rules import OVERRIDABLE
+from rollover.engine.rules import overridable
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
+from rollover.fleet.goal import About, MaterialKind
 from rollover.fleet.names import AuthorityName, Fingerprint, RuleId
+from rollover.rule_catalogue import CATALOGUE
 
 LEAST_DIGITS = 8
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -24,13 +27,27 @@ _DURATION = re.compile(
 _UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 
 
-def request_of(library: Rollover, values: dict[str, Any]) -> Request:
+def request_of(library: Rollover, values: dict[str, Any]) -> AnyRequest:
     """Return the request that the options describe."""
-    asked = asked_of(values)
-    if asked is not None:
-        margin = library.site.described.margin_seconds
-        return Request(authority=asked.name, given=asked, margin_seconds=margin)
-    authority = library.authority(values.get("authority"))
+    margin = library.site.described.margin_seconds
+    supplied = material_request_of(values, margin_seconds=margin)
+    if supplied is not None:
+        return supplied
+    about = library.about(values.get("authority"))
+    if isinstance(about, MaterialKind):
+        refuse_for_material(values)
+        return MaterialResumption(about)
+    return _rotation_of(library, about, values)
+
+
+def going_on(about: About) -> AnyRequest:
+    """Return the request to go on with what was begun last."""
+    if isinstance(about, MaterialKind):
+        return MaterialResumption(about)
+    return Request(authority=about)
+
+
+def _rotation_of(library: Rollover, authority: AuthorityName, values: dict[str, Any]) -> Request:
     kind = values.get("key_kind")
     return Request(
         authority=authority,
@@ -60,12 +77,13 @@ def _version(library: Rollover, authority: AuthorityName, digits: str | None) ->
 def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
     """Return rule and reason of each `RULE=REASON`; an override without a reason is refused."""
     overrides: dict[RuleId, str] = {}
+    allowed = overridable(CATALOGUE)
     for value in values:
         rule, _, reason = (part.strip() for part in value.partition("="))
-        if rule not in OVERRIDABLE:
+        if rule not in allowed:
             raise SpecError(
                 f"`{rule}` is no refusal that can be overridden",
-                hint=f"these can: {', '.join(f'`{each}`' for each in sorted(OVERRIDABLE))}",
+                hint=f"these can: {', '.join(f'`{each}`' for each in sorted(allowed))}",
             )
         if not reason:
             raise SpecError(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rollover.cli.options import Settings
-from rollover.cli.printer import Printer
-from rollover.cli.requests import request_of
-from rollover.cli.wiring import director_for_runbook, open_site
-from rollover.engine.recovery import Recovery
-from rollover.engine.rules import RECOVERY
-from rollover.engine.service import Outlook, Rollover
 from rollover.errors import SafetyError, SpecError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollover.cli.options import Settings
+    from rollover.cli.printer import Printer
+    from rollover.engine.recovery import Recovery
+    from rollover.engine.service import Outlook
 
 
 def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> None:
@@ -22,14 +21,16 @@ def write_for(printer: Printer, settings: Settings, values: dict[str, Any]) -> N
     Raises `SpecError` for a fleet that is no director's, and for what `create-env` cannot make;
     `SafetyError` when a CA has expired and nobody has said that this is known.
     """
+    from rollover.cli.requests import request_of  # noqa: PLC0415 - imports certificates
+    from rollover.site import open_director, open_fleet  # noqa: PLC0415 - imports every platform
+
     _refuse_what_is_not_made_by_hand(values)
     directory: Path = values["runbook"]
-    with closing(director_for_runbook(settings.fleet)) as bosh:
-        with open_site(settings.fleet, scratch=True, recover=values["recover"]) as site:
-            library = Rollover(site)
+    with open_director(settings.fleet) as director:
+        with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
             outlook = library.outlook(request_of(library, values))
         refuse_unasked_recovery(outlook.recovery, asked=values["recover"])
-        written = bosh.write_runbook(directory, outlook)
+        written = director.write_runbook(directory, outlook)
     _tell(printer, written, outlook)
 
 
@@ -45,6 +46,8 @@ def _refuse_what_is_not_made_by_hand(values: dict[str, Any]) -> None:
 
 def refuse_unasked_recovery(recovery: Recovery, *, asked: bool) -> None:
     """Raise `SafetyError` when instances are cut off and nobody has said that this is known."""
+    from rollover.engine.rules import RECOVERY  # noqa: PLC0415 - imports certificates
+
     if recovery.needed and not asked:
         raise SafetyError(
             f"{RECOVERY}: {'; '.join(recovery.expired) or 'certificates have expired'}: "

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.errors import PemError
+from rollover.clients.errors import MaterialError
 
 MAX_BYTES = 4 * 1024 * 1024
 """Far above any bundle that a TLS handshake can carry."""
@@ -59,18 +59,20 @@ def _stamp(path: Path) -> Stamp | None:
 
 
 def read(path: Path) -> bytes:
-    """Return the file's bytes; `PemError` when it cannot be read, is empty or far too large."""
+    """Return the file's bytes; `MaterialError` when it is empty, far too large or unreadable."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise PemError(
+        raise MaterialError(
             f"cannot read the file: {error.strerror}",
             place=str(path),
             hint="the file must exist and be readable by the user that runs the client",
         ) from error
     if not data:
-        raise PemError("the file is empty", place=str(path), hint="write it anew, then rename it")
+        raise MaterialError(
+            "the file is empty", place=str(path), hint="write it anew, then rename it"
+        )
     if len(data) > MAX_BYTES:
-        raise PemError(f"the file has more than {MAX_BYTES} bytes", place=str(path))
+        raise MaterialError(f"the file has more than {MAX_BYTES} bytes", place=str(path))
     return data

@@ -12,10 +12,10 @@ import nats.js.errors
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, PubAck
 
+from rollover.clients.errors import OptionError
 from rollover.clients.link import Link
 from rollover.clients.message import Answers, Message, answering
 from rollover.clients.subscription import Callback, Duplicates, Subscription
-from rollover.errors import SpecError
 
 _UNSUPPORTED_HINT = "use a pull consumer: it keeps its order and its pace by itself"
 
@@ -110,7 +110,7 @@ class JetStream:
         """Subscribe to a push consumer, which is created when it does not exist.
 
         Copies are recognised by their reply subject and dropped. Not for consumers with flow
-        control or heartbeats, which tie a consumer to one connection: `SpecError`.
+        control or heartbeats, which tie a consumer to one connection: `OptionError`.
         """
         link = await self._links.publisher()
         with link.busy():
@@ -137,9 +137,9 @@ async def _push_consumer(
             wanted = wanted.evolve(filter_subject=subject)
     consumer = found or wanted
     if consumer.flow_control or consumer.idle_heartbeat:
-        raise SpecError("a push consumer with flow control or heartbeats", hint=_UNSUPPORTED_HINT)
+        raise OptionError("a push consumer with flow control or heartbeats", hint=_UNSUPPORTED_HINT)
     if not consumer.deliver_subject:
-        raise SpecError(f"consumer `{durable}` is a pull consumer", hint="use `pull_subscribe`")
+        raise OptionError(f"consumer `{durable}` is a pull consumer", hint="use `pull_subscribe`")
     if found is None:
         await link.jetstream.add_consumer(stream, config=consumer)
     return consumer

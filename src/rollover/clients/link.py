@@ -12,9 +12,15 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from rollover.clients.errors import (
+    ConnectError,
+    OptionError,
+    ServerRefused,
+    ServerSilent,
+    ServerUnreachable,
+)
 from rollover.clients.material import Material
 from rollover.clients.message import Message
-from rollover.errors import AdapterError, Rejected, SpecError, TimedOut, Unreachable
 
 FOREVER = -1
 """nats-py: no limit to reconnect attempts."""
@@ -76,9 +82,9 @@ class Target(NamedTuple):
 
 
 def check_options(options: Options) -> None:
-    """Raise `SpecError` for an option of `nats.connect` that a rotating connection sets itself."""
+    """Raise `OptionError` for an option of `nats.connect` that is set here."""
     for name in sorted(_OWNED & options.keys()):
-        raise SpecError(
+        raise OptionError(
             f"`{name}` cannot be given to a rotating connection",
             field=name,
             hint="certificates come from `material`; losses and errors are told by `on_event`",
@@ -190,8 +196,8 @@ class Link:
 async def open_link(target: Target, material: Material, events: LinkEvents) -> Link:
     """Connect to the first of `target.servers` that accepts `material`, in their order.
 
-    Raises `Rejected` when TLS or the server refuses, `Unreachable` when nobody answers and
-    `TimedOut` after `target.timeout_seconds`.
+    Raises `ServerRefused` when TLS or the server refuses, `ServerUnreachable` when nobody answers
+    and `ServerSilent` after `target.timeout_seconds`.
     """
     refusals: list[Exception] = []
     try:
@@ -287,17 +293,18 @@ def _callbacks(link: Link, events: LinkEvents) -> dict[str, Any]:
     }
 
 
-def _refused(target: Target, errors: list[Exception]) -> AdapterError:
+def _refused(target: Target, errors: list[Exception]) -> ConnectError:
     told = [error for error in errors if not isinstance(error, nats.errors.NoServersError)]
-    where = {"system": f"nats client `{target.name}`", "operation": "connect"}
+    where = {"client": target.name, "operation": "connect"}
     servers = ", ".join(_without_user(server) for server in target.servers)
     for error in told:
         if isinstance(error, _REFUSALS) and not isinstance(error, TimeoutError):
-            return Rejected(f"{servers} refused: {_reason(error)}", hint=_REFUSED_HINT, **where)
+            said = f"{servers} refused: {_reason(error)}"
+            return ServerRefused(said, hint=_REFUSED_HINT, **where)
     if any(isinstance(error, TimeoutError) for error in told):
-        return TimedOut(f"no answer from {servers} in {target.timeout_seconds:g} s", **where)
+        return ServerSilent(f"no answer from {servers} in {target.timeout_seconds:g} s", **where)
     last = f": {told[-1]}" if told else ""
-    return Unreachable(f"nobody answers at {servers}{last}", **where)
+    return ServerUnreachable(f"nobody answers at {servers}{last}", **where)
 
 
 def _reason(error: Exception) -> str:

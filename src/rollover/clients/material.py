@@ -13,12 +13,10 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NewType, NoReturn
 
-from rollover.clients import files as material_files
-from rollover.clients.files import MaterialFiles, Stamps
-from rollover.errors import PemError
-from rollover.fleet.names import Fingerprint
+from rollover.clients.errors import MaterialError
+from rollover.clients.files import MaterialFiles, Stamps, read, stamps
 
 _BLOCK = re.compile(
     rb"-----BEGIN (?P<label>(?:X509 )?CERTIFICATE)-----(?P<body>.*?)-----END (?P=label)-----",
@@ -27,6 +25,9 @@ _BLOCK = re.compile(
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 
 MakeContext = Callable[[], ssl.SSLContext]
+
+Fingerprint = NewType("Fingerprint", str)
+"""SHA-256 of a certificate's DER, 64 lower-case hexadecimal digits: which certificate it is."""
 
 
 class Material(NamedTuple):
@@ -57,17 +58,17 @@ def plain_context() -> ssl.SSLContext:
 def load(files: MaterialFiles, *, make_context: MakeContext = plain_context) -> Material:
     """Read the files into a fresh context from `make_context`.
 
-    Raises `PemError` with the file's place when one is missing, empty, damaged or of the wrong
+    Raises `MaterialError` with the file's place when one is missing, empty, damaged or of the wrong
     kind, when certificate and key do not belong together, or when a file changed meanwhile.
     """
-    before = material_files.stamps(files)
+    before = stamps(files)
     chain = _certificates(files.certificate)
     authorities = _certificates(files.ca)
     context = make_context()
     _trust(context, authorities, place=files.ca)
     _present(context, files)
-    if material_files.stamps(files) != before:
-        raise PemError(
+    if stamps(files) != before:
+        raise MaterialError(
             "the files changed while they were read",
             place=str(files.certificate),
             hint="they are read again when they have settled",
@@ -86,18 +87,18 @@ def _fingerprints(certificates: tuple[bytes, ...]) -> tuple[Fingerprint, ...]:
 
 
 def _certificates(path: Path) -> tuple[bytes, ...]:
-    data = material_files.read(path)
+    data = read(path)
     blocks = list(_BLOCK.finditer(data))
     begun = len(_BEGIN.findall(data))
     if not begun:
         found = "a private key" if b"PRIVATE KEY-----" in data else "something else"
-        raise PemError(
+        raise MaterialError(
             f"expected a PEM certificate, found {found}",
             place=str(path),
             hint="are certificate and key swapped?",
         )
     if len(blocks) != begun:
-        raise PemError(
+        raise MaterialError(
             f"{begun} certificates begin but {len(blocks)} are complete",
             place=str(path),
             hint="the file is truncated, half-written or holds OpenSSL's `TRUSTED` kind",
@@ -112,7 +113,7 @@ def _der(body: bytes, number: int, path: Path) -> bytes:
     except binascii.Error:
         der = b""
     if not der:
-        raise PemError(
+        raise MaterialError(
             f"certificate {number} is damaged", place=str(path), hint="write the file anew"
         )
     return der
@@ -122,14 +123,14 @@ def _trust(context: ssl.SSLContext, authorities: tuple[bytes, ...], *, place: Pa
     try:
         context.load_verify_locations(cadata=b"".join(authorities))
     except ssl.SSLError as error:
-        raise PemError(
+        raise MaterialError(
             f"OpenSSL cannot read a CA certificate: {_reason(error)}", place=str(place)
         ) from error
 
 
 def _present(context: ssl.SSLContext, files: MaterialFiles) -> None:
     def refuse() -> NoReturn:
-        raise PemError(
+        raise MaterialError(
             "the private key is encrypted", place=str(files.key), hint="store it unencrypted, 0600"
         )
 
@@ -138,21 +139,21 @@ def _present(context: ssl.SSLContext, files: MaterialFiles) -> None:
     except ssl.SSLError as error:
         raise _unfit(error, files) from error
     except OSError as error:
-        raise PemError(
+        raise MaterialError(
             f"cannot read the private key: {error.strerror}",
             place=str(files.key),
             hint="the file must exist and be readable by the user that runs the client",
         ) from error
 
 
-def _unfit(error: ssl.SSLError, files: MaterialFiles) -> PemError:
+def _unfit(error: ssl.SSLError, files: MaterialFiles) -> MaterialError:
     if error.reason == "KEY_VALUES_MISMATCH":
-        return PemError(
+        return MaterialError(
             f"the private key `{files.key}` does not belong to this certificate",
             place=str(files.certificate),
             hint="deliver both; until they fit, the set in use stays in use",
         )
-    return PemError(
+    return MaterialError(
         f"OpenSSL cannot use the certificate and its key `{files.key}`: {_reason(error)}",
         place=str(files.certificate),
         hint="both must be PEM, the leaf first, the key unencrypted",

@@ -25,16 +25,15 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from rollover.clients import events
-from rollover.clients.events import OnEvent
+from rollover.clients.events import OnEvent, ignore
 from rollover.clients.files import MaterialFiles
 from rollover.clients.jetstream import JetStream
 from rollover.clients.link import Target, check_options
 from rollover.clients.material import MakeContext, plain_context
 from rollover.clients.reporter import Reporter
 from rollover.clients.rotation import Pace, Rotation
+from rollover.clients.status_file import ConnectionStatus
 from rollover.clients.subscription import PENDING_LIMIT, Callback, Duplicates, Subscription
-from rollover.delivery.client_status import ClientStatus
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +60,7 @@ async def open_connection(
     name: str,
     pace: Pace = Pace(),  # noqa: B008  - a frozen value
     status_file: Path | None = None,
-    on_event: OnEvent = events.ignore,
+    on_event: OnEvent = ignore,
     make_context: MakeContext = plain_context,
     **options: Any,
 ) -> Connection:
@@ -69,11 +68,12 @@ async def open_connection(
 
     `make_context` returns a fresh, empty TLS context each time, for other ciphers or verification
     flags. `status_file` is where a rotator reads what this client presents and trusts
-    (`rollover.delivery.client_status`). Other options go to `nats.connect` as they are. The
+    (`ConnectionStatus` as JSON). Other options go to `nats.connect` as they are. The
     connection reconnects for ever.
 
-    Raises `PemError` for files that cannot be used, `Rejected`, `Unreachable` or `TimedOut` when
-    no server takes the connection, `SpecError` for an option that cannot be given.
+    Raises `MaterialError` for files that cannot be used, `ServerRefused`, `ServerUnreachable` or
+    `ServerSilent` when no server takes the connection, `OptionError` for an option that cannot be
+    given.
     """
     check_options(options)
     target = Target(
@@ -178,7 +178,7 @@ class Connection:
         self._rotation.look()
 
     @property
-    def status(self) -> ClientStatus:
+    def status(self) -> ConnectionStatus:
         """What a new handshake presents and trusts, and how the connection stands."""
         return self._reporter.status(self._rotation)
 

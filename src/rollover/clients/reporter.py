@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rollover.clients import events
-from rollover.clients.events import EventKind, OnEvent
+from rollover.clients.errors import StatusFileError
+from rollover.clients.events import EventKind, OnEvent, now
 from rollover.clients.link import Link
 from rollover.clients.rotation import Rotation
+from rollover.clients.status_file import ConnectionStatus, write_status
 from rollover.clients.subscription import Subscription
-from rollover.delivery import client_status
-from rollover.delivery.client_status import ClientStatus
-from rollover.errors import SpecError
 
 
 class Reporter:
@@ -35,9 +33,9 @@ class Reporter:
         """Say nothing more about links: the program itself is closing them."""
         self._leaving = True
 
-    def status(self, rotation: Rotation) -> ClientStatus:
+    def status(self, rotation: Rotation) -> ConnectionStatus:
         """Return what a new handshake presents and trusts, and how the connection stands."""
-        return ClientStatus(
+        return ConnectionStatus(
             pid=os.getpid(),
             name=self._name,
             loaded_at=rotation.material.loaded_at,
@@ -58,8 +56,8 @@ class Reporter:
         if self._status_file is None or self._rotation is None:
             return
         try:
-            client_status.write(self._status_file, self.status(self._rotation))
-        except SpecError as error:
+            write_status(self._status_file, self.status(self._rotation))
+        except StatusFileError as error:
             self.failed(error)
 
     # What a rotation tells.
@@ -67,7 +65,7 @@ class Reporter:
     def happened(self, kind: EventKind, detail: str = "") -> None:
         """Tell the program, and the rotator through the status file."""
         self.write_status()
-        self._on_event(events.now(kind, detail))
+        self._on_event(now(kind, detail))
 
     # What links tell. Only the one in use matters: the others are meant to go.
 
@@ -94,7 +92,7 @@ class Reporter:
 
     def failed(self, error: Exception) -> None:
         """Tell the program about an error that ends nothing."""
-        self._on_event(events.now(EventKind.ERROR, str(error) or type(error).__name__))
+        self._on_event(now(EventKind.ERROR, str(error) or type(error).__name__))
 
     def _in_use(self, link: Link) -> bool:
         mine = self._rotation is not None and link is self._rotation.link

@@ -24,15 +24,13 @@ from typing import Protocol
 import msgspec
 import nats.errors
 
-from rollover.clients import files as material_files
-from rollover.clients import material as materials
 from rollover.clients.backoff import Backoff
+from rollover.clients.errors import MaterialError, RotatingClientError, ServerUnreachable
 from rollover.clients.events import EventKind
-from rollover.clients.files import MaterialFiles, Stamps
+from rollover.clients.files import MaterialFiles, Stamps, stamps
 from rollover.clients.link import Link, LinkEvents, Target, open_link
-from rollover.clients.material import MakeContext, Material
+from rollover.clients.material import MakeContext, Material, load
 from rollover.clients.subscription import Subscription
-from rollover.errors import PemError, RolloverError, Unreachable
 
 _FLUSH_TIMEOUT_SECONDS = 3
 
@@ -91,10 +89,10 @@ class Rotation:
         self._not_before = 0.0
 
     async def start(self) -> None:
-        """Load the files and connect; raises `PemError` or `AdapterError` when that fails."""
+        """Load the files and connect; raises `MaterialError` or `ConnectError` when not."""
         try:
             self.material = await self._load()
-        except PemError:
+        except MaterialError:
             await asyncio.sleep(self._pace.settle_seconds)  # perhaps they are just being written
             self.material = await self._load()
         self._seen = self.material.stamps
@@ -136,12 +134,12 @@ class Rotation:
         self._wake.clear()
 
     async def _look(self) -> None:
-        found = material_files.stamps(self._files)
+        found = stamps(self._files)
         if found != self._seen:
             self._seen = found
             self._failures, self._not_before = 0, 0.0
             await asyncio.sleep(self._pace.settle_seconds)
-            if material_files.stamps(self._files) != found:
+            if stamps(self._files) != found:
                 self._wake.set()
                 return
         if found == self.material.stamps and not self._asked:
@@ -157,12 +155,12 @@ class Rotation:
     async def _try_to_take_up(self, found: Stamps) -> None:
         try:
             await self._take_up(await self._candidate(found))
-        except RolloverError as error:
+        except RotatingClientError as error:
             self._refuse(error)
         else:
             self._failures, self._not_before = 0, 0.0
 
-    def _refuse(self, error: RolloverError) -> None:
+    def _refuse(self, error: RotatingClientError) -> None:
         """Keep what is in use, say why once, and set the time of the next attempt."""
         self._failures += 1
         wait = self._pace.retry.wait(self._failures)
@@ -177,14 +175,14 @@ class Rotation:
             return self.material
         try:
             return await self._load()
-        except PemError as error:
+        except MaterialError as error:
             if not self._asked:
                 raise
             self._refuse(error)
             return self.material
 
     async def _load(self) -> Material:
-        return await asyncio.to_thread(materials.load, self._files, make_context=self._make_context)
+        return await asyncio.to_thread(load, self._files, make_context=self._make_context)
 
     async def _take_up(self, fresh: Material) -> None:
         if self._asked or fresh.leaf != self.material.leaf:
@@ -328,9 +326,7 @@ def _shuffled(servers: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(random.SystemRandom().sample(servers, len(servers)))
 
 
-def _lost_again(name: str) -> Unreachable:
-    return Unreachable(
-        "the second connection was lost before it could take over",
-        system=f"nats client `{name}`",
-        operation="swap",
+def _lost_again(name: str) -> ServerUnreachable:
+    return ServerUnreachable(
+        "the second connection was lost before it could take over", client=name, operation="swap"
     )

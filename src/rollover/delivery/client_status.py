@@ -28,8 +28,8 @@ from pathlib import Path
 
 import msgspec
 
-from rollover import replacing
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.names import Fingerprint
 
 VERSION = 1
@@ -62,8 +62,7 @@ def read(path: Path) -> ClientStatus:
     Whether it still holds is the reader's to judge: `pid` may have ended since.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_start(path, size=MAX_BYTES + 1)
     except OSError as error:
         raise SpecError(
             f"cannot read the client's status: {error.strerror}",
@@ -88,13 +87,3 @@ def decode(data: bytes, *, place: str) -> ClientStatus:
             hint="client and rotator must come from releases that go together",
         )
     return status
-
-
-def write(path: Path, status: ClientStatus) -> None:
-    """Replace the file at `path` at once, mode 0644, so that a reader never sees half of it."""
-    try:
-        replacing.replace(path, msgspec.json.encode(status), mode=0o644, durable=False)
-    except OSError as error:
-        raise SpecError(
-            f"cannot write the client's status: {error.strerror}", place=str(path)
-        ) from error

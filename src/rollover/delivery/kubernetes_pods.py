@@ -13,6 +13,7 @@ from rollover.delivery.kubernetes_records import DELIVERED_AT
 from rollover.delivery.kubernetes_volumes import INSTANCE
 from rollover.delivery.placing import LARGEST_FILE
 from rollover.errors import TimedOut
+from rollover.files import read_start
 from rollover.fleet.secret import SecretBytes
 from rollover.kubernetes.objects import ObjectRef
 
@@ -73,8 +74,7 @@ class Pods:
 
 def _shows(root: str, path: str, content: SecretBytes | None) -> bool:
     try:
-        with (Path(root) / path.lstrip("/")).open("rb") as opened:
-            found = opened.read(LARGEST_FILE + 1)
+        found = read_start(Path(root) / path.lstrip("/"), size=LARGEST_FILE + 1)
     except OSError:
         return content is None
     return content is not None and found == content.reveal()

@@ -26,6 +26,7 @@ import msgspec
 from rollover.delivery.placing import LARGEST_FILE, SECRET_MODE, digest
 from rollover.delivery.refusals import missing, refused, refusing, rejected
 from rollover.engine.delivery_port import File
+from rollover.files import TooLarge, read_regular
 
 _NAME: Final = "parcel-"
 
@@ -131,21 +132,18 @@ def _write(path: Path, content: bytes) -> None:
 
 def _read(file: Path, instance: str, path: str) -> bytes:
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as opened:
-            content = opened.read(LARGEST_FILE + 1) or b""
+        return read_regular(file, limit=LARGEST_FILE, follow_links=False)
     except FileNotFoundError:
         raise missing(instance, path) from None
-    except OSError as error:
-        raise refused(error, instance=instance, operation="read", path=path) from None
-    if len(content) > LARGEST_FILE:
+    except TooLarge:
         raise rejected(
             f"`{path}` has more than {LARGEST_FILE} bytes",
             instance=instance,
             operation="read",
             hint="this is no certificate or configuration: check the path",
-        )
-    return content
+        ) from None
+    except OSError as error:
+        raise refused(error, instance=instance, operation="read", path=path) from None
 
 
 def _file_name(index: int, path: str) -> str:

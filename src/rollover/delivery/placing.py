@@ -15,6 +15,7 @@ from rollover.delivery.records import Change
 from rollover.delivery.refusals import missing, refused, refusing, rejected
 from rollover.engine.delivery_port import File
 from rollover.errors import Conflict, Rejected
+from rollover.files import NotRegular, TooLarge, read_regular
 from rollover.replacing import sync_directory
 
 LARGEST_FILE: Final = 1024 * 1024
@@ -78,24 +79,20 @@ def digest(content: bytes) -> str:
 def read(instance: str, operation: str, path: Path) -> bytes:
     """Return a file's content, at most `LARGEST_FILE` bytes; never waits on a pipe or device."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_regular(path, limit=LARGEST_FILE)
     except FileNotFoundError:
         raise missing(instance, path) from None
-    except OSError as error:
-        raise refused(error, instance=instance, operation=operation, path=path) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _not_plain(instance, operation, path)
-    with os.fdopen(descriptor, "rb") as file, refusing(instance, operation, path):
-        content = file.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
+    except (NotRegular, IsADirectoryError):
+        raise _not_plain(instance, operation, path) from None
+    except TooLarge:
         raise rejected(
             f"`{path}` has more than {LARGEST_FILE} bytes",
             instance=instance,
             operation=operation,
             hint="this is no certificate, key or configuration: check the path",
-        )
-    return content
+        ) from None
+    except OSError as error:
+        raise refused(error, instance=instance, operation=operation, path=path) from None
 
 
 def stage(instance: str, change: Change, file: File) -> None:

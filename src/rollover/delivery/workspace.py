@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from rollover import replacing
 from rollover.delivery.refusals import refusing
 from rollover.errors import Conflict
-from rollover.replacing import sync_directory
 
 LOCK_SECONDS: Final = 60.0
 """How long to wait for another delivery to the same instance."""
@@ -42,19 +42,7 @@ def locked(state: Path, instance: str, *, operation: str) -> Iterator[Path]:
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a 0600 file wholly or not at all, durable when this returns."""
-    staged = path.with_name(f"{path.name}.new")
-    staged.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
+    replacing.replace(path, content, mode=0o600, durable=True)
 
 
 def _wait_for_lock(descriptor: int, instance: str, operation: str) -> None:

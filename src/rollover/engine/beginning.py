@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
+from typing import assert_never
 
 import msgspec
 
-from rollover.engine import goals, records
-from rollover.engine.given import Asked
-from rollover.engine.giving import Giving
-from rollover.engine.goals import Intent, Request, last_intent
+from rollover.engine import given, goals, records
+from rollover.engine.given import MaterialRequest, MaterialResumption
+from rollover.engine.giving import MaterialSupply, keep_supplied, renamed_by_hand
+from rollover.engine.goals import (
+    AnyRequest,
+    AuthorityIntent,
+    Intent,
+    MaterialIntent,
+    Request,
+    last_intent,
+)
 from rollover.engine.site import Site
+from rollover.engine.supply import supply_for
 from rollover.engine.world import World
 from rollover.errors import Interrupted, SpecError
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import Goal, InstallMaterial, RotateAuthority, name_of
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import Fingerprint
 
@@ -24,19 +34,39 @@ class Beginning:
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    def goal(self, request: Request, world: World) -> Goal:
+    def goal(self, request: AnyRequest, world: World) -> Goal:
         """Return the goal to plan for: that of the last rotation where it is what is asked for."""
-        if request.given is not None:
-            return Giving(self._site).goal(request.given, request, world)
+        match request:
+            case Request():
+                return self._authority_goal(request, world)
+            case MaterialRequest():
+                return self._material_goal(request, world)
+            case MaterialResumption():
+                return self._resumed(request).goal
+            case never:
+                assert_never(never)
+
+    def intent(self, request: AnyRequest) -> Intent:
+        """Return the rotation that is asked for: the one to go on with, or a new one, begun."""
+        match request:
+            case Request():
+                return self._authority_intent(request)
+            case MaterialRequest():
+                return self._material_intent(request)
+            case MaterialResumption():
+                return self._resumed(request)
+            case never:
+                assert_never(never)
+
+    # The rotation of an authority.
+
+    def _authority_goal(self, request: Request, world: World) -> RotateAuthority:
         intent = self._last(request, world)
         if intent is not None and goals.fits(request, intent.goal):
             return intent.goal
         return self._new_goal(request, world)
 
-    def intent(self, request: Request) -> Intent:
-        """Return the rotation that is asked for: the one to go on with, or a new one, begun."""
-        if request.given is not None:
-            return self._begin_given(request.given, request)
+    def _authority_intent(self, request: Request) -> AuthorityIntent:
         intent = self._last(request)
         if intent is None:
             return self._begin(request)
@@ -55,13 +85,13 @@ class Beginning:
             else "`rollover rotate` goes on with it, `rollover rollback` takes it back",
         )
 
-    def _last(self, request: Request, world: World | None = None) -> Intent | None:
+    def _last(self, request: Request, world: World | None = None) -> AuthorityIntent | None:
         """Return the rotation to go on with, or to look at again; None: another is to be begun.
 
         Raises `SpecError` when its goal is none any more, unless another is asked for, or a
         recovery.
         """
-        intent = last_intent(self._site.journal, request.authority)
+        intent = goals.last_of_authority(self._site.journal, request.authority)
         if intent is None or (intent.finished and request.again):
             return None
         over = self._over(intent, world)
@@ -75,7 +105,7 @@ class Beginning:
             "agents are cut off, `rollover plan --recover --new` shows the way",
         )
 
-    def _over(self, intent: Intent, world: World | None) -> str:
+    def _over(self, intent: AuthorityIntent, world: World | None) -> str:
         """Say why a goal is none any more; empty when it still is one."""
         authorities, name = self._site.authorities, intent.goal.authority
         target = next(
@@ -90,7 +120,7 @@ class Beginning:
             return f"led to a CA that expired at {target.not_after:%Y-%m-%d %H:%M:%SZ}"
         if not intent.finished:
             return ""
-        world = world or self._site.look(name)
+        world = world or self._site.observe(name)
         origin = world.origin(self._site.issuers(world))
         used = dict.fromkeys((*([origin] if origin else ()), *world.trusted_versions()))
         named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
@@ -100,7 +130,7 @@ class Beginning:
                 return f"is finished, and knew nothing of `{label}`, which is in use now"
         return ""
 
-    def _new_goal(self, request: Request, world: World) -> Goal:
+    def _new_goal(self, request: Request, world: World) -> RotateAuthority:
         self._check_sources(request, world)
         return goals.goal_for(
             request,
@@ -143,75 +173,103 @@ class Beginning:
         if self._site.pause_requested():
             raise Interrupted("paused: nothing is begun", hint="`rollover resume` takes it back")
 
-    def _begin(self, request: Request) -> Intent:
+    def _begin(self, request: Request) -> AuthorityIntent:
         self._stop_if_paused()
-        world = self._site.look(request.authority)
+        world = self._site.observe(request.authority)
         goal = self._new_goal(request, world)
         self._check(world, goal)
-        return self._record_start(
-            Intent(
-                rotation=_new_id(),
-                goal=goal,
-                origin=self._origin(request, world),
-                origin_trusted=world.trusted_versions(),
-                started_at=self._site.clock(),
-            )
+        intent = AuthorityIntent(
+            rotation=_new_id(),
+            goal=goal,
+            origin=self._origin(request, world),
+            origin_trusted=world.trusted_versions(),
+            started_at=self._site.clock(),
         )
+        self._record_start(intent)
+        return intent
 
-    def _begin_given(self, asked: Asked, request: Request) -> Intent:
-        """Return the rotation that gives just that, or begin it: another is simply superseded."""
-        giving = Giving(self._site)
-        world = self._site.look(request.authority)
-        goal = giving.goal(asked, request, world)
-        intent = last_intent(self._site.journal, request.authority)
+    # The installation of material.
+
+    def _material_goal(self, request: MaterialRequest, world: World) -> InstallMaterial:
+        """Return the goal; `SpecError` when what is supplied, or for whom, cannot be meant."""
+        self._site.learn(request.certificates)
+        by_hand = partial(renamed_by_hand, self._site)
+        return given.goal_for(request, world.fleet, self._site.described, by_hand=by_hand)
+
+    def _material_intent(self, request: MaterialRequest) -> Intent:
+        """Return the rotation that installs just that, or begin it: another is superseded."""
+        world = self._site.observe(request.about)
+        goal = self._material_goal(request, world)
+        intent = last_intent(self._site.journal, request.about)
         if intent is not None and intent.goal == goal:
             return intent
         self._stop_if_paused()
-        return self._record_start(giving.intent(asked, goal, world, rotation=_new_id()))
+        keep_supplied(self._site, request)
+        begun = MaterialIntent(
+            rotation=_new_id(),
+            goal=goal,
+            former=MaterialSupply(self._site, goal).keep_former(world),
+            started_at=self._site.clock(),
+        )
+        self._record_start(begun)
+        return begun
+
+    def _resumed(self, request: MaterialResumption) -> Intent:
+        intent = last_intent(self._site.journal, request.about)
+        if intent is None:
+            raise SpecError(
+                f"`{name_of(request.about)}` was never begun here",
+                hint="`rollover rotate --bundle` and `--renew` say what is to be installed",
+            )
+        return intent
+
+    # The way back, and the journal.
 
     def rollback(self, intent: Intent) -> Intent:
         """Begin the rotation that takes another one back; `SpecError` when nothing can."""
-        if intent.goal.compromised:
-            raise SpecError(
-                f"rotation {intent.rotation} left a CA whose key leaked: going back would trust "
-                "it again",
-                hint="`rollover rotate` goes on with it; `rollover rotate --new` makes another CA",
-            )
-        goal = goals.reversed_goal(intent)
-        world = self._site.look(goal.authority)
+        goal = intent.reversed_goal()
+        world = self._site.observe(goal.about)
         self._check(world, goal)
-        return self._record_start(
-            msgspec.structs.replace(
-                intent,
-                rotation=_new_id(),
-                goal=goal,
-                origin=intent.goal.target,
-                origin_trusted=intent.goal.trusted,
-                started_at=self._site.clock(),
-                finished=False,
-                rollback=True,
-                before=Giving(self._site).keep_former(goal, world),
-            )
-        )
+        back = self._back(intent, world)
+        self._record_start(back)
+        return back
+
+    def _back(self, intent: Intent, world: World) -> Intent:
+        rotation, now = _new_id(), self._site.clock()
+        match intent:
+            case AuthorityIntent():
+                return AuthorityIntent(
+                    rotation=rotation,
+                    goal=intent.reversed_goal(),
+                    origin=intent.goal.target,
+                    origin_trusted=intent.goal.trusted,
+                    started_at=now,
+                    rollback=True,
+                )
+            case MaterialIntent():
+                goal = intent.reversed_goal()
+                return MaterialIntent(
+                    rotation=rotation,
+                    goal=goal,
+                    former=MaterialSupply(self._site, goal).keep_former(world),
+                    started_at=now,
+                    rollback=True,
+                )
+            case never:
+                assert_never(never)
 
     def _check(self, world: World, goal: Goal) -> None:
         """Refuse a goal that cannot be gone to before it is written down as the one to go to."""
         self._site.knowledge(goal)
-        self.check_target(world, goal)
+        supply_for(self._site, goal).check_target(world)
 
-    def check_target(self, world: World, goal: Goal) -> None:
-        """Refuse a CA to go to that nobody would accept now."""
-        if not goal.given:
-            goals.check_target(world.certificates[goal.target], now=self._site.clock())
-
-    def _record_start(self, intent: Intent) -> Intent:
+    def _record_start(self, intent: Intent) -> None:
         self._site.journal.append(
             intent.rotation,
             EntryKind.STARTED,
             at=self._site.clock(),
             data=records.started(intent, fleet=self._site.described.name),
         )
-        return intent
 
 
 def _new_id() -> str:

@@ -9,7 +9,7 @@ import msgspec
 from rollover.checks.run import Report, check
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS, Knowledge
 from rollover.engine import attending
-from rollover.engine.goals import choose_authority
+from rollover.engine.goals import choose_about
 from rollover.engine.platform_extras import Moment
 from rollover.engine.site import Site
 from rollover.engine.survey import survey
@@ -24,7 +24,7 @@ def check_site(
     when there is no such authority. An instance that does not answer is a finding.
     """
     if authority is not None:
-        choose_authority(site.authorities.all(), authority)
+        choose_about(site.authorities.all(), authority)
     seen = survey(site)
     fleet = seen.fleet
     if authority is not None:
@@ -42,5 +42,6 @@ def check_site(
             expires_within=timedelta(days=expiry_days),
         ),
         now=seen.at,
+        catalogue=site.catalogue,
         known=dict(attending.by_group(site, Moment.CHECK)),
     )

@@ -9,7 +9,7 @@ from rollover.engine import attending, events, records
 from rollover.engine.gates import GateResult
 from rollover.engine.journal_port import every_entry
 from rollover.engine.outcome import Conduct, Ended, Ending
-from rollover.engine.rules import OVERRIDABLE
+from rollover.engine.rules import overridable
 from rollover.engine.site import Site
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import RuleId
@@ -25,6 +25,7 @@ class Chronicle:
         self._site = site
         self._rotation = rotation
         self._conduct = conduct
+        self._overridable = overridable(site.catalogue)
         self._answered: set[tuple[RuleId, str]] = set()
         self._found: set[Finding] = set()
 
@@ -50,7 +51,7 @@ class Chronicle:
     def overridden(self, rule: RuleId, subject: str) -> bool:
         """Say whether an operator answers for a refusal; rule and reason are recorded once."""
         reason = self._conduct.overrides.get(rule)
-        if reason is None or rule not in OVERRIDABLE:
+        if reason is None or rule not in self._overridable:
             return False
         if (rule, subject) not in self._answered:
             self._answered.add((rule, subject))
@@ -59,7 +60,7 @@ class Chronicle:
             )
         return True
 
-    def heed(self, found: Sequence[Finding]) -> None:
+    def refuse_blocking(self, found: Sequence[Finding]) -> None:
         """Tell and record what was not found before; end the run at what stands in the way."""
         fresh = tuple(each for each in dict.fromkeys(found) if each not in self._found)
         if fresh:
@@ -76,7 +77,7 @@ class Chronicle:
         said = [f"{each.rule}: {each.subject}: {each.message}" for each in wrong]
         remedy = wrong[0].remedy.rstrip(".")
         answer = f"; or answer for it: `--override {wrong[0].rule}=REASON`"
-        hint = remedy + (answer if wrong[0].rule in OVERRIDABLE else "")
+        hint = remedy + (answer if wrong[0].rule in self._overridable else "")
         raise Ended(attending.ENDINGS[wrong[0].severity], _some(said), hint)
 
     def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:

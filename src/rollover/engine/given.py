@@ -1,14 +1,13 @@
-"""Goals that bring material instead of making it: a curated bundle, a chain that others issued.
+"""Goals that install supplied material: a curated bundle, a chain that others issued.
 
 From what an operator asks for to a goal; what takes it back is in `way_back`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import PurePosixPath
-from types import MappingProxyType
 
 import msgspec
 
@@ -16,24 +15,19 @@ from rollover.errors import SpecError
 from rollover.fleet.assemble import below
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.description import (
-    CommandDelivery,
     FileDelivery,
     FleetDescription,
     InstanceDescription,
-    KubernetesDelivery,
 )
-from rollover.fleet.goal import Given, Goal
+from rollover.fleet.goal import Installation, InstallMaterial, MaterialKind
 from rollover.fleet.model import Endpoint, EndpointRef, Fleet, Group, Instance, Role
-from rollover.fleet.names import AuthorityName, Fingerprint, InstanceName
+from rollover.fleet.names import GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 
-BUNDLE, CHAIN = AuthorityName("given-bundle"), AuthorityName("given-chain")
-"""What such goals go by, where others have the name of their authority."""
 
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator brings, and who is to get it.
+class MaterialRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator supplies, and who is to get it.
 
     `bundle`: whom the chosen endpoints are to trust. `chain`: what they are to present, leaf
     first; `key` belongs to its leaf, and a plan needs none. Empty `groups`, `roles`: all. `file`:
@@ -46,80 +40,81 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     file: str | None = None
+    margin_seconds: float = 300.0
 
     @property
-    def name(self) -> AuthorityName:
-        """What the goal goes by in the journal."""
-        return BUNDLE if self.chain is None else CHAIN
+    def about(self) -> MaterialKind:
+        """What the rotation is about."""
+        return MaterialKind.BUNDLE if self.chain is None else MaterialKind.CHAIN
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
-        """Every certificate that is brought."""
+        """Every certificate that is supplied."""
         return (*(self.chain or ()), *(self.bundle or ()))
 
 
+class MaterialResumption(msgspec.Struct, frozen=True):
+    """To go on with what was supplied last, with all that the store kept of it."""
+
+    about: MaterialKind
+
+
 def goal_for(
-    asked: Asked, fleet: Fleet, described: FleetDescription, *, margin_seconds: float
-) -> Goal:
-    """Return the goal; `SpecError` when what is brought, or for whom, cannot be meant."""
-    _check_bundle(asked.bundle)
-    _check_chain(asked)
-    chosen = tuple(_chosen(asked, fleet))
+    request: MaterialRequest,
+    fleet: Fleet,
+    described: FleetDescription,
+    *,
+    by_hand: Callable[[GroupName], str],
+) -> InstallMaterial:
+    """Return the goal; `SpecError` when what is supplied, or for whom, cannot be meant.
+
+    `by_hand`: how a person names another file in the settings of a group's instances.
+    """
+    _check_bundle(request.bundle)
+    _check_chain(request)
+    chosen = tuple(_chosen(request, fleet))
     if not chosen:
-        raise _nobody(asked, fleet)
-    given = Given(
+        raise _nobody(request, fleet)
+    part = Installation(
         endpoints=chosen,
-        bundle=None if asked.bundle is None else _fingerprints(asked.bundle),
-        chain=None if asked.chain is None else _fingerprints(asked.chain),
-        file=None if asked.file is None else _file(asked.file),
+        bundle=None if request.bundle is None else _fingerprints(request.bundle),
+        chain=None if request.chain is None else _fingerprints(request.chain),
+        file=None if request.file is None else _file(request.file),
     )
-    if given.file is None:
-        _check_shared(fleet, given)
+    if part.file is None:
+        _check_shared(fleet, part)
     else:
-        _check_file(described, given, given.file)
-    return goal_of(asked.name, (given,), margin=timedelta(seconds=margin_seconds))
-
-
-def goal_of(name: AuthorityName, given: tuple[Given, ...], *, margin: timedelta) -> Goal:
-    """Return the goal that gives all of that, of which there is at least one."""
-    first = given[0]
-    target = (first.chain or first.bundle or ())[-1:]
-    return Goal(
-        authority=name,
-        target=target[0] if target else Fingerprint(""),
-        trusted=tuple(dict.fromkeys(one for each in given for one in each.bundle or ())),
-        retired=(),
-        step_margin=margin,
-        given=given,
-    )
+        _check_file(described, part, part.file, by_hand=by_hand)
+    margin = timedelta(seconds=request.margin_seconds)
+    return InstallMaterial(parts=(part,), step_margin=margin)
 
 
 # Who is chosen.
 
 
-def _chosen(asked: Asked, fleet: Fleet) -> Iterator[EndpointRef]:
-    _check_groups(asked, fleet)
+def _chosen(request: MaterialRequest, fleet: Fleet) -> Iterator[EndpointRef]:
+    _check_groups(request, fleet)
     for group in fleet.groups:
-        if asked.groups and group.name not in asked.groups:
+        if request.groups and group.name not in request.groups:
             continue
         for instance in group.instances:
             for endpoint in instance.endpoints:
-                if _is_meant(asked, endpoint):
-                    _check_fit(asked, group, instance, endpoint)
+                if _is_meant(request, endpoint):
+                    _check_fit(request, group, instance, endpoint)
                     yield EndpointRef(instance.name, endpoint.name)
 
 
-def _is_meant(asked: Asked, endpoint: Endpoint) -> bool:
-    if asked.roles and endpoint.role not in asked.roles:
+def _is_meant(request: MaterialRequest, endpoint: Endpoint) -> bool:
+    if request.roles and endpoint.role not in request.roles:
         return False
     if endpoint.role is Role.SOURCE:
         return False
-    return bool(endpoint.presents) if asked.chain is not None else endpoint.trusts is not None
+    return bool(endpoint.presents) if request.chain is not None else endpoint.trusts is not None
 
 
-def _check_groups(asked: Asked, fleet: Fleet) -> None:
+def _check_groups(request: MaterialRequest, fleet: Fleet) -> None:
     known = [each.name for each in fleet.groups]
-    for name in asked.groups:
+    for name in request.groups:
         if name not in known:
             raise SpecError(
                 f"the fleet has no group `{name}`",
@@ -127,7 +122,9 @@ def _check_groups(asked: Asked, fleet: Fleet) -> None:
             )
 
 
-def _check_fit(asked: Asked, group: Group, instance: Instance, endpoint: Endpoint) -> None:
+def _check_fit(
+    request: MaterialRequest, group: Group, instance: Instance, endpoint: Endpoint
+) -> None:
     place = f"`{instance.name}/{endpoint.name}`"
     others = "leave it out with `--groups` or `--roles`"
     if endpoint.source is not None:
@@ -135,22 +132,22 @@ def _check_fit(asked: Asked, group: Group, instance: Instance, endpoint: Endpoin
             f"{place} gets its material from `{endpoint.source.group}`, which brings its own",
             hint=others,
         )
-    if asked.bundle is not None and endpoint.trusts is not None and endpoint.bundle_file is None:
+    if request.bundle is not None and endpoint.trusts is not None and endpoint.bundle_file is None:
         raise SpecError(
             f"{place} of `{group.name}` has no `ca` file: it trusts what its system trusts",
             hint=f"give it a `ca_file` in its configuration and the fleet file, or {others}",
         )
 
 
-def _nobody(asked: Asked, fleet: Fleet) -> SpecError:
+def _nobody(request: MaterialRequest, fleet: Fleet) -> SpecError:
     roles = {
         endpoint.role.value
         for group in fleet.groups
-        if not asked.groups or group.name in asked.groups
+        if not request.groups or group.name in request.groups
         for instance in group.instances
         for endpoint in instance.endpoints
     }
-    does = "presents" if asked.chain is not None else "trusts"
+    does = "presents" if request.chain is not None else "trusts"
     return SpecError(
         f"nobody is chosen who {does} anything",
         hint=f"there are the roles {', '.join(f'`{each}`' for each in sorted(roles)) or 'none'}",
@@ -173,19 +170,22 @@ def _check_bundle(bundle: tuple[Certificate, ...] | None) -> None:
             )
 
 
-def _check_chain(asked: Asked) -> None:
-    if asked.chain is None:
+def _check_chain(request: MaterialRequest) -> None:
+    if request.chain is None:
         return
-    if not asked.chain or asked.chain[0].is_ca:
+    if not request.chain or request.chain[0].is_ca:
         raise SpecError(
             "the chain does not begin with the certificate of a server",
             hint="put the leaf first, then the intermediates that signed it",
         )
-    if asked.key is None:
+    if request.key is None:
         return
-    if from_pem(asked.key.reveal(), place="the key").key_identity != asked.chain[0].key_identity:
+    if (
+        from_pem(request.key.reveal(), place="the key").key_identity
+        != request.chain[0].key_identity
+    ):
         raise SpecError(
-            f"the key does not belong to `{asked.chain[0].subject}`",
+            f"the key does not belong to `{request.chain[0].subject}`",
             hint="bring the key that the certificate was issued for",
         )
 
@@ -193,16 +193,16 @@ def _check_chain(asked: Asked) -> None:
 # Who else would change with them.
 
 
-def _check_shared(fleet: Fleet, given: Given) -> None:
+def _check_shared(fleet: Fleet, part: Installation) -> None:
     """Refuse to change endpoints that were not chosen because they use the same file."""
-    chosen = frozenset(given.endpoints)
+    chosen = frozenset(part.endpoints)
     for instance in fleet.instances():
         mine = [each for each in instance.endpoints if _ref(instance, each) in chosen]
         for other in instance.endpoints if mine else ():
             if _ref(instance, other) in chosen:
                 continue
             for one in mine:
-                what = _shared(one, other, given)
+                what = _shared(one, other, part)
                 if what:
                     raise SpecError(
                         f"`{one.name}` and `{other.name}` of `{instance.name}` have one file of "
@@ -217,10 +217,10 @@ _WAYS_OUT = {
 }
 
 
-def _shared(one: Endpoint, other: Endpoint, given: Given) -> str:
-    if given.bundle not in {None, other.trusts} and _same(one.bundle_slot, other.bundle_slot):
+def _shared(one: Endpoint, other: Endpoint, part: Installation) -> str:
+    if part.bundle not in {None, other.trusts} and _same(one.bundle_slot, other.bundle_slot):
         return "CAs"
-    if given.chain not in {None, other.presents} and _same(one.chain_slot, other.chain_slot):
+    if part.chain not in {None, other.presents} and _same(one.chain_slot, other.chain_slot):
         return "certificates"
     return ""
 
@@ -243,24 +243,15 @@ def _file(text: str) -> str:
     return str(path)
 
 
-_DESCRIBE = (
-    "describe `config`, the path of its nats.conf on this machine; or re-point it by hand, then "
-    "run again without `--as`"
-)
-_BY_HAND: Mapping[type, str] = MappingProxyType(
-    {
-        KubernetesDelivery: "all pods read one nats.conf, which a chart writes: name the new "
-        "`ca_file` in its values, and as `ca` in the fleet file, then run again without `--as`",
-        CommandDelivery: "change `ca_file` with the tool that writes its nats.conf, and `ca` in "
-        "the fleet file, then run again without `--as`",
-    }
-)
-"""How to re-point what others write, by the form of delivery."""
-
-
-def _check_file(described: FleetDescription, given: Given, file: str) -> None:
+def _check_file(
+    described: FleetDescription,
+    part: Installation,
+    file: str,
+    *,
+    by_hand: Callable[[GroupName], str],
+) -> None:
     """Refuse to re-point what cannot be re-pointed, or to overwrite what others use."""
-    chosen = frozenset(given.endpoints)
+    chosen = frozenset(part.endpoints)
     homes: dict[str | None, InstanceName] = {}
     for group in described.groups:
         for instance in group.instances:
@@ -271,7 +262,7 @@ def _check_file(described: FleetDescription, given: Given, file: str) -> None:
             if instance.config is None or not isinstance(group.delivery, FileDelivery):
                 raise SpecError(
                     f"the configuration of `{instance.name}` cannot be changed from here",
-                    hint=_BY_HAND.get(type(group.delivery), _DESCRIBE),
+                    hint=by_hand(group.name),
                 )
             other = homes.setdefault(instance.working_directory, instance.name)
             if other != instance.name:

@@ -6,21 +6,28 @@ not: that is observed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
-from rollover.engine import given, way_back
+from rollover.engine import way_back
 from rollover.engine.authorities import Authorities
-from rollover.engine.given import Asked
+from rollover.engine.given import MaterialRequest, MaterialResumption
 from rollover.engine.journal_port import Journal, every_entry
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.goal import Given, Goal
+from rollover.fleet.goal import (
+    About,
+    Installation,
+    InstallMaterial,
+    MaterialKind,
+    RotateAuthority,
+)
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint, short
+from rollover.fleet.plan import Plan
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `again`: begin another rotation although the last one is finished. `standby`: keep one CA
     ahead in every bundle, so that the next rotation takes one rollout for each group. `to`: the
-    fingerprint of a version that was brought in and shall be the target. `given`: no CA is rotated,
-    what is brought is given to those that are chosen; `authority` is the name of that (`Asked`).
+    fingerprint of a version that was brought in and shall be the target.
     """
 
     authority: AuthorityName
@@ -40,62 +46,174 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     to: Fingerprint | None = None
     key_kind: KeyKind | None = None
     margin_seconds: float = 300.0
-    given: Asked | None = None
+
+    @property
+    def about(self) -> About:
+        """What the rotation is about."""
+        return self.authority
 
 
-class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """A rotation as it was begun: its goal, and the goal that would take it back."""
+AnyRequest = Request | MaterialRequest | MaterialResumption
+
+
+class AuthorityIntent(msgspec.Struct, frozen=True, kw_only=True, tag="rotate-authority"):
+    """The rotation of an authority as it was begun: its goal, and where it came from."""
 
     rotation: str
-    goal: Goal
+    goal: RotateAuthority
     origin: Fingerprint
     """The version that most chains came from when it began."""
     origin_trusted: tuple[Fingerprint, ...]
     started_at: datetime
     finished: bool = False
     rollback: bool = False
-    before: tuple[Given, ...] = ()
-    """What those had that something was given to, as far as it can be given back."""
+
+    @property
+    def origins(self) -> frozenset[Fingerprint]:
+        """The versions that were in use when it began."""
+        return frozenset((self.origin, *self.origin_trusted))
+
+    @property
+    def again(self) -> str:
+        """What to do for more of it, where nothing is left to be done."""
+        return "`rollover rotate --new` begins another rotation"
+
+    def reversed_goal(self) -> RotateAuthority:
+        """Return the goal that takes it back: its origin is the target again; `SpecError`."""
+        if self.goal.compromised:
+            raise SpecError(
+                f"rotation {self.rotation} left a CA whose key leaked: going back would trust "
+                "it again",
+                hint="`rollover rotate` goes on with it; `rollover rotate --new` makes another CA",
+            )
+        trusted = (self.origin, *(each for each in self.origin_trusted if each != self.origin))
+        named = {self.goal.target, *self.goal.trusted, *self.goal.retired}
+        return msgspec.structs.replace(
+            self.goal,
+            target=self.origin,
+            trusted=trusted,
+            retired=tuple(sorted(named - set(trusted))),
+            bridge=None,
+        )
+
+    def warned(self, plan: Plan) -> Plan:
+        """Return a plan with what has to be known of the way back: nothing, versions are kept."""
+        return plan
 
 
-def last_intent(journal: Journal, authority: AuthorityName) -> Intent | None:
+class MaterialIntent(msgspec.Struct, frozen=True, kw_only=True, tag="install-material"):
+    """An installation as it was begun: its goal, and what there was before."""
+
+    rotation: str
+    goal: InstallMaterial
+    former: tuple[Installation, ...]
+    """What those had that something is installed on, as far as it can be had again."""
+    started_at: datetime
+    finished: bool = False
+    rollback: bool = False
+
+    @property
+    def origins(self) -> frozenset[Fingerprint]:
+        """The versions that were in use when it began: it is about none."""
+        return frozenset()
+
+    @property
+    def again(self) -> str:
+        """What to do for more of it, where nothing is left to be done: nothing."""
+        return ""
+
+    def reversed_goal(self) -> InstallMaterial:
+        """Return the goal that takes it back; `SpecError` where that cannot be had."""
+        return way_back.reversed_goal(self.goal, self.former)
+
+    def warned(self, plan: Plan) -> Plan:
+        """Return a plan that says whether a way leads back to the former certificates."""
+        return way_back.warned(plan, self.goal, self.former)
+
+
+Intent = AuthorityIntent | MaterialIntent
+
+
+def last_intent(journal: Journal, about: About) -> Intent | None:
+    """Return the rotation of that which was begun last, finished or not."""
+    return next(_intents(journal, about), None)
+
+
+def last_of_authority(journal: Journal, authority: AuthorityName) -> AuthorityIntent | None:
     """Return the rotation of an authority that was begun last, finished or not."""
-    return next(_intents(journal, authority), None)
+    return next(_of_authority(journal, authority), None)
 
 
-def _intents(journal: Journal, authority: AuthorityName) -> Iterator[Intent]:
-    """Yield the rotations of an authority, the last begun first."""
+def _of_authority(journal: Journal, authority: AuthorityName) -> Iterator[AuthorityIntent]:
+    for intent in _intents(journal, authority):
+        if isinstance(intent, AuthorityIntent):
+            yield intent
+
+
+def _intents(journal: Journal, about: About) -> Iterator[Intent]:
+    """Yield the rotations of that, the last begun first."""
     before = None
     while summaries := journal.rotations(before=before):
         for summary in summaries:
-            found = _intent(journal, summary.rotation, authority)
+            found = _intent(journal, summary.rotation, about)
             if found is not None:
                 yield found
         before = summaries[-1].first_sequence
 
 
-def _intent(journal: Journal, rotation: str, authority: AuthorityName) -> Intent | None:
+def _intent(journal: Journal, rotation: str, about: About) -> Intent | None:
     entries = journal.entries(rotation=rotation, limit=1)
     if not entries or entries[0].kind is not EntryKind.STARTED:
         return None
     data = entries[0].data.get("intent")
     if not isinstance(data, dict):
         return None
-    intent = msgspec.convert(data, Intent)
-    if intent.goal.authority != authority:
+    intent = read_intent(data)
+    if intent.goal.about != about:
         return None
     return msgspec.structs.replace(intent, finished=_is_finished(journal, rotation))
+
+
+def read_intent(data: Mapping[str, object]) -> Intent:
+    """Return an intent as the journal has it, also one of a version without kinds of goals."""
+    if "type" not in data:
+        data = _with_kind(data)
+    return msgspec.convert(data, Intent)  # type: ignore[no-any-return]  # a union is no type
+
+
+def _with_kind(data: Mapping[str, object]) -> Mapping[str, object]:
+    """Return an intent from before there were kinds: every goal was that of an authority."""
+    goal = data.get("goal")
+    if not isinstance(goal, dict):
+        return data
+    if not goal.get("given"):
+        return {**data, "type": "rotate-authority", "goal": {**goal, "type": "rotate-authority"}}
+    parts = {"parts": goal["given"], "step_margin": goal["step_margin"]}
+    return {
+        **data,
+        "type": "install-material",
+        "goal": {"type": "install-material", **parts},
+        "former": data.get("before", ()),
+    }
 
 
 def _is_finished(journal: Journal, rotation: str) -> bool:
     return any(entry.kind is EntryKind.FINISHED for entry in every_entry(journal, rotation))
 
 
-def choose_authority(authorities: Iterable[Authority], wanted: str | None) -> AuthorityName:
-    """Return the authority that is meant; `SpecError` when that is not clear."""
+def choose_about(authorities: Iterable[Authority], wanted: str | None) -> About:
+    """Return what a rotation is about: an authority, or a kind of material by its name."""
+    kinds = {kind.value: kind for kind in MaterialKind}
     names = [each.name for each in authorities]
+    if wanted is not None and wanted in kinds and wanted not in names:
+        return kinds[wanted]
+    return choose_authority(names, wanted)
+
+
+def choose_authority(names: Sequence[AuthorityName], wanted: str | None) -> AuthorityName:
+    """Return the authority that is meant; `SpecError` when that is not clear."""
     if wanted is not None:
-        if wanted not in (*names, given.BUNDLE, given.CHAIN):
+        if wanted not in names:
             raise SpecError(
                 f"the fleet has no authority `{wanted}`",
                 hint=f"it has {', '.join(f'`{name}`' for name in names) or 'none'}",
@@ -124,7 +242,7 @@ def goal_for(
     certificates: Iterable[Certificate],
     abandoned: Iterable[Fingerprint],
     now: datetime,
-) -> Goal:
+) -> RotateAuthority:
     """Return a new goal, making the CA versions that it needs. Changes the store, not the fleet.
 
     A version that was made ahead (a standby, or by a run that was killed before it began) is
@@ -158,7 +276,7 @@ def goal_for(
     if request.cross_sign:
         bridge = authorities.bridge(request.authority, target, origin, at=now).fingerprint
     versions = {*authorities.versions(request.authority).versions, origin}
-    return Goal(
+    return RotateAuthority(
         authority=request.authority,
         target=target,
         trusted=trusted,
@@ -178,10 +296,10 @@ def _newer(authorities: Authorities, name: AuthorityName, origin: Fingerprint) -
 
 def earlier_targets(journal: Journal, authority: AuthorityName) -> set[Fingerprint]:
     """Return every version that a rotation of an authority was ever begun towards."""
-    return {intent.goal.target for intent in _intents(journal, authority)}
+    return {intent.goal.target for intent in _of_authority(journal, authority)}
 
 
-def fits(request: Request, goal: Goal) -> bool:
+def fits(request: Request, goal: RotateAuthority) -> bool:
     """Say whether a goal is what is asked for; what is not asked for may be either way."""
     return (
         request.to in {None, goal.target}
@@ -208,19 +326,3 @@ def check_target(certificate: Certificate, *, now: datetime) -> None:
         raise SpecError(
             f"{named} is no CA certificate", hint="bring in the CA, not a leaf that it issued"
         )
-
-
-def reversed_goal(intent: Intent) -> Goal:
-    """Return the goal that takes a rotation back: its origin is the target again."""
-    if intent.goal.given:
-        return way_back.reversed_goal(intent.goal, intent.before)
-    trusted = (intent.origin, *(each for each in intent.origin_trusted if each != intent.origin))
-    named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
-    return msgspec.structs.replace(
-        intent.goal,
-        target=intent.origin,
-        trusted=trusted,
-        retired=tuple(sorted(named - set(trusted))),
-        bridge=None,
-        compromised=False,
-    )

@@ -15,7 +15,7 @@ from rollover.engine.authorities import SigningAuthority
 from rollover.engine.credentials_port import Addition, Credentials
 from rollover.fleet.certificate import Certificate, Chain, KeyKind
 from rollover.fleet.credential import Flags
-from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.goal import Prospect, RotateAuthority
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.anatomy import anatomy
@@ -103,7 +103,7 @@ class Specimens:
         self,
         certificates: dict[Fingerprint, Certificate],
         *,
-        goal: Goal,
+        goal: RotateAuthority,
         target: SigningAuthority,
         issuers: Issuers,
         now: datetime,

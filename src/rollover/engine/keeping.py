@@ -10,7 +10,7 @@ from rollover.engine.credentials_port import Credentials
 from rollover.errors import StoreError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.credential import CertificateVersion, Flags
-from rollover.fleet.goal import Given
+from rollover.fleet.goal import Installation
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, short
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.pem import read_certificates, write_certificates
@@ -38,20 +38,20 @@ class Keeping:
 
     def keep_all(
         self,
-        given: Iterable[Given],
+        parts: Iterable[Installation],
         *,
         known: Mapping[Fingerprint, Certificate],
         at: datetime,
     ) -> None:
-        """Keep every bundle of some goals, but for that of the system, which is no file."""
-        for each in given:
-            if each.bundle and SYSTEM_ROOTS not in each.bundle:
-                self.keep([known[one] for one in each.bundle], at=at)
+        """Keep every bundle that is installed, but for that of the system, which is no file."""
+        for part in parts:
+            if part.bundle and SYSTEM_ROOTS not in part.bundle:
+                self.keep([known[ca] for ca in part.bundle], at=at)
 
-    def certificates(self, given: Iterable[Given]) -> Iterator[Certificate]:
-        """Yield every certificate that is kept of what goals give."""
-        for each in given:
-            for several in (each.bundle, each.chain):
+    def certificates(self, parts: Iterable[Installation]) -> Iterator[Certificate]:
+        """Yield every certificate that is kept of what is installed."""
+        for part in parts:
+            for several in (part.bundle, part.chain):
                 for version in self._credentials.versions(_name(several)) if several else ():
                     yield from _read(version)
 

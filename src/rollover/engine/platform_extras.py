@@ -1,4 +1,4 @@
-"""What some platforms do besides: findings, tidying, former keys. Asked for with `isinstance`."""
+"""What some platforms do besides: findings, tidying, keys, settings. Asked with `isinstance`."""
 
 from __future__ import annotations
 
@@ -60,4 +60,13 @@ class KnowsKeys(Protocol):
 
         Changes nothing. None where reading them would take a key off the machine that it is on.
         """
+        ...
+
+
+@runtime_checkable
+class KnowsSettings(Protocol):
+    """A platform whose instances have settings in which the names of their files stand."""
+
+    def renamed_by_hand(self) -> str:
+        """Return how a person names another file there, for a hint: where Rollover cannot."""
         ...

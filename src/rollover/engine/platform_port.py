@@ -8,8 +8,9 @@ from typing import Protocol
 import msgspec
 
 from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import FleetDescription
 from rollover.fleet.evidence import Evidence, Holdout, Identity, Observation, Order, Result
-from rollover.fleet.names import InstanceName
+from rollover.fleet.names import Fingerprint, InstanceName
 
 
 class Pacing(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,5 +75,33 @@ class Platform(Protocol):
         ...
 
 
-Platforms = Callable[[str], Platform]
-"""Returns the platform of a group by the group's name."""
+class Recognition(Protocol):
+    """What a platform is told of the authorities. Asked anew whenever it is needed."""
+
+    def of_authorities(self) -> Sequence[Certificate]:
+        """Return the CA certificates by which a bundle is recognised that no file holds."""
+        ...
+
+    def issuer_of(self, leaf: Fingerprint) -> Fingerprint | None:
+        """Return which CA issued a certificate that a peer presents; None: unknown."""
+        ...
+
+    def all_identities(self) -> Sequence[Identity]:
+        """Return the chains that Rollover presents itself."""
+        ...
+
+
+class Platforms(Protocol):
+    """The platforms of a fleet, one for each group."""
+
+    def __call__(self, group: str) -> Platform:
+        """Return the platform of a group by the group's name: the same one each time."""
+        ...
+
+    def completed(self, described: FleetDescription) -> FleetDescription:
+        """Return a fleet file's fleet as it is now; platforms work on that from now on.
+
+        Only a director knows its instances, and where a server's files lie its configuration
+        knows best. A fleet that leaves nothing open is returned as it is.
+        """
+        ...

@@ -13,6 +13,7 @@ from rollover.engine.goals import Intent
 from rollover.engine.outcome import RolloutReport
 from rollover.engine.recovery import Recovery
 from rollover.fleet.evidence import Applied, Evidence, Holdout, Result
+from rollover.fleet.goal import name_of
 from rollover.fleet.journal import Plain
 from rollover.fleet.plan import Plan, Rollout, Violation
 
@@ -24,7 +25,11 @@ MOST_SHOWN = 20
 
 def started(intent: Intent, *, fleet: str) -> Data:
     """Return the intent: what an interrupted rotation is gone on with."""
-    return {"fleet": fleet, "intent": cast("Plain", msgspec.to_builtins(intent))}
+    return {
+        "fleet": fleet,
+        "about": name_of(intent.goal.about),
+        "intent": cast("Plain", msgspec.to_builtins(intent)),
+    }
 
 
 def planned(plan: Plan, *, done: int) -> Data:

@@ -8,19 +8,17 @@ from typing import NamedTuple
 
 from rollover.engine import events, records
 from rollover.engine.chronicle import Chronicle
-from rollover.engine.issuing import Leaf, Mint, Wanted
-from rollover.engine.orders import Brought, Drafting
+from rollover.engine.orders import Drafting
 from rollover.engine.outcome import Ended, Ending, Halt, RolloutReport
 from rollover.engine.platform_port import Pacing
 from rollover.engine.site import Site
+from rollover.engine.supply import supply_for
 from rollover.engine.world import World
-from rollover.fleet.evidence import Applied, Failed, Order, Result, Signer
+from rollover.fleet.evidence import Applied, Failed, Order, Result
 from rollover.fleet.goal import Goal
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.names import InstanceName
 from rollover.fleet.plan import Rollout
-from rollover.fleet.secret import SecretBytes
-from rollover.pki.keys import to_pem
 
 
 class Place(NamedTuple):
@@ -56,7 +54,7 @@ class Rolling:
         self, site: Site, goal: Goal, *, chronicle: Chronicle, halt: Callable[[], Halt | None]
     ) -> None:
         self._site = site
-        self._goal = goal
+        self._supply = supply_for(site, goal)
         self._chronicle = chronicle
         self._halt = halt
 
@@ -81,27 +79,12 @@ class Rolling:
             world.fleet,
             certificates=world.certificates,
             issuers=self._site.issuers(world),
-            signer=self._signer,
-            brought=self._brought(),
+            signer=self._supply.signer,
+            brought=self._supply.supplied(),
         )
         wanted = drafting.wanted(rollout)
         self._chronicle.tell(events.Preparing(group=rollout.group, leaves=len(wanted)))
-        return tuple(drafting.orders(rollout, self._leaves(wanted) if wanted else {}))
-
-    def _brought(self) -> Brought | None:
-        if not self._goal.given:
-            return None
-        chains = frozenset(each.chain for each in self._goal.given if each.chain)
-        return Brought(chains, self._site.keeping.key)
-
-    def _leaves(self, wanted: list[Wanted]) -> dict[str, Leaf]:
-        target = self._site.authorities.signing(self._goal.authority, self._goal.target)
-        mint = Mint(self._site.credentials, authority=target, clock=self._site.clock)
-        return dict(mint.leaves(wanted))
-
-    def _signer(self, version: Fingerprint) -> Signer:
-        found = self._site.authorities.signing(self._goal.authority, version)
-        return Signer(certificate=found.certificate, key=SecretBytes(to_pem(found.key)))
+        return tuple(drafting.orders(rollout, self._supply.leaves(wanted) if wanted else {}))
 
     def _results(
         self, world: World, rollout: Rollout, orders: tuple[Order, ...]

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from rollover.engine import attending, draining, events, gates, records, way_back
+from rollover.engine import attending, draining, events, gates, records
 from rollover.engine.chronicle import Chronicle
 from rollover.engine.draining import Patience, Peers
 from rollover.engine.goals import Intent
@@ -21,10 +21,12 @@ from rollover.engine.recovery import LOSSES, recovery
 from rollover.engine.rollout import Place, Rolled, Rolling
 from rollover.engine.rules import AS_ORDERED, HANDSHAKES, RECOVERY
 from rollover.engine.site import Site
+from rollover.engine.supply import supply_for
 from rollover.engine.tenure import Tenure
 from rollover.engine.world import World
 from rollover.errors import JournalError, RolloverError, StoreError
-from rollover.fleet.evidence import Applied, Evidence, Identity
+from rollover.fleet.evidence import Applied, Evidence
+from rollover.fleet.goal import Approach
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Fleet
 from rollover.fleet.names import GroupName, InstanceName
@@ -64,6 +66,7 @@ class Rotation:
         self._site = site
         self._intent = intent
         self._goal = intent.goal
+        self._supply = supply_for(site, intent.goal)
         self._conduct = conduct
         self._tenure = tenure
         self._chronicle = Chronicle(site, intent.rotation, conduct)
@@ -105,7 +108,7 @@ class Rotation:
                 self._check_complete(plan)
                 return world
             rollout = plan.rollouts[0]
-            self._heed(world)
+            self._refuse_blocking(world)
             if not self._approve(plan, rollout):
                 world = self._look()
                 continue
@@ -145,7 +148,7 @@ class Rotation:
     def _look(self) -> World:
         self._tenure.assure()
         begun = time.monotonic()
-        world = self._site.look(self._goal.authority)
+        world = self._site.observe(self._goal.about)
         self._first = self._first or world.fleet
         self._last = world.fleet
         count = sum(len(group.instances) for group in world.fleet.groups)
@@ -171,7 +174,7 @@ class Rotation:
     def _make_plan(self, world: World) -> Plan:
         knowledge = self._site.knowledge(self._goal)
         plan = make_plan(world.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
-        return way_back.warned(plan, self._intent.before)
+        return self._intent.warned(plan)
 
     def _check_complete(self, plan: Plan) -> None:
         if plan.complete:
@@ -199,11 +202,11 @@ class Rotation:
             )
         self._record(EntryKind.APPROVED, subject=rollout.group)
         self._approved = wanted
-        return time.monotonic() - begun < self._site.fresh_seconds
+        return time.monotonic() - begun < self._site.waits.fresh_seconds
 
     # What platforms know, and what the certificates say.
 
-    def _heed(self, world: World) -> None:
+    def _refuse_blocking(self, world: World) -> None:
         """End the run at what stands in the way of the next rollout, whatever its proof says."""
         window = self._conduct.window
         if window is not None and not window.holds(self._site.clock()):
@@ -215,7 +218,7 @@ class Rotation:
         if not self._entered:
             self._recover(world)
         moment = Moment.BETWEEN if self._entered else Moment.BEFORE
-        self._chronicle.heed(attending.findings(self._site, moment))
+        self._chronicle.refuse_blocking(attending.findings(self._site, moment))
         self._entered = True
 
     def _recover(self, world: World) -> None:
@@ -239,7 +242,7 @@ class Rotation:
         """Put everything in its final place: the goal is reached, also when it was before."""
         for group, platform in attending.tidying(self._site):
             self._tidy_group(group, platform)
-        self._chronicle.heed(attending.findings(self._site, Moment.AFTER))
+        self._chronicle.refuse_blocking(attending.findings(self._site, Moment.AFTER))
 
     def _tidy_group(self, group: GroupName, platform: Tidies) -> None:
         again = "`rollover rotate` tries again, and changes nothing else"
@@ -265,16 +268,16 @@ class Rotation:
         leaving = draining.withdrawal(
             world.fleet, rollout, world.certificates, now=self._site.clock()
         )
-        if not leaving.instances or self._goal.compromised:
+        if not leaving.instances or self._goal.approach is Approach.LEAST_HARM:
             return
         draining.drain(
             self._site.platforms(rollout.group),
             leaving,
             peers=Peers(frozenset(each.name for each in world.fleet.instances()), world.given_up),
             patience=Patience(
-                self._site.drain_seconds,
-                self._site.return_seconds,
-                self._site.poll_seconds,
+                self._site.waits.drain_seconds,
+                self._site.waits.return_seconds,
+                self._site.waits.poll_seconds,
                 self._stop_if_asked,
             ),
             chronicle=self._chronicle,
@@ -282,23 +285,10 @@ class Rotation:
 
     def _dial(self, world: World, groups: Collection[GroupName]) -> None:
         """Dial every endpoint of some groups afresh."""
-        seen = gates.handshake_gate(
-            world.fleet, self._site.platforms, self._identities(world), groups=groups
-        )
+        identities = self._supply.identities(world, self._intent.origins)
+        seen = gates.handshake_gate(world.fleet, self._site.platforms, identities, groups=groups)
         hint = f"look at {', '.join(f'`{each}`' for each in groups)}, then `rollover rotate` again"
         self._chronicle.insist(seen, HANDSHAKES, hint=hint)
-
-    def _identities(self, world: World) -> tuple[Identity, ...]:
-        """Return those of the versions that this rotation is about; of all, for what is given."""
-        goal, intent = self._goal, self._intent
-        if goal.given:
-            names = [each.name for each in self._site.authorities.all()]
-            return tuple(each for name in names for each in self._site.identities(name))
-        versions = {goal.target, *goal.trusted, intent.origin, *intent.origin_trusted}
-        versions.update(world.trusted_versions())
-        return tuple(
-            each for each in self._site.identities(goal.authority) if each.issuer in versions
-        )
 
     def _prove(self, world: World, rolled: Rolled) -> None:
         """End a rollout: what it ordered is observed, and the group was dialled afresh."""
@@ -344,9 +334,7 @@ class Rotation:
         done = f"done: {count} rollout{'' if count == 1 else 's'}"
         message = done if count else "nothing to do: the fleet is at the goal"
         message += f"; given up: {behind}" if behind else ""
-        over = not count and not self._goal.given
-        again = "`rollover rotate --new` begins another rotation" if over else ""
-        return self._outcome(Ending.DONE, message, again)
+        return self._outcome(Ending.DONE, message, "" if count else self._intent.again)
 
     def _record_end(self, ended: Ended) -> None:
         self._record(

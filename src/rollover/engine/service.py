@@ -5,20 +5,20 @@ from __future__ import annotations
 import msgspec
 
 from rollover.checks.rule import Finding
-from rollover.engine import attending, gates, goals, way_back
+from rollover.engine import attending, gates, goals
 from rollover.engine.beginning import Beginning
-from rollover.engine.giving import Giving
-from rollover.engine.goals import Request, last_intent
+from rollover.engine.goals import AnyRequest, last_intent
 from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.platform_extras import Moment
 from rollover.engine.recovery import LOSSES, Recovery, recovery
 from rollover.engine.rotation import Rotation
 from rollover.engine.rules import RECOVERY
 from rollover.engine.site import Site
+from rollover.engine.supply import supply_for
 from rollover.engine.tenure import Tenure
 from rollover.engine.world import World
 from rollover.errors import SpecError
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import About, Goal, name_of
 from rollover.fleet.names import AuthorityName
 from rollover.fleet.plan import Caution, Plan, Violation
 from rollover.planner.planner import naive
@@ -67,13 +67,17 @@ class Rollover:
 
     def authority(self, name: str | None = None) -> AuthorityName:
         """Return the authority of that name, or the only one; `SpecError` when unclear."""
-        return goals.choose_authority(self.site.authorities.all(), name)
+        return goals.choose_authority([each.name for each in self.site.authorities.all()], name)
 
-    def observe(self, authority: AuthorityName) -> World:
+    def about(self, name: str | None = None) -> About:
+        """Return what goes by that name: an authority, or material that was installed."""
+        return goals.choose_about(self.site.authorities.all(), name)
+
+    def observe(self, about: About) -> World:
         """Look at the fleet; changes nothing."""
-        return self.site.look(authority)
+        return self.site.observe(about)
 
-    def plan(self, request: Request) -> Plan:
+    def plan(self, request: AnyRequest) -> Plan:
         """Return the plan for a request, or for what an unfinished rotation still has to do.
 
         Changes no instance. A new CA is made in the site's store, so give the site a scratch
@@ -81,7 +85,7 @@ class Rollover:
         """
         return self._planned(*self._aimed(request))
 
-    def outlook(self, request: Request) -> Outlook:
+    def outlook(self, request: AnyRequest) -> Outlook:
         """Return the plan with all else that is known beforehand; changes as much as `plan`."""
         world, goal = self._aimed(request)
         return Outlook(
@@ -93,23 +97,23 @@ class Rollover:
     def _planned(self, world: World, goal: Goal) -> Plan:
         knowledge = self.site.knowledge(goal)
         plan = make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
-        return way_back.warned(plan, Giving(self.site).former(goal, world)) if goal.given else plan
+        return supply_for(self.site, goal).foreseen(plan, world)
 
-    def naive_swap(self, request: Request) -> tuple[Violation, ...]:
+    def naive_swap(self, request: AnyRequest) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
         world, goal = self._aimed(request)
         knowledge = self.site.knowledge(goal)
         return naive(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
-    def _aimed(self, request: Request) -> tuple[World, Goal]:
+    def _aimed(self, request: AnyRequest) -> tuple[World, Goal]:
         """Return a look at the fleet, and a goal: its CA may be younger than the look."""
-        world = self.site.look(request.authority)
+        world = self.site.observe(request.about)
         goal = self._beginning.goal(request, world)
-        world = self.site.renamed(world, request.authority)
-        self._beginning.check_target(world, goal)
+        world = self.site.renamed(world, request.about)
+        supply_for(self.site, goal).check_target(world)
         return world, goal
 
-    def rotate(self, request: Request, conduct: Conduct) -> Outcome:
+    def rotate(self, request: AnyRequest, conduct: Conduct) -> Outcome:
         """Begin a rotation, or go on with the one that is unfinished, until it ends or stops.
 
         A finished rotation is looked at again and mended where it no longer holds; another is
@@ -119,28 +123,29 @@ class Rollover:
         with self._tenure() as tenure:
             return Rotation(self.site, self._beginning.intent(request), conduct, tenure).run()
 
-    def rollback(self, authority: AuthorityName, conduct: Conduct) -> Outcome:
+    def rollback(self, about: About, conduct: Conduct) -> Outcome:
         """Take the last rotation back: a rotation like any other, towards the version before.
 
         Raises `SpecError` when there is nothing to take back or the old CA can serve no more,
         `StoreError` when its key is not in the store; nothing is begun then.
         """
         with self._tenure() as tenure:
-            intent = last_intent(self.site.journal, authority)
+            intent = last_intent(self.site.journal, about)
             if intent is None:
                 raise SpecError(
-                    f"`{authority}` was never rotated here", hint="there is nothing to take back"
+                    f"`{name_of(about)}` was never rotated here",
+                    hint="there is nothing to take back",
                 )
             if not intent.rollback:
                 intent = self._beginning.rollback(intent)
             return Rotation(self.site, intent, conduct, tenure).run()
 
-    def verify(self, authority: AuthorityName) -> Verification:
+    def verify(self, about: About) -> Verification:
         """Dial every endpoint afresh with the chains of every CA version that can be had."""
-        world = self.site.look(authority)
+        world = self.site.observe(about)
         groups = [group.name for group in world.fleet.groups]
         dialled = gates.handshake_gate(
-            world.fleet, self.site.platforms, self.site.identities(authority), groups=groups
+            world.fleet, self.site.platforms, self.site.identities(about), groups=groups
         )
         trusted = set(world.trusted_versions())
         withdrawn = [each for each in world.versions if each.fingerprint not in trusted]

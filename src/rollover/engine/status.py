@@ -127,7 +127,7 @@ def _status(
 ) -> Status:
     intent = _mapping(first.data.get("intent"))
     fleet = str(first.data.get("fleet", ""))
-    authority = str(_mapping(intent.get("goal")).get("authority", ""))
+    authority = str(first.data.get("about") or _mapping(intent.get("goal")).get("authority", ""))
     upcoming = reading.rollout or _next_rollout(reading.plan)
     state = _state(reading, alive=runs(fleet))
     unheard = ENDED_UNHEARD if state == "stopped" else ""

@@ -1,4 +1,4 @@
-"""The way back from what was brought: what there was before, and the goal that gives it again."""
+"""The way back from what was installed: what there was before, and the goal that it is."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Collection
 
 import msgspec
 
-from rollover.engine.given import goal_of
 from rollover.engine.rules import NO_WAY_BACK
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Bundle, Chain
-from rollover.fleet.goal import Given, Goal
+from rollover.fleet.goal import Installation, InstallMaterial
 from rollover.fleet.model import EndpointRef, Fleet
 from rollover.fleet.names import SYSTEM_ROOTS
 from rollover.fleet.plan import Caution, Plan
 
 
-def before(goal: Goal, fleet: Fleet, *, chains: Collection[Chain] = ()) -> tuple[Given, ...]:
+def before(
+    goal: InstallMaterial, fleet: Fleet, *, chains: Collection[Chain] = ()
+) -> tuple[Installation, ...]:
     """Return what the endpoints of a goal have now of what it changes.
 
     Of what they present only `chains`, those whose keys are at hand.
     """
-    wanted = {ref: each for each in goal.given for ref in each.endpoints}
+    wanted = {ref: part for part in goal.parts for ref in part.endpoints}
     held: dict[tuple[Bundle | None, Chain | None], list[EndpointRef]] = {}
     for instance in fleet.instances():
         for endpoint in instance.endpoints:
@@ -34,12 +35,12 @@ def before(goal: Goal, fleet: Fleet, *, chains: Collection[Chain] = ()) -> tuple
             if bundle is not None or chain is not None:
                 held.setdefault((bundle, chain), []).append(ref)
     return tuple(
-        Given(endpoints=tuple(refs), bundle=bundle, chain=chain)
+        Installation(endpoints=tuple(refs), bundle=bundle, chain=chain)
         for (bundle, chain), refs in held.items()
     )
 
 
-def reversed_goal(goal: Goal, taken: tuple[Given, ...]) -> Goal:
+def reversed_goal(goal: InstallMaterial, taken: tuple[Installation, ...]) -> InstallMaterial:
     """Return the goal that gives back what was taken; bundles stay in the files that they are in.
 
     Raises `SpecError` where that cannot be had.
@@ -55,12 +56,12 @@ def reversed_goal(goal: Goal, taken: tuple[Given, ...]) -> Goal:
             "before, they trusted what their system trusts: no file says so",
             hint="remove `ca_file` from the configuration and reload, or give another bundle",
         )
-    return goal_of(goal.authority, taken, margin=goal.step_margin)
+    return InstallMaterial(parts=taken, step_margin=goal.step_margin)
 
 
-def warned(plan: Plan, taken: tuple[Given, ...]) -> Plan:
+def warned(plan: Plan, goal: InstallMaterial, taken: tuple[Installation, ...]) -> Plan:
     """Return a plan that says beforehand that no way leads back to the former certificates."""
-    if not plan.rollouts or _has_chains(plan.goal, taken):
+    if not plan.rollouts or _has_chains(goal, taken):
         return plan
     caution = Caution(
         rule=NO_WAY_BACK,
@@ -71,7 +72,7 @@ def warned(plan: Plan, taken: tuple[Given, ...]) -> Plan:
     return msgspec.structs.replace(plan, cautions=(*plan.cautions, caution))
 
 
-def _has_chains(goal: Goal, taken: tuple[Given, ...]) -> bool:
+def _has_chains(goal: InstallMaterial, taken: tuple[Installation, ...]) -> bool:
     """Say whether everybody whose chain is replaced could get the former one again."""
-    replaced = {ref for each in goal.given if each.chain for ref in each.endpoints}
+    replaced = {ref for part in goal.parts if part.chain for ref in part.endpoints}
     return replaced <= {ref for each in taken if each.chain for ref in each.endpoints}

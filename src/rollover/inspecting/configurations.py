@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rollover.codec.fleet_file import read_fleet
+from rollover.codec.nats_configuration import config_errors
 from rollover.errors import PemError, RolloverError, SpecError
 from rollover.fleet.certificate import Certificate, Stack, Usage
 from rollover.fleet.description import EndpointDescription, InstanceDescription
@@ -62,7 +63,8 @@ def read_nats(
     path: Path, *, working_directory: Path, environment: Mapping[str, str], opening: Opening
 ) -> Iterator[Finding]:
     """Yield a source for every `tls` block; `ConfigError`, with the place, for what is wrong."""
-    config = server_config(read_config(path, environment=environment), cwd=working_directory)
+    with config_errors():
+        config = server_config(read_config(path, environment=environment), cwd=working_directory)
     if not config.tls:
         raise SpecError(
             "no `tls` block in it", place=str(path), hint="name a configuration that has one"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rollover.codec.strict_yaml import MOST_BYTES
 from rollover.errors import SpecError
+from rollover.files import NotRegular, TooLarge, read_regular
 from rollover.inspecting.found import Patience
 
 MOST_FILES = 20_000
@@ -26,24 +27,20 @@ def read_file(path: Path, *, place: str = "") -> bytes:
     """
     where, named = (place, f"`{path}` ") if place else (str(path), "")
     try:
-        # Looked at first: to open a device may already do something.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise SpecError(
-                f"{named}is not a regular file".lstrip(),
-                place=where,
-                hint="pipe its content into `-` when it is a pipe",
-            )
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        return read_regular(path, limit=MOST_BYTES)
+    except TooLarge as error:
+        raise SpecError(f"{named}has {error.strerror}", place=where, hint=_HINT) from None
+    except (NotRegular, IsADirectoryError):
+        raise SpecError(
+            f"{named}is not a regular file",
+            place=where,
+            hint="pipe its content into `-` when it is a pipe",
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(
             f"{named}cannot be read: {reason}", place=where, hint="check path and permissions"
         ) from None
-    if len(data) > MOST_BYTES:
-        raise SpecError(f"{named}has more than {MOST_BYTES:,} bytes", place=where, hint=_HINT)
-    return data
 
 
 def read_stream(descriptor: int, *, patience: Patience) -> bytes:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from rollover import replacing
 from rollover.errors import SpecError
+from rollover.files import NotRegular, TooLarge, read_regular
 from rollover.fleet.secret import SecretBytes
 from rollover.issuing.roles import Role
 from rollover.pki.pem import PEM_LIMIT
@@ -45,16 +46,11 @@ def default_pair(directory: Path, role: Role, names: tuple[str, ...]) -> Pair:
 def read(path: Path) -> bytes:
     """Return the content of a regular file; `SpecError` for anything else. Never waits."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SpecError("not a regular file", place=str(path), hint="check the path")
-            content = file.read(PEM_LIMIT + 1)
+        return read_regular(path, limit=PEM_LIMIT)
+    except (NotRegular, TooLarge) as error:
+        raise SpecError(error.strerror, place=str(path), hint="check the path") from None
     except OSError as error:
         raise unusable(path, error) from None
-    if len(content) > PEM_LIMIT:
-        raise SpecError(f"more than {PEM_LIMIT:,} bytes", place=str(path), hint="check the path")
-    return content
 
 
 def write_pair(pair: Pair, *, chain: bytes, key: SecretBytes, over: bool) -> None:

@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rollover.manifest import given, ops_file, pointer
 from rollover.manifest.file_store import FileStore
+from rollover.manifest.given import (
+    file_of,
+    from_assignment,
+    from_environment,
+    from_file_content,
+    from_vars_file,
+    merged,
+)
+from rollover.manifest.ops_file import operations as ops_file_operations
 from rollover.manifest.patching import Operation
+from rollover.manifest.pointer import Pointer, parse
 from rollover.manifest.trouble import ManifestError
 from rollover.manifest.values import Variables
 
@@ -29,14 +38,14 @@ class Flag(NamedTuple):
     names: str
     expects: str
 
-    def each(self, read: Callable[[str], _T], values: Iterable[str]) -> list[_T]:
+    def read_all(self, parse: Callable[[str], _T], values: Iterable[str]) -> list[_T]:
         """Return what every value of the flag means."""
-        return [self.one(read, value) for value in values]
+        return [self.read(parse, value) for value in values]
 
-    def one(self, read: Callable[[str], _T], value: str) -> _T:
+    def read(self, parse: Callable[[str], _T], value: str) -> _T:
         """Return what a value of the flag means."""
         try:
-            return read(value)
+            return parse(value)
         except ManifestError as error:
             raise ManifestError(
                 f"invalid argument for flag `{self.names}' (expected {self.expects}): {error}"
@@ -62,7 +71,7 @@ def template(name: str) -> bytes:
 
 def operations(names: Iterable[str]) -> list[Operation]:
     """Return the operations of all ops files, in their order."""
-    return [one for found in OPS_FILE.each(_operations, names) for one in found]
+    return [one for found in OPS_FILE.read_all(_operations, names) for one in found]
 
 
 def variables(
@@ -74,40 +83,40 @@ def variables(
     environment: Mapping[str, str] = os.environ,
 ) -> Variables:
     """Return the variables of `-v`, `--var-file`, `-l` and `--vars-env`; the former win."""
-    return given.merged(
-        environments=VARS_ENV.each(lambda one: given.from_environment(one, environment), prefixes),
-        files=VARS_FILE.each(_vars_file, files),
-        contents=VAR_FILE.each(_var_file, contents),
-        assignments=VAR.each(given.from_assignment, assignments),
+    return merged(
+        environments=VARS_ENV.read_all(
+            lambda prefix: from_environment(prefix, environment), prefixes
+        ),
+        files=VARS_FILE.read_all(_vars_file, files),
+        contents=VAR_FILE.read_all(_var_file, contents),
+        assignments=VAR.read_all(from_assignment, assignments),
     )
 
 
 def store(path: str | None) -> FileStore | None:
     """Return the vars store, where one is named."""
-    return None if path is None else VARS_STORE.one(_store, path)
+    return None if path is None else VARS_STORE.read(_store, path)
 
 
-def path(text: str | None) -> pointer.Pointer | None:
+def path(text: str | None) -> Pointer | None:
     """Return the path of `--path`, where it is given."""
-    return None if text is None else PATH.one(pointer.parse, text)
+    return None if text is None else PATH.read(parse, text)
 
 
 def _operations(name: str) -> tuple[Operation, ...]:
     _not_empty(name)
-    return ops_file.operations(_read(name, f"Reading ops file '{name}'"), name=name)
+    return ops_file_operations(_read(name, f"Reading ops file '{name}'"), name=name)
 
 
 def _vars_file(name: str) -> Variables:
     _not_empty(name)
-    return given.from_vars_file(_read(name, f"Reading variables file '{name}'"), name=name)
+    return from_vars_file(_read(name, f"Reading variables file '{name}'"), name=name)
 
 
 def _var_file(text: str) -> Variables:
-    name, file = given.file_of(text)
+    name, file = file_of(text)
     absolute = _absolute(file)
-    return given.from_file_content(
-        name, _read(absolute, f"Reading variable from file '{absolute}'")
-    )
+    return from_file_content(name, _read(absolute, f"Reading variable from file '{absolute}'"))
 
 
 def _store(name: str) -> FileStore:

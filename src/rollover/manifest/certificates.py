@@ -15,18 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from rollover.fleet.certificate import KeyKind
+from rollover.manifest.keys import generate_rsa_key, pkcs1_pem
 from rollover.manifest.misfits import Misfit, unfit
 from rollover.manifest.parameters import Fields, FieldType, checked
+from rollover.manifest.pem import first_block
 from rollover.manifest.scalars import text_of
 from rollover.manifest.trouble import ManifestError
 from rollover.manifest.values import Key, Tree
 from rollover.manifest.writing import emit
-from rollover.pki import gopem
-from rollover.pki.keys import KeyForm, to_pem
-from rollover.pki.keys import generate as generate_key
 
-KEY_KINDS = {2048: KeyKind.RSA_2048, 3072: KeyKind.RSA_3072, 4096: KeyKind.RSA_4096}
+KEY_LENGTHS = (2048, 3072, 4096)
 KEY_LENGTH = 3072
 LIFETIME_DAYS = 365
 LONGEST_LIFETIME_DAYS = 365 * 5000
@@ -71,19 +69,18 @@ def generate(options: Tree, by_name: Callable[[str], Tree]) -> Tree:
     """
     fields = checked(options, _OPTIONS, purpose="certificate")
     length = fields.numbers["key_length"] or KEY_LENGTH
-    if length not in KEY_KINDS:
-        choice = " ".join(map(str, KEY_KINDS))
+    if length not in KEY_LENGTHS:
+        choice = " ".join(map(str, KEY_LENGTHS))
         raise ManifestError(f"Invalid key_length: {length}.  Must be one of: [{choice}]")
     issuer = _issuer(fields.texts["ca"], by_name) if fields.texts["ca"] else None
     if issuer is None and not fields.flags["is_ca"]:
         raise ManifestError("Missing required CA name")
     extensions = tuple(_extensions(fields))
-    key = generate_key(KEY_KINDS[length])
-    assert isinstance(key.signing_key, rsa.RSAPrivateKey)  # noqa: S101 - the kinds above
-    certificate = _signed(fields, key.signing_key, issuer, extensions)
+    key = generate_rsa_key(length)
+    certificate = _signed(fields, key, issuer, extensions)
     return {
         "certificate": _pem(certificate),
-        "private_key": to_pem(key, KeyForm.PKCS1).decode(),
+        "private_key": pkcs1_pem(key),
         "ca": _pem(issuer.certificate if issuer else certificate),
     }
 
@@ -127,7 +124,7 @@ def _credential(value: Tree, name: str) -> dict[Key, Tree]:
 
 
 def _read_certificate(text: str) -> x509.Certificate:
-    block = next(gopem.blocks(text.encode("utf-8", "surrogateescape")), None)
+    block = first_block(text.encode("utf-8", "surrogateescape"))
     if block is None:
         raise ManifestError("Certificate did not contain PEM formatted block")
     try:
@@ -138,7 +135,7 @@ def _read_certificate(text: str) -> x509.Certificate:
 
 
 def _read_key(text: str) -> rsa.RSAPrivateKey:
-    block = next(gopem.blocks(text.encode("utf-8", "surrogateescape")), None)
+    block = first_block(text.encode("utf-8", "surrogateescape"))
     if block is None:
         raise ManifestError("Private key did not contain PEM formatted block")
     try:

@@ -10,16 +10,15 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rollover.fleet.certificate import KeyKind
 from rollover.manifest import certificates
 from rollover.manifest.definitions import Definition
+from rollover.manifest.keys import generate_rsa_key, pkcs1_pem
 from rollover.manifest.parameters import checked
 from rollover.manifest.trouble import ManifestError
 from rollover.manifest.values import Tree
-from rollover.pki.keys import KeyForm, PrivateKey, to_pem
-from rollover.pki.keys import generate as generate_key
 
 PASSWORD_LENGTH = 20
+KEY_BITS = 2048
 LONGEST_PASSWORD = 1_000_000
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -52,25 +51,21 @@ def _password(options: Tree) -> str:
 
 
 def _rsa_key() -> Tree:
-    key = generate_key(KeyKind.RSA_2048)
-    public = key.signing_key.public_key()
+    key = generate_rsa_key(KEY_BITS)
+    public = key.public_key()
     return {
-        "private_key": _private(key),
+        "private_key": pkcs1_pem(key),
         "public_key": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
     }
 
 
 def _ssh_key() -> Tree:
-    key = generate_key(KeyKind.RSA_2048)
-    line = key.signing_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    key = generate_rsa_key(KEY_BITS)
+    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     # A fingerprint in the form that ssh-keygen had for long; MD5 protects nothing here.
     digest = hashlib.md5(base64.b64decode(line.split()[1]), usedforsecurity=False)
     return {
-        "private_key": _private(key),
+        "private_key": pkcs1_pem(key),
         "public_key": line.decode() + "\n",
         "public_key_fingerprint": digest.digest().hex(":"),
     }
-
-
-def _private(key: PrivateKey) -> str:
-    return to_pem(key, KeyForm.PKCS1).decode()

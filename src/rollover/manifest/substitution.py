@@ -64,7 +64,8 @@ def _text(text: str, resolve: Callable[[str], Tree]) -> Tree:
 def _embedded(text: str, name: str, value: Tree) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ManifestError(
-            f"Invalid type '{type_name(value)}' for value '{shown(value)}' and variable '{name}'. "
+            f"Invalid type '{type_name(value)}' for value '{shown(value)}' "
+            f"and variable '{name}'. "
             "Supported types for interpolation within a string are integers and strings."
         )
     return text.replace(f"(({name}))", str(value)).replace(f"((!{name}))", str(value))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-
-from rollover.errors import SpecError
 
 INDENT = "  "
 BULLET = "- "
 
+_REDACTED = "[private key left out]"
+_KEY = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+_END_OF_KEY = re.compile(r"\A.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", re.DOTALL)
+_MARK_OF_KEY = re.compile(
+    r"-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY-----"
+    # The same first line in base64, as environment variables carry it.
+    r"|LS0tLS1CRUdJTiB(?:QUklWQVRFIEtFWS|SU0EgUFJJVkFURS|FQyBQUklWQVRFI|FTkNSWVBURUQg)"
+)
 
-class ManifestError(SpecError):
+
+class ManifestError(Exception):
     """A manifest, an ops file or a variable cannot be used; the text is the one `bosh` has.
 
     `cause` is what went wrong further in. Private keys are left out of every text, also where
@@ -18,9 +28,7 @@ class ManifestError(SpecError):
     """
 
     def __init__(self, message: str, *, cause: ManifestError | None = None) -> None:
-        from rollover.fleet.secret import redacted  # noqa: PLC0415 - for errors only
-
-        self.own = redacted(message)
+        self.own = without_keys(message)
         self.cause = cause
         super().__init__(f"{self.own}: {cause}" if cause else self.own)
 
@@ -44,3 +52,9 @@ class SeveralErrors(ManifestError):
         inner = prefix + " " * len(bullet)
         lines = [error.report(inner, BULLET) for error in self.errors]
         return "\n".join(lines)
+
+
+def without_keys(text: str) -> str:
+    """Return a text without the private keys in it, whole or cut."""
+    cleared = _END_OF_KEY.sub(_REDACTED, _KEY.sub(_REDACTED, text))
+    return _REDACTED if _MARK_OF_KEY.search(cleared) else cleared

@@ -2,7 +2,10 @@
 
 from rollover.nats_config.accounts import Accounts, User
 from rollover.nats_config.addresses import Listener, Port, Url
+from rollover.nats_config.command_line import CommandLine, read_unit
 from rollover.nats_config.digest import digest
+from rollover.nats_config.edit import with_string
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.options import Effect
 from rollover.nats_config.parse import parse_text
 from rollover.nats_config.position import Place, Remark
@@ -20,6 +23,7 @@ from rollover.nats_config.tree import Field, Node, Table, Tree
 __all__ = [
     "Accounts",
     "CertificateFiles",
+    "CommandLine",
     "Config",
     "Effect",
     "Field",
@@ -27,6 +31,7 @@ __all__ = [
     "GatewayRemote",
     "LeafRemote",
     "Listener",
+    "NatsConfigError",
     "Node",
     "Place",
     "Port",
@@ -43,5 +48,7 @@ __all__ = [
     "digest",
     "parse_text",
     "read_config",
+    "read_unit",
     "server_config",
+    "with_string",
 ]

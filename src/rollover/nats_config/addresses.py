@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from rollover.errors import ConfigError
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.fields import Located, Section
 from rollover.nats_config.position import Place, Remark
 from rollover.nats_config.tree import Field
@@ -106,7 +106,7 @@ def split_listen(section: Section, field: Field) -> Address:
 
 
 def check_port(field: Field | None, port: int, section: Section) -> None:
-    """Raise ConfigError for a port that cannot exist; -1 asks for any, 0 for the default."""
+    """Raise NatsConfigError for a port that cannot exist; -1 asks for any, 0 for the default."""
     if field is not None and port not in _PORTS and port not in (_ANY_PORT, 0):
         raise section.wrong(
             field, "a port from 1 to 65535, or -1 for any", hint=f"`{port}` is no port"
@@ -166,7 +166,7 @@ def _url(text: Located[str], default_port: int) -> Url | None:
         parts = urlsplit(text.value.strip())
         port = parts.port
     except ValueError:
-        raise ConfigError(
+        raise NatsConfigError(
             "this is not a URL",
             place=str(text.place),
             hint="write `nats://host:port`; put `[` and `]` around an IPv6 address",

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rollover.errors import ConfigError
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.position import Place
 
 TLS_FLAGS = frozenset(("tls", "tlscert", "tlskey", "tlsverify", "tlscacert"))
@@ -28,7 +28,7 @@ class CommandLine(NamedTuple):
 
 
 def read_unit(text: str, *, name: str) -> tuple[CommandLine, ...]:
-    """Return how a unit starts nats-server; `ConfigError` when it does not, or not readably."""
+    """Return how a unit starts nats-server; `NatsConfigError` when it does not, or not readably."""
     directory = "/"
     commands: list[tuple[int, str]] = []
     for number, line in _lines(text):
@@ -40,7 +40,7 @@ def read_unit(text: str, *, name: str) -> tuple[CommandLine, ...]:
     found = tuple(_command(name, number, value, directory) for number, value in commands)
     started = tuple(each for each in found if each is not None)
     if not started:
-        raise ConfigError(
+        raise NatsConfigError(
             "no `ExecStart=` here starts nats-server",
             place=str(Place(name, 1, 1)),
             hint="name the unit itself: `systemctl cat nats.service > nats.service`",
@@ -71,7 +71,7 @@ def _command(name: str, number: int, value: str, directory: str) -> CommandLine 
     try:
         words = shlex.split(value.strip().lstrip(_PREFIXES))
     except ValueError as error:
-        raise ConfigError(
+        raise NatsConfigError(
             f"`ExecStart=` cannot be read: {error}", place=str(place), hint="close the quotes"
         ) from None
     at = next((i for i, each in enumerate(words) if each.endswith("nats-server")), None)

@@ -14,7 +14,7 @@ def with_string(text: bytes, key: Place, value: str) -> bytes:
     """Return a configuration text in which the key at a place has this string as its value.
 
     A variable that stood there is no longer used there. KeyError when no key with a string or a
-    variable begins at that place; ConfigError as for reading.
+    variable begins at that place; NatsConfigError as for reading.
     """
     source = Source(text, name=key.file)
     token = _value_of(source, key)

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from rollover.errors import ConfigError
 from rollover.nats_config.duration import parse_duration
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.position import Place, Remark
 from rollover.nats_config.tree import Field, Node, Table, fold
 
@@ -61,9 +61,9 @@ class Section:
         """Return the path of a field for a message: `cluster.tls.ca_file`."""
         return f"{self.name}.{field.name}" if self.name else field.name
 
-    def wrong(self, field: Field, expected: str, *, hint: str = "") -> ConfigError:
+    def wrong(self, field: Field, expected: str, *, hint: str = "") -> NatsConfigError:
         """Make the error for a value that is not what it must be. Never shows the value."""
-        return ConfigError(
+        return NatsConfigError(
             f"expected {expected}, found {field.node.kind}",
             place=str(field.node.place),
             field=self.path(field),
@@ -133,7 +133,7 @@ class Section:
     def _string(self, node: Node, name: str) -> Located[str]:
         if isinstance(node.value, str):
             return Located(node.value, node.place)
-        raise ConfigError(
+        raise NatsConfigError(
             f"expected a string, found {node.kind}",
             place=str(node.place),
             field=f"{self.name}.{name}".lstrip("."),
@@ -159,7 +159,7 @@ class Section:
         for index, node in enumerate(self.array(*names)):
             name = f"{self.name}.{names[0]}[{index}]".lstrip(".")
             if not isinstance(node.value, Table):
-                raise ConfigError(
+                raise NatsConfigError(
                     f"expected a map, found {node.kind}",
                     place=str(node.place),
                     field=name,
@@ -177,12 +177,12 @@ class Section:
             yield field
 
     def refuse_unknown(self, known: frozenset[str]) -> None:
-        """Raise ConfigError for the first field that is not `known`, with the nearest name."""
+        """Raise NatsConfigError for the first field that is not `known`, with the nearest name."""
         for field in self.fields():
             if fold(field.name) in known:
                 continue
             near = get_close_matches(fold(field.name), known, n=1)
-            raise ConfigError(
+            raise NatsConfigError(
                 "unknown field",
                 place=str(field.place),
                 field=self.path(field),

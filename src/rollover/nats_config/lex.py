@@ -29,7 +29,7 @@ _State = Callable[["_Lexer"], "_State | None"]
 
 
 def tokens(source: Source) -> Iterator[Token]:
-    """Yield the tokens of a text up to `Kind.END`; raise ConfigError where it is malformed.
+    """Yield the tokens of a text up to `Kind.END`; raise NatsConfigError where it is malformed.
 
     Lazy: the tokens before an error come first.
     """

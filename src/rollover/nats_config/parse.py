@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping
 
-from rollover.errors import ConfigError
 from rollover.nats_config import values
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.lex import tokens
 from rollover.nats_config.position import Place, Remark
 from rollover.nats_config.scan import BOOLEANS, Kind, Token
@@ -14,7 +14,7 @@ from rollover.nats_config.source import Source
 from rollover.nats_config.tree import Field, Node, Table, Tree, Value, fold
 
 Include = Callable[[str, Place], bytes]
-"""Returns the content of a file by its path; told where it is asked for. Raises ConfigError."""
+"""Returns the content of a file by its path; told where it is asked for. Raises NatsConfigError."""
 
 MAX_TEXT = 8 * 1024 * 1024
 """Characters of one file, and of the environment."""
@@ -37,9 +37,9 @@ def parse_text(
 ) -> Tree:
     """Read one configuration text into a tree. Pure, but for what `include` does.
 
-    `place` is the path of the file, which included paths are relative to. Raises ConfigError with
-    the place for everything that nats-server refuses to parse, and for what exceeds the limits of
-    this module.
+    `place` is the path of the file, which included paths are relative to. Raises NatsConfigError
+    with the place for everything that nats-server refuses to parse, and for what exceeds the
+    limits of this module.
     """
     session = _Session(include, environment)
     root = _Parser(Source(text, name=place), session, chain=(place,)).table(nesting=0)
@@ -164,7 +164,7 @@ class _Parser:
     def _depth(self) -> int:
         return self.nesting + len(self.frames) - 1
 
-    def _too_deep(self, token: Token) -> ConfigError:
+    def _too_deep(self, token: Token) -> NatsConfigError:
         return self.source.error(
             token.offset,
             f"more than {MAX_NESTING} maps and arrays inside each other",
@@ -220,7 +220,7 @@ class _Parser:
         frame.weight += node.weight
         frame.height = max(frame.height, node.height)
         if frame.weight > MAX_WEIGHT:
-            raise ConfigError(
+            raise NatsConfigError(
                 "far too large with all variables filled in",
                 place=str(node.place),
                 hint="look for variables that refer to each other many times",

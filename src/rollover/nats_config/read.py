@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.errors import ConfigError
 from rollover.nats_config.digest import digest
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.parse import MAX_TEXT, parse_text
 from rollover.nats_config.position import Place, Remark
 from rollover.nats_config.tree import Table, Tree
@@ -44,7 +44,7 @@ def read_config(
 ) -> Config:
     """Read the file at `path` as nats-server would, started in `cwd` with `environment`.
 
-    Both default to those of this process. Raises ConfigError with file, line and column.
+    Both default to those of this process. Raises NatsConfigError with file, line and column.
     """
     files: list[str] = []
     base = Path(cwd) if cwd is not None else Path()
@@ -66,19 +66,21 @@ def read_config(
 def _content(path: Path, *, place: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise ConfigError(f"`{path}` is not a file", place=place, hint="name a regular file")
+            raise NatsConfigError(
+                f"`{path}` is not a file", place=place, hint="name a regular file"
+            )
         with path.open("rb") as file:
             content = file.read(MAX_TEXT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(
+        raise NatsConfigError(
             f"`{path}` cannot be read: {reason}",
             place=place,
             hint="check the path and its permissions; included paths are relative to their file, "
             "also those that begin with `/`",
         ) from error
     if len(content) > MAX_TEXT:
-        raise ConfigError(
+        raise NatsConfigError(
             f"`{path}` is larger than {MAX_TEXT} bytes",
             place=place,
             hint="this is no configuration; check the path",

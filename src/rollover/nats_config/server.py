@@ -102,7 +102,7 @@ def server_config(config: Config, *, cwd: str | os.PathLike[str]) -> ServerConfi
     """Return what `config` says about a server whose process runs in `cwd`.
 
     Relative paths of certificates are resolved against `cwd`, as nats-server does. Raises
-    ConfigError, with the place, for a value of the wrong type or kind.
+    NatsConfigError, with the place, for a value of the wrong type or kind.
     """
     directory = PurePath(os.path.abspath(cwd))  # noqa: PTH100 - Path.resolve would follow links
     remarks = list(config.remarks)

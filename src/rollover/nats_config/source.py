@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import cached_property
 
-from rollover.errors import ConfigError
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.position import Place
 
 MOST_SHOWN = 400
@@ -45,6 +45,6 @@ class Source:
         line = bisect_right(self._line_starts, offset)
         return Place(self.name, line, offset - self._line_starts[line - 1] + 1)
 
-    def error(self, offset: int, message: str, *, hint: str) -> ConfigError:
+    def error(self, offset: int, message: str, *, hint: str) -> NatsConfigError:
         """Make the error for what was found at `offset`."""
-        return ConfigError(clipped(message), place=str(self.place(offset)), hint=hint)
+        return NatsConfigError(clipped(message), place=str(self.place(offset)), hint=hint)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 
 import msgspec
 
-from rollover.fleet.model import Role
 from rollover.nats_config.position import Place
 
 
@@ -42,20 +40,6 @@ class TlsContext(StrEnum):
 _DIAL_ONLY = frozenset((TlsContext.GATEWAY_REMOTE, TlsContext.LEAF_REMOTE, TlsContext.RESOLVER))
 FORCED = frozenset((TlsContext.CLUSTER, TlsContext.GATEWAY))
 _DIALERS = _DIAL_ONLY | FORCED
-
-CONTEXT_OF: Mapping[Role, TlsContext] = MappingProxyType(
-    {
-        Role.CLIENT_PORT: TlsContext.TOP,
-        Role.ROUTE: TlsContext.CLUSTER,
-        Role.GATEWAY: TlsContext.GATEWAY,
-        Role.GATEWAY_REMOTE: TlsContext.GATEWAY_REMOTE,
-        Role.LEAFNODE: TlsContext.LEAFNODES,
-        Role.LEAF_REMOTE: TlsContext.LEAF_REMOTE,
-        Role.WEBSOCKET: TlsContext.WEBSOCKET,
-        Role.MQTT: TlsContext.MQTT,
-    }
-)
-"""Where the `tls` block of an endpoint stands, by the role of the endpoint."""
 
 
 class TlsFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from rollover.errors import ConfigError
 from rollover.nats_config.duration import parse_duration
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.fields import Located, Section
 from rollover.nats_config.tls import (
     ALIASES,
@@ -55,7 +55,7 @@ _DEFAULT_FALLBACK_SECONDS = 0.05
 
 
 def read_tls(section: Section, context: TlsContext, *, cwd: PurePath, remote: str = "") -> TlsBlock:
-    """Read a `tls` block; raise ConfigError for what nats-server would refuse in it.
+    """Read a `tls` block; raise NatsConfigError for what nats-server would refuse in it.
 
     Files are not opened; `cwd` is the directory of the server's process.
     """
@@ -113,7 +113,7 @@ def _certificates(section: Section, cwd: PurePath) -> tuple[tuple[CertificateFil
     )
     pairs = tuple(_listed_pair(one, cwd) for one in section.maps("certs", "certificates"))
     if pair and pairs:
-        raise ConfigError(
+        raise NatsConfigError(
             "`cert_file` and `certs` cannot be combined",
             place=str(pair[0].cert_file.place),
             field=section.name,
@@ -131,7 +131,7 @@ def _pair(
     if present is None:
         return ()
     missing = "key_file" if cert else "cert_file"
-    raise ConfigError(
+    raise NatsConfigError(
         f"`{missing}` is missing",
         place=str(present.place),
         field=section.name,
@@ -143,7 +143,7 @@ def _listed_pair(pair: Section, cwd: PurePath) -> CertificateFiles:
     # Inside `certs` nats-server compares names with their case.
     for field in pair.fields():
         if field.name not in ("cert_file", "key_file"):
-            raise ConfigError(
+            raise NatsConfigError(
                 "unknown field",
                 place=str(field.place),
                 field=pair.path(field),
@@ -151,7 +151,7 @@ def _listed_pair(pair: Section, cwd: PurePath) -> CertificateFiles:
             )
     cert, key = _file(pair.text("cert_file"), cwd), _file(pair.text("key_file"), cwd)
     if cert is None or key is None:
-        raise ConfigError(
+        raise NatsConfigError(
             "needs both `cert_file` and `key_file`",
             place=str(pair.place),
             field=pair.name,
@@ -165,7 +165,7 @@ def _check_known_urls(section: Section, context: TlsContext) -> bool:
     if found is None or not found.value:
         return False
     if context not in _CHECK_URLS:
-        raise ConfigError(
+        raise NatsConfigError(
             "not supported here",
             place=str(found.place),
             field=f"{section.name}.verify_cert_and_check_known_urls",
@@ -178,7 +178,7 @@ def _pins(section: Section) -> tuple[str, ...]:
     pins = section.strings("pinned_certs")
     for pin in pins:
         if not _PIN.fullmatch(pin.value.lower()):
-            raise ConfigError(
+            raise NatsConfigError(
                 "a pin is not 64 hexadecimal digits",
                 place=str(pin.place),
                 field=f"{section.name}.pinned_certs",

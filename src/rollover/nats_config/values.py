@@ -55,7 +55,7 @@ def _wrapped(number: int) -> int:
 
 
 def floating(token: Token, source: Source) -> float:
-    """Return the float; raise ConfigError when it is out of range."""
+    """Return the float; raise NatsConfigError when it is out of range."""
     number = float(token.text) if token.text.isascii() else math.inf
     if math.isinf(number):
         raise source.error(
@@ -65,7 +65,7 @@ def floating(token: Token, source: Source) -> float:
 
 
 def date(token: Token, source: Source) -> Date:
-    """Return the moment; raise ConfigError when the calendar has no such day or time."""
+    """Return the moment; raise NatsConfigError when the calendar has no such day or time."""
     numbers = [int(part) for part in re.findall(r"\d+", token.text)]
     year, *rest = numbers
     try:

@@ -13,6 +13,7 @@ from rollover.planner.explain import witness
 from rollover.planner.graph import Edge, Graph, Vector
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.safety import Broken, Judge, Refusal
+from rollover.planner.slots import certificates_of
 
 STACKS_DISAGREE = RuleId("stacks-disagree")
 BROKEN_NOW = RuleId("broken-now")
@@ -93,7 +94,8 @@ def _disagreements(
             accepts = graph.nodes[edge.acceptor].ports[edge.acceptor_endpoint]
             if accepts.chain is None or dials.bundle is None or edge.example.dialer in servers:
                 continue
-            chain, bundle = state[edge.acceptor][accepts.chain], state[edge.dialer][dials.bundle]
+            chain = certificates_of(state[edge.acceptor][accepts.chain])
+            bundle = certificates_of(state[edge.dialer][dials.bundle])
             if chain and (chain, bundle) not in told:
                 told.add((chain, bundle))
                 yield from _disagreement(edge, knowledge, chain, bundle, now)

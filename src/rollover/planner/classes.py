@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from rollover.fleet.certificate import Certificate, Chain
-from rollover.fleet.goal import Given, Goal
+from rollover.fleet.goal import Goal
 from rollover.fleet.model import (
     Availability,
     Endpoint,
+    EndpointRef,
     Fleet,
     Instance,
     Link,
     State,
 )
-from rollover.fleet.names import SYSTEM_ROOTS, EndpointName, Fingerprint, InstanceName
+from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, InstanceName
 from rollover.pki.names import covers
 from rollover.planner import places
 from rollover.planner.graph import (
@@ -25,13 +26,12 @@ from rollover.planner.graph import (
     Graph,
     Node,
     Unit,
-    Value,
     Vector,
     edges_by_unit,
 )
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.places import Kind, Place
-from rollover.planner.slots import Slot, bundle_slot, chain_slot, given_slot
+from rollover.planner.slots import BundleFile, Slot, Value, bundle_slot, chain_slot, file_slot
 
 
 class _EdgeKey(NamedTuple):
@@ -60,11 +60,7 @@ class Classifier:
     ) -> None:
         self._fleet = fleet
         self._goal = goal
-        self._given: dict[InstanceName, dict[EndpointName, Given]] = {}
-        for each in goal.given:
-            for ref in each.endpoints:
-                self._given.setdefault(ref.instance, {})[ref.endpoint] = each
-        self._chains_given = frozenset(each.chain for each in goal.given if each.chain)
+        self._chains_installed = goal.chains
         self._knowledge = knowledge
         self._now = now
         self._horizon = horizon
@@ -87,7 +83,10 @@ class Classifier:
         located: dict[InstanceName, _Located] = {}
         for position, group in enumerate(self._fleet.groups):
             members = self._members(
-                tuple(places.apart(each, self._given_to(each)) for each in group.instances)
+                tuple(
+                    places.apart(each, self._goal.installed_on(each.name))
+                    for each in group.instances
+                )
             )
             first = len(nodes)
             for instances in members:
@@ -115,19 +114,16 @@ class Classifier:
         return (
             instance.availability is Availability.READY,
             tuple(self._endpoint_key(endpoint) for endpoint in instance.endpoints),
-            tuple(self._given_key(instance)),
+            tuple(self._installed_key(instance)),
             tuple(self._state_key(state) for state in instance.may_be),
         )
 
-    def _given_to(self, instance: Instance) -> places.GivenTo:
-        return self._given.get(instance.name, {})
-
-    def _given_key(self, instance: Instance) -> Iterator[Hashable]:
-        """Yield what the goal gives to an instance, and what that changes."""
-        given = self._given_to(instance)
-        for endpoint in instance.endpoints if given else ():
-            each = given.get(endpoint.name)
-            yield each and (each.bundle, each.chain, each.file, endpoint.bundle_file)
+    def _installed_key(self, instance: Instance) -> Iterator[Hashable]:
+        """Yield what the goal installs on an instance, and what that changes."""
+        installed = self._goal.installed_on(instance.name)
+        for endpoint in instance.endpoints if installed else ():
+            part = installed.get(endpoint.name)
+            yield part and (part.bundle, part.chain, part.file, endpoint.bundle_file)
 
     def _endpoint_key(self, endpoint: Endpoint) -> Hashable:
         return (
@@ -147,7 +143,7 @@ class Classifier:
         """Return what decides verdicts on a chain: its shape, and dates as far as they matter."""
         if not chain:
             return None
-        if chain in self._chains_given:
+        if chain in self._chains_installed:
             # Who presents it already has arrived; who presents one that is like it has not.
             return chain
         key = self._chain_keys.get(chain)
@@ -170,13 +166,13 @@ class Classifier:
 
     def _typical(self, chain: Chain) -> Chain:
         """Return one chain for all that are judged alike, so that values can be compared."""
-        if not chain or chain in self._chains_given:
+        if not chain or chain in self._chains_installed:
             return chain
         return self._representatives[self._chain_key(chain)]
 
     def _node(self, index: int, group: int, instances: list[Instance]) -> Node:
         model = instances[0]
-        found = tuple(places.places(model, self._given_to(model)))
+        found = tuple(places.places(model, self._goal.installed_on(model.name)))
         slots = tuple(self._slot(place, model) for place in found)
         states = [self._vector(model, state, found) for state in (model.state, *model.may_be)]
         return Node(
@@ -193,28 +189,23 @@ class Classifier:
 
     def _slot(self, place: Place, instance: Instance) -> Slot:
         endpoint = instance.endpoints[place.endpoint]
-        if self._goal.given:
-            given = self._given_to(instance).get(endpoint.name, Given(endpoints=()))
-            return self._given_slot(place, endpoint, given)
-        if place.kind is Kind.CHAIN:
-            chain = self._typical(endpoint.presents)
-            return chain_slot(place.slot, chain, self._knowledge.prospect(chain), self._goal)
-        bundle = endpoint.trusts or ()
-        return bundle_slot(place.slot, bundle, self._goal, collides=self._collides)
-
-    def _given_slot(self, place: Place, endpoint: Endpoint, given: Given) -> Slot:
-        now: Value
-        then: Value | None
+        ref = EndpointRef(instance.name, endpoint.name)
         match place.kind:
             case Kind.CHAIN:
-                now, then = self._typical(endpoint.presents), given.chain
+                chain = self._typical(endpoint.presents)
+                prospects = self._knowledge.prospect
+                return chain_slot(place.slot, self._goal.presents(ref, chain, prospects))
             case Kind.BUNDLE:
-                now, then = endpoint.trusts or (), given.bundle
+                bundle = endpoint.trusts or ()
+                course = self._goal.trusts(ref, bundle)
+                return bundle_slot(place.slot, bundle, course, collides=self._collides)
             case Kind.FILE:
-                now = places.file_value(endpoint.bundle_file)
-                then = places.file_value(given.file)
-        is_chain = place.kind is Kind.CHAIN
-        return given_slot(place.slot, now, now if then is None else then, is_chain=is_chain)
+                part = self._goal.installed_on(instance.name)[endpoint.name]
+                return file_slot(
+                    place.slot, BundleFile(endpoint.bundle_file), BundleFile(part.file)
+                )
+            case never:
+                assert_never(never)
 
     def _vector(self, instance: Instance, state: State, found: tuple[Place, ...]) -> Vector:
         values: list[Value] = []
@@ -225,7 +216,7 @@ class Classifier:
                 case Kind.BUNDLE:
                     values.append(state.trusts[place.endpoint] or ())
                 case Kind.FILE:
-                    values.append(places.file_value(instance.endpoints[place.endpoint].bundle_file))
+                    values.append(BundleFile(instance.endpoints[place.endpoint].bundle_file))
         return tuple(values)
 
     def _unit(self, position: int, members: tuple[int, ...], nodes: list[Node]) -> Unit:
@@ -285,7 +276,7 @@ class Classifier:
                 link.mutual,
                 one.instance == other.instance,
                 named,
-                self._misnamed(link, covered) if self._chains_given else (),
+                self._misnamed(link, covered) if self._chains_installed else (),
             )
             alike = found.get(key)
             if alike is None:
@@ -297,11 +288,11 @@ class Classifier:
         )
 
     def _misnamed(self, link: Link, covered: dict[tuple[Chain, str], bool]) -> Chain:
-        """Return the chain that the acceptor is given, where it does not bear its name."""
-        given = self._given.get(link.acceptor.instance, {}).get(link.acceptor.endpoint)
-        if given is None or not given.chain or link.name is None:
+        """Return the chain installed on the acceptor, where it does not bear its name."""
+        part = self._goal.installed_on(link.acceptor.instance).get(link.acceptor.endpoint)
+        if part is None or not part.chain or link.name is None:
             return ()
-        return () if self._covers(given.chain, link.name, covered) else given.chain
+        return () if self._covers(part.chain, link.name, covered) else part.chain
 
     def _covers(self, chain: Chain, name: str, covered: dict[tuple[Chain, str], bool]) -> bool:
         key = (chain[:1], name)
@@ -330,7 +321,6 @@ def _edge(key: _EdgeKey, nodes: list[Node], count: int, example: Link) -> Edge:
 
 def _subject_collision(certificates: Mapping[Fingerprint, Certificate], goal: Goal) -> bool:
     """Whether two CAs in play share a subject: then the order inside a bundle may matter."""
-    in_play: set[Fingerprint] = {*goal.trusted, *goal.retired}
-    in_play.discard(SYSTEM_ROOTS)
+    in_play = goal.in_play - {SYSTEM_ROOTS}
     subjects = [certificates[each].subject for each in in_play if each in certificates]
     return len(set(subjects)) < len(subjects)

@@ -8,9 +8,10 @@ from rollover.fleet.goal import Goal
 from rollover.fleet.model import Fleet, Role, Touch
 from rollover.fleet.names import Fingerprint, short
 from rollover.fleet.plan import Assignment, Change, Phase, Rollout
-from rollover.planner.graph import Graph, Node, Possible, Value, Vector
+from rollover.planner.graph import Graph, Node, Possible, Vector
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.prove import Proven
+from rollover.planner.slots import BundleFile, Value, certificates_of
 
 
 class Describer:
@@ -67,19 +68,22 @@ class Describer:
                     file=_path(file[1]) if file else None,
                 )
 
-    def _issuer(self, chain: tuple[Fingerprint, ...]) -> str:
+    def _issuer(self, value: Value) -> str:
+        chain = certificates_of(value)
         prospect = self._knowledge.prospect(chain)
         issuer = self._labels.get(prospect.issuer, "") if prospect else ""
-        if self._goal.bridge in chain[1:]:
+        if self._goal.is_bridged(chain[1:]):
             return f"{issuer}+bridge"
-        if not issuer and self._goal.given and chain:
+        if not issuer and chain and self._goal.tells_of(chain[0], self._authority):
             return self._called(chain[0], of_issuer=True)
         return issuer or short(chain[0] if chain else "none")
 
-    def _bundle(self, bundle: tuple[Fingerprint, ...]) -> tuple[str, ...]:
-        if self._goal.given:
-            return tuple(self._labels.get(each) or self._called(each) for each in bundle)
-        return tuple(self._labels[each] for each in bundle if each in self._labels)
+    def _bundle(self, bundle: Value) -> tuple[str, ...]:
+        return tuple(
+            self._labels.get(ca) or self._called(ca)
+            for ca in certificates_of(bundle)
+            if self._goal.tells_of(ca, self._authority)
+        )
 
     def _called(self, fingerprint: Fingerprint, *, of_issuer: bool = False) -> str:
         """Return what a CA is called that is no version of an authority."""
@@ -97,19 +101,19 @@ class Describer:
                     yield Phase.REPOINT
                 trusts = _pair(states, vector, ports.bundle)
                 if trusts is not None:
-                    yield from self._of_trust(*map(set, trusts))
+                    yield from self._of_trust(*(set(certificates_of(bundle)) for bundle in trusts))
                 if _pair(states, vector, ports.chain) is not None:
                     yield Phase.ACTIVATE if endpoint.role is Role.SOURCE else Phase.REISSUE
 
     def _of_trust(self, now: set[Fingerprint], later: set[Fingerprint]) -> Iterator[Phase]:
         if later - now:
             yield Phase.TRUST
-        if now - later and (self._goal.given or (now - later) & self._authority):
+        if any(self._goal.tells_of(ca, self._authority) for ca in now - later):
             yield Phase.WITHDRAW
 
 
 def _path(value: Value) -> str | None:
-    return value[0] if value else None
+    return value.path if isinstance(value, BundleFile) else None
 
 
 def _in_order(phases: Iterator[Phase]) -> tuple[Phase, ...]:
@@ -130,8 +134,13 @@ def _assignment(node: Node, vector: Vector) -> Assignment:
     return Assignment(
         instances=node.instances,
         endpoints=tuple(endpoint.name for endpoint in node.endpoints),
-        presents=tuple(() if port.chain is None else vector[port.chain] for port in node.ports),
-        trusts=tuple(None if port.bundle is None else vector[port.bundle] for port in node.ports),
+        presents=tuple(
+            () if port.chain is None else certificates_of(vector[port.chain]) for port in node.ports
+        ),
+        trusts=tuple(
+            None if port.bundle is None else certificates_of(vector[port.bundle])
+            for port in node.ports
+        ),
         files=_files(node, vector),
     )
 

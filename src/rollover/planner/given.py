@@ -1,11 +1,13 @@
-"""What is said of a goal that breaks links because of what is given: gateways first, and why."""
+"""What lifts a refusal: where material is supplied, gateways are named first, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import assert_never
 
 import msgspec
 
+from rollover.fleet.goal import Goal, InstallMaterial, RotateAuthority
 from rollover.fleet.model import EndpointRef, Fleet, Role
 from rollover.fleet.plan import Violation
 from rollover.planner.explain import REISSUE_BEFORE_WITHDRAW, TRUST_BEFORE_USE
@@ -24,8 +26,19 @@ _LIFTS = {
 }
 
 
-def refused(fleet: Fleet, violations: Iterable[Violation]) -> tuple[Violation, ...]:
-    """Return violations with what lifts them here, those of gateways first.
+def lifted(fleet: Fleet, goal: Goal, violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    """Return violations with what lifts them on the way to a goal, the gravest first."""
+    match goal:
+        case RotateAuthority():
+            return tuple(violations)
+        case InstallMaterial():
+            return _of_material(fleet, violations)
+        case never:
+            assert_never(never)
+
+
+def _of_material(fleet: Fleet, violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    """Return violations with what lifts them where nothing is issued, those of gateways first.
 
     A cluster that is cut off by its gateways looks healthy from within.
     """

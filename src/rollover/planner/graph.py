@@ -11,12 +11,11 @@ from datetime import timedelta
 
 import msgspec
 
-from rollover.fleet.certificate import Bundle, Chain, Stack
+from rollover.fleet.certificate import Chain, Stack
 from rollover.fleet.model import Endpoint, Group, Link
 from rollover.fleet.names import InstanceName
-from rollover.planner.slots import Slot, Stage
+from rollover.planner.slots import Slot, Stage, Value
 
-Value = Chain | Bundle
 Vector = tuple[Value, ...]
 """What each slot of a class holds, in the order of its slots."""
 

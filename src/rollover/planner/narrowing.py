@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from rollover.fleet.certificate import Usage
-from rollover.planner.graph import Edge, Graph, Held, Value, Vector
+from rollover.planner.graph import Edge, Graph, Held, Vector
 from rollover.planner.safety import Half, Judge, halves, starts
-from rollover.planner.slots import Stage
+from rollover.planner.slots import Stage, Value
 
 Outcomes = tuple[Value, ...]
 """What a slot holds after a rollout, by the stage that it is taken to."""

@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.fleet.certificate import Bundle
-from rollover.fleet.goal import Given
+from rollover.fleet.goal import Installation
 from rollover.fleet.model import Endpoint, Instance
-from rollover.fleet.names import EndpointName, Fingerprint, SlotName
+from rollover.fleet.names import EndpointName, SlotName
 from rollover.planner.graph import Ports
 
-GivenTo = Mapping[EndpointName, Given]
-"""What the goal gives to the endpoints of one instance."""
+Installed = Mapping[EndpointName, Installation]
+"""What the goal installs as it is on the endpoints of one instance."""
 
 
 class Kind(Enum):
@@ -24,7 +23,7 @@ class Kind(Enum):
     CHAIN = auto()
     BUNDLE = auto()
     FILE = auto()
-    """Where a bundle lies, as the only member of its value."""
+    """Where a bundle lies."""
 
 
 class Place(NamedTuple):
@@ -50,11 +49,6 @@ def file_name(endpoint: Endpoint) -> str:
     return f"{bundle_name(endpoint)}:file"
 
 
-def file_value(path: str | None) -> Bundle:
-    """Return the value of a slot that holds a path."""
-    return () if path is None else (Fingerprint(path),)
-
-
 def ports(endpoints: tuple[Endpoint, ...], found: tuple[Place, ...]) -> tuple[Ports, ...]:
     """Return where each endpoint finds its part among the slots."""
     order = {place.slot: index for index, place in enumerate(found)}
@@ -68,11 +62,11 @@ def ports(endpoints: tuple[Endpoint, ...], found: tuple[Place, ...]) -> tuple[Po
     )
 
 
-def places(instance: Instance, given: GivenTo) -> Iterator[Place]:
+def places(instance: Instance, installed: Installed) -> Iterator[Place]:
     """Yield each slot of an instance once, where it is named first."""
     seen: set[str] = set()
     for position, endpoint in enumerate(instance.endpoints):
-        moves = endpoint.name in given and given[endpoint.name].file is not None
+        moves = endpoint.name in installed and installed[endpoint.name].file is not None
         for name, kind, there in (
             (chain_name(endpoint), Kind.CHAIN, bool(endpoint.presents)),
             (bundle_name(endpoint), Kind.BUNDLE, endpoint.trusts is not None),
@@ -83,14 +77,14 @@ def places(instance: Instance, given: GivenTo) -> Iterator[Place]:
                 yield Place(name, kind, position)
 
 
-def apart(instance: Instance, given: GivenTo) -> Instance:
+def apart(instance: Instance, installed: Installed) -> Instance:
     """Return an instance whose bundles that get a file of their own have slots of their own."""
 
     def own(endpoint: Endpoint) -> Endpoint:
-        if endpoint.name not in given or given[endpoint.name].file is None:
+        if endpoint.name not in installed or installed[endpoint.name].file is None:
             return endpoint
-        slot = SlotName(f"{bundle_name(endpoint)}@{given[endpoint.name].file}")
+        slot = SlotName(f"{bundle_name(endpoint)}@{installed[endpoint.name].file}")
         return msgspec.structs.replace(endpoint, bundle_slot=slot)
 
     endpoints = tuple(map(own, instance.endpoints))
-    return msgspec.structs.replace(instance, endpoints=endpoints) if given else instance
+    return msgspec.structs.replace(instance, endpoints=endpoints) if installed else instance

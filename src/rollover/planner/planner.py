@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import msgspec
 
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import Approach, Goal
 from rollover.fleet.model import Fleet
 from rollover.fleet.plan import Plan, Rollout, Violation
 from rollover.planner import cautions, emergency
 from rollover.planner.classes import Classifier
 from rollover.planner.describe import Describer, point_of_no_return
 from rollover.planner.explain import NO_SAFE_PLAN, violation
-from rollover.planner.given import refused
+from rollover.planner.given import lifted
 from rollover.planner.graph import Graph
 from rollover.planner.knowledge import Knowledge
 from rollover.planner.moves import straight
@@ -69,15 +69,24 @@ def plan(
     """
     limits = limits or Limits()
     work = _prepare(fleet, goal, knowledge, now)
-    if goal.compromised:
-        return _emergency(work)
-    if goal.at_once:
-        return _at_once(work)
+    match goal.approach:
+        case Approach.LEAST_HARM:
+            return _emergency(work)
+        case Approach.AT_ONCE:
+            return _at_once(work)
+        case Approach.CHEAPEST:
+            return _searched(work, limits)
+        case never:
+            assert_never(never)
+
+
+def _searched(work: _Work, limits: Limits) -> Plan:
+    """Return the cheapest safe plan; where there is none, what stands in the way."""
     solved = _solved(work, limits)
     if solved.found is None:
         return _impossible(work)
     steps = solved.found.steps
-    replayed = replay(work.graph, work.judge, steps, now=now, margin=goal.step_margin)
+    replayed = replay(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
     rollouts = _described(work, replayed, ways_back=limits.ways_back)
     return _plan(
         work, replayed, rollouts, found=solved.found, least=Bound(solved.weight, solved.rollouts)
@@ -212,8 +221,7 @@ def _at_once(work: _Work) -> Plan:
 
 def _told(work: _Work, violations: Sequence[Violation]) -> tuple[Violation, ...]:
     """Return what is told of violations: as many as people read, the gravest first."""
-    found = refused(work.fleet, violations) if work.goal.given else tuple(violations)
-    return found[:MOST_VIOLATIONS]
+    return lifted(work.fleet, work.goal, violations)[:MOST_VIOLATIONS]
 
 
 def _impossible(work: _Work) -> Plan:

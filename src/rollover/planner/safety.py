@@ -18,7 +18,6 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.fleet.certificate import (
-    Bundle,
     Chain,
     Fault,
     FaultKind,
@@ -26,10 +25,11 @@ from rollover.fleet.certificate import (
     Stack,
     Usage,
 )
-from rollover.fleet.names import SYSTEM_ROOTS
+from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint
 from rollover.fleet.plan import Side
 from rollover.planner.graph import Edge, Graph, Held, Node, Vector
 from rollover.planner.knowledge import Knowledge
+from rollover.planner.slots import Value, certificates_of
 
 _INSTANT = timedelta(microseconds=1)
 """A certificate is still valid at its last instant (RFC 5280 §4.1.2.5), no longer after it."""
@@ -158,8 +158,8 @@ class Judge:
     def _judge(
         self,
         edge: Edge,
-        served: tuple[Chain, Bundle | None],
-        sent: tuple[Chain, Bundle | None],
+        served: tuple[Value, Value | None],
+        sent: tuple[Value, Value | None],
         instant: datetime,
     ) -> Refusal | None:
         if served[1] is not None:
@@ -178,8 +178,8 @@ class Judge:
 
     def _ask(
         self,
-        chain: Chain,
-        bundle: Bundle,
+        chain: Value,
+        bundle: Value,
         instant: datetime,
         usage: Usage,
         stack: Stack,
@@ -190,8 +190,8 @@ class Judge:
         key = (chain, bundle, usage, stack, presenter, self.epoch(instant))
         if key not in self._known:
             question = Question(
-                chain=chain,
-                bundle=bundle,
+                chain=certificates_of(chain),
+                bundle=certificates_of(bundle),
                 instant=instant,
                 usage=usage,
                 stack=stack,
@@ -200,7 +200,7 @@ class Judge:
             self._known[key] = self._knowledge.accepts(question).faults
         return self._known[key]
 
-    def accepts(self, half: Half, chain: Chain, bundle: Bundle, instant: datetime) -> bool:
+    def accepts(self, half: Half, chain: Value, bundle: Value, instant: datetime) -> bool:
         """Whether one verification of a handshake succeeds with these two."""
         if not half.named or (chain and chain == half.misnamed):
             return False
@@ -308,11 +308,11 @@ def _mixtures(
             yield dialer, acceptor
 
 
-def _unnamed(edge: Edge, chain: Chain) -> Fault:
+def _unnamed(edge: Edge, chain: Value) -> Fault:
     return Fault(
         kind=FaultKind.NAME,
         detail=f"the certificate does not cover `{edge.example.name}`",
-        certificate=chain[0],
+        certificate=certificates_of(chain)[0],
     )
 
 
@@ -328,9 +328,9 @@ def _dates(graph: Graph, knowledge: Knowledge) -> list[datetime]:
     return sorted(dates)
 
 
-def _values(nodes: Sequence[Node]) -> Iterator[Chain | Bundle]:
+def _values(nodes: Sequence[Node]) -> Iterator[tuple[Fingerprint, ...]]:
     for node in nodes:
         for slot in node.slots:
             for _, value in slot.values:
-                yield value
-        yield from flatten.from_iterable(node.states)
+                yield certificates_of(value)
+        yield from map(certificates_of, flatten.from_iterable(node.states))

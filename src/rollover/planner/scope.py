@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import product
 
-from rollover.planner.graph import Graph, Held, Value
+from rollover.planner.graph import Graph, Held
 from rollover.planner.moves import Move, dictated, move
 from rollover.planner.narrowing import Domains, Limiter, Limits, Outcomes, settle, touch
 from rollover.planner.safety import Half, Judge, Window, halves
-from rollover.planner.slots import Slot, Stage
+from rollover.planner.slots import Slot, Stage, Value
 
 MOST_CHOICES = 4096
 """How many choices of one group are enumerated at most, where enumeration is needed."""

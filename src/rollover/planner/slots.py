@@ -8,7 +8,23 @@ from enum import IntEnum
 import msgspec
 
 from rollover.fleet.certificate import Bundle, Chain
-from rollover.fleet.goal import Goal, Prospect
+from rollover.fleet.goal import BundleCourse, ChainCourse
+from rollover.fleet.names import Fingerprint
+
+
+class BundleFile(msgspec.Struct, frozen=True):
+    """Where a bundle lies; None: nobody says so."""
+
+    path: str | None
+
+
+Value = Chain | Bundle | BundleFile
+"""What a slot may hold."""
+
+
+def certificates_of(value: Value) -> tuple[Fingerprint, ...]:
+    """Return the certificates of a chain, or of a bundle; where a bundle lies has none."""
+    return () if isinstance(value, BundleFile) else value
 
 
 class Stage(IntEnum):
@@ -31,8 +47,8 @@ class Slot(msgspec.Struct, frozen=True):
 
     name: str
     is_chain: bool
-    values: tuple[tuple[Stage, Chain | Bundle], ...]
-    ends: frozenset[Chain | Bundle]
+    values: tuple[tuple[Stage, Value], ...]
+    ends: frozenset[Value]
     marks: tuple[Hashable, ...]
 
     @property
@@ -40,17 +56,17 @@ class Slot(msgspec.Struct, frozen=True):
         """Whether the goal asks for anything else than what the slot holds."""
         return len(self.values) > 1
 
-    def stage(self, value: Chain | Bundle) -> Stage:
+    def stage(self, value: Value) -> Stage:
         """Return the furthest stage at which the slot holds a value; KEEP for any foreign value."""
         return max((stage for stage, held in self.values if held == value), default=Stage.KEEP)
 
-    def raised(self, value: Chain | Bundle, wanted: Stage) -> Chain | Bundle:
+    def raised(self, value: Value, wanted: Stage) -> Value:
         """Return what a rollout towards a stage leaves: the furthest up to it, never less."""
         now = self.stage(value)
         further = [held for stage, held in self.values if now < stage <= wanted]
         return further[-1] if further else value
 
-    def mark(self, value: Chain | Bundle) -> Hashable:
+    def mark(self, value: Value) -> Hashable:
         """Return the mark of a value; None for a foreign one."""
         for (_, held), mark in zip(self.values, self.marks, strict=True):
             if held == value:
@@ -69,61 +85,49 @@ class Slot(msgspec.Struct, frozen=True):
         )
 
 
-def still(name: str, value: Chain | Bundle, *, is_chain: bool, mark: Hashable) -> Slot:
+def still(name: str, value: Value, *, is_chain: bool, mark: Hashable) -> Slot:
     """Return a slot that keeps its value throughout."""
     return Slot(name, is_chain, ((Stage.KEEP, value),), frozenset((value,)), (mark,))
 
 
-def given_slot(name: str, now: Chain | Bundle, given: Chain | Bundle, *, is_chain: bool) -> Slot:
-    """Return the stages of what is given: as it is, and that.
-
-    Nobody's chain changes because of a bundle, so trusting both meanwhile would help nobody.
-    """
-    if now == given:
-        return still(name, now, is_chain=is_chain, mark=now)
-    values = ((Stage.KEEP, now), (Stage.END, given))
-    return Slot(name, is_chain, values, frozenset((given,)), (now, given))
+_CHAIN_STAGES = {
+    1: (Stage.KEEP,),
+    2: (Stage.KEEP, Stage.END),
+    3: (Stage.KEEP, Stage.MEANWHILE, Stage.END),
+}
+"""The stages of a course, by the number of its chains."""
 
 
-def chain_slot(name: str, chain: Chain, prospect: Prospect | None, goal: Goal) -> Slot:
-    """Return the stages of a chain: as it is, bridged, reissued."""
-    if prospect is None or not chain:
-        return still(name, chain, is_chain=True, mark=chain)
-    now = (prospect.issuer, goal.bridge is not None and goal.bridge in chain)
-    if prospect.issuer == goal.target:
-        return _already_reissued(name, chain, prospect, mark=now)
-    stages: list[tuple[Stage, Chain]] = [(Stage.KEEP, chain)]
-    marks: list[Hashable] = [now]
-    ends = {prospect.renewed}
-    if prospect.bridged is not None and not goal.compromised:
-        stages.append((Stage.MEANWHILE, prospect.bridged))
-        marks.append((goal.target, True))
-        ends.add(prospect.bridged)
-    stages.append((Stage.END, prospect.renewed))
-    marks.append((goal.target, False))
-    return Slot(name, True, tuple(stages), frozenset(ends), tuple(marks))
+def chain_slot(name: str, course: ChainCourse) -> Slot:
+    """Return the slot of a chain that goes through a course."""
+    stages = _CHAIN_STAGES[len(course.chains)]
+    values = tuple(zip(stages, course.chains, strict=True))
+    return Slot(name, True, values, frozenset(course.arrived), course.origins)
 
 
-def _already_reissued(name: str, chain: Chain, prospect: Prospect, *, mark: Hashable) -> Slot:
-    if chain == prospect.renewed:
-        return still(name, chain, is_chain=True, mark=mark)
-    values = ((Stage.KEEP, chain), (Stage.END, prospect.renewed))
-    renewed = (prospect.issuer, False)
-    return Slot(name, True, values, frozenset((chain, prospect.renewed)), (mark, renewed))
+def bundle_slot(name: str, bundle: Bundle, course: BundleCourse, *, collides: bool) -> Slot:
+    """Return the stages of a bundle: as it is, both trusted where that helps, the goal's."""
+    if course.joined:
+        values = _between(bundle, course.end, collides=collides)
+    else:
+        values = _straight(bundle, course.end)
+    if not course.versions:
+        marks: tuple[Hashable, ...] = tuple(frozenset(held) for _, held in values)
+    else:
+        marks = tuple(_mark(held, course.versions, in_order=collides) for _, held in values)
+    return Slot(name, False, values, frozenset((course.end,)), marks)
 
 
-def bundle_slot(name: str, bundle: Bundle, goal: Goal, *, collides: bool) -> Slot:
-    """Return the stages of a bundle: as it is, both trusted, the goal's.
+def file_slot(name: str, now: BundleFile, wanted: BundleFile) -> Slot:
+    """Return the stages of where a bundle lies: as it is, and where it is to lie."""
+    if now == wanted:
+        return still(name, now, is_chain=False, mark=now)
+    values = ((Stage.KEEP, now), (Stage.END, wanted))
+    return Slot(name, False, values, frozenset((wanted,)), (now, wanted))
 
-    A bundle that trusts no version of the authority serves another purpose, and stays.
-    """
-    of_authority = {*goal.retired, *goal.trusted}
-    if not of_authority.intersection(bundle):
-        return still(name, bundle, is_chain=False, mark=frozenset(bundle))
-    end = joined(tuple(ca for ca in bundle if ca not in goal.retired), goal.trusted)
-    values = _between(bundle, end, collides=collides)
-    marks = tuple(_mark(held, of_authority, in_order=collides) for _, held in values)
-    return Slot(name, False, values, frozenset((end,)), marks)
+
+def _straight(start: Bundle, end: Bundle) -> tuple[tuple[Stage, Bundle], ...]:
+    return ((Stage.KEEP, start),) if start == end else ((Stage.KEEP, start), (Stage.END, end))
 
 
 def _mark(bundle: Bundle, of_authority: Iterable[str], *, in_order: bool) -> Hashable:
@@ -132,12 +136,12 @@ def _mark(bundle: Bundle, of_authority: Iterable[str], *, in_order: bool) -> Has
     return held if in_order else frozenset(held)
 
 
-def returning(slot: Slot, start: Chain | Bundle, end: Chain | Bundle, *, collides: bool) -> Slot:
+def returning(slot: Slot, start: Value, end: Value, *, collides: bool) -> Slot:
     """Return the slot that leads from one value of a slot to another: how a rollback is planned."""
     if start == end:
         return still(slot.name, start, is_chain=slot.is_chain, mark=slot.mark(start))
-    if slot.is_chain:
-        values: tuple[tuple[Stage, Chain | Bundle], ...] = ((Stage.KEEP, start), (Stage.END, end))
+    if slot.is_chain or isinstance(start, BundleFile) or isinstance(end, BundleFile):
+        values: tuple[tuple[Stage, Value], ...] = ((Stage.KEEP, start), (Stage.END, end))
     else:
         values = _between(start, end, collides=collides)
     both = _united(slot.mark(start), slot.mark(end))

@@ -1,6 +1,7 @@
-"""A small synchronous NATS client: one connection, requests one after another, over TLS or not.
+"""A small synchronous NATS client: one connection, over TLS or not, for requests and their answers.
 
-Made for asking the system account of a server; for messaging there are real clients.
+Made for asking the system account of a server, and agents in the director's name; for messaging
+there are real clients.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Self, TypeVar
+
+import msgspec
 
 from rollover.errors import Denied, NotFound, SpecError
 from rollover.probe import nats_protocol as nats
@@ -22,26 +25,43 @@ from rollover.probe.secure import secure
 from rollover.probe.stream import Deadline, Stream, TcpStream, TlsStream, dial
 from rollover.probe.target import parse_address
 
-_INBOX_SID = 1
+_REPLIES_SID = 1
 
 E = TypeVar("E", bound=nats.Event)
 Shake = Callable[[TcpStream], TlsStream]
 
 
+class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection is for, as far as the server and the texts of errors are concerned."""
+
+    subscription: str = ""
+    """Where its owner has replies sent; empty: only `request` and `request_many` are used."""
+    no_responders: bool = True
+    """The server tells at once when nobody listens on a subject; who waits for them wants none."""
+    payload_limit: int = nats.PAYLOAD_LIMIT
+    operation: str = ""
+    """What errors call the whole conversation; empty: each request by its subject."""
+    refused_hint: str = "check the user, its password or certificate, and its permissions"
+
+
+_FOR_REQUESTS = ClientOptions()
+
+
 class NatsConnection:
     """An open connection. Not for several threads at once; a context manager that closes it.
 
-    `info` is what the server said last. Pings are answered while a request waits, and only then:
-    open one for a piece of work and close it, rather than keep it.
+    `info` is what the server said last. Pings are answered while somebody waits for an answer, and
+    only then: open one for a piece of work and close it, rather than keep it.
     """
 
     def __init__(
-        self, stream: Stream, greeting: Greeting, *, system: str, payload_limit: int
+        self, stream: Stream, greeting: Greeting, *, system: str, options: ClientOptions
     ) -> None:
         self.info = greeting.info
         self._stream = stream
         self._system = system
-        self._parser = nats.Parser(payload_limit=payload_limit)
+        self._options = options
+        self._parser = nats.Parser(payload_limit=options.payload_limit)
         self._events = deque(self._parser.feed(greeting.rest))
         self._inbox = f"_INBOX.{secrets.token_hex(12)}"
         self._asked = 0
@@ -57,7 +77,7 @@ class NatsConnection:
             reply = self._ask(subject, payload, deadline)
             return self._reply(subject, reply, deadline)
 
-    def survey(
+    def request_many(
         self, subject: str, payload: bytes = b"", *, timeout_seconds: float, quiet_seconds: float
     ) -> Iterator[bytes]:
         """Send a request and yield every reply, until none comes for `quiet_seconds`."""
@@ -70,6 +90,16 @@ class NatsConnection:
                 except TimeoutError:
                     return
                 yield answer
+
+    def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send lines of the protocol, such as publications whose replies `messages` yields."""
+        self._stream.send(data, deadline)
+
+    def messages(self, deadline: Deadline) -> Iterator[nats.Message]:
+        """Yield messages of the subscription as they come in, until the time is over."""
+        with suppress(TimeoutError):
+            while True:
+                yield self._await(nats.Message, deadline)
 
     def close(self) -> None:
         """Close the connection."""
@@ -91,13 +121,14 @@ class NatsConnection:
             "lang": "python",
             "version": "1",
             "protocol": 1,
-            "headers": True,
-            "no_responders": True,
         }
+        if self._options.no_responders:
+            # The server answers with a status in a header, so the one needs the other.
+            options |= {"headers": True, "no_responders": True}
         if login is not None:
             options |= {"user": login.user, "pass": login.password}
-        inbox = nats.subscribe(f"{self._inbox}.*", _INBOX_SID)
-        self._stream.send(nats.connect(options) + inbox + nats.PING, deadline)
+        replies = nats.subscribe(self._options.subscription or f"{self._inbox}.*", _REPLIES_SID)
+        self._stream.send(nats.connect(options) + replies + nats.PING, deadline)
         self._await(nats.Pong, deadline)
 
     def _ask(self, subject: str, payload: bytes, deadline: Deadline) -> str:
@@ -136,11 +167,12 @@ class NatsConnection:
             if isinstance(event, nats.Ping):
                 self._stream.send(nats.PONG, deadline)
             if isinstance(event, nats.Refusal):
+                step = "connect" if not self._asked else "request"
                 raise Denied(
                     f"the server answers `{event.text}`",
                     system=self._system,
-                    operation="connect" if not self._asked else "request",
-                    hint="check the user, its password or certificate, and its permissions",
+                    operation=self._options.operation or step,
+                    hint=self._options.refused_hint,
                 )
 
     def _next_event(self, deadline: Deadline) -> nats.Event:
@@ -161,7 +193,7 @@ def connect(
     trust: Trust | bytes = Trust.SYSTEM,
     server_name: str = "",
     handshake_first: bool = False,
-    payload_limit: int = nats.PAYLOAD_LIMIT,
+    options: ClientOptions = _FOR_REQUESTS,
 ) -> NatsConnection:
     """Connect and log in to the client port at `host:port`.
 
@@ -182,7 +214,8 @@ def connect(
         deadline=deadline,
     )
     demanded = identity is not None or isinstance(trust, bytes)
-    with adapter_errors(system=address, operation="connect"), ExitStack() as undo:
+    operation = options.operation or "connect"
+    with adapter_errors(system=address, operation=operation), ExitStack() as undo:
         carrier = dial(where, deadline)
         undo.callback(carrier.close)
         stream, greeting = (
@@ -190,7 +223,7 @@ def connect(
             if handshake_first
             else _info_first(carrier, shake, deadline, tls_demanded=demanded)
         )
-        connection = NatsConnection(stream, greeting, system=address, payload_limit=payload_limit)
+        connection = NatsConnection(stream, greeting, system=address, options=options)
         connection.login(login, deadline)
         undo.pop_all()
     return connection

@@ -91,7 +91,7 @@ def varz(connection: NatsConnection, server_id: str, *, timeout_seconds: float) 
 
 def servers(connection: NatsConnection, *, timeout_seconds: float) -> tuple[ServerSeen, ...]:
     """Return every server that the system account reaches, as far as they answer in time."""
-    answers = connection.survey(
+    answers = connection.request_many(
         "$SYS.REQ.SERVER.PING", timeout_seconds=timeout_seconds, quiet_seconds=_QUIET_SECONDS
     )
     return tuple(_decode(answer, _Answer, "PING").server for answer in answers)

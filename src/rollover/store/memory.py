@@ -1,4 +1,4 @@
-"""The credential store in memory: the reference that its contract suite starts from."""
+"""The credential store in memory, for plans that shall leave nothing behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from rollover.store import changes as decisions
 
 
 class MemoryCredentials:
-    """`Credentials` that last as long as the process, for simulations and tests."""
+    """`Credentials` that last as long as the process.
+
+    The reference that the contract suite of credential stores starts from, too.
+    """
 
     def __init__(self) -> None:
         self._versions: dict[str, tuple[CertificateVersion, ...]] = {}

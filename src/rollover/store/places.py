@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rollover import replacing
 from rollover.errors import StoreError
+from rollover.files import WRITABLE_BY_OTHERS, permissions_of
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
-_WRITABLE_BY_OTHERS = 0o022
 
 
 def make_private_directory(directory: Path) -> None:
@@ -21,10 +21,10 @@ def make_private_directory(directory: Path) -> None:
     """
     try:
         directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(directory.stat().st_mode)
+        mode = permissions_of(directory)
     except OSError as error:
         raise unusable(directory, error) from None
-    if mode & _WRITABLE_BY_OTHERS:
+    if mode & WRITABLE_BY_OTHERS:
         raise StoreError(
             f"`{directory}` has mode {mode:04o}: others than its owner can change what is in it",
             hint=f"chmod go-w {directory}",

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from rollover.errors import StoreError
+from rollover.files import TooLarge, read_bounded
 from rollover.fleet.secret import SecretBytes
 from rollover.store import places
 
@@ -148,14 +149,12 @@ def _line(value: bytes) -> bytes:
 def _read(path: Path) -> bytes:
     places.check_private_file(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_KEY_FILE + 1)
-    except OSError as error:
-        raise places.unusable(path, error) from None
-    if len(content) > _LARGEST_KEY_FILE:
         # Never a part of it: `add_key` writes back what it read.
+        return read_bounded(path, limit=_LARGEST_KEY_FILE)
+    except TooLarge:
         raise StoreError(
             f"`{path}` has more than {_LARGEST_KEY_FILE} bytes",
             hint="keep one line for each sealing key that is still needed",
-        )
-    return content
+        ) from None
+    except OSError as error:
+        raise places.unusable(path, error) from None

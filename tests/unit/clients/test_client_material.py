@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from client_pki import Authority, bundle, deliver
 from rollover.clients import files as material_files
 from rollover.clients import material as materials
+from rollover.clients.errors import MaterialError
 from rollover.clients.files import MaterialFiles
-from rollover.errors import PemError
 
 OLD, NEW = Authority("old"), Authority("new")
 PAIR, OTHER = OLD.issue("client"), OLD.issue("other")
@@ -110,7 +110,7 @@ def test_a_set_that_does_not_fit_is_refused_with_place_and_reason(
 ) -> None:
     """Each kind of broken file is named; nothing is asked on a terminal; no key is shown."""
     spoil(files)
-    with pytest.raises(PemError, match=message) as refused:
+    with pytest.raises(MaterialError, match=message) as refused:
         materials.load(files)
     assert b"PRIVATE KEY-----" not in str(refused.value).encode()
 

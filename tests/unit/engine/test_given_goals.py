@@ -24,16 +24,16 @@ from memory_fleet import (
     conduct,
     first,
 )
+from memory_platform import MemoryPlatform
 from rollover.engine import way_back
 from rollover.engine.events import Event, Planned
-from rollover.engine.given import BUNDLE, CHAIN, Asked
-from rollover.engine.goals import Request, last_intent
+from rollover.engine.given import MaterialRequest, MaterialResumption
+from rollover.engine.goals import MaterialIntent, last_intent, read_intent
 from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.description import CommandDelivery, KubernetesDelivery
-from rollover.fleet.goal import Given
+from rollover.fleet.goal import Installation, InstallMaterial, MaterialKind
 from rollover.fleet.model import EndpointRef, Role
 from rollover.fleet.names import SYSTEM_ROOTS, InstanceName
 from rollover.fleet.plan import Plan
@@ -41,22 +41,20 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.profiles import LEAF_NODE
-from rollover.platforms.memory.platform import MemoryPlatform
 
+BUNDLE, CHAIN = MaterialKind.BUNDLE, MaterialKind.CHAIN
 WIDER = (authority().certificate, authority("CA of a peer").certificate)
 
 
 def bring(fleet: MemoryFleet, steered: Conduct | None = None, **asked: Any) -> Outcome:
     """Bring something to the fleet as a process of its own would."""
-    brought = Asked(**asked)
-    request = Request(authority=brought.name, given=brought)
+    request = MaterialRequest(**asked)
     return Rollover(fleet.site()).rotate(request, steered or conduct())
 
 
 def planned(fleet: MemoryFleet, **asked: Any) -> Plan:
     """Plan to bring something."""
-    brought = Asked(**asked)
-    return Rollover(fleet.site()).plan(Request(authority=brought.name, given=brought))
+    return Rollover(fleet.site()).plan(MaterialRequest(**asked))
 
 
 def held(fleet: MemoryFleet) -> dict[str, set[tuple[str, ...]]]:
@@ -104,7 +102,7 @@ def test_it_is_gone_on_with_from_the_store_alone() -> None:
     fleet = MemoryFleet()
     stopped = bring(fleet, first(1), bundle=WIDER)
     assert stopped.ending is Ending.DECLINED
-    outcome = Rollover(fleet.site()).rotate(Request(authority=BUNDLE), conduct())
+    outcome = Rollover(fleet.site()).rotate(MaterialResumption(BUNDLE), conduct())
     assert (outcome.ending, outcome.rotation) == (Ending.DONE, stopped.rotation)
     assert len({bundle for each in held(fleet).values() for bundle in each}) == 1
 
@@ -316,24 +314,12 @@ def test_a_file_that_others_use_is_not_overwritten() -> None:
         planned(fleet, bundle=WIDER, groups=(SERVERS,), roles=(Role.ROUTE,), file="b")
 
 
-@pytest.mark.parametrize(
-    ("delivery", "way"),
-    [
-        (KubernetesDelivery(namespace="nats", volumes=()), "values"),
-        (CommandDelivery(command=("./deliver.sh",)), "the tool that writes"),
-    ],
-)
-def test_what_others_write_is_re_pointed_by_them(
-    delivery: KubernetesDelivery | CommandDelivery, way: str
-) -> None:
-    """The way is that of the delivery: a chart would take an edit of ours back."""
+def test_how_a_person_names_another_file_is_said_by_the_platform() -> None:
+    """The engine knows of no settings: whoever has them knows who writes them."""
     fleet = MemoryFleet()
-    servers = msgspec.structs.replace(fleet.described.groups[0], delivery=delivery)
-    groups = (servers, *fleet.described.groups[1:])
-    fleet.described = msgspec.structs.replace(fleet.described, groups=groups)
     with pytest.raises(SpecError, match="cannot be changed from here") as caught:
         planned(fleet, bundle=WIDER, groups=(SERVERS,), file="new.pem")
-    assert way in (caught.value.hint or "")
+    assert caught.value.hint == fleet.memory[SERVERS].renamed_by_hand()
 
 
 def test_the_chosen_are_written_down_one_by_one() -> None:
@@ -341,17 +327,57 @@ def test_the_chosen_are_written_down_one_by_one() -> None:
     fleet = MemoryFleet()
     bring(fleet, bundle=WIDER, groups=(SERVERS,))
     intent = last_intent(fleet.journal, BUNDLE)
-    assert intent is not None
-    (goal,) = intent.goal.given
-    assert goal.endpoints == tuple(
+    assert isinstance(intent, MaterialIntent)
+    (part,) = intent.goal.parts
+    assert part.endpoints == tuple(
         EndpointRef(InstanceName(name), each) for name in ("n1", "n2") for each in (PORT, ROUTE)
     )
-    assert [each.bundle for each in intent.before] == [(authority().certificate.fingerprint,)]
+    assert [each.bundle for each in intent.former] == [(authority().certificate.fingerprint,)]
+
+
+def test_what_was_never_supplied_cannot_be_gone_on_with() -> None:
+    """Its name says nothing of what it was; the options that would are named."""
+    with pytest.raises(SpecError, match="`given-chain` was never begun here"):
+        Rollover(MemoryFleet().site()).plan(MaterialResumption(CHAIN))
+
+
+def test_an_installation_of_an_older_version_is_read_with_its_way_back() -> None:
+    """It stood in a goal of the only kind, by the name of a pretended authority."""
+    refs = [{"instance": name, "endpoint": "port"} for name in ("n1", "n2")]
+    wide, narrow = ["a" * 64, "b" * 64], ["a" * 64]
+    found = read_intent(
+        {
+            "rotation": "r1",
+            "goal": {
+                "authority": "given-bundle",
+                "target": "b" * 64,
+                "trusted": wide,
+                "retired": [],
+                "bridge": None,
+                "compromised": False,
+                "step_margin": "PT300S",
+                "given": [{"endpoints": refs, "bundle": wide, "chain": None, "file": None}],
+            },
+            "origin": "b" * 64,
+            "origin_trusted": [],
+            "started_at": "2026-11-22T12:00:00Z",
+            "finished": False,
+            "rollback": False,
+            "before": [{"endpoints": refs, "bundle": narrow, "chain": None, "file": None}],
+        }
+    )
+    assert isinstance(found, MaterialIntent)
+    assert found.goal.about is BUNDLE
+    assert found.goal.step_margin == timedelta(minutes=5)
+    (part,) = found.reversed_goal().parts
+    assert part.bundle == tuple(narrow)
+    assert part.endpoints[0] == EndpointRef(InstanceName("n1"), PORT)
 
 
 def test_a_bundle_of_the_system_cannot_be_given_back() -> None:
     """No file says what a system trusts."""
     goal = planned(MemoryFleet(), bundle=WIDER).goal
-    trusted = Given(endpoints=goal.given[0].endpoints, bundle=(SYSTEM_ROOTS,))
+    assert isinstance(goal, InstallMaterial)
+    trusted = Installation(endpoints=goal.parts[0].endpoints, bundle=(SYSTEM_ROOTS,))
     with pytest.raises(SpecError, match="what their system trusts"):
         way_back.reversed_goal(goal, (trusted,))

@@ -7,12 +7,19 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from memory_state import MemoryJournal
 from rollover.engine import records
-from rollover.engine.goals import Intent, choose_authority, fits, last_intent, reversed_goal
+from rollover.engine.goals import (
+    AuthorityIntent,
+    choose_about,
+    choose_authority,
+    fits,
+    last_intent,
+    read_intent,
+)
 from rollover.engine.goals import Request as Asked
-from rollover.engine.reference import MemoryJournal
 from rollover.errors import SpecError
-from rollover.fleet.goal import Goal
+from rollover.fleet.goal import MaterialKind, RotateAuthority
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint
@@ -22,13 +29,17 @@ CA = AuthorityName("nats-ca")
 OLD, NEW, NEXT = Fingerprint("a" * 64), Fingerprint("b" * 64), Fingerprint("c" * 64)
 
 
-def intent(rotation: str = "r1", *, authority: AuthorityName = CA) -> Intent:
+def intent(rotation: str = "r1", *, authority: AuthorityName = CA) -> AuthorityIntent:
     """A rotation from the old CA to the new one, with a standby."""
-    goal = Goal(authority=authority, target=NEW, trusted=(NEW, NEXT), retired=(OLD,), bridge=NEXT)
-    return Intent(rotation=rotation, goal=goal, origin=OLD, origin_trusted=(OLD,), started_at=NOON)
+    goal = RotateAuthority(
+        authority=authority, target=NEW, trusted=(NEW, NEXT), retired=(OLD,), bridge=NEXT
+    )
+    return AuthorityIntent(
+        rotation=rotation, goal=goal, origin=OLD, origin_trusted=(OLD,), started_at=NOON
+    )
 
 
-def begun(*intents: Intent) -> MemoryJournal:
+def begun(*intents: AuthorityIntent) -> MemoryJournal:
     """A journal in which rotations were begun."""
     journal = MemoryJournal()
     for each in intents:
@@ -67,7 +78,7 @@ def test_a_finished_rotation_is_known_as_finished() -> None:
 
 def test_the_way_back_trusts_the_origin_and_retires_the_rest() -> None:
     """A rollback is a goal like any other: its target is where it came from."""
-    back = reversed_goal(intent())
+    back = intent().reversed_goal()
     assert (back.target, back.trusted) == (OLD, (OLD,))
     assert set(back.retired) == {NEW, NEXT}
     assert back.bridge is None
@@ -76,14 +87,37 @@ def test_the_way_back_trusts_the_origin_and_retires_the_rest() -> None:
 def test_a_version_that_was_trusted_before_is_not_retired_by_the_way_back() -> None:
     """What everybody trusted when it began is trusted again, the target of the way back first."""
     started = msgspec.structs.replace(intent(), origin_trusted=(NEXT, OLD))
-    back = reversed_goal(started)
+    back = started.reversed_goal()
     assert back.trusted == (OLD, NEXT)
     assert back.retired == (NEW,)
 
 
 def test_the_only_authority_need_not_be_named() -> None:
     """With one it is clear which is meant."""
-    assert choose_authority([Authority(name=CA)], None) == CA
+    assert choose_authority([CA], None) == CA
+
+
+def test_a_name_of_material_means_that_unless_an_authority_has_it() -> None:
+    """Authorities are named by their owners, who may choose any name."""
+    assert choose_about([Authority(name=CA)], "given-chain") is MaterialKind.CHAIN
+    named = AuthorityName("given-chain")
+    assert choose_about([Authority(name=named)], "given-chain") == named
+
+
+def test_a_rotation_of_an_older_version_is_read_as_that_of_an_authority() -> None:
+    """Its goal said nothing of kinds, and had a place for what was supplied."""
+    data = msgspec.to_builtins(intent())
+    del data["type"], data["goal"]["type"]
+    data["goal"]["given"] = []
+    data["before"] = []
+    assert read_intent(data) == intent()
+
+
+def test_the_way_back_to_a_ca_whose_key_leaked_is_refused() -> None:
+    """It would be trusted again."""
+    leaked = msgspec.structs.replace(intent().goal, compromised=True)
+    with pytest.raises(SpecError, match="left a CA whose key leaked"):
+        msgspec.structs.replace(intent(), goal=leaked).reversed_goal()
 
 
 @pytest.mark.parametrize(
@@ -98,9 +132,8 @@ def test_an_unclear_choice_is_refused_and_lists_what_there_is(
     names: tuple[str, ...], wanted: str | None, message: str
 ) -> None:
     """The hint has the names."""
-    authorities = [Authority(name=AuthorityName(name)) for name in names]
     with pytest.raises(SpecError, match=message) as caught:
-        choose_authority(authorities, wanted)
+        choose_authority([AuthorityName(name) for name in names], wanted)
     assert all(name in caught.value.hint for name in names)
 
 

@@ -17,7 +17,7 @@ from rollover.engine.goals import Request
 from rollover.engine.maintenance import Window
 from rollover.engine.outcome import Ending
 from rollover.engine.platform_extras import Moment
-from rollover.engine.rules import OVERRIDABLE
+from rollover.engine.rules import overridable
 from rollover.engine.service import Rollover
 from rollover.errors import Rejected
 from rollover.fleet.description import Silence
@@ -25,6 +25,7 @@ from rollover.fleet.evidence import Evidence, Fact
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, InstanceName, RuleId
+from rollover.rule_catalogue import CATALOGUE
 
 LOCKED = found(bosh_agents.LOCKED, "deployment/web", "it is locked", severity=Severity.ERROR)
 UNSEEN = found(bosh_agents.NO_CONNECTIONS, "nats", "no monitoring port", severity=Severity.EVIDENCE)
@@ -111,7 +112,7 @@ def test_what_stands_in_the_way_ends_the_run_and_is_named(
     assert outcome.ending is ending
     assert outcome.message == f"{finding.rule}: {finding.subject}: {finding.message}"
     assert outcome.hint.startswith(finding.remedy.rstrip("."))
-    answerable = finding.rule in OVERRIDABLE
+    answerable = finding.rule in overridable(CATALOGUE)
     assert (f"--override {finding.rule}=REASON" in outcome.hint) is answerable
     assert len(outcome.rollouts) == {Moment.BEFORE: 0, Moment.BETWEEN: 1, Moment.AFTER: 5}[at]
     assert EntryKind.FINISHED not in {each.kind for each in fleet.journal.entries()}

@@ -25,6 +25,7 @@ from rollover.engine.outcome import Ending
 from rollover.engine.service import Rollover
 from rollover.errors import AdapterError, EvidenceMissing, SpecError, StoreError, Unreachable
 from rollover.fleet.evidence import Observation
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import InstanceName
 from rollover.fleet.plan import Plan, Rollout
@@ -206,6 +207,7 @@ def test_a_plan_is_made_from_the_unfinished_rotation_or_for_what_is_asked() -> N
     rollover = Rollover(fleet.site())
     assert len(rollover.plan(Request(authority=AUTHORITY)).rollouts) == 3
     standby = rollover.plan(Request(authority=AUTHORITY, standby=True))
+    assert isinstance(standby.goal, RotateAuthority)
     assert len(standby.goal.trusted) == 3
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from crashing import CrashingJournal, crash_at
 from memory_fleet import CLIENTS, SERVERS, MemoryFleet, Through, conduct
+from memory_platform import MemoryPlatform
 from rollover.engine.outcome import Ending
 from rollover.engine.platform_port import Pacing
 from rollover.errors import JournalError
 from rollover.fleet.evidence import Evidence, Identity, Order, Result
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import GroupName, InstanceName, RuleId
-from rollover.platforms.memory.platform import MemoryPlatform
 
 
 def _crashes(*, written: bool, standby: bool) -> Iterator[int]:

@@ -12,6 +12,7 @@ import pytest
 from crashing import crash_at
 from memory_director import AGENTS, DIRECTOR, MBUS, SIGNER, VM, DirectorFleet
 from memory_fleet import AUTHORITY, BEGUN, Issued, Through, authority, conduct, first
+from memory_platform import Fault
 from rollover.engine import events
 from rollover.engine.checking import check_site
 from rollover.engine.goals import Request
@@ -24,7 +25,6 @@ from rollover.fleet.evidence import Applied
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import InstanceName, RuleId
 from rollover.pki.issue import issue_authority
-from rollover.platforms.memory.instance import Fault
 
 
 def groups(fleet: DirectorFleet) -> list[str]:

@@ -18,6 +18,7 @@ from memory_fleet import (
     conduct,
     first,
 )
+from memory_platform import Fault
 from rollover.engine import events
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Ending
@@ -29,7 +30,6 @@ from rollover.fleet.evidence import Evidence, Holdout
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import AuthorityName, InstanceName, RuleId
 from rollover.fleet.plan import Plan, Rollout
-from rollover.platforms.memory.instance import Fault
 
 
 def kinds(fleet: MemoryFleet) -> list[EntryKind]:
@@ -222,9 +222,9 @@ def test_the_issuer_of_a_certificate_is_known_whatever_its_authority() -> None:
     bundle = (fleet.ca.certificate, other.certificate)
     client.give((msgspec.structs.replace(client.state[0], presents=(leaf,), trusts=bundle),))
     site = fleet.site()
-    site.look(AUTHORITY)
-    assert site.issuer_of(leaf.fingerprint) == other.certificate.fingerprint
-    assert site.issuer_of(fleet.ca.leaf("never seen").fingerprint) is None
+    site.observe(AUTHORITY)
+    assert site.known.issuer_of(leaf.fingerprint) == other.certificate.fingerprint
+    assert site.known.issuer_of(fleet.ca.leaf("never seen").fingerprint) is None
 
 
 def test_those_given_up_are_left_alone() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rollover.engine.reference import MemoryJournal
+from memory_state import MemoryJournal
 from rollover.engine.status import ENDED_UNHEARD, Status, read_status
 from rollover.fleet.journal import EntryKind, Plain
 
@@ -42,6 +42,15 @@ def status(*told: Told, alive: bool = True, paused: bool = False) -> Status:
     found = read_status(journal, runs=lambda fleet: alive and fleet == "prod", paused=paused)
     assert found is not None
     return found
+
+
+def test_what_it_is_about_is_told_by_its_name_whatever_the_kind_of_goal() -> None:
+    """What is installed has no authority; commands know it by the name of its kind."""
+    goal: Plain = {"type": "install-material", "parts": []}
+    data: dict[str, Plain] = {"fleet": "prod", "about": "given-bundle", "intent": {"goal": goal}}
+    found = status((EntryKind.STARTED, "", data), PLANNED, PAUSED)
+    assert found.authority == "given-bundle"
+    assert found.next_command == "rollover rotate --authority given-bundle"
 
 
 def test_an_empty_journal_has_no_status() -> None:

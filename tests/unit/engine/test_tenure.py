@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from memory_state import MemoryLeases
 from rollover.engine.lease_port import Lease
-from rollover.engine.reference import MemoryLeases
 from rollover.engine.tenure import Tenure
 from rollover.errors import StaleError, StoreError
 from stored import holder

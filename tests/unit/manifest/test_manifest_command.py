@@ -1,19 +1,45 @@
-"""`rollover int` as a process: what goes to stdout, what to stderr, and how it ends."""
+"""The command `bosh-interpolate`: what goes to stdout, what to stderr, and how it ends."""
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner, Result
 
-from rollover.cli.commands.interpolate import command
+from rollover.manifest.command import main
 
 
-def run(*arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Result:
-    """Run the command."""
-    runner = CliRunner(env=environment)
-    return runner.invoke(command, list(arguments), input=stdin, standalone_mode=False)
+class Ended(NamedTuple):
+    """How the command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Run:
+    """Runs the command in this process, with pytest's capture."""
+
+    def __init__(self, captured: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
+        self._captured = captured
+        self._patch = patch
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Ended:
+        """Run it."""
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        code = main(arguments)
+        sys.stdout.flush()
+        return Ended(code, *self._captured.readouterr())
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs the command."""
+    return Run(capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -27,8 +53,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_everything_together(folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_everything_together(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """All options in one call; the result alone on stdout."""
+    monkeypatch.setenv("P_w", "lost")
     ended = run(
         "m.yml",
         "-o",
@@ -39,22 +67,21 @@ def test_everything_together(folder: Path) -> None:
         "l.yml",
         "--vars-env",
         "P",
-        environment={"P_w": "lost"},
     )
-    assert (ended.return_value, ended.stderr) == (0, "")
+    assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout == "a: |\n  two\n  lines\nb: from file\n"
 
 
-def test_a_manifest_from_stdin() -> None:
+def test_a_manifest_from_stdin(run: Run) -> None:
     """`-` reads it."""
     assert run("-", "-v", "v=1", "--path", "/a", stdin="a: ((v))").stdout == "1\n"
 
 
-def test_a_store_is_written_and_read_again(folder: Path) -> None:
+def test_a_store_is_written_and_read_again(run: Run, folder: Path) -> None:
     """What was made is the same the next time."""
     template = "k: ((p))\nvariables: [{name: p, type: password}]\n"
     first = run("-", "--vars-store", "creds.yml", stdin=template)
-    assert first.return_value == 0
+    assert first.code == 0
     assert (folder / "creds.yml").stat().st_mode & 0o777 == 0o600
     assert run("-", "--vars-store", "creds.yml", stdin=template).stdout == first.stdout
 
@@ -133,14 +160,16 @@ FLAG = "invalid argument for flag `"
     ],
 )
 @pytest.mark.usefixtures("folder")
-def test_what_fails_ends_with_1_and_an_empty_line(arguments: tuple[str, ...], message: str) -> None:
+def test_what_fails_ends_with_1_and_an_empty_line(
+    run: Run, arguments: tuple[str, ...], message: str
+) -> None:
     """As `bosh`: one empty line on stdout, the reason and the exit code on stderr."""
     ended = run(*arguments)
-    assert (ended.return_value, ended.stdout) == (1, "\n")
+    assert (ended.code, ended.stdout) == (1, "\n")
     assert ended.stderr == f"{message}\nExit code 1\n"
 
 
-def test_files_that_cannot_be_read_are_named_in_full(folder: Path) -> None:
+def test_files_that_cannot_be_read_are_named_in_full(run: Run, folder: Path) -> None:
     """The manifest and the file of a variable by their absolute paths, a directory as one."""
     missing = folder / "no.yml"
     assert run("no.yml").stderr == (
@@ -154,3 +183,34 @@ def test_files_that_cannot_be_read_are_named_in_full(folder: Path) -> None:
     assert run(str(folder)).stderr == (
         f"Reading file content {folder}:\n  read {folder}: is a directory\nExit code 1\n"
     )
+
+
+@pytest.mark.parametrize("arguments", [(), ("m.yml", "--no-such"), ("m.yml", "-v"), ("a", "b")])
+def test_arguments_that_cannot_be_read_end_with_1(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    """The usage and the reason go to stderr, nothing to stdout."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (1, "")
+    assert said.err.startswith("usage: bosh-interpolate ")
+
+
+def test_an_option_is_never_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--var` is an option of its own, `--vars-f` is none: a script would break one day."""
+    with pytest.raises(SystemExit):
+        main(("m.yml", "--vars-f", "x.yml"))
+    assert "--vars-f" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    """`python -m` runs it: bytes to stdout as they are."""
+    (tmp_path / "m.yml").write_text("a: ((v))\n")
+    ended = subprocess.run(
+        (sys.executable, "-m", "rollover.manifest", "m.yml", "-v", "v=ä"),
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "a: ä\n".encode(), b"")

@@ -12,14 +12,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from cryptography.hazmat.primitives.serialization.ssh import load_ssh_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from rollover.fleet.certificate import KeyKind
 from rollover.manifest import ManifestError, MemoryStore, interpolate
+from rollover.manifest.keys import generate_rsa_key, pkcs1_pem
 from rollover.manifest.values import Tree, Variables
-from rollover.pki import keys
 
 DEFINITIONS = [
     {
@@ -284,17 +289,18 @@ def test_certificates_that_cannot_be_made(
 ) -> None:
     """Refused before a key is made, in the words of `bosh`, under where it happened."""
     root = store["root"]
-    foreign = keys.generate(KeyKind.RSA_2048)
+    foreign = generate_rsa_key(2048)
+    pkcs8 = foreign.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     text = part(root, "certificate")
     variables: Variables = {
         "good": root,
         "text": "text",
         "empty": {},
         "keyless": {"certificate": text},
-        "pkcs8": {"certificate": text, "private_key": keys.to_pem(foreign).decode()},
+        "pkcs8": {"certificate": text, "private_key": pkcs8},
         "mixed": {
             "certificate": text,
-            "private_key": keys.to_pem(foreign, keys.KeyForm.PKCS1).decode(),
+            "private_key": pkcs1_pem(foreign),
         },
     }
     with pytest.raises(ManifestError) as caught:

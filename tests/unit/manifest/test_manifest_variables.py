@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from rollover.manifest import ManifestError, MemoryStore, given, interpolate, pointer
+from rollover.manifest import ManifestError, MemoryStore, interpolate, pointer
 from rollover.manifest.definitions import Definition
+from rollover.manifest.given import (
+    expanded,
+    file_of,
+    from_assignment,
+    from_environment,
+    merged,
+)
 from rollover.manifest.values import Tree, Variables
 
 
@@ -143,7 +150,7 @@ def test_a_path_that_leads_nowhere_is_an_error_always() -> None:
 )
 def test_an_assignment(text: str, value: Tree) -> None:
     """YAML, but a text stays as it was typed, less one pair of quotes."""
-    assert given.from_assignment(text) == {"a": value}
+    assert from_assignment(text) == {"a": value}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,7 @@ def test_an_assignment(text: str, value: Tree) -> None:
 def test_an_assignment_that_is_none(text: str, message: str) -> None:
     """Refused with the text of `bosh`."""
     with pytest.raises(ManifestError) as caught:
-        given.from_assignment(text)
+        from_assignment(text)
     assert str(caught.value) == message
 
 
@@ -176,18 +183,18 @@ def test_an_assignment_that_is_none(text: str, message: str) -> None:
 def test_a_file_variable_that_is_none(text: str, message: str) -> None:
     """Refused with the text of `bosh`."""
     with pytest.raises(ManifestError) as caught:
-        given.file_of(text)
+        file_of(text)
     assert str(caught.value) == message
 
 
 def test_the_environment() -> None:
     """`PREFIX_name` gives `name`, its value read as YAML."""
     environment = {"P_a": "x: [1]", "P_n": "5", "P_e": "", "PX": "1", "Q_a": "2"}
-    assert given.from_environment("P", environment) == {"a": {"x": [1]}, "n": 5, "e": None}
+    assert from_environment("P", environment) == {"a": {"x": [1]}, "n": 5, "e": None}
     with pytest.raises(ManifestError, match="environment variable 'P_a': yaml: "):
-        given.from_environment("P", {"P_a": "["})
+        from_environment("P", {"P_a": "["})
     with pytest.raises(ManifestError, match="prefix to be non-empty"):
-        given.from_environment("", {})
+        from_environment("", {})
 
 
 def test_precedence() -> None:
@@ -201,7 +208,7 @@ def test_precedence() -> None:
     store = MemoryStore({"a": "store", "d": "store", "e": "store"})
     written = interpolate(
         b"[((a)), ((b)), ((c)), ((d)), ((e))]",
-        variables=given.merged(**sources),
+        variables=merged(**sources),
         store=store,
     )
     assert written == "- assignment\n- content\n- second\n- env\n- store\n"
@@ -209,13 +216,13 @@ def test_precedence() -> None:
 
 def test_dotted_names_make_maps() -> None:
     """`-v a.b=1` is a map `a`; what would contradict itself is refused."""
-    assert given.expanded({"a.b.c": 1, "a.b.d": 2, "e": 3}) == {
+    assert expanded({"a.b.c": 1, "a.b.d": 2, "e": 3}) == {
         "a": {"b": {"c": 1, "d": 2}},
         "e": 3,
     }
     assert interpolate(b"((a))", variables={"a.b": 3}) == "b: 3\n"
     with pytest.raises(ManifestError, match="Expected variable 'a' to be a map"):
-        given.expanded({"a": 1, "a.b": 2})
+        expanded({"a": 1, "a.b": 2})
 
 
 def test_what_is_missing_and_what_is_unused() -> None:

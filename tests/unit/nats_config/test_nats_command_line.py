@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rollover.errors import ConfigError
 from rollover.nats_config.command_line import read_unit
+from rollover.nats_config.errors import NatsConfigError
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_an_empty_line_takes_back_what_stood_before() -> None:
 @pytest.mark.parametrize("text", ["", "[Service]\nExecStart=/bin/true\n", "ExecStart='open\n"])
 def test_what_starts_no_server_is_an_error_with_its_place(text: str) -> None:
     """A check of another unit must not look like one that found nothing."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(NatsConfigError) as caught:
         read_unit(text, name="n.service")
     assert caught.value.place.startswith("n.service:")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from rollover.errors import ConfigError
 from rollover.nats_config import Node, Place, Table, Tree, parse_text
+from rollover.nats_config.errors import NatsConfigError
 
 
 def no_files(path: str, place: Place) -> bytes:
     """Stand for an empty folder."""
-    raise ConfigError(f"`{path}` is not there", place=str(place), hint="write it")
+    raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
 
 def parse(text: str, **environment: str) -> Tree:
@@ -29,9 +29,9 @@ def node(tree: Tree, path: str) -> Node:
     return table.fields[last].node
 
 
-def refusal(text: str, **environment: str) -> ConfigError:
+def refusal(text: str, **environment: str) -> NatsConfigError:
     """Return the error that a text is refused with."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(NatsConfigError) as caught:
         parse(text, **environment)
     return caught.value
 

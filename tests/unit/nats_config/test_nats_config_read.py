@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rollover.errors import ConfigError
 from rollover.nats_config import Config, read_config
+from rollover.nats_config.errors import NatsConfigError
 from rollover.nats_config.parse import MAX_TEXT
 
 
@@ -23,9 +23,9 @@ def read(path: Path) -> Config:
     return read_config(path, environment={})
 
 
-def refusal(path: Path) -> ConfigError:
+def refusal(path: Path) -> NatsConfigError:
     """Return the error that a file is refused with."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(NatsConfigError) as caught:
         read(path)
     assert caught.value.hint
     return caught.value

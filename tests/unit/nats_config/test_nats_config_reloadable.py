@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from rollover.errors import ConfigError
 from rollover.nats_config import Effect, FieldChange, Place, Tree, changes, parse_text
+from rollover.nats_config.errors import NatsConfigError
 
 
 def no_files(path: str, place: Place) -> bytes:
     """Stand for an empty folder."""
-    raise ConfigError(f"`{path}` is not there", place=str(place), hint="write it")
+    raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
 
 def tree(text: str, name: str) -> Tree:

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from rollover.errors import ConfigError
 from rollover.nats_config import (
     Config,
     Place,
     Port,
     ServerConfig,
     TlsContext,
-    digest,
     parse_text,
     server_config,
 )
 from rollover.nats_config.addresses import DEFAULT_HOST
+from rollover.nats_config.digest import digest
+from rollover.nats_config.errors import NatsConfigError
 
 FULL = """
 server_name: n1
@@ -50,7 +50,7 @@ authorization { users: [] }
 
 def no_files(path: str, place: Place) -> bytes:
     """Stand for an empty folder."""
-    raise ConfigError(f"`{path}` is not there", place=str(place), hint="write it")
+    raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
 
 def server(text: str) -> ServerConfig:
@@ -60,9 +60,9 @@ def server(text: str) -> ServerConfig:
     return server_config(config, cwd="/srv")
 
 
-def refusal(text: str) -> ConfigError:
+def refusal(text: str) -> NatsConfigError:
     """Return the error that a text is refused with."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(NatsConfigError) as caught:
         server(text)
     return caught.value
 

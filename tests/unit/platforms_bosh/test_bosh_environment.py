@@ -11,7 +11,6 @@ import bosh_director_files as files
 from bosh_director_files import MANIFEST
 from rollover.errors import PemError, SpecError
 from rollover.fleet.names import Fingerprint
-from rollover.manifest import ManifestError
 from rollover.manifest.values import Tree
 from rollover.platforms.bosh.environment import certificates
 from rollover.platforms.bosh.properties import Part
@@ -50,7 +49,7 @@ def test_nothing_is_generated_and_nothing_written(tmp_path: Path) -> None:
     director.write_store(values)
     before = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
     environment = director.environment()
-    with pytest.raises(ManifestError, match="nats_ca"):
+    with pytest.raises(SpecError, match="nats_ca"):
         environment.inputs().evaluate()
     [candidate] = environment.candidates((), environment.inputs())
     assert candidate.properties is None

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from memory_platform import Fault, MemoryPlatform
 from rollover.engine.platform_port import Pacing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
@@ -25,8 +26,6 @@ from rollover.fleet.evidence import (
 from rollover.fleet.model import Availability, Role
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.memory.instance import Fault
-from rollover.platforms.memory.platform import MemoryPlatform
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 PORT, ONE = EndpointName("client-port"), InstanceName("n1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from memory_platform import MemoryPlatform, MemorySource
 from rollover.engine.platform_port import Pacing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
@@ -15,8 +16,6 @@ from rollover.fleet.evidence import Applied, EndpointMaterial, Failed, Order, Re
 from rollover.fleet.model import Role
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.memory.platform import MemoryPlatform
-from rollover.platforms.memory.source import MemorySource
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SOURCE, MBUS = EndpointName("agents"), EndpointName("mbus")

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from rollover.delivery.local import LocalDelivery
+from rollover.engine.delivery_port import File
 from rollover.errors import SpecError
-from rollover.fleet.description import EndpointDescription, InstanceDescription
+from rollover.fleet.description import (
+    CommandDelivery,
+    EndpointDescription,
+    FileDelivery,
+    GroupDescription,
+    InstanceDescription,
+    KubernetesDelivery,
+)
 from rollover.fleet.evidence import EndpointMaterial, Order
 from rollover.fleet.model import Role
-from rollover.fleet.names import EndpointName, InstanceName
+from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.platforms.nats import configured
 from rollover.platforms.nats.places import resolved
 
@@ -49,9 +58,14 @@ def delivery(home: Path) -> LocalDelivery:
     return LocalDelivery(state=home / "state")
 
 
+def edited(home: Path, described: InstanceDescription, order: Order) -> tuple[File, ...]:
+    """Return the files of the configuration that an order changes."""
+    return configured.edited(delivery(home), described, order, environment=os.environ)
+
+
 def elsewhere(home: Path, described: InstanceDescription) -> Mapping[EndpointName, str]:
     """Return where bundles lie that are not where they are described to lie."""
-    return configured.Configurations(delivery(home)).elsewhere(described)
+    return configured.Configurations(delivery(home), environment={}).elsewhere(described)
 
 
 def order(*endpoints: EndpointName) -> Order:
@@ -67,7 +81,7 @@ def order(*endpoints: EndpointName) -> Order:
 def test_only_the_chosen_blocks_name_another_file(tmp_path: Path) -> None:
     """The rest of the file is the same, byte by byte."""
     described = instance(tmp_path)
-    (file,) = configured.edited(delivery(tmp_path), described, order(GATEWAY, REMOTE))
+    (file,) = edited(tmp_path, described, order(GATEWAY, REMOTE))
     new = f'"{tmp_path}/tls/new.pem"'
     expected = CONFIG.replace('"ca.pem"', new).replace("'ca.pem'", new)
     assert file.path == str(tmp_path / "nats.conf")
@@ -89,7 +103,7 @@ def test_a_configuration_is_looked_at_again_whenever_it_changes(tmp_path: Path) 
     (tmp_path / "tls.conf").write_text("ca_file: ca.pem\n")
     text = "gateway { name: a, port: 7222, tls { include tls.conf } }\n"
     described = instance(tmp_path, text)
-    known = configured.Configurations(delivery(tmp_path))
+    known = configured.Configurations(delivery(tmp_path), environment={})
     assert known.elsewhere(described) == {}
     (tmp_path / "tls.conf").write_text("ca_file: new.pem\n")
     assert known.elsewhere(described) == {GATEWAY: "new.pem"}
@@ -131,8 +145,8 @@ def test_blocks_that_can_only_change_together_are_refused_apart(tmp_path: Path) 
     """A block that comes from a variable changes wherever that is used."""
     described = instance(tmp_path, SHARED)
     with pytest.raises(SpecError, match="from the same place as a block that is to move"):
-        configured.edited(delivery(tmp_path), described, order(GATEWAY))
-    (file,) = configured.edited(delivery(tmp_path), described, order(GATEWAY, REMOTE))
+        edited(tmp_path, described, order(GATEWAY))
+    (file,) = edited(tmp_path, described, order(GATEWAY, REMOTE))
     assert file.plain().decode() == SHARED.replace("ca.pem", f'"{tmp_path}/tls/new.pem"', 1)
 
 
@@ -141,32 +155,33 @@ def test_an_included_file_is_the_one_that_changes(tmp_path: Path) -> None:
     (tmp_path / "tls.conf").write_text("ca_file: ca.pem\n")
     text = "gateway { name: a, port: 7222, tls { include tls.conf } }\n"
     described = instance(tmp_path, text)
-    (file,) = configured.edited(delivery(tmp_path), described, order(GATEWAY))
+    (file,) = edited(tmp_path, described, order(GATEWAY))
     assert file.path == str(tmp_path / "tls.conf")
     described = instance(tmp_path, f"{text}tls {{ include tls.conf }}\n")
     with pytest.raises(SpecError, match="from the same place"):
-        configured.edited(delivery(tmp_path), described, order(GATEWAY))
+        edited(tmp_path, described, order(GATEWAY))
 
 
 def test_a_variable_that_nobody_would_use_any_more_is_refused(tmp_path: Path) -> None:
     """nats-server knows no such field, and would refuse the whole reload."""
     with pytest.raises(SpecError, match="knows no field `PUBLIC`"):
-        configured.edited(delivery(tmp_path), instance(tmp_path, VARIABLE), order(GATEWAY))
+        edited(tmp_path, instance(tmp_path, VARIABLE), order(GATEWAY))
 
 
 @pytest.mark.parametrize("text", ["port: 4222", "gateway { name: a, port: 1, tls { verify: on } }"])
 def test_a_block_that_names_no_file_cannot_be_re_pointed(tmp_path: Path, text: str) -> None:
     """What would have to be added is the operator's to say."""
     with pytest.raises(SpecError, match="the configuration has no"):
-        configured.edited(delivery(tmp_path), instance(tmp_path, text), order(GATEWAY))
+        edited(tmp_path, instance(tmp_path, text), order(GATEWAY))
 
 
 def test_an_unconfirmed_re_pointing_is_known_by_what_was_kept(tmp_path: Path) -> None:
     """A process that was killed leaves both: the server may run with either."""
     described = instance(tmp_path, CONFIG.replace('"ca.pem"', '"new.pem"'), GATEWAY="new.pem")
-    assert configured.as_kept(delivery(tmp_path), described) is None
+    known = configured.Configurations(delivery(tmp_path), environment={})
+    assert known.as_kept(described) is None
     (tmp_path / "nats.conf.rollover-kept").write_text(CONFIG)
-    kept = configured.as_kept(delivery(tmp_path), described)
+    kept = known.as_kept(described)
     assert kept is not None
     assert {each.ca for each in kept.endpoints} == {str(tmp_path / "ca.pem")}
 
@@ -174,6 +189,22 @@ def test_an_unconfirmed_re_pointing_is_known_by_what_was_kept(tmp_path: Path) ->
 def test_an_order_that_moves_nothing_needs_no_configuration(tmp_path: Path) -> None:
     """Servers whose configuration is elsewhere take orders as before."""
     described = InstanceDescription(name=NAME, endpoints=())
-    assert (
-        configured.edited(delivery(tmp_path), described, Order(instance=NAME, endpoints=())) == ()
+    assert edited(tmp_path, described, Order(instance=NAME, endpoints=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("deliver", "way"),
+    [
+        (FileDelivery(), "describe `config`"),
+        (KubernetesDelivery(namespace="nats", volumes=()), "a chart writes: name the new"),
+        (CommandDelivery(command=("./deliver.sh",)), "with the tool that writes its nats.conf"),
+    ],
+)
+def test_what_others_write_is_re_pointed_by_them(
+    deliver: FileDelivery | KubernetesDelivery | CommandDelivery, way: str
+) -> None:
+    """The way is that of the delivery: a chart would take an edit of ours back."""
+    group = GroupDescription(
+        name=GroupName("nats"), platform="nats", instances=(), delivery=deliver
     )
+    assert way in configured.renamed_by_hand(group)

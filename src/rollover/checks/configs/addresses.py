@@ -41,10 +41,10 @@ GOSSIP = Rule(
 _LEAST_TO_HEAR_OF = 3
 
 
-def _dialled(scene: ConfigScene) -> Iterator[Finding]:
+def _dialled(configs: ConfigScene) -> Iterator[Finding]:
     """Yield addresses that the certificate of whoever listens there does not have."""
-    directory = Directory(scene)
-    for server in scene.servers:
+    directory = Directory(configs)
+    for server in configs.servers:
         for address in addresses(server):
             if address.block is None or not address.block.insecure:
                 yield from _not_covered(directory, server, address)
@@ -58,15 +58,15 @@ def _not_covered(directory: Directory, server: Server, address: Address) -> Iter
         yield found(WRONG_NAME, subject, message, place=str(address.url.place))
 
 
-def _advertised(scene: ConfigScene) -> Iterator[Finding]:
+def _advertised(configs: ConfigScene) -> Iterator[Finding]:
     """Yield addresses that servers tell others and that their own certificate does not have.
 
     A warning only: peers fall back on the name that they dialled first where it is an address.
     """
-    for used in scene.used:
+    for used in configs.used:
         port = PORTS.get(used.block.context)
         listener = used.server.config.listener(port) if port is not None else None
-        chain = scene.chain(used.block)
+        chain = configs.chain(used.block)
         if listener is None or not listener.advertise or not chain or not chain[0].names:
             continue
         host = listener.advertise
@@ -78,17 +78,17 @@ def _advertised(scene: ConfigScene) -> Iterator[Finding]:
             yield found(WRONG_NAME, used.subject, message, place=place, severity=severity)
 
 
-def names(scene: ConfigScene) -> Iterator[Finding]:
+def names(configs: ConfigScene) -> Iterator[Finding]:
     """Yield addresses, dialled or advertised, that no certificate has."""
-    yield from _dialled(scene)
-    yield from _advertised(scene)
+    yield from _dialled(configs)
+    yield from _advertised(configs)
 
 
-def gossip(scene: ConfigScene) -> Iterator[Finding]:
+def gossip(configs: ConfigScene) -> Iterator[Finding]:
     """Yield nodes that peers learn of from others, and could not verify."""
-    directory = Directory(scene)
+    directory = Directory(configs)
     clusters: dict[str, list[Used]] = {}
-    for used in scene.used:
+    for used in configs.used:
         if used.block.context is TlsContext.CLUSTER and used.server.config.cluster_name:
             clusters.setdefault(used.server.config.cluster_name, []).append(used)
     for members in clusters.values():
@@ -97,7 +97,7 @@ def gossip(scene: ConfigScene) -> Iterator[Finding]:
             seeds = {url.host for each in members for url in each.server.config.routes}
             for used in members:
                 if len(met[used.server.config.path]) < len(members) - 1:
-                    yield from _unheard(scene, used, seeds)
+                    yield from _unheard(configs, used, seeds)
 
 
 def _met(directory: Directory, members: list[Used]) -> dict[str, set[str]]:
@@ -114,9 +114,9 @@ def _met(directory: Directory, members: list[Used]) -> dict[str, set[str]]:
     return met
 
 
-def _unheard(scene: ConfigScene, used: Used, seeds: set[str]) -> Iterator[Finding]:
+def _unheard(configs: ConfigScene, used: Used, seeds: set[str]) -> Iterator[Finding]:
     listener = used.server.config.listener(Port.CLUSTER)
-    chain = scene.chain(used.block)
+    chain = configs.chain(used.block)
     if listener is None or listener.advertise or not chain or not chain[0].names:
         return
     told = ip_address(listener.host)

@@ -55,9 +55,9 @@ _LEAST_RSA = 2048
 _WEAK_HASHES = frozenset(("md5", "sha1"))
 
 
-def weak_key(scene: ConfigScene) -> Iterator[Finding]:
+def weak_key(configs: ConfigScene) -> Iterator[Finding]:
     """Yield certificates with weak keys."""
-    for facts, each in scene.all_certificates():
+    for facts, each in configs.all_certificates():
         if _is_weak(each):
             yield found(WEAK_KEY, each.subject, f"its key is {each.key}", place=facts.path)
 
@@ -82,35 +82,35 @@ def _malformed(certificate: Certificate) -> str:
     return ""
 
 
-def weak_signature(scene: ConfigScene) -> Iterator[Finding]:
+def weak_signature(configs: ConfigScene) -> Iterator[Finding]:
     """Yield certificates with weak signatures."""
-    for facts, each in scene.all_certificates():
+    for facts, each in configs.all_certificates():
         if _weakly_signed(each):
             message = f"it is signed with {each.signature}"
             yield found(WEAK_SIGNATURE, each.subject, message, place=facts.path)
 
 
-def _authorities(scene: ConfigScene) -> Iterator[tuple[str, Certificate]]:
+def _authorities(configs: ConfigScene) -> Iterator[tuple[str, Certificate]]:
     """Yield every certificate that says it is a CA, or that issued another one all the same."""
-    issuers = {each.fingerprint for one in scene.known.values() for each in scene.issuers(one)}
+    issuers = {each.fingerprint for one in configs.known.values() for each in configs.issuers(one)}
     seen: set[str] = set()
-    for facts, each in scene.all_certificates():
+    for facts, each in configs.all_certificates():
         if each.fingerprint not in seen and (each.fingerprint in issuers or each.is_ca):
             seen.add(each.fingerprint)
             yield facts.path, each
 
 
-def ca_shape(scene: ConfigScene) -> Iterator[Finding]:
+def ca_shape(configs: ConfigScene) -> Iterator[Finding]:
     """Yield CAs that do not say so."""
-    for path, each in _authorities(scene):
+    for path, each in _authorities(configs):
         message = _malformed(each)
         if message:
             yield found(CA_SHAPE, each.subject, message, place=path)
 
 
-def no_key_usage(scene: ConfigScene) -> Iterator[Finding]:
+def no_key_usage(configs: ConfigScene) -> Iterator[Finding]:
     """Yield CAs without a key usage."""
-    for path, each in _authorities(scene):
+    for path, each in _authorities(configs):
         if each.is_ca and each.key_usages is None:
             message = "it has no key usage extension"
             yield found(NO_KEY_USAGE, each.subject, message, place=path)

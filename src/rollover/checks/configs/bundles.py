@@ -71,56 +71,56 @@ _TOLD = {
 }
 
 
-def _told(scene: ConfigScene, rule: Rule) -> Iterator[tuple[Used, BundleFinding]]:
+def _told(configs: ConfigScene, rule: Rule) -> Iterator[tuple[Used, BundleFinding]]:
     """Yield what is wrong with bundles, each file of a server once."""
     seen: set[tuple[str, str]] = set()
-    for used, bundle in trusting(scene):
-        facts = scene.facts(used.block.ca_file)
+    for used, bundle in trusting(configs):
+        facts = configs.facts(used.block.ca_file)
         key = (used.server.config.path, facts.path if facts else "")
         if key in seen:
             continue
         seen.add(key)
         whole = facts.reading.certificates if facts and facts.reading else bundle
-        for each in findings(whole, instant=scene.now):
+        for each in findings(whole, instant=configs.now):
             if _TOLD[each.kind] is rule:
                 yield used, each
 
 
-def dates(scene: ConfigScene) -> Iterator[Finding]:
+def dates(configs: ConfigScene) -> Iterator[Finding]:
     """Yield CAs that have expired or are not valid yet: an error where no other is left."""
-    for used, each in _told(scene, DATES):
-        bundle = scene.bundle(used.block)
-        valid = any(one.not_before <= scene.now <= one.not_after for one in bundle)
+    for used, each in _told(configs, DATES):
+        bundle = configs.bundle(used.block)
+        valid = any(one.not_before <= configs.now <= one.not_after for one in bundle)
         severity = Severity.WARNING if valid else None
         place = used.place("ca_file")
         yield found(DATES, used.subject, each.detail, place=place, severity=severity)
 
 
-def not_a_ca(scene: ConfigScene) -> Iterator[Finding]:
+def not_a_ca(configs: ConfigScene) -> Iterator[Finding]:
     """Yield members of bundles that are no CAs; `authority-malformed` tells of those that issue."""
-    issuers = {each.fingerprint for one in scene.known.values() for each in scene.issuers(one)}
-    for used, each in _told(scene, NOT_A_CA):
+    issuers = {each.fingerprint for one in configs.known.values() for each in configs.issuers(one)}
+    for used, each in _told(configs, NOT_A_CA):
         if not issuers.intersection(each.certificates):
-            member = scene.known.get(each.certificates[0])
+            member = configs.known.get(each.certificates[0])
             # Go takes a self-signed certificate as its own anchor, which may be meant.
             severity = Severity.WARNING if member and member.self_signed else None
             place = used.place("ca_file")
             yield found(NOT_A_CA, used.subject, each.detail, place=place, severity=severity)
 
 
-def same_subject(scene: ConfigScene) -> Iterator[Finding]:
+def same_subject(configs: ConfigScene) -> Iterator[Finding]:
     """Yield CAs that only their order tells apart."""
-    for used, each in _told(scene, SAME_SUBJECT):
+    for used, each in _told(configs, SAME_SUBJECT):
         yield found(SAME_SUBJECT, used.subject, each.detail, place=used.place("ca_file"))
 
 
-def twice(scene: ConfigScene) -> Iterator[Finding]:
+def twice(configs: ConfigScene) -> Iterator[Finding]:
     """Yield what stands in a bundle before."""
-    for used, each in _told(scene, TWICE):
+    for used, each in _told(configs, TWICE):
         yield found(TWICE, used.subject, each.detail, place=used.place("ca_file"))
     seen: set[tuple[str, str]] = set()
-    for used, _ in trusting(scene):
-        facts = scene.facts(used.block.ca_file)
+    for used, _ in trusting(configs):
+        facts = configs.facts(used.block.ca_file)
         if facts is None or facts.reading is None:
             continue
         for remark in facts.reading.remarks:
@@ -131,9 +131,9 @@ def twice(scene: ConfigScene) -> Iterator[Finding]:
                 yield found(TWICE, used.subject, remark.detail, place=place)
 
 
-def too_long(scene: ConfigScene) -> Iterator[Finding]:
+def too_long(configs: ConfigScene) -> Iterator[Finding]:
     """Yield bundles whose names do not fit into a TLS message."""
-    for used, each in _told(scene, TOO_LONG):
+    for used, each in _told(configs, TOO_LONG):
         yield found(TOO_LONG, used.subject, each.detail, place=used.place("ca_file"))
 
 

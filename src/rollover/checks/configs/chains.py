@@ -87,10 +87,10 @@ BETWEEN = FORCED | {TlsContext.GATEWAY_REMOTE}
 _TWO_DAYS = timedelta(days=2)
 
 
-def presented(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+def presented(configs: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
     """Yield every block that presents a chain, with it."""
-    for used in scene.used:
-        chain = scene.chain(used.block)
+    for used in configs.used:
+        chain = configs.chain(used.block)
         if chain:
             yield used, chain
 
@@ -100,38 +100,38 @@ def certificate_place(used: Used) -> str:
     return str(used.block.certificates[0].cert_file.place)
 
 
-def expired(scene: ConfigScene) -> Iterator[Finding]:
+def expired(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that have ended."""
-    for used, chain in presented(scene):
-        last = min(scene.path(chain), key=lambda each: each.not_after)
-        if last.not_after < scene.now:
+    for used, chain in presented(configs):
+        last = min(configs.path(chain), key=lambda each: each.not_after)
+        if last.not_after < configs.now:
             message = f"`{last.subject}` expired on {last.not_after:%Y-%m-%d %H:%MZ}"
             yield found(EXPIRED, used.subject, message, place=certificate_place(used))
 
 
-def expires_soon(scene: ConfigScene) -> Iterator[Finding]:
+def expires_soon(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that end within the time asked for."""
-    for used, chain in presented(scene):
-        last = min(scene.path(chain), key=lambda each: each.not_after)
-        if scene.now <= last.not_after < scene.now + scene.expires_within:
-            days = (last.not_after - scene.now).days
+    for used, chain in presented(configs):
+        last = min(configs.path(chain), key=lambda each: each.not_after)
+        if configs.now <= last.not_after < configs.now + configs.expires_within:
+            days = (last.not_after - configs.now).days
             message = f"`{last.subject}` ends in {days} days, on {last.not_after:%Y-%m-%d}"
             yield found(EXPIRES_SOON, used.subject, message, place=certificate_place(used))
 
 
-def not_yet(scene: ConfigScene) -> Iterator[Finding]:
+def not_yet(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that have not begun."""
-    for used, chain in presented(scene):
-        late = max(scene.path(chain), key=lambda each: each.not_before)
-        if late.not_before > scene.now:
+    for used, chain in presented(configs):
+        late = max(configs.path(chain), key=lambda each: each.not_before)
+        if late.not_before > configs.now:
             message = f"`{late.subject}` is valid from {late.not_before:%Y-%m-%d %H:%MZ} on"
             yield found(NOT_YET, used.subject, message, place=certificate_place(used))
 
 
-def outlives(scene: ConfigScene) -> Iterator[Finding]:
+def outlives(configs: ConfigScene) -> Iterator[Finding]:
     """Yield leaves that end after their CA."""
-    for used, chain in presented(scene):
-        above = scene.path(chain)[1:]
+    for used, chain in presented(configs):
+        above = configs.path(chain)[1:]
         first = min(above, key=lambda each: each.not_after, default=None)
         if first is not None and first.not_after < chain[0].not_after:
             message = (
@@ -141,9 +141,9 @@ def outlives(scene: ConfigScene) -> Iterator[Finding]:
             yield found(OUTLIVES, used.subject, message, place=certificate_place(used))
 
 
-def short(scene: ConfigScene) -> Iterator[Finding]:
+def short(configs: ConfigScene) -> Iterator[Finding]:
     """Yield leaves whose whole life is shorter than a rotation may take."""
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         life = chain[0].not_after - chain[0].not_before
         if life < _TWO_DAYS:
             hours = life.total_seconds() / 3600
@@ -151,19 +151,19 @@ def short(scene: ConfigScene) -> Iterator[Finding]:
             yield found(SHORT, used.subject, message, place=certificate_place(used))
 
 
-def incomplete(scene: ConfigScene) -> Iterator[Finding]:
+def incomplete(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains whose last issuer is an intermediate that peers have to have by chance.
 
     An issuer that no file here holds may be a private root: only public ones are known to sign
     with intermediates.
     """
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         last = chain[-1]
-        issuers = scene.issuers(last)
+        issuers = configs.issuers(last)
         missing = not last.self_signed and not any(each.self_signed for each in issuers)
         known = bool(issuers) or (len(chain) == 1 and bool(public_issuer(last)))
         # Between servers an intermediate may be what everybody trusts.
-        trusted = {each.fingerprint for each in scene.bundle(used.block)}
+        trusted = {each.fingerprint for each in configs.bundle(used.block)}
         shared = used.block.context in BETWEEN and any(
             each.fingerprint in trusted for each in issuers
         )
@@ -172,9 +172,9 @@ def incomplete(scene: ConfigScene) -> Iterator[Finding]:
             yield found(INCOMPLETE, used.subject, message, place=certificate_place(used))
 
 
-def disordered(scene: ConfigScene) -> Iterator[Finding]:
+def disordered(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that peers have to sort: a certificate that issued none of those before it."""
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         for at, parent in enumerate(chain[1:], start=1):
             if not any(issued(child, parent) for child in chain[:at]):
                 message = f"`{parent.subject}` issued no certificate that stands before it"

@@ -53,19 +53,19 @@ _FOR_CLIENTS = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT)
 _NKEY_LENGTH = 56
 
 
-def refused(scene: ConfigScene) -> Iterator[Finding]:
+def refused(configs: ConfigScene) -> Iterator[Finding]:
     """Yield clients whom a port refuses; an error when every port does."""
     ports = [
         used
-        for used in scene.used
+        for used in configs.used
         if used.block.context in _FOR_CLIENTS
         and used.block.demands_certificate
-        and scene.bundle(used.block)
+        and configs.bundle(used.block)
     ]
-    for chain in scene.clients:
+    for chain in configs.clients:
         refusing: dict[str, list[Used]] = {}
         for used in ports:
-            why = _why_refused(scene, chain, used)
+            why = _why_refused(configs, chain, used)
             if why:
                 refusing.setdefault(why, []).append(used)
         everywhere = sum(map(len, refusing.values())) == len(ports)
@@ -76,10 +76,10 @@ def refused(scene: ConfigScene) -> Iterator[Finding]:
             yield found(REFUSED, chain[0].subject, message, place=place, severity=severity)
 
 
-def _why_refused(scene: ConfigScene, chain: tuple[Certificate, ...], used: Used) -> str:
+def _why_refused(configs: ConfigScene, chain: tuple[Certificate, ...], used: Used) -> str:
     # Clients of other languages than Go send what they have, whatever the server advertises.
     faults = verdict(
-        scene, chain, scene.bundle(used.block), usage=Usage.CLIENT, presenter=Stack.OPENSSL
+        configs, chain, configs.bundle(used.block), usage=Usage.CLIENT, presenter=Stack.OPENSSL
     )
     return "; ".join(each.detail for each in faults)
 
@@ -94,26 +94,26 @@ def _maps(server: Server) -> bool:
     return any(each.verify_and_map and each.context in _MAPPING for each in server.config.tls)
 
 
-def mapped_nobody(scene: ConfigScene) -> Iterator[Finding]:
+def mapped_nobody(configs: ConfigScene) -> Iterator[Finding]:
     """Yield users whom no certificate can name, or none of the clients that were given."""
-    for server in filter(_maps, scene.servers):
+    for server in filter(_maps, configs.servers):
         for user in server.config.accounts.users:
             if user.has_password or _nkey(user.name):
                 continue
             if not _nameable(user.name):
                 message = f"user `{user.name}` is no address, name, URI or subject"
-            elif scene.clients and not any(_is(chain[0], user.name) for chain in scene.clients):
+            elif configs.clients and not any(_is(chain[0], user.name) for chain in configs.clients):
                 message = f"no client that was given is user `{user.name}`"
             else:
                 continue
             yield found(MAPPED_NOBODY, server.name, message, place=str(user.place))
 
 
-def nobody(scene: ConfigScene) -> Iterator[Finding]:
+def nobody(configs: ConfigScene) -> Iterator[Finding]:
     """Yield clients who are no user of any server that maps certificates to users."""
-    mapping = [each for each in scene.servers if _maps(each) and each.config.accounts.users]
+    mapping = [each for each in configs.servers if _maps(each) and each.config.accounts.users]
     names = {user.name for server in mapping for user in server.config.accounts.users}
-    for chain in scene.clients if mapping else ():
+    for chain in configs.clients if mapping else ():
         if not any(_is(chain[0], name) for name in names):
             used = next(
                 Used(mapping[0], each) for each in mapping[0].config.tls if each.verify_and_map

@@ -79,12 +79,12 @@ class Reached:
 class Directory:
     """Who listens where, for every address that is dialled."""
 
-    def __init__(self, scene: ConfigScene) -> None:
-        self._scene = scene
+    def __init__(self, configs: ConfigScene) -> None:
+        self._configs = configs
         self._hosts: dict[tuple[TlsContext, int, str], list[Used]] = {}
         self._anywhere: dict[tuple[TlsContext, int], list[Used]] = {}
         self._reached: dict[Key, Reached] = {}
-        for used in scene.used:
+        for used in configs.used:
             self._enter(used)
 
     def _enter(self, used: Used) -> None:
@@ -103,7 +103,7 @@ class Directory:
         key = (address.context, address.url.port, address.url.host, _side(dialer, address))
         if key not in self._reached:
             blocks = self._candidates(key)
-            chains = (self._scene.chain(each.block) for each in blocks)
+            chains = (self._configs.chain(each.block) for each in blocks)
             self._reached[key] = Reached(key, blocks, chains)
         return self._reached[key]
 

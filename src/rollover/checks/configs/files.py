@@ -140,10 +140,10 @@ _SKIPPED_BY_GO = frozenset(
 )
 
 
-def _named(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
+def _named(configs: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
     """Yield every file with the block that names it, each path of a server once."""
     seen: set[tuple[str, str]] = set()
-    for used in scene.used:
+    for used in configs.used:
         for file in used.block.files:
             key = (used.server.config.path, file.path)
             if key not in seen:
@@ -151,29 +151,29 @@ def _named(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
                 yield used, file
 
 
-def _pems(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
+def _pems(configs: ConfigScene) -> Iterator[tuple[Used, TlsFile]]:
     """Yield the files that have to hold certificates; one may hold the key, too."""
     holding = {
         (used.server.config.path, file.path)
-        for used in scene.used
+        for used in configs.used
         for file in (*(pair.cert_file for pair in used.block.certificates), used.block.ca_file)
         if file is not None
     }
-    for used, file in _named(scene):
+    for used, file in _named(configs):
         if (used.server.config.path, file.path) in holding:
             yield used, file
 
 
-def unreadable(scene: ConfigScene) -> Iterator[Finding]:
+def unreadable(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the configurations that nats-server would not read."""
-    for path, place, message, hint in scene.refused:
+    for path, place, message, hint in configs.refused:
         yield found(UNREADABLE, path, message, remedy=hint, place=place or path)
 
 
-def missing(scene: ConfigScene) -> Iterator[Finding]:
+def missing(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the files that cannot be read."""
-    for used, file in _named(scene):
-        facts = scene.facts(file)
+    for used, file in _named(configs):
+        facts = configs.facts(file)
         if facts is not None and facts.problem:
             message = f"`{file.written}` cannot be read: {facts.problem}"
             # The server may run as another user, who may read it.
@@ -181,10 +181,10 @@ def missing(scene: ConfigScene) -> Iterator[Finding]:
             yield found(MISSING, used.subject, message, place=str(file.place), severity=severity)
 
 
-def damaged(scene: ConfigScene) -> Iterator[Finding]:
+def damaged(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the files without a certificate that could be loaded."""
-    for used, file in _pems(scene):
-        facts = scene.facts(file)
+    for used, file in _pems(configs):
+        facts = configs.facts(file)
         if facts is None or facts.problem:
             continue
         if not facts.loaded:
@@ -192,59 +192,59 @@ def damaged(scene: ConfigScene) -> Iterator[Finding]:
             yield found(DAMAGED, used.subject, message, place=str(file.place))
 
 
-def _remarked(scene: ConfigScene, kinds: frozenset[RemarkKind], rule: Rule) -> Iterator[Finding]:
-    for used, file in _pems(scene):
-        facts = scene.facts(file)
+def _remarked(configs: ConfigScene, kinds: frozenset[RemarkKind], rule: Rule) -> Iterator[Finding]:
+    for used, file in _pems(configs):
+        facts = configs.facts(file)
         for remark in facts.reading.remarks if facts and facts.reading else ():
             if remark.kind in kinds:
                 message = f"`{file.written}`, line {remark.line}: {remark.detail}"
                 yield found(rule, used.subject, message, place=f"{file.path}:{remark.line}:1")
 
 
-def joined(scene: ConfigScene) -> Iterator[Finding]:
+def joined(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the files in which two blocks meet on a line."""
-    yield from _remarked(scene, frozenset((RemarkKind.JOINED,)), JOINED)
+    yield from _remarked(configs, frozenset((RemarkKind.JOINED,)), JOINED)
 
 
-def skipped(scene: ConfigScene) -> Iterator[Finding]:
+def skipped(configs: ConfigScene) -> Iterator[Finding]:
     """Yield what nats-server skips in a file."""
-    yield from _remarked(scene, _SKIPPED_BY_GO, SKIPPED)
-    for used, file in _pems(scene):
-        facts = scene.facts(file)
+    yield from _remarked(configs, _SKIPPED_BY_GO, SKIPPED)
+    for used, file in _pems(configs):
+        facts = configs.facts(file)
         if facts is not None and facts.damage and facts.loaded:
             message = f"`{file.written}`: {facts.damage}; only what stands before it is loaded"
             yield found(SKIPPED, used.subject, message, place=str(file.place))
 
 
-def stacks(scene: ConfigScene) -> Iterator[Finding]:
+def stacks(configs: ConfigScene) -> Iterator[Finding]:
     """Yield what only OpenSSL stumbles over."""
-    for used, file in _pems(scene):
-        facts = scene.facts(file)
+    for used, file in _pems(configs):
+        facts = configs.facts(file)
         for remark in facts.reading.remarks if facts and facts.reading else ():
             if remark.stacks == (Stack.OPENSSL,):
                 message = f"`{file.written}`, line {remark.line}: {remark.detail}"
                 yield found(STACKS, used.subject, message, place=f"{file.path}:{remark.line}:1")
 
 
-def no_newline(scene: ConfigScene) -> Iterator[Finding]:
+def no_newline(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the certificate files whose last line has no end."""
-    for used, file in _pems(scene):
-        facts = scene.facts(file)
+    for used, file in _pems(configs):
+        facts = configs.facts(file)
         if facts is not None and facts.loaded and not facts.ends_with_newline:
             message = f"`{file.written}` ends without a newline"
             yield found(NO_NEWLINE, used.subject, message, place=str(file.place))
 
 
-def _pairs(scene: ConfigScene) -> Iterator[tuple[Used, CertificateFiles]]:
-    for used in scene.used:
+def _pairs(configs: ConfigScene) -> Iterator[tuple[Used, CertificateFiles]]:
+    for used in configs.used:
         for pair in used.block.certificates:
             yield used, pair
 
 
-def mismatch(scene: ConfigScene) -> Iterator[Finding]:
+def mismatch(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the keys that are not those of their certificates."""
-    for used, pair in _pairs(scene):
-        chain, key = scene.certificates(pair.cert_file), scene.facts(pair.key_file)
+    for used, pair in _pairs(configs):
+        chain, key = configs.certificates(pair.cert_file), configs.facts(pair.key_file)
         if not chain or key is None or key.problem:
             continue
         if not key.key_identity:
@@ -259,34 +259,34 @@ def mismatch(scene: ConfigScene) -> Iterator[Finding]:
         yield found(MISMATCH, used.subject, message, place=str(pair.key_file.place))
 
 
-def _keys(scene: ConfigScene) -> Iterator[tuple[Used, TlsFile, int]]:
+def _keys(configs: ConfigScene) -> Iterator[tuple[Used, TlsFile, int]]:
     """Yield every file with a private key, and its mode."""
-    for used, file in _named(scene):
-        facts = scene.facts(file)
+    for used, file in _named(configs):
+        facts = configs.facts(file)
         if facts is not None and facts.key_identity:
             yield used, file, facts.mode
 
 
-def readable(scene: ConfigScene) -> Iterator[Finding]:
+def readable(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the keys that everybody may read or change."""
-    for used, file, mode in _keys(scene):
+    for used, file, mode in _keys(configs):
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             message = f"`{file.written}` has mode {mode:04o}"
             yield found(READABLE, used.subject, message, place=str(file.place))
 
 
-def group_readable(scene: ConfigScene) -> Iterator[Finding]:
+def group_readable(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the keys that a group may read or change."""
-    for used, file, mode in _keys(scene):
+    for used, file, mode in _keys(configs):
         if mode & (stat.S_IRGRP | stat.S_IWGRP) and not mode & (stat.S_IROTH | stat.S_IWOTH):
             message = f"`{file.written}` has mode {mode:04o}"
             yield found(GROUP_READABLE, used.subject, message, place=str(file.place))
 
 
-def writable(scene: ConfigScene) -> Iterator[Finding]:
+def writable(configs: ConfigScene) -> Iterator[Finding]:
     """Yield the certificate files that everybody may change."""
-    for used, file in _pems(scene):
-        facts = scene.facts(file)
+    for used, file in _pems(configs):
+        facts = configs.facts(file)
         if facts is not None and facts.mode & stat.S_IWOTH:
             message = f"`{file.written}` has mode {facts.mode:04o}"
             yield found(WRITABLE, used.subject, message, place=str(file.place))

@@ -9,7 +9,7 @@ _DATES = frozenset((FaultKind.EXPIRED, FaultKind.NOT_YET_VALID))
 
 
 def verdict(
-    scene: ConfigScene,
+    configs: ConfigScene,
     chain: tuple[Certificate, ...],
     bundle: tuple[Certificate, ...],
     *,
@@ -21,16 +21,16 @@ def verdict(
     question = Question(
         chain=tuple(each.fingerprint for each in chain),
         bundle=tuple(each.fingerprint for each in bundle),
-        instant=scene.now,
+        instant=configs.now,
         usage=usage,
         stack=stack,
         presenter=presenter,
     )
-    return scene.accepts(question).faults
+    return configs.accepts(question).faults
 
 
 def refusal(
-    scene: ConfigScene,
+    configs: ConfigScene,
     chain: tuple[Certificate, ...],
     bundle: tuple[Certificate, ...],
     *,
@@ -40,18 +40,18 @@ def refusal(
 
     Whom nobody would accept anyway need not be told that he would not even offer himself.
     """
-    faults = verdict(scene, chain, bundle, usage=usage)
+    faults = verdict(configs, chain, bundle, usage=usage)
     lasting = tuple(each for each in faults if each.kind not in _DATES)
     return tuple(each for each in lasting if each.kind is not FaultKind.NOT_OFFERED) or lasting
 
 
 def refused(
-    scene: ConfigScene,
+    configs: ConfigScene,
     chain: tuple[Certificate, ...],
     bundle: tuple[Certificate, ...],
     *,
     usage: Usage,
 ) -> str:
     """Return in words why a nats-server refuses a chain; empty when it does not, or by age only."""
-    faults = verdict(scene, chain, bundle, usage=usage)
+    faults = verdict(configs, chain, bundle, usage=usage)
     return "; ".join(each.detail for each in faults if each.kind is not FaultKind.EXPIRED)

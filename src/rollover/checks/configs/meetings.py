@@ -72,19 +72,19 @@ class Crowd:
         return ", ".join(names) + more
 
 
-def meetings(scene: ConfigScene) -> Iterator[Meeting]:
+def meetings(configs: ConfigScene) -> Iterator[Meeting]:
     """Yield who reaches whom: by the names of clusters and gateways, and by what is written.
 
     Servers tell each other of their peers: those of one cluster all meet, and so do gateways.
     """
-    yield from _clusters(scene)
-    yield from _gateways(scene)
-    yield from _written(scene)
+    yield from _clusters(configs)
+    yield from _gateways(configs)
+    yield from _written(configs)
 
 
-def _clusters(scene: ConfigScene) -> Iterator[Meeting]:
+def _clusters(configs: ConfigScene) -> Iterator[Meeting]:
     members: dict[str, list[Used]] = {}
-    for used in scene.used:
+    for used in configs.used:
         name = used.server.config.cluster_name
         if used.block.context is TlsContext.CLUSTER and name:
             members.setdefault(name, []).append(used)
@@ -96,10 +96,10 @@ def _dials(used: Used) -> Dialer:
     return Dialer(used.server, used.block, used.place("ca_file"))
 
 
-def _gateways(scene: ConfigScene) -> Iterator[Meeting]:
+def _gateways(configs: ConfigScene) -> Iterator[Meeting]:
     """Yield gateways that dial with their own block, and remotes that have one for themselves."""
     members: dict[str, list[Used]] = {}
-    for used in scene.used:
+    for used in configs.used:
         name = used.server.config.gateway_name
         if used.block.context is TlsContext.GATEWAY and name:
             members.setdefault(name, []).append(used)
@@ -108,7 +108,7 @@ def _gateways(scene: ConfigScene) -> Iterator[Meeting]:
     if plain:
         yield Meeting(tuple(map(_dials, plain)), everybody, of_gateways=True)
     special: dict[str, list[Dialer]] = {}
-    for server in scene.servers:
+    for server in configs.servers:
         remotes = _remotes(server)
         own = server.config.block(TlsContext.GATEWAY)
         for name in members if remotes and server.config.gateway_name else ():
@@ -124,11 +124,11 @@ def _remotes(server: Server) -> dict[str, TlsBlock]:
     return {each.name: each.tls for each in server.config.gateways if each.tls is not None}
 
 
-def _written(scene: ConfigScene) -> Iterator[Meeting]:
+def _written(configs: ConfigScene) -> Iterator[Meeting]:
     """Yield who is dialled by what is written, where the names above do not tell it."""
-    directory = Directory(scene)
+    directory = Directory(configs)
     dialers: dict[Key, list[Dialer]] = {}
-    for server in scene.servers:
+    for server in configs.servers:
         for address in addresses(server):
             reached = directory.reached(server, address)
             blocks = reached.unnamed if address.block is not None else reached.blocks

@@ -88,9 +88,9 @@ class _Half(NamedTuple):
     usage: Usage
 
 
-def _halves(scene: ConfigScene) -> Iterator[_Half]:
+def _halves(configs: ConfigScene) -> Iterator[_Half]:
     """Yield every direction in which some of these servers judge others."""
-    for meeting in meetings(scene):
+    for meeting in meetings(configs):
         dialers = tuple(Used(each.server, each.block) for each in meeting.dialers if each.block)
         verifying = tuple(each for each in dialers if not each.block.insecure)
         yield _Half(meeting, verifying, meeting.acceptors, Usage.SERVER)
@@ -114,11 +114,11 @@ class Refusal(NamedTuple):
     why: str
 
 
-def refusals(scene: ConfigScene) -> Iterator[Refusal]:
+def refusals(configs: ConfigScene) -> Iterator[Refusal]:
     """Yield every pair in which one refuses the other; of many that is a lot."""
-    for half in _halves(scene):
-        for bundle, judges in _alike(half.judges, lambda each: scene.bundle(each.block)).items():
-            causes = _causes(scene, half, bundle)
+    for half in _halves(configs):
+        for bundle, judges in _alike(half.judges, lambda each: configs.bundle(each.block)).items():
+            causes = _causes(configs, half, bundle)
             for judge in judges:
                 side = half.meeting.side(judge.server)
                 for why, crowd in causes:
@@ -126,12 +126,12 @@ def refusals(scene: ConfigScene) -> Iterator[Refusal]:
                         yield Refusal(judge.subject, peer.subject, why)
 
 
-def schism(scene: ConfigScene) -> Iterator[Finding]:
+def schism(configs: ConfigScene) -> Iterator[Finding]:
     """Yield who refuses others, once for each reason."""
     told: set[tuple[str, str]] = set()
-    for half in _halves(scene):
-        for bundle, judges in _alike(half.judges, lambda each: scene.bundle(each.block)).items():
-            causes = _causes(scene, half, bundle)
+    for half in _halves(configs):
+        for bundle, judges in _alike(half.judges, lambda each: configs.bundle(each.block)).items():
+            causes = _causes(configs, half, bundle)
             for judge in judges:
                 for why, crowd in causes:
                     peers = crowd.seen_from(half.meeting.side(judge.server))
@@ -142,13 +142,13 @@ def schism(scene: ConfigScene) -> Iterator[Finding]:
 
 
 def _causes(
-    scene: ConfigScene, half: _Half, bundle: tuple[Certificate, ...]
+    configs: ConfigScene, half: _Half, bundle: tuple[Certificate, ...]
 ) -> list[tuple[str, Crowd]]:
     """Return why a bundle refuses peers, and whom for each reason."""
     reasons: dict[Hashable, str] = {}
     peers: dict[Hashable, list[Used]] = {}
-    for chain, shown in _alike(half.shown, lambda each: scene.chain(each.block)).items():
-        faults = refusal(scene, chain, bundle, usage=half.usage)
+    for chain, shown in _alike(half.shown, lambda each: configs.chain(each.block)).items():
+        faults = refusal(configs, chain, bundle, usage=half.usage)
         if faults:
             cause = (chain[-1].issuer, tuple(each.kind for each in faults))
             reasons.setdefault(cause, "; ".join(each.detail for each in faults))
@@ -156,17 +156,17 @@ def _causes(
     return [(why, Crowd(half.meeting, peers[cause])) for cause, why in reasons.items()]
 
 
-def not_pinned(scene: ConfigScene) -> Iterator[Finding]:
+def not_pinned(configs: ConfigScene) -> Iterator[Finding]:
     """Yield peers whose key is not among the pins of whoever judges them."""
     told: set[tuple[str, str]] = set()
-    for half in _halves(scene):
+    for half in _halves(configs):
         # A remote's own pins have no effect, as a dialer the main block's count.
         judging = [each for each in half.judges if each.block.context in FORCED]
         judging = list(half.judges) if half.usage is Usage.CLIENT else judging
         for pins, judges in _alike(judging, lambda each: each.block.pinned_certs).items():
-            keyed = _alike(half.shown, lambda each: _key(scene, each))
+            keyed = _alike(half.shown, lambda each: _key(configs, each))
             strange = [each for key, peers in keyed.items() if key not in pins for each in peers]
-            crowd = Crowd(half.meeting, strange, named=lambda each: _with_key(scene, each))
+            crowd = Crowd(half.meeting, strange, named=lambda each: _with_key(configs, each))
             for judge in judges:
                 peers = crowd.seen_from(half.meeting.side(judge.server))
                 message = f"pins no key of {peers}"
@@ -176,19 +176,19 @@ def not_pinned(scene: ConfigScene) -> Iterator[Finding]:
                     yield found(NOT_PINNED, judge.subject, message, place=place)
 
 
-def _key(scene: ConfigScene, used: Used) -> str:
-    chain = scene.chain(used.block)
+def _key(configs: ConfigScene, used: Used) -> str:
+    chain = configs.chain(used.block)
     return chain[0].key_identity.lower() if chain else ""
 
 
-def _with_key(scene: ConfigScene, used: Used) -> str:
-    return f"{used.subject} (`{_key(scene, used)}`)"
+def _with_key(configs: ConfigScene, used: Used) -> str:
+    return f"{used.subject} (`{_key(configs, used)}`)"
 
 
-def nothing_shown(scene: ConfigScene) -> Iterator[Finding]:
+def nothing_shown(configs: ConfigScene) -> Iterator[Finding]:
     """Yield remotes without a certificate that dial servers which demand one."""
     told: set[tuple[str, str]] = set()
-    for meeting in meetings(scene):
+    for meeting in meetings(configs):
         demanding = (each for each in meeting.acceptors if each.block.demands_certificate)
         crowd = Crowd(meeting, demanding)
         for dialer in meeting.dialers:
@@ -201,12 +201,12 @@ def nothing_shown(scene: ConfigScene) -> Iterator[Finding]:
                 yield found(NOTHING_SHOWN, dialer.subject, message, place=dialer.place)
 
 
-def nothing_shared(scene: ConfigScene) -> Iterator[Finding]:
+def nothing_shared(configs: ConfigScene) -> Iterator[Finding]:
     """Yield servers whose cluster or gateway blocks have no curve in common.
 
     Suites are no reason: servers of today meet in TLS 1.3, for which Go takes no list.
     """
-    for meeting in meetings(scene):
+    for meeting in meetings(configs):
         blocks = (each for each in meeting.acceptors if each.block.context in FORCED)
         kinds = _alike(blocks, _curves)
         for curves, members in kinds.items():

@@ -37,20 +37,20 @@ def public_issuer(certificate: Certificate) -> str:
     return named or (organization or certificate.issuer if is_public(certificate) else "")
 
 
-def public_cas(scene: ConfigScene) -> frozenset[Fingerprint]:
+def public_cas(configs: ConfigScene) -> frozenset[Fingerprint]:
     """Return the CAs that are public: by name, by what they say, or by what they issued."""
     seen = {
         each.fingerprint
-        for each in scene.known.values()
+        for each in configs.known.values()
         if (each.is_ca and _listed(_organization(each.subject))) or is_public(each)
     }
     open_ends = list(seen)
     while open_ends:
-        for issuer in scene.issuers(scene.known[open_ends.pop()]):
+        for issuer in configs.issuers(configs.known[open_ends.pop()]):
             if issuer.fingerprint not in seen:
                 seen.add(issuer.fingerprint)
                 open_ends.append(issuer.fingerprint)
-    return frozenset(each for each in seen if scene.known[each].is_ca)
+    return frozenset(each for each in seen if configs.known[each].is_ca)
 
 
 def _organization(name: str) -> str:

@@ -83,13 +83,13 @@ def _lacking(path: Sequence[Certificate], usage: str) -> Certificate | None:
     return None
 
 
-def both_ways(scene: ConfigScene) -> Iterator[Finding]:
+def both_ways(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains between servers that work in one direction only."""
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         if used.block.context not in FORCED:
             continue
         for usage in ("server_auth", "client_auth"):
-            lacking = _lacking(scene.path(chain), usage)
+            lacking = _lacking(configs.path(chain), usage)
             if lacking is None:
                 continue
             message = f"`{lacking.subject}` lacks {usage.replace('_', ' ')}entication"
@@ -111,45 +111,45 @@ def _remotes_present_their_own(used: Used) -> bool:
     return used.block.context is TlsContext.GATEWAY and bool(remotes) and own
 
 
-def one_way(scene: ConfigScene) -> Iterator[Finding]:
+def one_way(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that are used in a direction that they are not for."""
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         context = used.block.context
         if context in FORCED:
             continue
         usage = "server_auth" if context.accepts else "client_auth"
-        lacking = _lacking(scene.path(chain), usage)
+        lacking = _lacking(configs.path(chain), usage)
         if lacking is not None:
             message = f"`{lacking.subject}` lacks {usage.replace('_', ' ')}entication"
             yield found(ONE_WAY, used.subject, message, place=certificate_place(used))
 
 
-def public_issuer(scene: ConfigScene) -> Iterator[Finding]:
+def public_issuer(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that servers dial with and that come from a public issuer."""
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         issuer = next((name for each in chain if (name := issuer_of(each))), "")
         if used.block.context in _DIALING and issuer:
             message = f"the chain comes from {issuer}"
             yield found(PUBLIC_ISSUER, used.subject, message, place=certificate_place(used))
 
 
-def no_names(scene: ConfigScene) -> Iterator[Finding]:
+def no_names(configs: ConfigScene) -> Iterator[Finding]:
     """Yield server certificates without names."""
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         if used.block.context.accepts and not chain[0].names:
             only = ", and Go ignores its common name" if "CN=" in chain[0].subject else ""
             message = f"`{chain[0].subject}` has no subject alternative name{only}"
             yield found(NO_NAMES, used.subject, message, place=certificate_place(used))
 
 
-def second_unseen(scene: ConfigScene) -> Iterator[Finding]:
+def second_unseen(configs: ConfigScene) -> Iterator[Finding]:
     """Yield blocks that list certificates which no peer will see.
 
     Go takes the first that suits the peer: another kind of key or other names have their turn.
     """
-    for used, chain in presented(scene):
+    for used, chain in presented(configs):
         block = used.block
-        others = [scene.certificates(pair.cert_file) for pair in block.certificates[1:]]
+        others = [configs.certificates(pair.cert_file) for pair in block.certificates[1:]]
         hidden = [other for other in others if other and _hides(chain[0], other[0])]
         if hidden and block.context.accepts:
             message = f"presents `{chain[0].subject}` to everybody, never `{hidden[0][0].subject}`"

@@ -46,16 +46,41 @@ AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
 )
 """What is checked, in the order of the report. A new rule is a function in one of these tables."""
 
+CONFIG_RULES: tuple[Rule, ...] = tuple(
+    rule
+    for checks in (
+        files.CHECKS,
+        chains.CHECKS,
+        authorities.CHECKS,
+        roles.CHECKS,
+        verdicts.CHECKS,
+        trust.CHECKS,
+        bundles.CHECKS,
+        addresses.CHECKS,
+        peers.CHECKS,
+        clients.CHECKS,
+        settings.CHECKS,
+        stapling.CHECKS,
+        starting.CHECKS,
+        wording.CHECKS,
+    )
+    for rule, _ in checks
+)
+"""Those rules in the order of the catalogue."""
 
-def check_configs(scene: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Report:
+
+def check_configs(configs: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Report:
     """Return every hazard of the configurations. Pure.
 
     Findings that `silenced` covers are in the report with their reason.
     """
-    paths = (*(each.config.path for each in scene.servers), *(each.path for each in scene.refused))
+    paths = (
+        *(each.config.path for each in configs.servers),
+        *(each.path for each in configs.refused),
+    )
     return Report(
         fleet=_named([_shown(each) for each in paths]),
-        at=scene.now,
+        at=configs.now,
         instances=len(paths),
         links=0,
         checked=tuple(
@@ -64,7 +89,7 @@ def check_configs(scene: ConfigScene, *, silenced: Sequence[Silence] = ()) -> Re
                 rule=rule.id,
                 title=rule.title,
                 findings=tuple(
-                    silence.silenced(_readable(each), silenced) for each in function(scene)
+                    silence.silenced(_readable(each), silenced) for each in function(configs)
                 ),
             )
             for area, checks in AREAS.items()

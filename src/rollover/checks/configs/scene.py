@@ -196,10 +196,10 @@ class ConfigScene:
         return chain[:1]
 
 
-def trusting(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+def trusting(configs: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
     """Yield every block that trusts a bundle, with it."""
-    for used in scene.used:
-        bundle = scene.bundle(used.block)
+    for used in configs.used:
+        bundle = configs.bundle(used.block)
         if bundle:
             yield used, bundle
 

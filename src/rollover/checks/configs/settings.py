@@ -146,66 +146,66 @@ _ELLIPTIC = ("TLS_ECDHE_ECDSA_", "TLS_ECDHE_RSA_")
 _INSECURE = ("_RC4_", "_3DES_", "_CBC_SHA256")
 
 
-def insecure(scene: ConfigScene) -> Iterator[Finding]:
+def insecure(configs: ConfigScene) -> Iterator[Finding]:
     """Yield dialers that verify nobody."""
-    for used in scene.used:
+    for used in configs.used:
         if used.block.insecure and used.block.context.dials:
             message = "does not verify the servers that it dials"
             yield found(INSECURE, used.subject, message, place=used.place("insecure"))
 
 
-def not_verified(scene: ConfigScene) -> Iterator[Finding]:
+def not_verified(configs: ConfigScene) -> Iterator[Finding]:
     """Yield ports with a CA that demand no certificate."""
-    for used in scene.used:
+    for used in configs.used:
         block = used.block
         if block.ca_file and block.context in _CLIENT_FACING and not block.demands_certificate:
             message = f"`{block.ca_file.written}` is read, and no certificate is asked for"
             yield found(NOT_VERIFIED, used.subject, message, place=used.place("ca_file"))
 
 
-def leaf_not_verified(scene: ConfigScene) -> Iterator[Finding]:
+def leaf_not_verified(configs: ConfigScene) -> Iterator[Finding]:
     """Yield leaf node ports that demand no certificate."""
-    for used in scene.used:
+    for used in configs.used:
         if used.block.context is TlsContext.LEAFNODES and not used.block.demands_certificate:
             message = "any leaf node that knows a user may join"
             yield found(LEAF_NOT_VERIFIED, used.subject, message, place=used.place())
 
 
-def pinned(scene: ConfigScene) -> Iterator[Finding]:
+def pinned(configs: ConfigScene) -> Iterator[Finding]:
     """Yield blocks with pins."""
-    for used in scene.used:
+    for used in configs.used:
         count = len(used.block.pinned_certs)
         if count and used.block.context.accepts:
             message = f"{count} key{'s are' if count > 1 else ' is'} pinned"
             yield found(PINNED, used.subject, message, place=used.place("pinned_certs"))
 
 
-def _timeouts(scene: ConfigScene) -> Iterator[tuple[Used, float]]:
-    for used in scene.used:
+def _timeouts(configs: ConfigScene) -> Iterator[tuple[Used, float]]:
+    for used in configs.used:
         seconds = used.block.timeout_seconds
         if seconds is not None:
             yield used, seconds
 
 
-def timeout_low(scene: ConfigScene) -> Iterator[Finding]:
+def timeout_low(configs: ConfigScene) -> Iterator[Finding]:
     """Yield timeouts below the default."""
-    for used, seconds in _timeouts(scene):
+    for used, seconds in _timeouts(configs):
         if seconds < _LOW:
             message = f"a handshake may take {seconds:g} s"
             yield found(TIMEOUT_LOW, used.subject, message, place=used.place("timeout"))
 
 
-def timeout_high(scene: ConfigScene) -> Iterator[Finding]:
+def timeout_high(configs: ConfigScene) -> Iterator[Finding]:
     """Yield timeouts that hold half-open connections for long."""
-    for used, seconds in _timeouts(scene):
+    for used, seconds in _timeouts(configs):
         if seconds > _HIGH:
             message = f"a handshake may take {seconds:g} s"
             yield found(TIMEOUT_HIGH, used.subject, message, place=used.place("timeout"))
 
 
-def monitoring(scene: ConfigScene) -> Iterator[Finding]:
+def monitoring(configs: ConfigScene) -> Iterator[Finding]:
     """Yield monitoring ports that tell everybody."""
-    for server in scene.servers:
+    for server in configs.servers:
         port = server.config.listener(Port.HTTP)
         if port is not None and not _loopback(port.host):
             message = f"the monitoring port listens on `{port.host}:{port.port}` in clear"
@@ -219,7 +219,7 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def plaintext(scene: ConfigScene) -> Iterator[Finding]:
+def plaintext(configs: ConfigScene) -> Iterator[Finding]:
     """Yield ports in clear of servers that speak TLS elsewhere."""
     contexts = {
         Port.CLIENT: TlsContext.TOP,
@@ -229,7 +229,7 @@ def plaintext(scene: ConfigScene) -> Iterator[Finding]:
         Port.WEBSOCKET: TlsContext.WEBSOCKET,
         Port.MQTT: TlsContext.MQTT,
     }
-    for server in scene.servers:
+    for server in configs.servers:
         # A remote's block says what is dialled, nothing of the server's own ports.
         speaks = any(block.context.accepts for block in server.config.tls)
         for listener in server.config.listeners if speaks else ():
@@ -241,17 +241,17 @@ def plaintext(scene: ConfigScene) -> Iterator[Finding]:
                 yield found(PLAINTEXT, server.name, message, place=str(listener.place))
 
 
-def mixed(scene: ConfigScene) -> Iterator[Finding]:
+def mixed(configs: ConfigScene) -> Iterator[Finding]:
     """Yield servers that let clients choose."""
-    for server in scene.servers:
+    for server in configs.servers:
         if server.config.allow_non_tls and server.config.block(TlsContext.TOP) is not None:
             place = _place_of(server, "allow_non_tls")
             yield found(MIXED, server.name, "clients may do without TLS", place=place)
 
 
-def ciphers(scene: ConfigScene) -> Iterator[Finding]:
+def ciphers(configs: ConfigScene) -> Iterator[Finding]:
     """Yield blocks that allow what can be attacked."""
-    for used in scene.used:
+    for used in configs.used:
         listed = used.block.cipher_suites
         broken = [each for each in listed if _insecure(each)]
         old = [each for each in listed if "_CBC_SHA" in each and each not in broken]
@@ -272,9 +272,9 @@ def _insecure(suite: str) -> bool:
     return weak or (suite.startswith("TLS_RSA_WITH_"))
 
 
-def suites_refused(scene: ConfigScene) -> Iterator[Finding]:
+def suites_refused(configs: ConfigScene) -> Iterator[Finding]:
     """Yield insecure suites that nats-server does not accept as it is configured."""
-    for used in scene.used:
+    for used in configs.used:
         block = used.block
         broken = [each for each in block.cipher_suites if _insecure(each)]
         if broken and not block.allow_insecure_cipher_suites:
@@ -283,21 +283,22 @@ def suites_refused(scene: ConfigScene) -> Iterator[Finding]:
             yield found(SUITES_REFUSED, used.subject, message, place=place)
 
 
-def no_certificate(scene: ConfigScene) -> Iterator[Finding]:
+def no_certificate(configs: ConfigScene) -> Iterator[Finding]:
     """Yield `tls` blocks of ports without a certificate."""
-    for used in scene.used:
+    for used in configs.used:
         if used.block.context.accepts and not used.block.certificates:
             message = "names no certificate: it can serve no handshake"
             yield found(NO_CERTIFICATE, used.subject, message, place=used.place())
 
 
-def _field(table: Table, name: str) -> Node | None:
+def last_field(table: Table, name: str) -> Node | None:
+    """Return the field of a table that counts of those of one name, in whatever case."""
     found_here = [each for each in table.fields.values() if fold(each.name) == name]
     return found_here[-1].node if found_here else None
 
 
 def _place_of(server: Server, name: str) -> str:
-    node = _field(server.tree.root, name)
+    node = last_field(server.tree.root, name)
     return str(node.place if node else Place(server.config.path, 1, 1))
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from rollover.checks.configs.chains import certificate_place, presented
 from rollover.checks.configs.scene import ConfigScene, Server, Used, issued
+from rollover.checks.configs.settings import last_field
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import RuleId
 from rollover.nats_config.tls import TlsContext
-from rollover.nats_config.tree import Node, Table, fold
+from rollover.nats_config.tree import Table
 from rollover.pki.stapling import must_staple, names_responder
 
 MODE = RuleId("ocsp-must")
@@ -55,69 +56,64 @@ _WITHOUT_CA_FILE = frozenset((TlsContext.WEBSOCKET, TlsContext.MQTT))
 
 
 def _table(server: Server) -> Table | None:
-    node = _field(server.tree.root, "ocsp")
+    node = last_field(server.tree.root, "ocsp")
     return node.value if node is not None and isinstance(node.value, Table) else None
-
-
-def _field(table: Table, name: str) -> Node | None:
-    named = [each for each in table.fields.values() if fold(each.name) == name]
-    return named[-1].node if named else None
 
 
 def _mode(server: Server) -> str:
     """Return the mode in words; `auto` for `ocsp: true`, empty where nothing is said."""
-    node = _field(server.tree.root, "ocsp")
+    node = last_field(server.tree.root, "ocsp")
     if node is None:
         return ""
     if not isinstance(node.value, Table):
         return "auto" if node.value is True else "never"
-    mode = _field(node.value, "mode")
+    mode = last_field(node.value, "mode")
     return str(mode.value).lower() if mode is not None else "auto"
 
 
-def _stapled(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+def _stapled(configs: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
     """Yield the blocks whose certificate the server wants an answer for, with their chains."""
-    modes = {each.config.path: _mode(each) for each in scene.servers}
-    for used, chain in presented(scene):
+    modes = {each.config.path: _mode(each) for each in configs.servers}
+    for used, chain in presented(configs):
         mode = modes[used.server.config.path]
         asked = mode == "always" or (mode != "never" and must_staple(chain[0]))
         if asked and used.block.context is not TlsContext.RESOLVER:
             yield used, chain
 
 
-def shuts_down(scene: ConfigScene) -> Iterator[Finding]:
+def shuts_down(configs: ConfigScene) -> Iterator[Finding]:
     """Yield servers that an answer of a responder ends."""
-    stapled = {used.server.config.path for used, _ in _stapled(scene)}
-    for server in scene.servers:
+    stapled = {used.server.config.path for used, _ in _stapled(configs)}
+    for server in configs.servers:
         mode = _mode(server)
         strict = mode == "always" or (mode == "must" and server.config.path in stapled)
         table = _table(server)
-        node = _field(table, "mode") if table is not None else None
+        node = last_field(table, "mode") if table is not None else None
         if strict and node is not None:
             yield found(
                 SHUTS_DOWN, server.name, f"`ocsp` is in mode `{mode}`", place=str(node.place)
             )
 
 
-def no_issuer(scene: ConfigScene) -> Iterator[Finding]:
+def no_issuer(configs: ConfigScene) -> Iterator[Finding]:
     """Yield certificates whose issuer the server would not find."""
-    for used, chain in _stapled(scene):
+    for used, chain in _stapled(configs):
         if len(chain) > 1:
             fine = issued(chain[0], chain[1])
             message = f"`{chain[1].subject}`, second in the file, did not issue the leaf"
         else:
-            named = () if used.block.context in _WITHOUT_CA_FILE else scene.bundle(used.block)
+            named = () if used.block.context in _WITHOUT_CA_FILE else configs.bundle(used.block)
             fine = any(issued(chain[0], each) for each in named)
             message = "the leaf stands alone, and no CA at hand issued it"
         if not fine:
             yield found(NO_ISSUER, used.subject, message, place=certificate_place(used))
 
 
-def no_responder(scene: ConfigScene) -> Iterator[Finding]:
+def no_responder(configs: ConfigScene) -> Iterator[Finding]:
     """Yield certificates for which nobody can be asked."""
-    for used, chain in _stapled(scene):
+    for used, chain in _stapled(configs):
         table = _table(used.server)
-        urls = table is not None and (_field(table, "url") or _field(table, "urls"))
+        urls = table is not None and (last_field(table, "url") or last_field(table, "urls"))
         if not urls and not names_responder(chain[0]):
             message = f"`{chain[0].subject}` names no responder"
             yield found(NO_RESPONDER, used.subject, message, place=certificate_place(used))

@@ -32,17 +32,17 @@ NO_CONFIG = Rule(
 )
 
 
-def tls_flags(scene: ConfigScene) -> Iterator[Finding]:
+def tls_flags(configs: ConfigScene) -> Iterator[Finding]:
     """Yield units that set TLS by flags."""
-    for each in scene.started:
+    for each in configs.started:
         if each.tls_flags:
             message = f"it starts nats-server with `{' '.join(each.tls_flags)}`"
             yield found(TLS_FLAGS, each.unit, message, place=str(each.place))
 
 
-def no_config(scene: ConfigScene) -> Iterator[Finding]:
+def no_config(configs: ConfigScene) -> Iterator[Finding]:
     """Yield units that name no configuration."""
-    for each in scene.started:
+    for each in configs.started:
         if not each.config:
             message = "it starts nats-server without a configuration file"
             yield found(NO_CONFIG, each.unit, message, place=str(each.place))

@@ -95,28 +95,28 @@ LEFTOVER = Rule(
 _BETWEEN_SERVERS = FORCED | {TlsContext.GATEWAY_REMOTE}
 
 
-def _peers(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
-    for used, bundle in trusting(scene):
+def _peers(configs: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+    for used, bundle in trusting(configs):
         if used.block.context in _BETWEEN_SERVERS:
             yield used, bundle
 
 
-def _above(scene: ConfigScene, chains: Iterable[tuple[Certificate, ...]]) -> set[Fingerprint]:
+def _above(configs: ConfigScene, chains: Iterable[tuple[Certificate, ...]]) -> set[Fingerprint]:
     """Return what chains hold and lead to: their CAs, those that issued them, and so on."""
     open_ends = [each for chain in chains for each in chain]
     seen = {each.fingerprint for each in open_ends}
     while open_ends:
-        for issuer in scene.issuers(open_ends.pop()):
+        for issuer in configs.issuers(open_ends.pop()):
             if issuer.fingerprint not in seen:
                 seen.add(issuer.fingerprint)
                 open_ends.append(issuer)
     return seen
 
 
-def _peer_files(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
+def _peer_files(configs: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
     """Yield the bundles between servers, each file of a server once."""
     seen: set[tuple[str, str]] = set()
-    for used, bundle in _peers(scene):
+    for used, bundle in _peers(configs):
         path = used.block.ca_file.path if used.block.ca_file else ""
         if (used.server.config.path, path) not in seen:
             seen.add((used.server.config.path, path))
@@ -124,7 +124,7 @@ def _peer_files(scene: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, .
 
 
 def _only_own(
-    scene: ConfigScene,
+    configs: ConfigScene,
     used: Used,
     bundle: tuple[Certificate, ...],
     public: frozenset[Fingerprint],
@@ -134,8 +134,8 @@ def _only_own(
     A root of one's own company is meant to be the issuer of everybody, also beside its
     intermediates; a public root is not.
     """
-    chain = scene.chain(used.block)
-    own = {each.fingerprint for each in bundle} <= _above(scene, (chain,))
+    chain = configs.chain(used.block)
+    own = {each.fingerprint for each in bundle} <= _above(configs, (chain,))
     return (
         bool(chain)
         and own
@@ -143,14 +143,14 @@ def _only_own(
     )
 
 
-def own_issuer(scene: ConfigScene) -> Iterator[Finding]:
+def own_issuer(configs: ConfigScene) -> Iterator[Finding]:
     """Yield blocks between servers that trust their own issuer's intermediates and nobody else.
 
     With its root beside them the siblings of an intermediate are trusted too: a warning.
     """
-    public = public_cas(scene)
-    for used, bundle in _peer_files(scene):
-        if _only_own(scene, used, bundle, public):
+    public = public_cas(configs)
+    for used, bundle in _peer_files(configs):
+        if _only_own(configs, used, bundle, public):
             names = ", ".join(f"`{each.subject}`" for each in bundle[:3])
             message = f"`ca_file` holds only the issuer of this block's own certificate: {names}"
             rooted = any(each.self_signed for each in bundle)
@@ -159,9 +159,9 @@ def own_issuer(scene: ConfigScene) -> Iterator[Finding]:
             yield found(OWN_ISSUER, used.subject, message, place=place, severity=severity)
 
 
-def beside_key(scene: ConfigScene) -> Iterator[Finding]:
+def beside_key(configs: ConfigScene) -> Iterator[Finding]:
     """Yield bundles between servers that lie beside the key, under the name that renewals use."""
-    for used, _ in _peers(scene):
+    for used, _ in _peers(configs):
         block = used.block
         if block.ca_file is None or not block.certificates:
             continue
@@ -171,18 +171,18 @@ def beside_key(scene: ConfigScene) -> Iterator[Finding]:
             yield found(BESIDE_KEY, used.subject, message, place=used.place("ca_file"))
 
 
-def single(scene: ConfigScene) -> Iterator[Finding]:
+def single(configs: ConfigScene) -> Iterator[Finding]:
     """Yield bundles between servers that hold one CA, where `own_issuer` does not say more."""
-    public = public_cas(scene)
-    for used, bundle in _peer_files(scene):
-        if len(bundle) == 1 and not _only_own(scene, used, bundle, public):
+    public = public_cas(configs)
+    for used, bundle in _peer_files(configs):
+        if len(bundle) == 1 and not _only_own(configs, used, bundle, public):
             message = f"`{bundle[0].subject}` is the only CA that peers may come from"
             yield found(SINGLE, used.subject, message, place=used.place("ca_file"))
 
 
-def public(scene: ConfigScene) -> Iterator[Finding]:
+def public(configs: ConfigScene) -> Iterator[Finding]:
     """Yield blocks that verify against the roots of the operating system."""
-    for used in scene.used:
+    for used in configs.used:
         if used.block.demands_certificate and used.block.ca_file is None:
             message = "demands certificates and names no `ca_file`: every public CA is trusted"
             yield found(PUBLIC, used.subject, message, place=used.place("verify"))
@@ -197,14 +197,14 @@ class _Idle(NamedTuple):
     others: list[Certificate]
 
 
-def _idle(scene: ConfigScene) -> Iterator[_Idle]:
+def _idle(configs: ConfigScene) -> Iterator[_Idle]:
     """Yield bundles with CAs from which nobody comes, where enough parties are known to say so."""
-    of_servers = _above(scene, (scene.chain(used.block) for used in scene.used))
-    of_all = of_servers | _above(scene, scene.clients)
-    for used, bundle in trusting(scene):
-        if used.block.context in _BETWEEN_SERVERS and len(scene.servers) > 1:
+    of_servers = _above(configs, (configs.chain(used.block) for used in configs.used))
+    of_all = of_servers | _above(configs, configs.clients)
+    for used, bundle in trusting(configs):
+        if used.block.context in _BETWEEN_SERVERS and len(configs.servers) > 1:
             sources = of_servers
-        elif used.block.context.accepts and used.block.demands_certificate and scene.clients:
+        elif used.block.context.accepts and used.block.demands_certificate and configs.clients:
             sources = of_all
         else:
             continue
@@ -217,13 +217,13 @@ def _idle(scene: ConfigScene) -> Iterator[_Idle]:
         yield _Idle(used, len(needed), older, [each for each in idle if each not in older])
 
 
-def wide(scene: ConfigScene) -> Iterator[Finding]:
+def wide(configs: ConfigScene) -> Iterator[Finding]:
     """Yield bundles with more CAs that nobody comes from than one standby for each in use.
 
     A public root is no standby.
     """
-    known = public_cas(scene)
-    for used, needed, older, others in _idle(scene):
+    known = public_cas(configs)
+    for used, needed, older, others in _idle(configs):
         roots = (each for each in (*older, *others) if each.self_signed)
         public = [each for each in roots if each.fingerprint in known]
         idle = others if len(others) > max(needed, 1) else public
@@ -232,9 +232,9 @@ def wide(scene: ConfigScene) -> Iterator[Finding]:
             yield found(WIDE, used.subject, message, place=used.place("ca_file"))
 
 
-def leftover(scene: ConfigScene) -> Iterator[Finding]:
+def leftover(configs: ConfigScene) -> Iterator[Finding]:
     """Yield CAs older than those in use, from which nobody comes any more."""
-    for used, _, older, _ in _idle(scene):
+    for used, _, older, _ in _idle(configs):
         if older:
             message = f"nobody here comes from {_names(older)} any more"
             yield found(LEFTOVER, used.subject, message, place=used.place("ca_file"))
@@ -245,9 +245,9 @@ def _names(certificates: list[Certificate]) -> str:
     return names + (f" and {len(certificates) - 3} more" if len(certificates) > 3 else "")  # noqa: PLR2004 - those named
 
 
-def shared(scene: ConfigScene) -> Iterator[Finding]:
+def shared(configs: ConfigScene) -> Iterator[Finding]:
     """Yield bundles that serve clients or leaf nodes and peers alike."""
-    for used, _ in _peers(scene):
+    for used, _ in _peers(configs):
         own = used.block.ca_file
         others = [
             block.name

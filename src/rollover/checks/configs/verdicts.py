@@ -41,44 +41,48 @@ _FOR_CLIENTS = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT)
 
 
 def _below_roots(
-    scene: ConfigScene,
+    configs: ConfigScene,
 ) -> Iterator[tuple[Used, tuple[Certificate, ...], Certificate]]:
     """Yield chains whose root stands in some file, where no other rule says what is wrong."""
-    for used, chain in presented(scene):
-        path = scene.path(chain)
+    for used, chain in presented(configs):
+        path = configs.path(chain)
         if len(path) > 1 and path[-1].self_signed and not said_elsewhere(path):
             yield used, chain, path[-1]
 
 
 def _faults(
-    scene: ConfigScene, used: Used, chain: tuple[Certificate, ...], root: Certificate, stack: Stack
+    configs: ConfigScene,
+    used: Used,
+    chain: tuple[Certificate, ...],
+    root: Certificate,
+    stack: Stack,
 ) -> tuple[Fault, ...]:
     usage = Usage.SERVER if used.block.context.accepts else Usage.CLIENT
     # The path may lead over intermediates that peers have, and the chain has not.
-    served = tuple(dict.fromkeys((*chain, *scene.path(chain)[1:-1])))
-    faults = verdict(scene, served, (root,), usage=usage, stack=stack, presenter=Stack.OPENSSL)
+    served = tuple(dict.fromkeys((*chain, *configs.path(chain)[1:-1])))
+    faults = verdict(configs, served, (root,), usage=usage, stack=stack, presenter=Stack.OPENSSL)
     return tuple(each for each in faults if each.kind not in _TOLD)
 
 
 _TOLD = frozenset((FaultKind.EXPIRED, FaultKind.NOT_YET_VALID))
 
 
-def constrained(scene: ConfigScene) -> Iterator[Finding]:
+def constrained(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that break a constraint of a CA above them."""
-    for used, chain, root in _below_roots(scene):
-        faults = _faults(scene, used, chain, root, Stack.GO)
+    for used, chain, root in _below_roots(configs):
+        faults = _faults(configs, used, chain, root, Stack.GO)
         details = [each.detail for each in faults if each.kind is FaultKind.CONSTRAINT]
         if details:
             place = certificate_place(used)
             yield found(CONSTRAINED, used.subject, "; ".join(details), place=place)
 
 
-def openssl(scene: ConfigScene) -> Iterator[Finding]:
+def openssl(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains of client ports that Go accepts and OpenSSL does not."""
-    for used, chain, root in _below_roots(scene):
-        if used.block.context not in _FOR_CLIENTS or _faults(scene, used, chain, root, Stack.GO):
+    for used, chain, root in _below_roots(configs):
+        if used.block.context not in _FOR_CLIENTS or _faults(configs, used, chain, root, Stack.GO):
             continue
-        faults = _faults(scene, used, chain, root, Stack.OPENSSL)
+        faults = _faults(configs, used, chain, root, Stack.OPENSSL)
         if faults:
             place = certificate_place(used)
             yield found(OPENSSL, used.subject, faults[0].detail, place=place)

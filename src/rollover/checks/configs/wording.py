@@ -98,59 +98,59 @@ _RULE_OF_REMARK = {
 }
 
 
-def _remarks(scene: ConfigScene, rule: Rule) -> Iterator[tuple[Server, Remark]]:
-    for server in scene.servers:
+def _remarks(configs: ConfigScene, rule: Rule) -> Iterator[tuple[Server, Remark]]:
+    for server in configs.servers:
         for remark in server.config.remarks:
             if _RULE_OF_REMARK.get(remark.code) is rule:
                 yield server, remark
 
 
-def _from_remarks(scene: ConfigScene, rule: Rule) -> Iterator[Finding]:
-    for server, remark in _remarks(scene, rule):
+def _from_remarks(configs: ConfigScene, rule: Rule) -> Iterator[Finding]:
+    for server, remark in _remarks(configs, rule):
         yield found(rule, server.name, remark.message, place=str(remark.place))
 
 
-def without_effect(scene: ConfigScene) -> Iterator[Finding]:
+def without_effect(configs: ConfigScene) -> Iterator[Finding]:
     """Yield options that nothing makes use of."""
-    yield from _from_remarks(scene, WITHOUT_EFFECT)
+    yield from _from_remarks(configs, WITHOUT_EFFECT)
 
 
-def twice(scene: ConfigScene) -> Iterator[Finding]:
+def twice(configs: ConfigScene) -> Iterator[Finding]:
     """Yield what is said twice."""
-    yield from _from_remarks(scene, TWICE)
+    yield from _from_remarks(configs, TWICE)
 
 
-def unknown(scene: ConfigScene) -> Iterator[Finding]:
+def unknown(configs: ConfigScene) -> Iterator[Finding]:
     """Yield options that the server does not know."""
-    yield from _from_remarks(scene, UNKNOWN)
+    yield from _from_remarks(configs, UNKNOWN)
 
 
-def odd(scene: ConfigScene) -> Iterator[Finding]:
+def odd(configs: ConfigScene) -> Iterator[Finding]:
     """Yield values that are read otherwise than they look."""
-    yield from _from_remarks(scene, ODD)
+    yield from _from_remarks(configs, ODD)
 
 
-def reload_refused(scene: ConfigScene) -> Iterator[Finding]:
+def reload_refused(configs: ConfigScene) -> Iterator[Finding]:
     """Yield changes since the last load that a reload refuses."""
-    for server in scene.servers:
+    for server in configs.servers:
         for change in changes(server.running, server.tree) if server.running else ():
             if change.effect is Effect.REFUSED:
                 message = f"`{change.path}` has changed, and cannot be reloaded"
                 yield found(RELOAD, server.name, message, place=str(change.place))
 
 
-def downgrade(scene: ConfigScene) -> Iterator[Finding]:
+def downgrade(configs: ConfigScene) -> Iterator[Finding]:
     """Yield `tls` blocks that a reload would take away."""
-    for server in scene.servers:
+    for server in configs.servers:
         for change in changes(server.running, server.tree) if server.running else ():
             if change.removed and change.path in {"tls", "cluster.tls"}:
                 message = f"`{change.path}` is gone: a reload goes on in clear"
                 yield found(DOWNGRADE, server.name, message, place=str(change.place))
 
 
-def relative(scene: ConfigScene) -> Iterator[Finding]:
+def relative(configs: ConfigScene) -> Iterator[Finding]:
     """Yield certificate files with relative paths."""
-    for used in scene.used:
+    for used in configs.used:
         for file in used.block.files:
             if file.written and not file.written.startswith("/"):
                 message = f"`{file.written}` begins in the working directory of the process"

@@ -26,13 +26,13 @@ def command() -> None:
 def list_(**values: Any) -> None:
     """List CA versions: dates, whether the key is here, how many endpoints trust and present it."""
     from rollover.cli.views import versions as view  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
     from rollover.engine.versions import list_versions  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
-    with open_site(settings.fleet) as site:
-        found = list_versions(site)
+    with open_fleet(settings.fleet) as library:
+        found = list_versions(library.site)
     if printer.json:
         printer.data("versions", found)
     else:
@@ -52,15 +52,15 @@ def import_(**values: Any) -> None:
     """Bring a CA in that was made elsewhere, so that Rollover can issue from it or rotate to it."""
     from rollover.cli.pem_files import read_key, read_pem  # noqa: PLC0415 - not for `--help`
     from rollover.cli.views import versions as view  # noqa: PLC0415
-    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.versions import bring_in  # noqa: PLC0415
+    from rollover.site import now, open_fleet  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
     certificate = read_pem(values["certificate"])
     key = read_key(values["key"], printer) if values["key"] else None
-    with open_site(settings.fleet) as site:
-        version = bring_in(site, values["name"], certificate=certificate, key=key)
+    with open_fleet(settings.fleet) as library:
+        version = bring_in(library.site, values["name"], certificate=certificate, key=key)
     view.warn_of_dates(printer, version, at=now())
     if printer.json:
         printer.data("version", version)

@@ -154,15 +154,15 @@ def _effect(
             "a fleet and configurations are given", hint=f"give one; ${FLEET_VARIABLE} is not read"
         )
     if values["configs"]:
-        scene = scene_of(values["configs"], values)
-        return difference.in_configs(scene, old, new, path=path)
+        configs = scene_of(values["configs"], values)
+        return difference.in_configs(configs, old, new, path=path)
     if not values["fleet"]:
         return None
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - imports everything
     from rollover.engine.survey import survey  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports everything
 
-    with open_site(values["fleet"], scratch=True) as site:
-        return difference.in_fleet(survey(site), old, new)
+    with open_fleet(values["fleet"], scratch=True) as library:
+        return difference.in_fleet(survey(library.site), old, new)
 
 
 def _editable(path: Path) -> Path:

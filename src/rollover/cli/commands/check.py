@@ -121,7 +121,7 @@ def _wanted(values: dict[str, Any]) -> Wanted:
 
 def _files(wanted: Wanted, settings: Settings | None, values: dict[str, Any]) -> Report:
     from rollover.cli.config_checks import check_files  # noqa: PLC0415 - as above
-    from rollover.cli.wiring import load_fleet  # noqa: PLC0415 - as above
+    from rollover.site import load_fleet  # noqa: PLC0415 - as above
 
     if values["authority"] is not None:
         raise click.UsageError("`--authority` goes without FILES only")
@@ -130,17 +130,17 @@ def _files(wanted: Wanted, settings: Settings | None, values: dict[str, Any]) ->
 
 def _fleet(wanted: Wanted, settings: Settings, values: dict[str, Any]) -> Report:
     from rollover.cli.config_checks import with_configs  # noqa: PLC0415 - as above
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - as above
     from rollover.engine.checking import check_site  # noqa: PLC0415 - as above
+    from rollover.site import open_fleet  # noqa: PLC0415 - as above
 
     for name in ("working_directory", "running", "clients", "units"):
         if values[name]:
             raise click.UsageError(
                 "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
             )
-    with open_site(settings.fleet, scratch=True) as site:
-        report = check_site(site, values["authority"], expiry_days=values["expires_within"])
-        described = site.described
+    with open_fleet(settings.fleet, scratch=True) as library:
+        report = check_site(library.site, values["authority"], expiry_days=values["expires_within"])
+        described = library.site.described
     return with_configs(report, described, wanted=wanted, base=settings.fleet.parent.resolve())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from rollover.cli.options import goal_options, settings_of, settings_options
 from rollover.errors import ExitCode
@@ -36,6 +37,7 @@ def command(**values: Any) -> int:
     """Start real nats-servers and clients, rotate their CA, say what the traffic saw of it."""
     from rollover.cli.picture import recording  # noqa: PLC0415 - imports a whole lab
     from rollover.cli.views import demo as view  # noqa: PLC0415
+    from rollover.cli.views.goal import outcome_fields  # noqa: PLC0415
     from rollover.lab.lab import running  # noqa: PLC0415
     from rollover.lab.presets import preset  # noqa: PLC0415
 
@@ -51,7 +53,8 @@ def command(**values: Any) -> int:
                 report = _rehearse(lab, printer, values)
             report = _final(report, lab)
             if printer.json:
-                printer.data("demo", report)
+                fields = msgspec.structs.asdict(report)
+                printer.data("demo", {**fields, "outcome": outcome_fields(report.outcome)})
             else:
                 view.show(printer, report)
     finally:
@@ -67,16 +70,14 @@ def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
     from rollover.cli.requests import request_of  # noqa: PLC0415
     from rollover.cli.views import demo as view  # noqa: PLC0415
     from rollover.cli.views import plan as plan_view  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
     time.sleep(WARM_UP_SECONDS)  # the traffic is to be seen before, during and after
-    with open_site(lab.layout.fleet) as site:
-        library = Rollover(site)
+    with open_fleet(lab.layout.fleet) as library:
         request = request_of(library, {**values, "authority": None})
         if not printer.json:
-            with open_site(lab.layout.fleet, scratch=True) as scratch:
-                plan_view.show(printer, Rollover(scratch).plan(request))
+            with open_fleet(lab.layout.fleet, scratch=True) as scratch:
+                plan_view.show(printer, scratch.plan(request))
             printer.line()
         with conducted(printer, yes=True, ticker=lambda: view.ticking(lab.traffic())) as conduct:
             outcome = library.rotate(request, conduct)

@@ -77,21 +77,22 @@ def command(**values: Any) -> None:
 
 
 def _servers(values: Mapping[str, Any], printer: Printer) -> None:
-    from rollover.cli.describing import complete, describe  # noqa: PLC0415 - imports the NATS reader
-    from rollover.cli.views import discovery as view  # noqa: PLC0415
+    from rollover.cli.views import discovery as view  # noqa: PLC0415 - imports the NATS reader
+    from rollover.site import discover_nats  # noqa: PLC0415 - likewise
 
-    found = describe(
+    found = discover_nats(
         (*values["configs"], *values["more_configs"]),
         working_directory=values["working_directory"],
         monitors=values["monitors"],
+        former=values["out"],
     )
-    found = complete(found, values["out"])
     view.deliver(printer, found, out=values["out"], write=values["write"])
 
 
 def _director(values: Mapping[str, Any], printer: Printer) -> None:
-    from rollover.cli.describing import DirectorOptions, describe_director  # noqa: PLC0415 - likewise
-    from rollover.cli.views import director as view  # noqa: PLC0415
+    from rollover.cli.views import director as view  # noqa: PLC0415 - imports an HTTP client
+    from rollover.platforms.bosh.director_options import DirectorOptions  # noqa: PLC0415 - likewise
+    from rollover.site import discover_bosh  # noqa: PLC0415 - likewise
 
     if len(values["monitors"]) > 1:
         raise click.UsageError("a director has one monitoring port: give `--monitor` once")
@@ -99,7 +100,7 @@ def _director(values: Mapping[str, Any], printer: Printer) -> None:
         monitor=next(iter(values["monitors"]), None),
         **{name: values[name] for name in _OF_DIRECTORS},
     )
-    found = describe_director(options, values["out"])
+    found = discover_bosh(options, former=values["out"])
     view.deliver(printer, found, out=values["out"], write=values["write"])
 
 

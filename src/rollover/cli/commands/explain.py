@@ -19,21 +19,21 @@ def command(**values: Any) -> None:
     """Explain one rule, or list all of them. Needs no fleet."""
     from difflib import get_close_matches  # noqa: PLC0415 - for a wrong word only
 
-    from rollover.checks.catalogue import rule, rules  # noqa: PLC0415 - not needed for `--help`
-    from rollover.cli.views import rules as view  # noqa: PLC0415
+    from rollover.cli.views import rules as view  # noqa: PLC0415 - not needed for `--help`
     from rollover.errors import SpecError  # noqa: PLC0415
+    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415
 
     printer = settings_of(values).printer()
     wanted = values["rule"]
     if wanted is None:
         if printer.json:
-            printer.data("rules", rules())
+            printer.data("rules", CATALOGUE.rules)
         else:
-            view.show_list(printer, rules())
+            view.show_list(printer, CATALOGUE.rules)
         return
-    found = rule(wanted)
+    found = CATALOGUE.rule(wanted)
     if found is None:
-        near = get_close_matches(wanted, [each.id for each in rules()], n=1, cutoff=0.5)
+        near = get_close_matches(wanted, [each.id for each in CATALOGUE.rules], n=1, cutoff=0.5)
         meant = f"did you mean `{near[0]}`? " if near else ""
         raise SpecError(
             f"there is no rule `{wanted}`", hint=f"{meant}`rollover explain` lists them all"

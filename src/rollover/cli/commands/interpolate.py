@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import click
-
-from rollover.errors import ExitCode
 
 
 @click.command(
@@ -32,43 +30,12 @@ from rollover.errors import ExitCode
 @click.option("--path", metavar="OP-PATH", help="Print what is there, not all (`/private_key`).")
 @click.option("--var-errs", is_flag=True, help="Refuse references without a variable.")
 @click.option("--var-errs-unused", is_flag=True, help="Refuse variables that nothing uses.")
-def command(  # noqa: PLR0913 - the options of `bosh interpolate`
-    *,
-    manifest: str,
-    ops_files: tuple[str, ...],
-    assignments: tuple[str, ...],
-    contents: tuple[str, ...],
-    vars_files: tuple[str, ...],
-    prefixes: tuple[str, ...],
-    vars_store: str | None,
-    path: str | None,
-    var_errs: bool,
-    var_errs_unused: bool,
-) -> int:
+def command(**values: Any) -> int:
     """Apply ops files and variables to MANIFEST (`-`: from stdin), and print the result.
 
     Output, error texts and exit codes are those of `bosh interpolate`, so either can replace the
     other in a script. A vars store is written atomically and never empty.
     """
-    from rollover.manifest import arguments, interpolate  # noqa: PLC0415 - imports YAML
-    from rollover.manifest.trouble import ManifestError  # noqa: PLC0415
+    from rollover.manifest.command import Interpolation, run  # noqa: PLC0415 - imports YAML
 
-    try:
-        text = interpolate(
-            arguments.template(manifest),
-            operations=arguments.operations(ops_files),
-            variables=arguments.variables(
-                assignments=assignments, contents=contents, files=vars_files, prefixes=prefixes
-            ),
-            store=arguments.store(vars_store),
-            path=arguments.path(path),
-            all_found=var_errs,
-            all_used=var_errs_unused,
-        )
-    except ManifestError as error:
-        sys.stdout.write("\n")
-        sys.stderr.write(f"{error.report()}\nExit code {int(ExitCode.USAGE)}\n")
-        return ExitCode.USAGE
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-    return ExitCode.DONE
+    return run(Interpolation(**values))

@@ -149,15 +149,13 @@ def naive(**values: Any) -> int:
     First the planner is asked: it refuses, and names a link. Then it is done for real.
     """
     from rollover.cli.views import naive as view  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
     from rollover.engine.goals import Request  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
     from rollover.lab.naive import naive_swap, new_authority  # noqa: PLC0415
+    from rollover.site import now, open_fleet  # noqa: PLC0415
 
     printer = settings_of(values).printer()
     fleet = _attached(values)
-    with open_site(fleet.layout.fleet, scratch=True) as site:
-        library = Rollover(site)
+    with open_fleet(fleet.layout.fleet, scratch=True) as library:
         refused = library.naive_swap(Request(authority=library.authority(), again=True))
     if not printer.json:
         view.refusal(printer, refused)

@@ -41,19 +41,18 @@ def command(**values: Any) -> int:
     from rollover.cli.requests import request_of  # noqa: PLC0415
     from rollover.cli.runbooks import write_for  # noqa: PLC0415
     from rollover.cli.views import plan as view  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.cli.views.goal import plan_fields  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
     if values["runbook"] is not None:
         write_for(printer, settings, values)
         return ExitCode.DONE
-    with open_site(settings.fleet, scratch=True, recover=values["recover"]) as site:
-        library = Rollover(site)
+    with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
         seen = library.outlook(request_of(library, values))
     if printer.json:
-        printer.data("plan", seen.whole())
+        printer.data("plan", plan_fields(seen.whole()))
     else:
         view.show_outlook(printer, seen, recover=values["recover"])
     exits = {Severity.ERROR: ExitCode.WAITING, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}

@@ -16,28 +16,29 @@ from rollover.cli.options import authority_option, settings_of, settings_options
 def command(**values: Any) -> int:
     """Take a pause back and go on with the unfinished rotation, from what the fleet is now."""
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
-    from rollover.engine.goals import Request, last_intent  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.cli.requests import going_on  # noqa: PLC0415
+    from rollover.engine.goals import last_intent  # noqa: PLC0415
     from rollover.errors import ExitCode, SpecError  # noqa: PLC0415
+    from rollover.fleet.goal import name_of  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
     from rollover.store import files  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
-    with open_site(settings.fleet) as site:
-        library = Rollover(site)
-        authority = library.authority(values["authority"])
+    with open_fleet(settings.fleet) as library:
+        about = library.about(values["authority"])
         pause = settings.state / files.PAUSE
         paused = pause.exists()
         pause.unlink(missing_ok=True)
-        intent = last_intent(site.journal, authority)
+        intent = last_intent(library.site.journal, about)
         if intent is None or intent.finished:
             if paused:
                 printer.say("the pause is taken back; no rotation is unfinished")
                 return ExitCode.DONE
             raise SpecError(
-                f"no rotation of `{authority}` is unfinished", hint="`rollover rotate` begins one"
+                f"no rotation of `{name_of(about)}` is unfinished",
+                hint="`rollover rotate` begins one",
             )
         with conducted(printer, yes=values["yes"]) as conduct:
-            outcome = library.rotate(Request(authority=authority), conduct)
+            outcome = library.rotate(going_on(about), conduct)
     return close(printer, outcome)

@@ -23,15 +23,13 @@ def command(**values: Any) -> int:
     """Plan from what the fleet is now to the CA that was in use before, and do it."""
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
     from rollover.cli.requests import overrides_of  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
     overrides = overrides_of(values["overridden"])
-    with open_site(settings.fleet) as site:
-        library = Rollover(site)
-        authority = library.authority(values["authority"])
+    with open_fleet(settings.fleet) as library:
+        about = library.about(values["authority"])
         with conducted(printer, yes=values["yes"], overrides=overrides) as conduct:
-            outcome = library.rollback(authority, conduct)
+            outcome = library.rollback(about, conduct)
     return close(printer, outcome)

@@ -50,8 +50,7 @@ def command(**values: Any) -> int:
     from rollover.cli.conduct import close, conducted  # noqa: PLC0415 - imports certificates
     from rollover.cli.requests import overrides_of, request_of, window_of  # noqa: PLC0415
     from rollover.cli.runbooks import write_for  # noqa: PLC0415
-    from rollover.cli.wiring import now, open_site  # noqa: PLC0415
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import now, open_fleet  # noqa: PLC0415
 
     settings = settings_of(values)
     printer = settings.printer()
@@ -66,8 +65,7 @@ def command(**values: Any) -> int:
             hint="name the maintenance window with `--window START/END`, or leave `--yes` out and "
             "answer at the terminal",
         )
-    with open_site(settings.fleet, recover=values["recover"]) as site:
-        library = Rollover(site)
+    with open_fleet(settings.fleet, recover=values["recover"]) as library:
         request = request_of(library, values)
         with conducted(printer, yes=values["yes"], overrides=overrides, window=window) as conduct:
             outcome = library.rotate(request, conduct)

@@ -16,14 +16,12 @@ from rollover.errors import ExitCode
 def command(**values: Any) -> int:
     """Dial every endpoint afresh: what it presents, which CAs it advertises, whom it lets in."""
     from rollover.cli.views import verification as view  # noqa: PLC0415
-    from rollover.cli.wiring import open_site  # noqa: PLC0415 - imports certificates
-    from rollover.engine.service import Rollover  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports certificates
 
     settings = settings_of(values)
     printer = settings.printer()
-    with open_site(settings.fleet, scratch=True) as site:
-        library = Rollover(site)
-        seen = library.verify(library.authority(values["authority"]))
+    with open_fleet(settings.fleet, scratch=True) as library:
+        seen = library.verify(library.about(values["authority"]))
     if printer.json:
         printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
     else:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rollover.bundles.build import Bundle, Member
-from rollover.bundles.difference import Broken, Change, Effect
-from rollover.bundles.remarks import Remark
-from rollover.cli.printer import Printer
 from rollover.cli.views.counting import counted
-from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import short
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from rollover.bundles.build import Bundle, Member
+    from rollover.bundles.difference import Broken, Change, Effect
+    from rollover.bundles.remarks import Remark
+    from rollover.cli.printer import Printer
+    from rollover.fleet.certificate import Certificate
 
 _MOST_LINKS = 20
 _MOST_PLACES = 5

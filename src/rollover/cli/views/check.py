@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rollover import __version__
-from rollover.checks import catalogue
 from rollover.checks.rule import Finding, Severity
-from rollover.checks.run import Checked, Report
-from rollover.cli.printer import Printer
-from rollover.cli.views.sarif import sarif
 from rollover.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rollover.checks.run import Checked, Report
+    from rollover.cli.printer import Printer
 
 MOST_SHOWN = 8
 """Findings of one rule that are written out; the rest is counted. JSON has them all."""
@@ -89,7 +91,10 @@ def write_sarif(path: Path, report: Report, *, described: Path | None = None) ->
 
     `described`: the fleet file of the report, in which findings stand that no other file holds.
     """
-    base, rules = Path.cwd(), catalogue.rules()
+    from rollover.cli.views.sarif import sarif  # noqa: PLC0415 - imports every rule
+    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415 - likewise
+
+    base, rules = Path.cwd(), CATALOGUE.rules
     log = sarif(report, rules, version=__version__, base=base, described=described)
     text = msgspec.json.format(msgspec.json.encode(log), indent=2)
     try:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
 from rollover.cli.views import discovery as view
-from rollover.platforms.bosh.cost import RoundCost
-from rollover.platforms.bosh.discovery import (
-    DeploymentReading,
-    Discovery,
-    InstanceReading,
-    Reading,
-)
-from rollover.platforms.bosh.records import Stemcell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rollover.cli.printer import Printer
+    from rollover.platforms.bosh.cost import RoundCost
+    from rollover.platforms.bosh.discovery import (
+        DeploymentReading,
+        Discovery,
+        InstanceReading,
+        Reading,
+    )
+    from rollover.platforms.bosh.records import Stemcell
 
 MOST_SHOWN = 30
 """Instances that are shown one by one; of more, those that are not as they should be."""

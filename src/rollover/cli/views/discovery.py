@@ -11,7 +11,6 @@ import msgspec
 
 from rollover import replacing
 from rollover.cli.printer import Printer
-from rollover.codec.fleet_file import write_fleet
 from rollover.errors import SpecError
 from rollover.fleet.description import FleetDescription
 
@@ -67,6 +66,8 @@ def deliver(
     reading: msgspec.Struct | None = None,
 ) -> None:
     """Print the description, or write it; a file that is there is changed only with `write`."""
+    from rollover.codec.fleet_file import write_fleet  # noqa: PLC0415 - imports YAML
+
     remarks = tuple(f"{each.subject}: {each.message}" for each in found.remarks)
     for remark in remarks:
         printer.say(f"! {remark}", "warn")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rollover.cli.printer import Printer
 from rollover.cli.printer import plain as harmless
@@ -11,9 +11,12 @@ from rollover.cli.views.counting import counted
 from rollover.fleet.certificate import Certificate, Stack, Usage
 from rollover.fleet.names import Fingerprint, short
 from rollover.inspecting.found import Kind, Live, Problem
-from rollover.inspecting.report import CertificateView, KeyView, Report, SourceView
-from rollover.inspecting.verdicts import Answer, Judgement
-from rollover.pki.pem import write_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rollover.inspecting.report import CertificateView, KeyView, Report, SourceView
+    from rollover.inspecting.verdicts import Judgement
 
 MOST_NAMES = 20
 MOST_FAULTS = 5
@@ -36,10 +39,11 @@ _KINDS = {
     Kind.FLEET: "fleet file",
     Kind.PORT: "live port",
 }
+# By the words of `inspecting.verdicts.Answer`, which imports the verifiers.
 _SIGNS = {
-    Answer.ACCEPTED: ("✓", "good"),
-    Answer.REFUSED: ("✗", "bad"),
-    Answer.UNKNOWN: ("?", "warn"),
+    "accepted": ("✓", "good"),
+    "refused": ("✗", "bad"),
+    "unknown": ("?", "warn"),
 }
 _STACKS = {Stack.GO: "Go", Stack.OPENSSL: "OpenSSL"}
 
@@ -59,6 +63,8 @@ def show(printer: Printer, result: Report) -> None:
 
 def show_pem(printer: Printer, certificates: Iterable[Certificate]) -> None:
     """Write the certificates, and nothing else."""
+    from rollover.pki.pem import write_certificates  # noqa: PLC0415 - imports certificates
+
     printer.out.write(write_certificates(certificates).decode("ascii"))
     printer.out.flush()
 
@@ -197,6 +203,8 @@ def _verdict(
     judged: Sequence[Judgement],
 ) -> Iterator[tuple[str, str]]:
     """Yield one line where the stacks agree, one for each where they do not."""
+    from rollover.inspecting.verdicts import Answer  # noqa: PLC0415 - imports the verifiers
+
     name = plain(subjects.get(leaf, "") or short(leaf))
     for answer, group in groupby(judged, key=lambda each: each.answer):
         alike = list(group)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from rollover.cli.printer import Printer
-from rollover.fleet.certificate import Certificate
-from rollover.issuing.authority import RISK, LocalAuthority
-from rollover.issuing.issue import AuthorityFacts, Issued, facts_of
-from rollover.issuing.system_trust import Outcome, StoreResult
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from rollover.cli.printer import Printer
+    from rollover.fleet.certificate import Certificate
+    from rollover.issuing.authority import LocalAuthority
+    from rollover.issuing.issue import AuthorityFacts, Issued
+    from rollover.issuing.system_trust import StoreResult
+
+# By the words of `issuing.system_trust.Outcome`, which imports certificates.
 _SIGNS = {
-    Outcome.INSTALLED: ("✓", "good"),
-    Outcome.REMOVED: ("✓", "good"),
-    Outcome.ABSENT: ("·", "dim"),
-    Outcome.FAILED: ("✗", "bad"),
+    "installed": ("✓", "good"),
+    "removed": ("✓", "good"),
+    "absent": ("·", "dim"),
+    "failed": ("✗", "bad"),
 }
 _MOST_NAMES = 8
 
@@ -43,6 +47,8 @@ def show(printer: Printer, issued: Issued) -> None:
 
 def show_authority(printer: Printer, authority: LocalAuthority) -> None:
     """Say that a CA was made, where it was."""
+    from rollover.issuing.issue import facts_of  # noqa: PLC0415 - imports certificates
+
     _say_made(printer, facts_of(authority))
 
 
@@ -61,6 +67,8 @@ def show_stores(
 
 
 def _say_made(printer: Printer, authority: AuthorityFacts) -> None:
+    from rollover.issuing.authority import RISK  # noqa: PLC0415 - imports certificates
+
     if authority.made:
         printer.say(f"made the CA `{authority.subject}`: {authority.file}")
         printer.say(f"! {RISK}: keep ca-key.pem to yourself", "warn")

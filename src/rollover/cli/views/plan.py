@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rollover.checks.rule import Finding, Severity
-from rollover.cli.printer import Printer
 from rollover.cli.views import recovery as recovery_view
 from rollover.cli.views.counting import counted
-from rollover.engine.recovery import LOSSES
+from rollover.fleet.goal import Approach, name_of
 from rollover.fleet.model import Touch
-from rollover.fleet.plan import Change, Plan, Rollout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rollover.cli.printer import Printer
     from rollover.engine.service import Outlook
+    from rollover.fleet.plan import Change, Plan, Rollout
 
 _INTERRUPTING = frozenset({Touch.RESTART, Touch.RECREATE})
 
@@ -29,6 +30,8 @@ def show(printer: Printer, plan: Plan) -> None:
 
 def show_outlook(printer: Printer, seen: Outlook, *, recover: bool) -> None:
     """Show a plan with all else that is known beforehand. `recover`: it is to be a recovery."""
+    from rollover.engine.recovery import LOSSES  # noqa: PLC0415 - imports certificates
+
     if recover or seen.recovery.needed:
         for text, style in recovery_view.lines(seen.recovery, losses=LOSSES):
             printer.line(text, style)
@@ -55,7 +58,7 @@ def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
 
 
 def _table(printer: Printer, plan: Plan) -> None:
-    printer.line(f"Plan for `{plan.fleet}`: {plan.goal.authority}, {verdict(plan)}", "bold")
+    printer.line(f"Plan for `{plan.fleet}`: {name_of(plan.goal.about)}, {verdict(plan)}", "bold")
     if plan.rollouts:
         printer.line()
         printer.table(
@@ -87,7 +90,7 @@ def verdict(plan: Plan) -> str:
     count = counted(len(plan.rollouts), "rollout")
     if not plan.complete:
         return f"{count} of {plan.whole} possible now"
-    if plan.goal.compromised:
+    if plan.goal.approach is Approach.LEAST_HARM:
         return f"{count}, straight to the goal: the old CA is compromised"
     if plan.lower_bound == len(plan.rollouts):
         return f"{count}, the fewest possible"

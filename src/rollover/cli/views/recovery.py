@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rollover.engine.recovery import Recovery
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollover.engine.recovery import Recovery
 
 MOST_NAMED = 8
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
-from rollover.checks.rule import Rule
-from rollover.cli.printer import Printer
+if TYPE_CHECKING:
+    from rollover.checks.rule import Rule
+    from rollover.cli.printer import Printer
 
 WIDTH = 96
 

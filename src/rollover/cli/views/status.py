@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rollover.cli.printer import Printer, plain
-from rollover.engine.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollover.engine.status import Status
 
 MOST_LINES = 24
 MOST_COLUMNS = 160

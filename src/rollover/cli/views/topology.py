@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
 from rollover.cli.views.plan import duration
-from rollover.engine.topology import EndpointView, InstanceView, LinksView, LinkView, Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.topology import EndpointView, InstanceView, LinksView, LinkView, Topology
 
 SOON_DAYS = 30.0
 MOST_SHOWN = 12

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
 from rollover.cli.views.counting import counted
-from rollover.engine.gates import DRAINED, GateResult
-from rollover.engine.service import Verification
-from rollover.fleet.evidence import Evidence
 from rollover.fleet.names import short
+
+if TYPE_CHECKING:
+    from rollover.cli.printer import Printer
+    from rollover.engine.gates import GateResult
+    from rollover.engine.service import Verification
+    from rollover.fleet.evidence import Evidence
 
 _DRAINED = {
     True: "nobody presents a certificate of the CA that goes",
@@ -42,6 +45,8 @@ def _outline(gate: GateResult) -> str:
 
 def outline(gate: str, facts: int, *, holds: bool) -> str:
     """Return what a gate saw in a few words; empty when that is nothing worth a word."""
+    from rollover.engine.gates import DRAINED  # noqa: PLC0415 - imports certificates
+
     if facts:
         return counted(facts, "fact")
     return _DRAINED[holds] if gate == DRAINED else ""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from rollover.cli.printer import Printer
-from rollover.engine.versions import VersionView
-from rollover.fleet.credential import CertificateVersion
 from rollover.fleet.names import short
-from rollover.pki.pem import read_certificates
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.versions import VersionView
+    from rollover.fleet.credential import CertificateVersion
 
 
 def show(printer: Printer, versions: tuple[VersionView, ...]) -> None:
@@ -24,6 +27,8 @@ def show(printer: Printer, versions: tuple[VersionView, ...]) -> None:
 
 def warn_of_dates(printer: Printer, version: CertificateVersion, *, at: datetime) -> None:
     """Say so when a CA that was brought in is out of its dates: nothing can be issued from it."""
+    from rollover.pki.pem import read_certificates  # noqa: PLC0415 - imports certificates
+
     first = read_certificates(version.chain).certificates[0]
     if first.not_after < at:
         printer.say(f"! `{first.subject}` expired on {first.not_after:%Y-%m-%d}", "warn")

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from rollover.codec.fleet_file import read_fleet, write_fleet
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.fleet.description import (
     AuthorityDescription,
@@ -55,7 +56,8 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
 
 def secrets(layout: BoshLayout) -> Secrets:
     """Return them from the vars store, once `create-env` has made it."""
-    store = FileStore(layout.credentials).variables()
+    with manifest_errors():
+        store = FileStore(layout.credentials).variables()
     return Secrets(
         password=_text(store, "admin_password"),
         director_ca=_text(store, "director_ssl", "ca"),

@@ -18,6 +18,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from rollover.codec.manifests import manifest_errors
 from rollover.lab import private_files
 from rollover.lab.bosh import api, resigning
 from rollover.lab.bosh.agent.settings import CertKeyPair
@@ -46,6 +47,7 @@ class Expired(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the state file now knows the manifest; not when it was deployed with ops files."""
 
 
+@manifest_errors()
 def expire(layout: BoshLayout, cloud: Cloud, *, request: CreateEnv) -> Expired:
     """Expire the CAs that NATS trusts and everything they signed; `request`: the operator's call.
 

@@ -26,13 +26,12 @@ from rollover.lab.bosh.cloud.client import Cloud
 from rollover.lab.bosh.layout import BoshLayout
 from rollover.lab.bosh.pings import PingBook, PingReport
 from rollover.lab.bosh.rendered import DirectorConfig
-from rollover.platforms.bosh.mbus import Exchange
-from rollover.probe.greeting import read_greeting_before_tls
+from rollover.platforms.bosh.mbus import AgentRequests
+from rollover.probe import nats_wire
 from rollover.probe.identity import Identity
 from rollover.probe.nats_protocol import BadProtocol
-from rollover.probe.secure import secure
-from rollover.probe.stream import Deadline, Stream, dial
-from rollover.probe.target import parse_address
+from rollover.probe.nats_wire import ClientOptions, NatsConnection
+from rollover.probe.stream import Deadline
 
 INTERVAL_SECONDS = 0.5
 TIMEOUT_SECONDS = 2.0
@@ -90,54 +89,43 @@ class Pinging:
 
     def _ping(self) -> None:
         while not self._stopping.is_set():
-            with (
-                contextlib.suppress(OSError, BadProtocol, RolloverError, msgspec.MsgspecError),
-                contextlib.closing(_connected(self._layout)) as stream,
-            ):
-                self._ping_on(stream)
+            with contextlib.suppress(OSError, BadProtocol, RolloverError, msgspec.MsgspecError):
+                requests = AgentRequests()
+                with _connected(self._layout, requests.options) as connection:
+                    self._ping_on(connection, requests)
             if not self._stopping.wait(_RETRY_SECONDS):
                 with self._lock:
                     self._book.disconnected(_now())
 
-    def _ping_on(self, stream: Stream) -> None:
+    def _ping_on(self, connection: NatsConnection, requests: AgentRequests) -> None:
         """Ping until the connection is lost."""
-        exchange = Exchange()
-        stream.send(exchange.hello(), Deadline(_SEND_SECONDS))
+        with self._lock:
+            self._book.connected(_now())
         turn, due = 0, time.monotonic()
         while not self._stopping.is_set():
-            self._hear(exchange, stream, until=due)
+            self._hear(connection, requests, until=due)
             with self._lock:
                 self._book.expire(_now())
-                targets = self._book.targets() if exchange.ready else ()
+                targets = self._book.targets()
             due = time.monotonic() + self._pause(len(targets))
             if targets:
                 turn += 1
-                self._ask(exchange, stream, targets[turn % len(targets)])
+                agent = targets[turn % len(targets)]
+                with self._lock:
+                    self._book.sent(agent, _now())
+                connection.send(requests.ask(agent, "ping"), Deadline(_SEND_SECONDS))
 
     def _pause(self, targets: int) -> float:
         return max(self._interval / targets, 1 / MOST_PER_SECOND) if targets else _RETRY_SECONDS
 
-    def _ask(self, exchange: Exchange, stream: Stream, agent: str) -> None:
-        with self._lock:
-            self._book.sent(agent, _now())
-        stream.send(exchange.ask(agent, "ping"), Deadline(_SEND_SECONDS))
-
-    def _hear(self, exchange: Exchange, stream: Stream, *, until: float) -> None:
+    def _hear(self, connection: NatsConnection, requests: AgentRequests, *, until: float) -> None:
         """Take answers until an instant of the monotonic clock."""
-        with contextlib.suppress(TimeoutError):
-            while not self._stopping.is_set():
-                data = stream.receive(Deadline(until - time.monotonic()))
-                if not data:
-                    raise ConnectionResetError("the server closed the connection")
-                for answer in exchange.feed(data):
-                    with self._lock:
-                        self._book.heard(answer.agent, _now())
-                if exchange.ready:
-                    with self._lock:
-                        self._book.connected(_now())
-                if exchange.outgoing:
-                    outgoing, exchange.outgoing = exchange.outgoing, b""
-                    stream.send(outgoing, Deadline(_SEND_SECONDS))
+        messages = connection.messages(Deadline(until - time.monotonic()))
+        for answer in requests.answers(messages):
+            with self._lock:
+                self._book.heard(answer.agent, _now())
+            if self._stopping.is_set():
+                return
 
     def _look(self) -> None:
         while not self._stopping.wait(_LOOK_SECONDS):
@@ -167,28 +155,20 @@ def running(
         pinging.stop()
 
 
-def _connected(layout: BoshLayout) -> Stream:
+def _connected(layout: BoshLayout, options: ClientOptions) -> NatsConnection:
     """Connect with the director's certificates of this moment."""
     path = layout.director_vm.director_config
     bus = msgspec.json.decode(path.read_bytes(), type=DirectorConfig).nats
-    deadline = Deadline(_CONNECT_SECONDS)
-    where = parse_address(bus.address)
-    carrier = dial(where, deadline)
-    try:
-        identity = Identity.from_pem(
-            Path(bus.certificate).read_bytes(), Path(bus.private_key).read_bytes()
-        )
-        read_greeting_before_tls(carrier, deadline)
-        return secure(
-            carrier,
-            identity=identity,
-            trust=Path(bus.ca).read_bytes(),
-            server_name=where.host,
-            deadline=deadline,
-        )
-    except BaseException:
-        carrier.close()
-        raise
+    identity = Identity.from_pem(
+        Path(bus.certificate).read_bytes(), Path(bus.private_key).read_bytes()
+    )
+    return nats_wire.connect(
+        bus.address,
+        timeout_seconds=_CONNECT_SECONDS,
+        identity=identity,
+        trust=Path(bus.ca).read_bytes(),
+        options=options,
+    )
 
 
 def _now() -> datetime:

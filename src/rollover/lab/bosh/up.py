@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollover.codec.manifests import manifest_errors
 from rollover.lab import private_files
 from rollover.lab.bosh import described, lifecycle, shape
 from rollover.lab.bosh.api import Api
@@ -100,7 +101,7 @@ def _start(
     pace = ("--pace", f"{HURRY:g}") if spec.quick else ()
     lifecycle.spawn_cloud(layout, lock=lock, options=pace)
     say("create-env: certificates, NATS, director, health monitor …")
-    with (layout.root / CREATE_ENV_LOG).open("w") as log:
+    with (layout.root / CREATE_ENV_LOG).open("w") as log, manifest_errors():
         create_env(command(layout), log.write)
     described.write(layout, addresses)
     with closing(Api(described.access(layout))) as api:

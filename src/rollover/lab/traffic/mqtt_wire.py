@@ -17,13 +17,12 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 
-from rollover.clients import files as material_files
-from rollover.clients import material as materials
-from rollover.clients.files import MaterialFiles
-from rollover.clients.material import Material
-from rollover.delivery import client_status
-from rollover.delivery.client_status import ClientStatus
-from rollover.errors import PemError, SpecError, Unreachable
+from rollover.clients.errors import MaterialError, StatusFileError
+from rollover.clients.files import MaterialFiles, stamps
+from rollover.clients.material import Material, load
+from rollover.clients.status_file import ConnectionStatus, write_status
+from rollover.errors import Unreachable
+from rollover.lab.traffic.client_errors import client_errors
 from rollover.lab.traffic.spec import ClientSpec, TrafficSpec
 from rollover.lab.traffic.tally import Standing, Tally
 
@@ -70,7 +69,8 @@ class MqttWire:
         self._files = MaterialFiles(
             certificate=Path(client.certificate), key=Path(client.key), ca=Path(client.ca)
         )
-        self._material = materials.load(self._files)
+        with client_errors():
+            self._material = load(self._files)
         self._servers = random.SystemRandom().sample(client.servers, len(client.servers))
         self._topics: dict[str, Heard] = {}
         self._line: aiomqtt.Client | None = None
@@ -215,25 +215,25 @@ class MqttWire:
     def _read_again(self) -> None:
         """Do what a client that does not rotate does: look at its files when it has to connect."""
         if not self._client.rotating:
-            with contextlib.suppress(PemError):
-                self._material = materials.load(self._files)
+            with contextlib.suppress(MaterialError):
+                self._material = load(self._files)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._spec.poll_seconds)
-            found = material_files.stamps(self._files)
+            found = stamps(self._files)
             if found == self._material.stamps:
                 continue
             await asyncio.sleep(SETTLE_SECONDS)
             try:
-                await self._take_up(await asyncio.to_thread(materials.load, self._files))
-            except (PemError, Failure) as error:
+                await self._take_up(await asyncio.to_thread(load, self._files))
+            except (MaterialError, Failure) as error:
                 self._refuse(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _refuse(self, error: PemError | Failure) -> None:
+    def _refuse(self, error: MaterialError | Failure) -> None:
         # A server that refuses a certificate in TLS 1.3 says so where nobody reads it any more.
-        said = str(error) if isinstance(error, PemError) else f"no server takes them ({error})"
+        said = str(error) if isinstance(error, MaterialError) else f"no server takes them ({error})"
         self._refusal = f"new files are not in use: {said}"
         self._tell()
 
@@ -254,7 +254,7 @@ class MqttWire:
         """Write the status file, if there is one; a disk that is full is reported, not fatal."""
         if not self._client.status_file:
             return
-        status = ClientStatus(
+        status = ConnectionStatus(
             pid=os.getpid(),
             name=self._client.name,
             loaded_at=self._material.loaded_at,
@@ -265,5 +265,5 @@ class MqttWire:
             swaps=self._swaps,
             error=self._refusal,
         )
-        with contextlib.suppress(SpecError):
-            client_status.write(Path(self._client.status_file), status)
+        with contextlib.suppress(StatusFileError):
+            write_status(Path(self._client.status_file), status)

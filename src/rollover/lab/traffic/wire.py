@@ -15,13 +15,15 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
 import rollover.clients.nats
-from rollover.clients import material as materials
+from rollover.clients.errors import MaterialError
 from rollover.clients.events import Event, EventKind
 from rollover.clients.files import MaterialFiles
 from rollover.clients.jetstream import JetStream, PullConsumer
+from rollover.clients.material import load
 from rollover.clients.nats import Connection
 from rollover.clients.rotation import Pace
-from rollover.errors import PemError, Unreachable
+from rollover.errors import Unreachable
+from rollover.lab.traffic.client_errors import client_errors
 from rollover.lab.traffic.spec import ClientSpec, TrafficSpec
 from rollover.lab.traffic.tally import Standing, Tally
 
@@ -105,19 +107,20 @@ async def open_rotating(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> 
             case _:
                 pass
 
-    connection = await rollover.clients.nats.open_connection(
-        client.servers or spec.servers,
-        material=_files(client),
-        name=client.name,
-        pace=Pace(
-            poll_seconds=spec.poll_seconds,
-            overlap_seconds=spec.overlap_seconds,
-            connect_seconds=spec.start_seconds,
-        ),
-        status_file=Path(client.status_file) if client.status_file else None,
-        on_event=happened,
-        reconnect_time_wait=RECONNECT_WAIT_SECONDS,
-    )
+    with client_errors():
+        connection = await rollover.clients.nats.open_connection(
+            client.servers or spec.servers,
+            material=_files(client),
+            name=client.name,
+            pace=Pace(
+                poll_seconds=spec.poll_seconds,
+                overlap_seconds=spec.overlap_seconds,
+                connect_seconds=spec.start_seconds,
+            ),
+            status_file=Path(client.status_file) if client.status_file else None,
+            on_event=happened,
+            reconnect_time_wait=RECONNECT_WAIT_SECONDS,
+        )
     return RotatingWire(connection)
 
 
@@ -176,8 +179,8 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
     connection = Client()
 
     def read_again() -> None:
-        with contextlib.suppress(PemError):
-            connection.options["tls"] = materials.load(files).context
+        with contextlib.suppress(MaterialError):
+            connection.options["tls"] = load(files).context
 
     async def lost() -> None:
         tally.disconnects += not connection.is_closed
@@ -191,11 +194,13 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
         if connection.is_reconnecting:
             read_again()
 
+    with client_errors():
+        first = load(files)
     try:
         await connection.connect(
             list(client.servers or spec.servers),
             name=client.name,
-            tls=materials.load(files).context,
+            tls=first.context,
             max_reconnect_attempts=_PLAIN_TRIES,
             reconnect_time_wait=RECONNECT_WAIT_SECONDS,  # type: ignore[arg-type]  # seconds, any
             drain_timeout=_PLAIN_DRAIN_SECONDS,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rollover.errors import SpecError
+from rollover.files import TooLarge, read_bounded
 from rollover.fleet.description import DirectorDescription
 from rollover.fleet.secret import SecretBytes, holds_private_key
 from rollover.pki.pem import read_certificates, write_certificates
@@ -139,8 +140,11 @@ def _path(named: str, environment: Mapping[str, str], base: Path) -> Path:
 
 def _read(path: Path, *, field: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        return read_bounded(path, limit=_MOST_BYTES)
+    except TooLarge as error:
+        raise SpecError(
+            error.strerror, place=str(path), field=field, hint="name the right file"
+        ) from None
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}",
@@ -148,11 +152,3 @@ def _read(path: Path, *, field: str) -> bytes:
             field=field,
             hint="look at the path and its permissions",
         ) from None
-    if len(data) > _MOST_BYTES:
-        raise SpecError(
-            f"more than {_MOST_BYTES:,} bytes",
-            place=str(path),
-            field=field,
-            hint="name the right file",
-        )
-    return data

@@ -68,7 +68,7 @@ class BoshAgents:
     hands out then. It is reported as ready, with just that.
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only: who knows what, each put in by the wiring
+    def __init__(  # noqa: PLR0913 - keyword-only: who knows what, each put in by the composition root
         self,
         group: GroupDescription,
         *,
@@ -109,6 +109,10 @@ class BoshAgents:
         self._last: _Observed | None = None
         self._refused: dict[InstanceName, str] = {}
         self._given_up: set[InstanceName] = set()
+
+    def describe(self, group: GroupDescription) -> None:
+        """Take a description of the same group with the instances that there are now."""
+        self.group = group
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each agent holds, as far as it can be concluded, and whether it answers."""

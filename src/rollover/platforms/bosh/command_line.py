@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.secret import redacted
 from rollover.manifest import arguments
 from rollover.manifest.patching import Demand, Described, Operation, Replace
@@ -151,10 +153,11 @@ class CommandLine:
                 tokens[flag.begins : flag.ends] = [flag.name, hidden]
         return redacted(" ".join(tokens))
 
+    @manifest_errors()
     def leftovers(self) -> tuple[Path, ...]:
         """Return the ops files that set `nats.tls` themselves: those of an earlier rotation (H7).
 
-        `ManifestError` when one of them cannot be read.
+        `SpecError` when one of them cannot be read.
         """
         return tuple(
             path
@@ -246,8 +249,7 @@ def variable(name: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
+        data = read_start(path, size=FILE_LIMIT + 1)
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}",

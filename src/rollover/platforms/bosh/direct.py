@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rollover.checks.bosh_agents import RECREATE_NEEDED, UNCHANGED
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import AdapterError, Rejected, RolloverError, SpecError, TimedOut
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.evidence import Applied, Failed, Order, Result
@@ -156,7 +157,8 @@ def settings_of(instance: BoshInstance, manifest: str, trusted_certs: str | None
 
 
 def _disk_names(group: str, manifest: str) -> list[str]:
-    tree = load(manifest.encode())
+    with manifest_errors():
+        tree = load(manifest.encode())
     groups = tree.get("instance_groups", []) if isinstance(tree, dict) else []
     for each in groups if isinstance(groups, list) else []:
         if isinstance(each, dict) and each.get("name") == group:

@@ -5,16 +5,16 @@ What concerns its agents, locks and the resurrector is found with the agents.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rollover.checks import bosh_director as rules
 from rollover.checks.rule import Finding, found
 from rollover.engine.platform_extras import Moment
 from rollover.errors import RolloverError, SpecError
+from rollover.files import READABLE_BY_OTHERS, WRITABLE_BY_OTHERS, permissions_of
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import short
 from rollover.manifest.values import Tree
@@ -29,14 +29,17 @@ from rollover.platforms.bosh import (
     references,
     vars_update,
 )
-from rollover.platforms.bosh.deployed import DirectorVmObservation
 from rollover.platforms.bosh.environment import Environment, Inputs
 from rollover.platforms.bosh.ops_files import Plain
 from rollover.platforms.bosh.properties import NatsTls, Part
 from rollover.platforms.bosh.workplace import Workplace
 
+if TYPE_CHECKING:
+    # `explain` lists these rules; what deploys needs an HTTP client, and names some of them itself.
+    from rollover.platforms.bosh.deployed import DirectorVmObservation
+
 SOON = timedelta(days=30)
-_OTHERS = stat.S_IRGRP | stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = READABLE_BY_OTHERS | WRITABLE_BY_OTHERS
 _ONCE = (Moment.CHECK, Moment.BEFORE)
 """What cannot change by itself is looked at before the first rollout only."""
 
@@ -165,7 +168,7 @@ def _of_the_store(scene: _Scene) -> Iterator[Finding]:
     path = scene.environment.command.vars_store
     if path is None or not path.exists():
         return
-    mode = stat.S_IMODE(path.stat().st_mode)
+    mode = permissions_of(path)
     if mode & _OTHERS:
         yield found(rules.STORE_OPEN, str(path), f"its mode is {mode:04o}")
     if not vars_update.round_trips(scene.inputs.stored):

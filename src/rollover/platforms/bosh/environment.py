@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.manifest import FileStore, arguments, emit, interpolate, load
 from rollover.manifest.definitions import Definition, definitions
@@ -45,6 +47,7 @@ class Evaluated:
     def __repr__(self) -> str:
         return f"Evaluated({self.sha[:12]})"
 
+    @manifest_errors()
     def properties(self) -> DirectorProperties:
         """Return what it says of NATS and the director; `SpecError` when it cannot be read."""
         return properties.read(load(self.text.encode("utf-8", "surrogateescape")))
@@ -85,10 +88,11 @@ class Inputs:
         self.given = given
         self.stored = stored
 
+    @manifest_errors()
     def evaluate(
         self, extra: Sequence[Operation] = (), *, stored: Variables | None = None
     ) -> Evaluated:
-        """Return the manifest that `create-env` would deploy; `ManifestError` as it would fail.
+        """Return the manifest that `create-env` would deploy; `SpecError` as it would fail.
 
         Nothing is generated: a variable that is missing is an error too.
         """
@@ -101,14 +105,17 @@ class Inputs:
             )
         )
 
+    @manifest_errors()
     def document(self) -> Tree:
         """Return the manifest with the operator's ops files, its variables left as they are."""
         return applied(load(self._template), self._operations)
 
+    @manifest_errors()
     def definitions(self) -> dict[str, Definition]:
         """Return what the manifest defines, by name; the first of a name counts."""
         return {each.name: each for each in reversed(definitions(self.document()))}
 
+    @manifest_errors()
     def resolved(self, value: Tree) -> Tree:
         """Return a piece of the manifest with its variables filled in, as far as they are known."""
         wrapped = emit({"value": value}).encode("utf-8", "surrogateescape")
@@ -145,8 +152,9 @@ class Environment:
             )
         return found
 
+    @manifest_errors()
     def inputs(self) -> Inputs:
-        """Read manifest, ops files, variables and vars store; `ManifestError` as `bosh` says it."""
+        """Read manifest, ops files, variables and vars store; `SpecError` as `bosh` says it."""
         command = self.command
         return Inputs(
             arguments.template(str(command.manifest)),
@@ -161,6 +169,7 @@ class Environment:
             stored=self.stored(),
         )
 
+    @manifest_errors()
     def stored(self) -> Variables:
         """Return the vars store's content; empty without one."""
         path = self.command.vars_store
@@ -170,8 +179,8 @@ class Environment:
         """Return what the state file says; all empty when there is none yet."""
         path = self.command.state
         try:
-            with path.open("rb") as file:
-                return msgspec.json.decode(file.read(STATE_LIMIT), type=DeployedState)
+            content = read_start(path, size=STATE_LIMIT)
+            return msgspec.json.decode(content, type=DeployedState)
         except FileNotFoundError:
             return DeployedState()
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -189,7 +198,8 @@ class Environment:
 def _candidate(ops_file: Path | None, inputs: Inputs) -> Candidate:
     sha = ""
     try:
-        extra = arguments.operations([str(ops_file)]) if ops_file is not None else ()
+        with manifest_errors():
+            extra = arguments.operations([str(ops_file)]) if ops_file is not None else ()
         evaluated = inputs.evaluate(extra)
         sha = evaluated.sha
         return Candidate(ops_file, sha, evaluated.properties(), "")

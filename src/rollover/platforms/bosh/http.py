@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 import httpx2
 import msgspec
 
+from rollover.engine import retries
+from rollover.engine.retries import Missed
 from rollover.errors import (
     AdapterError,
     Conflict,
@@ -28,9 +29,6 @@ MOST_BYTES = 64 * 1024 * 1024
 TIMEOUT_SECONDS = 120.0
 """For one request as a whole; the diff of a large manifest takes a director some ten seconds."""
 CONNECT_SECONDS = 10.0
-ATTEMPTS = 4
-"""Of a request that may be repeated."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
 MOST_REDIRECTS = 5
 _MOST_SHOWN = 500
 _SUCCESS = frozenset({200, 201, 204, 206, 302})
@@ -82,12 +80,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     def redirected(self) -> bool:
         """Whether the answer is to be had elsewhere."""
         return self.status == _REDIRECT
-
-
-class _Failure(NamedTuple):
-    error: AdapterError
-    again: bool
-    """The same request can be sent once more without doing anything twice."""
 
 
 class Http:
@@ -157,19 +149,9 @@ class Http:
         raise refusal(answer, system=self.system, operation=request.operation)
 
     def _insistently(self, request: Request, header: str) -> Answer:
-        for seconds in _pauses():
-            result = self._once(request, header)
-            if isinstance(result, Answer):
-                return result
-            if not result.again:
-                raise result.error
-            self._pause(seconds)
-        result = self._once(request, header)
-        if isinstance(result, Answer):
-            return result
-        raise result.error
+        return retries.insist(lambda: self._once(request, header), pause=self._pause)
 
-    def _once(self, request: Request, header: str) -> Answer | _Failure:
+    def _once(self, request: Request, header: str) -> Answer | Missed:
         deadline = time.monotonic() + self._timeout_seconds
         try:
             with self._client.stream(
@@ -182,7 +164,7 @@ class Http:
         except httpx2.HTTPError as error:
             return self._failed(error, request)
         except httpx2.InvalidURL as error:
-            return _Failure(
+            return Missed(
                 Rejected(f"{error}", system=self.system, operation=request.operation), again=False
             )
         answer = Answer(
@@ -193,7 +175,7 @@ class Http:
         )
         if answer.status in _NOBODY_BEHIND and request.method == "GET":
             away = refusal(answer, system=self.system, operation=request.operation)
-            return _Failure(away, again=True)
+            return Missed(away, again=True)
         return answer
 
     def _body(self, response: httpx2.Response, deadline: float, request: Request) -> bytes:
@@ -212,20 +194,20 @@ class Http:
             pieces.append(piece)
         return b"".join(pieces)
 
-    def _failed(self, error: httpx2.HTTPError, request: Request) -> _Failure:
+    def _failed(self, error: httpx2.HTTPError, request: Request) -> Missed:
         about = {"system": self.system, "operation": request.operation}
         distrust = next(_distrust(error), None)
         if distrust is not None:
-            return _Failure(_untrusted(distrust, **about), again=False)
+            return Missed(_untrusted(distrust, **about), again=False)
         unsent = isinstance(error, _NOT_SENT)
         if isinstance(error, httpx2.TimeoutException):
             # Whoever is silent for that long would be so once more, and people wait.
-            return _Failure(self._late(request), again=unsent)
+            return Missed(self._late(request), again=unsent)
         again = unsent or request.method == "GET"
         if isinstance(error, (httpx2.NetworkError, httpx2.RemoteProtocolError)):
             text = f"nobody answers: {_reason(error)}"
-            return _Failure(Unreachable(text, hint=self._where(), **about), again=again)
-        return _Failure(Rejected(f"not its HTTP: {_reason(error)}", **about), again=False)
+            return Missed(Unreachable(text, hint=self._where(), **about), again=again)
+        return Missed(Rejected(f"not its HTTP: {_reason(error)}", **about), again=False)
 
     def _late(self, request: Request) -> TimedOut:
         return TimedOut(
@@ -290,13 +272,6 @@ def _headers(request: Request, header: str) -> dict[str, str]:
         # Octets are counted in what the task wrote, not in a compressed form of it.
         headers["Accept-Encoding"] = "identity"
     return headers
-
-
-def _pauses() -> Iterator[float]:
-    """Yield how long to wait before each further attempt: twice as long each time, jittered."""
-    for attempt in range(ATTEMPTS - 1):
-        longest = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)
-        yield longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
 
 
 def _context(ca: bytes | None) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ import msgspec
 
 from rollover import replacing
 from rollover.errors import SpecError
+from rollover.files import TooLarge, read_bounded
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint
 from rollover.pki.certificate import parse_der
@@ -164,12 +165,11 @@ class Ledger:
 
     def _read(self) -> Book:
         try:
-            with self._path.open("rb") as file:
-                content = file.read(FILE_LIMIT + 1)
+            content = read_bounded(self._path, limit=FILE_LIMIT)
         except FileNotFoundError:
             return Book()
-        if len(content) > FILE_LIMIT:
-            raise self._damaged(f"it has more than {FILE_LIMIT} octets")
+        except TooLarge:
+            raise self._damaged(f"it has more than {FILE_LIMIT} octets") from None
         try:
             book = msgspec.json.decode(content, type=Book)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

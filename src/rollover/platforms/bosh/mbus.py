@@ -9,22 +9,21 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from rollover.errors import AdapterError, Denied, Rejected, SpecError, TimedOut
+from rollover.errors import AdapterError, Rejected, SpecError, TimedOut
 from rollover.fleet.secret import SecretBytes, redacted
 from rollover.probe import nats_protocol as nats
+from rollover.probe import nats_wire
 from rollover.probe.failures import adapter_errors
-from rollover.probe.greeting import read_greeting_before_tls
 from rollover.probe.identity import Identity
-from rollover.probe.secure import secure
-from rollover.probe.stream import Deadline, Stream, dial
-from rollover.probe.target import parse_address
+from rollover.probe.nats_wire import ClientOptions, NatsConnection
+from rollover.probe.stream import Deadline
 
 PROTOCOL = 3
 REPLY_LIMIT = 1024 * 1024
@@ -39,7 +38,7 @@ RETRY_SECONDS = 0.5
 MOST_AT_ONCE = 500
 """Pings that are sent in one go."""
 
-_SID = 1
+_OPERATION = "speak to agents"
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 
 T = TypeVar("T")
@@ -82,60 +81,37 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str
 
 
-class Exchange:
-    """The director's side of the talk without sockets: requests to bytes, bytes to answers.
+class AgentRequests:
+    """The director's side of the talk without sockets: requests to bytes, messages to answers.
 
-    A new one for each connection. `outgoing` is what the server has to be told, besides requests.
+    A new one for each connection, which `options` are for.
     """
 
     def __init__(self, *, director: str = "") -> None:
-        self.outgoing = b""
-        self.ready = False
-        """The server has taken our login and subscription."""
-        self.refusal = ""
-        """The server's last `-ERR`."""
         self._inbox = f"director.{director or uuid.uuid4()}"
-        self._parser = nats.Parser(payload_limit=REPLY_LIMIT)
         self._waiting: dict[str, str] = {}
-
-    def hello(self) -> bytes:
-        """Return what to send first inside TLS."""
-        login = nats.connect(
-            {
-                "verbose": False,
-                "pedantic": False,
-                "tls_required": True,
-                "name": "rollover",
-                "lang": "python",
-                "version": "1",
-                "protocol": 1,
-            }
+        self.options = ClientOptions(
+            subscription=f"{self._inbox}.>",
+            # An agent that is away is waited for: nobody has to say that it is.
+            no_responders=False,
+            payload_limit=REPLY_LIMIT,
+            operation=_OPERATION,
+            refused_hint="the director's certificate must name the subject that NATS knows it by",
         )
-        return login + nats.subscribe(f"{self._inbox}.>", _SID) + nats.PING
 
     def ask(self, agent: str, method: str, arguments: Sequence[object] = ()) -> bytes:
-        """Return a request; the answer to it will be told by `feed`."""
+        """Return a request; `answer` knows the message that answers it."""
         reply_to = f"{self._inbox}.{checked(agent)}.{secrets.token_hex(8)}"
         self._waiting[reply_to] = agent
         request = _Request(method=method, arguments=arguments, reply_to=reply_to)
         return nats.publish(f"agent.{agent}", msgspec.json.encode(request))
 
-    def feed(self, data: bytes) -> Iterator[Answer]:
-        """Take bytes of the server and yield the answers in them; raise `BadProtocol`."""
-        for event in self._parser.feed(data):
-            match event:
-                case nats.Ping():
-                    self.outgoing += nats.PONG
-                case nats.Pong():
-                    self.ready = True
-                case nats.Refusal():
-                    self.refusal = event.text
-                case nats.Message():
-                    agent = self._waiting.pop(event.subject, None)
-                    if agent is not None:
-                        yield _answer(agent, event.payload)
-                case _:
-                    pass
+    def answers(self, messages: Iterable[nats.Message]) -> Iterator[Answer]:
+        """Yield what answers requests of ours, once each; other messages are passed over."""
+        for message in messages:
+            agent = self._waiting.pop(message.subject, None)
+            if agent is not None:
+                yield _answer(agent, message.payload)
 
 
 def checked(agent: str) -> str:
@@ -213,31 +189,13 @@ class Mbus:
             try:
                 with self._connected(deadline) as talk:
                     connected = True
-                    self._ping_on(talk, agents, answers, deadline)
+                    _ping_on(talk, agents, answers, deadline)
             except AdapterError as error:
                 trouble = error
                 Event().wait(min(RETRY_SECONDS, _left(deadline)))
         if not connected and trouble is not None:
             raise trouble
         return answers
-
-    @staticmethod
-    def _ping_on(
-        talk: _Talk, agents: Collection[str], answers: dict[str, Answer], deadline: Deadline
-    ) -> None:
-        while silent := [each for each in agents if each not in answers]:
-            pause = deadline.within(RESEND_SECONDS)
-            for start in range(0, len(silent), MOST_AT_ONCE):
-                batch = silent[start : start + MOST_AT_ONCE]
-                talk.send(b"".join(talk.exchange.ask(each, "ping") for each in batch), deadline)
-            waiting = set(silent)
-            for answer in talk.answers(pause):
-                answers[answer.agent] = answer
-                waiting.discard(answer.agent)
-                if not waiting:
-                    break
-            if _left(deadline) <= 0:
-                return
 
     def call(
         self, agent: str, method: str, arguments: Sequence[object] = (), *, timeout_seconds: float
@@ -247,9 +205,9 @@ class Mbus:
         Raises `TimedOut` when none comes: whether the agent acted is unknown then.
         """
         deadline = Deadline(timeout_seconds)
-        with self._connected(deadline) as talk:
-            talk.send(talk.exchange.ask(agent, method, arguments), deadline)
-            for answer in talk.answers(deadline):
+        with self._connected(deadline) as (connection, requests):
+            connection.send(requests.ask(agent, method, arguments), deadline)
+            for answer in requests.answers(connection.messages(deadline)):
                 return answer
         raise TimedOut(
             f"no answer within {timeout_seconds:g} s", system=f"agent {agent}", operation=method
@@ -257,78 +215,49 @@ class Mbus:
 
     @contextmanager
     def _connected(self, deadline: Deadline) -> Iterator[_Talk]:
-        access = self._access()
-        with adapter_errors(system=access.address, operation="speak to agents"):
-            stream = _dialled(access, deadline.within(CONNECT_SECONDS))
-            try:
-                talk = _Talk(stream, system=access.address)
-                talk.login(deadline.within(CONNECT_SECONDS))
-                yield talk
-            finally:
-                stream.close()
-
-
-class _Talk:
-    """An exchange on a stream."""
-
-    def __init__(self, stream: Stream, *, system: str) -> None:
-        self.exchange = Exchange()
-        self._stream = stream
-        self._system = system
-
-    def login(self, deadline: Deadline) -> None:
-        """Say hello and wait until the server has taken it."""
-        self.send(self.exchange.hello(), deadline)
-        while not self.exchange.ready:
-            for _ in self._receive(deadline):
-                pass
-
-    def send(self, data: bytes, deadline: Deadline) -> None:
-        """Send all of it."""
-        self._stream.send(data, deadline)
-
-    def answers(self, deadline: Deadline) -> Iterator[Answer]:
-        """Yield answers as they come in, until the time is over."""
-        with suppress(TimeoutError):
-            while True:
-                yield from self._receive(deadline)
-
-    def _receive(self, deadline: Deadline) -> list[Answer]:
-        data = self._stream.receive(deadline)
-        if not data:
-            raise ConnectionResetError("the server closed the connection")
-        found = list(self.exchange.feed(data))
-        if self.exchange.refusal:
-            raise Denied(
-                f"the server answers `{self.exchange.refusal}`",
-                system=self._system,
-                operation="speak to agents",
-                hint="the director's certificate must name the subject that NATS knows it by",
-            )
-        if self.exchange.outgoing:
-            outgoing, self.exchange.outgoing = self.exchange.outgoing, b""
-            self._stream.send(outgoing, deadline)
-        return found
-
-
-def _dialled(access: MbusAccess, deadline: Deadline) -> Stream:
-    where = parse_address(access.address)
-    identity = Identity.from_pem(
-        access.chain, access.key.reveal(), place="the director's certificate"
-    )
-    carrier = dial(where, deadline)
-    try:
-        read_greeting_before_tls(carrier, deadline)
-        return secure(
-            carrier,
-            identity=identity,
-            trust=access.trust,
-            server_name=access.server_name or where.host,
-            deadline=deadline,
+        access, requests = self._access(), AgentRequests()
+        identity = Identity.from_pem(
+            access.chain, access.key.reveal(), place="the director's certificate"
         )
-    except BaseException:
-        carrier.close()
-        raise
+        with (
+            adapter_errors(system=access.address, operation=_OPERATION),
+            nats_wire.connect(
+                access.address,
+                timeout_seconds=deadline.within(CONNECT_SECONDS).left(),
+                identity=identity,
+                trust=access.trust,
+                server_name=access.server_name,
+                options=requests.options,
+            ) as connection,
+        ):
+            yield _Talk(connection, requests)
+
+
+class _Talk(NamedTuple):
+    """A connection, and the requests that were sent on it."""
+
+    connection: NatsConnection
+    requests: AgentRequests
+
+
+def _ping_on(
+    talk: _Talk, agents: Collection[str], answers: dict[str, Answer], deadline: Deadline
+) -> None:
+    """Ping until all have answered, the time is over or the connection ends."""
+    connection, requests = talk
+    while silent := [agent for agent in agents if agent not in answers]:
+        pause = deadline.within(RESEND_SECONDS)
+        for start in range(0, len(silent), MOST_AT_ONCE):
+            batch = silent[start : start + MOST_AT_ONCE]
+            connection.send(b"".join(requests.ask(agent, "ping") for agent in batch), deadline)
+        waiting = set(silent)
+        for answer in requests.answers(connection.messages(pause)):
+            answers[answer.agent] = answer
+            waiting.discard(answer.agent)
+            if not waiting:
+                break
+        if _left(deadline) <= 0:
+            return
 
 
 def _left(deadline: Deadline) -> float:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 from cryptography.x509.oid import NameOID
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint, short
@@ -69,6 +70,7 @@ class OpsFile(NamedTuple):
         """Its content as text."""
         return self.content.decode("utf-8", "surrogateescape")
 
+    @manifest_errors()
     def operations(self) -> tuple[Operation, ...]:
         """Return what it does."""
         return ops_file.operations(self.content, name=self.name)

@@ -11,9 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.codec.manifests import manifest_errors
 from rollover.engine.authorities import next_name
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Plan, Rollout
 from rollover.manifest import load
@@ -96,12 +98,12 @@ def draft(plan: Plan, environment: Environment, *, kept: Sequence[Path] = ()) ->
     Raises `SpecError` for a manifest that cannot be interpolated, and for a plan that people
     cannot carry out with what `create-env` generates.
     """
-    if plan.goal.given:
+    if not isinstance(plan.goal, RotateAuthority):
         raise SpecError(
             "bundles and chains that are brought along cannot be written as a runbook",
             hint="leave `--bundle` and `--renew` out, or let `rollover rotate` do it",
         )
-    return _Drafting(plan, environment, kept).draft()
+    return _Drafting(plan, plan.goal.target, environment, kept).draft()
 
 
 class _Imagined(NamedTuple):
@@ -114,8 +116,11 @@ class _Imagined(NamedTuple):
 class _Drafting:
     """Writes the ops files of a plan, the names of variables to come included."""
 
-    def __init__(self, plan: Plan, environment: Environment, kept: Sequence[Path]) -> None:
+    def __init__(
+        self, plan: Plan, target: Fingerprint, environment: Environment, kept: Sequence[Path]
+    ) -> None:
         self._plan = plan
+        self._target = target
         self._inputs = environment.inputs()
         plain = self._inputs.evaluate().properties()
         self.manifest = ops_files.plain(self._inputs, tls=plain.tls)
@@ -289,7 +294,7 @@ class _Drafting:
         }
         if fingerprint in known:
             return known[fingerprint]
-        if fingerprint == self._plan.goal.target:
+        if fingerprint == self._target:
             return self._imagined.ca
         raise SpecError(
             "a plan with more than one new CA (a standby) cannot be written as a runbook",
@@ -366,5 +371,6 @@ def _imagined(now: NatsTls, *, at: datetime) -> _Imagined:
 
 
 def _operations(found: OpsFile) -> list[dict[Key, Tree]]:
-    tree = load(found.content)
+    with manifest_errors():
+        tree = load(found.content)
     return [each for each in tree if isinstance(each, dict)] if isinstance(tree, list) else []

@@ -13,6 +13,7 @@ import msgspec
 
 from rollover import replacing
 from rollover.errors import SpecError
+from rollover.files import read_start
 from rollover.fleet.secret import SecretBytes
 from rollover.manifest import emit
 from rollover.manifest.reading import load
@@ -113,8 +114,7 @@ def _tree(path: Path) -> Tree:
     if not path.is_file():
         return {}
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_start(path, size=MOST_BYTES + 1)
     except OSError as error:
         raise SpecError(
             f"cannot be read: {error.strerror}",

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import VerificationError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Evidence, Fact
@@ -100,7 +101,9 @@ def _clean_up(inputs: Inputs, ops_file: Path | None, left: frozenset[str]) -> Cl
     if ops_file is None:
         return CleanUp({}, tuple(sorted(left)), None)
     before = inputs.evaluate().properties().tls
-    now = inputs.evaluate(arguments.operations([str(ops_file)])).properties().tls
+    with manifest_errors():
+        extra = arguments.operations([str(ops_file)])
+    now = inputs.evaluate(extra).properties().tls
     names = ops_files.plain(inputs, tls=before).names
     renames = {
         names.of[part]: _holder(now.pairs[part].chain, names.of[part], inputs.stored)

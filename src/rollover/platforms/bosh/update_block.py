@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.manifest.reading import load
 from rollover.manifest.values import Key, Tree
@@ -44,7 +45,8 @@ def updates(manifest: str) -> Updates:
     It is for estimates and windows only: the director judges the manifest, not Rollover.
     """
     try:
-        tree = load(manifest.encode())
+        with manifest_errors():
+            tree = load(manifest.encode())
     except SpecError:
         return Updates()
     if not isinstance(tree, dict):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError, VerificationError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.secret import SecretBytes
@@ -52,6 +53,7 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
 class VarsFile(FileStore):
     """The vars store of one path, for changes that concern all of it."""
 
+    @manifest_errors()
     def change(self, make: Callable[[Variables], Variables]) -> None:
         """Replace the whole store by what `make` returns of it; unchanged: nothing is written.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rollover.errors import AdapterError, Denied, EvidenceMissing, NotFound, PemError, SpecError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import EndpointDescription, InstanceDescription, SystemAccount
 from rollover.fleet.evidence import Identity
@@ -63,8 +64,7 @@ def read_account(described: SystemAccount, *, base: Path) -> Account:
 
 def _text(path: Path, field: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(LARGEST_SECRET)
+        return read_start(path, size=LARGEST_SECRET)
     except OSError as error:
         raise SpecError(
             f"`{path}` cannot be read: {error.strerror}", field=field, hint="check the path"

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from time import monotonic, sleep
-from typing import NamedTuple
 
 from rollover.delivery.client_status import ClientStatus
 from rollover.engine.delivery_port import Delivery, Receipt
@@ -32,42 +31,6 @@ POLL_SECONDS = 0.05
 LONGEST_RESTORE_SECONDS = 15.0
 
 
-class Tools(NamedTuple):
-    """What a rollout to clients works with."""
-
-    delivery: Delivery
-    way: Way
-    roster: Roster
-    reconnect: Callable[[Sequence[Holdout]], None]
-    """Makes the peers of these connections come again."""
-    local: bool
-    clock: Callable[[], datetime]
-    confirm_seconds: float
-
-
-def apply(order: Order, instance: InstanceDescription, tools: Tools) -> Result:
-    """Bring the order to the client. Failures are results; nothing is raised."""
-    started = monotonic()
-    try:
-        evidence, taken_seconds = _Attempt(order, instance, tools).run()
-    except _Undone as undone:
-        error, seconds = undone.error, monotonic() - started
-        return Failed(
-            instance=order.instance,
-            seconds=seconds,
-            code=error.code,
-            message=error.message,
-            hint=error.hint,
-            restored=undone.restored,
-        )
-    return Applied(
-        instance=order.instance,
-        seconds=monotonic() - started,
-        evidence=evidence,
-        reload_seconds=taken_seconds,
-    )
-
-
 class _Undone(Exception):
     """The order failed; `restored` says whether the client has again what it had."""
 
@@ -77,41 +40,82 @@ class _Undone(Exception):
         self.restored = restored
 
 
-class _Attempt:
-    """One order on its way to one client."""
+class Attempt:
+    """One order on its way to one client.
 
-    def __init__(self, order: Order, instance: InstanceDescription, tools: Tools) -> None:
-        self.instance = instance
-        self.tools = tools
-        self.order = order
-        self.deadline = monotonic() + tools.confirm_seconds
+    `reconnect` makes the peers of connections come again; `local`: its files are on this machine.
+    """
 
-    def run(self) -> tuple[tuple[Evidence, ...], float]:
+    def __init__(
+        self,
+        order: Order,
+        instance: InstanceDescription,
+        *,
+        delivery: Delivery,
+        way: Way,
+        roster: Roster,
+        reconnect: Callable[[Sequence[Holdout]], None],
+        local: bool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._order = order
+        self._instance = instance
+        self._delivery = delivery
+        self._way = way
+        self._roster = roster
+        self._reconnect = reconnect
+        self._local = local
+        self._clock = clock
+        self._deadline = monotonic() + way.timeout_seconds
+
+    def result(self) -> Result:
+        """Bring the order to the client. Failures are results; nothing is raised."""
+        started = monotonic()
+        try:
+            evidence, taken_seconds = self._run()
+        except _Undone as undone:
+            error, seconds = undone.error, monotonic() - started
+            return Failed(
+                instance=self._order.instance,
+                seconds=seconds,
+                code=error.code,
+                message=error.message,
+                hint=error.hint,
+                restored=undone.restored,
+            )
+        return Applied(
+            instance=self._order.instance,
+            seconds=monotonic() - started,
+            evidence=evidence,
+            reload_seconds=taken_seconds,
+        )
+
+    def _run(self) -> tuple[tuple[Evidence, ...], float]:
         """Return the evidence and the seconds that the client took; raise `_Undone`."""
         try:
-            files = files_of(self.order, self.instance)
-            contents = disk.read(self.tools.delivery, self.instance)
-            old = client_seen(self.instance, disk.held(self.instance, contents))
-            delivered = disk.held(self.instance, after_delivery(contents, files))
-            new = client_seen(self.instance, delivered)
+            files = files_of(self._order, self._instance)
+            contents = disk.read(self._delivery, self._instance)
+            old = client_seen(self._instance, disk.held(self._instance, contents))
+            delivered = disk.held(self._instance, after_delivery(contents, files))
+            new = client_seen(self._instance, delivered)
             if new is None:
-                raise _unusable(self.instance, "; ".join(delivered.troubles.values()))
+                raise _unusable(self._instance, "; ".join(delivered.troubles.values()))
             before = self._status()
-            receipt = self.tools.delivery.deliver(self.instance.name, files)
+            receipt = self._delivery.deliver(self._instance.name, files)
         except RolloverError as error:
             raise _Undone(error, restored=True) from error
         started = monotonic()
         try:
             evidence = tuple(self._take_up(old, new, running=before is not None))
             taken_seconds = monotonic() - started
-            self.tools.delivery.confirm(receipt)
+            self._delivery.confirm(receipt)
         except RolloverError as error:
             restored = self._give_back(receipt, before)
             raise _Undone(error, restored=restored) from error
         return evidence, taken_seconds
 
     def _status(self) -> ClientStatus | None:
-        report = read_report(self.tools.delivery, self.instance, local=self.tools.local)
+        report = read_report(self._delivery, self._instance, local=self._local)
         return report.status
 
     def _take_up(self, old: Seen | None, new: Seen, *, running: bool) -> Iterator[Evidence]:
@@ -119,29 +123,29 @@ class _Attempt:
         leaf_changed = old is None or old.presents[:1] != new.presents[:1]
         there = self._connected() if self._must_reconnect(leaf_changed=leaf_changed) else ()
         yield self._evidence(new, Fact.DELIVERED, "its files", by="disk")
-        if self.tools.way.touch in RESTARTING:
+        if self._way.touch in RESTARTING:
             # An unchanged leaf tells nothing of the restart: only another connection does.
-            there = self.tools.roster.of(self._name())
-            restart(self.instance, self.tools.way)
-        elif self.instance.status_file is None:
+            there = self._roster.of(self._name())
+            restart(self._instance, self._way)
+        elif self._instance.status_file is None:
             yield self._reconnected(new, there, leaf_changed=leaf_changed)
             return
         elif not running:
             yield self._evidence(new, Fact.REPORTED, NOT_RUNNING, by="status file")
             return
-        if self.instance.status_file is not None:
+        if self._instance.status_file is not None:
             yield self._reported(new)
-        if leaf_changed or self.instance.status_file is None:
+        if leaf_changed or self._instance.status_file is None:
             yield self._seen_by_server(new, former=there)
 
     def _must_reconnect(self, *, leaf_changed: bool) -> bool:
         """Say whether only a reconnect shows anything; raise when not even that would."""
-        touch = self.tools.way.touch
-        if self.instance.status_file is not None or touch in RESTARTING:
+        touch = self._way.touch
+        if self._instance.status_file is not None or touch in RESTARTING:
             return False
         if touch is Touch.WATCH and not leaf_changed:
             raise EvidenceMissing(
-                f"nothing can show whether `{self.instance.name}` took up its new trust bundle",
+                f"nothing can show whether `{self._instance.name}` took up its new trust bundle",
                 hint="describe its `status_file`, or `touch: reconnect` for its group",
             )
         return touch is not Touch.WATCH
@@ -150,7 +154,7 @@ class _Attempt:
 
     def _reported(self, new: Seen) -> Evidence:
         last: ClientStatus | None = None
-        while monotonic() < self.deadline:
+        while monotonic() < self._deadline:
             last = self._status() or last
             if last is not None and uses(last, new) and last.connected:
                 leaf = short(last.certificate_sha256)
@@ -158,7 +162,7 @@ class _Attempt:
                 return self._evidence(new, Fact.REPORTED, observed, by="status file")
             sleep(POLL_SECONDS)
         raise VerificationError(
-            f"`{self.instance.name}` does not use what was delivered: {_why(last)}",
+            f"`{self._instance.name}` does not use what was delivered: {_why(last)}",
             hint="see what the client itself logs; is it told these files?",
         )
 
@@ -166,13 +170,13 @@ class _Attempt:
 
     def _name(self) -> str:
         status = self._status()
-        return status.name if status is not None else self.instance.name
+        return status.name if status is not None else self._instance.name
 
     def _connected(self) -> tuple[Connected, ...]:
-        found = self.tools.roster.of(self._name())
+        found = self._roster.of(self._name())
         if not found:
             raise EvidenceMissing(
-                f"no server has a connection named `{self.instance.name}`",
+                f"no server has a connection named `{self._instance.name}`",
                 hint="name the instance as the client names its connection",
             )
         return found
@@ -185,7 +189,7 @@ class _Attempt:
         self, new: Seen, there: tuple[Connected, ...], *, leaf_changed: bool
     ) -> Evidence:
         """Make the client reconnect and wait for it; after a new leaf it must present that."""
-        self.tools.reconnect(tuple(_holdout(each) for each in there))
+        self._reconnect(tuple(_holdout(each) for each in there))
         former = {each.key for each in there}
         leaf = new.presents[0].fingerprint if leaf_changed else None
         return self._comes(new, lambda each: each.key not in former and leaf in (None, each.leaf))
@@ -193,15 +197,15 @@ class _Attempt:
     def _comes(self, new: Seen, wanted: Callable[[Connected], bool]) -> Evidence:
         """Wait for a connection of the client that is wanted."""
         name, seen = self._name(), ""
-        while monotonic() < self.deadline:
-            found = self.tools.roster.of(name)
+        while monotonic() < self._deadline:
+            found = self._roster.of(name)
             for each in filter(wanted, found):
                 observed = f"leaf {short(each.leaf)}, connection {each.view.cid} of {each.server}"
                 return self._evidence(new, Fact.LOADED, observed, by="connz")
             seen = ", ".join(short(each.leaf) for each in found)
             sleep(POLL_SECONDS)
         raise VerificationError(
-            f"`{self.instance.name}` did not connect with its new files: the servers see "
+            f"`{self._instance.name}` did not connect with its new files: the servers see "
             f"{seen or 'no connection of it'}",
             hint="see what the client itself logs; does it read its files when it connects?",
         )
@@ -209,11 +213,11 @@ class _Attempt:
     def _evidence(self, new: Seen, fact: Fact, observed: str, *, by: str) -> Evidence:
         return Evidence(
             fact=fact,
-            subject=EndpointRef(self.instance.name, new.endpoint),
+            subject=EndpointRef(self._instance.name, new.endpoint),
             holds=True,
             observed=observed,
             expected=new.presents[0].fingerprint if new.presents else "",
-            at=self.tools.clock(),
+            at=self._clock(),
             by=by,
         )
 
@@ -222,15 +226,15 @@ class _Attempt:
     def _give_back(self, receipt: Receipt, before: ClientStatus | None) -> bool:
         """Put the former files back; say whether the client is known to use them again."""
         try:
-            self.tools.delivery.restore(receipt)
-            if self.tools.way.touch in RESTARTING:
-                restart(self.instance, self.tools.way)
+            self._delivery.restore(receipt)
+            if self._way.touch in RESTARTING:
+                restart(self._instance, self._way)
         except RolloverError:
             return False
         return before is None or self._as_before(before)
 
     def _as_before(self, before: ClientStatus) -> bool:
-        deadline = monotonic() + min(self.tools.confirm_seconds, LONGEST_RESTORE_SECONDS)
+        deadline = monotonic() + min(self._way.timeout_seconds, LONGEST_RESTORE_SECONDS)
         while True:
             now = self._status()
             # One that has ended meanwhile starts with the files that were put back.

@@ -25,7 +25,7 @@ from rollover.fleet.evidence import (
 from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.nats import client_rollout, disk
+from rollover.platforms.nats import client_rollout, configured, disk
 from rollover.platforms.nats.client_state import FoundClient, observation, read_report
 from rollover.platforms.nats.places import resolved
 from rollover.platforms.nats.reload import Way
@@ -106,19 +106,20 @@ class NatsClients:
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
     ) -> Iterator[Result]:
         """Deliver, and wait until each client shows that it uses what it was given."""
-        tools = client_rollout.Tools(
-            delivery=self._delivery,
-            way=self._way,
-            roster=Roster(self._connections),
-            reconnect=self._reconnect,
-            local=self._local,
-            clock=self._clock,
-            confirm_seconds=self.group.confirm_seconds,
-        )
+        roster = Roster(self._connections)
 
         def work(order: Order) -> Result:
             try:
-                return client_rollout.apply(order, self._instance(order.instance), tools)
+                return client_rollout.Attempt(
+                    order,
+                    self._instance(order.instance),
+                    delivery=self._delivery,
+                    way=self._way,
+                    roster=roster,
+                    reconnect=self._reconnect,
+                    local=self._local,
+                    clock=self._clock,
+                ).result()
             except RolloverError as error:
                 return untouched(order, error)
 
@@ -129,6 +130,10 @@ class NatsClients:
         if not self._local:
             return {}
         return disk.private_keys(self._delivery, map(self._instance, instances))
+
+    def renamed_by_hand(self) -> str:
+        """Return how a person names another file in the settings of these clients."""
+        return configured.renamed_by_hand(self.group)
 
     def handshakes(
         self,

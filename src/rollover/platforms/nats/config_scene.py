@@ -11,7 +11,9 @@ from types import MappingProxyType
 
 from rollover.checks.configs.scene import ConfigScene, FileFacts, Refused, Server
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
+from rollover.codec.nats_configuration import config_errors
 from rollover.errors import ConfigError, PemError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.nats_config.command_line import CommandLine
 from rollover.nats_config.read import read_config
@@ -46,7 +48,8 @@ def config_scene(  # noqa: PLR0913 - keywords, most of which have defaults
     refused: list[Refused] = []
     for path in configs:
         before = running.get(path)
-        loaded = read_config(before, environment=environment).tree if before else None
+        with config_errors():
+            loaded = read_config(before, environment=environment).tree if before else None
         cwd = directories.get(path, working_directory)
         try:
             servers.append(_server(path, cwd=cwd, environment=environment, loaded=loaded))
@@ -72,8 +75,7 @@ def config_scene(  # noqa: PLR0913 - keywords, most of which have defaults
 
 def _client(path: Path) -> tuple[Certificate, ...]:
     try:
-        with path.open("rb") as file:
-            data = file.read(PEM_LIMIT + 1)
+        data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PemError(
@@ -85,8 +87,9 @@ def _client(path: Path) -> tuple[Certificate, ...]:
 def _server(
     path: Path, *, cwd: Path, environment: Mapping[str, str], loaded: Tree | None
 ) -> Server:
-    config = read_config(path, environment=environment)
-    return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=loaded)
+    with config_errors():
+        config = read_config(path, environment=environment)
+        return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=loaded)
 
 
 def _facts(path: Path) -> FileFacts:
@@ -94,8 +97,7 @@ def _facts(path: Path) -> FileFacts:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return FileFacts(path=str(path), problem="not a regular file")
-        with path.open("rb") as file:
-            data = file.read(PEM_LIMIT + 1)
+        data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         denied = isinstance(error, PermissionError)

@@ -9,13 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import msgspec
 
+from rollover.codec.nats_configuration import CONTEXT_OF, config_errors
 from rollover.engine.delivery_port import Delivery, File
 from rollover.errors import AdapterError, ConfigError, SpecError
-from rollover.fleet.description import EndpointDescription, InstanceDescription
+from rollover.fleet.description import (
+    CommandDelivery,
+    EndpointDescription,
+    FileDelivery,
+    GroupDescription,
+    InstanceDescription,
+    KubernetesDelivery,
+)
 from rollover.fleet.evidence import Order
 from rollover.fleet.model import Role
 from rollover.fleet.names import EndpointName, InstanceName
@@ -25,7 +33,7 @@ from rollover.nats_config.parse import parse_text
 from rollover.nats_config.position import Place
 from rollover.nats_config.read import Config
 from rollover.nats_config.server import ServerConfig, server_config
-from rollover.nats_config.tls import CONTEXT_OF, TlsBlock
+from rollover.nats_config.tls import TlsBlock
 from rollover.platforms.nats.discover_server import gateway_remote, leaf_remote
 from rollover.platforms.nats.disk import KEPT_SUFFIX
 
@@ -44,11 +52,13 @@ def read(
     delivery: Delivery,
     instance: InstanceDescription,
     *,
+    environment: Mapping[str, str],
     instead: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Configuration:
     """Return the configuration of an instance, described with absolute paths.
 
-    `instead`: texts to take in the place of files. Raises `ConfigError` for what nats-server would
+    `environment`: what the variables in it come from. `instead`: texts to take in the place of
+    files. Raises `ConfigError` for what nats-server would
     not read, `AdapterError` where a file cannot be had, `SpecError` where none is described.
     """
     if instance.config is None or instance.working_directory is None:
@@ -66,16 +76,18 @@ def read(
         return texts[path]
 
     path = instance.config
-    tree = parse_text(load(path), place=path, include=load, environment=os.environ)
-    config = Config(path=path, tree=tree, files=tuple(texts), digest=digest(tree))
-    return Configuration(texts, server_config(config, cwd=instance.working_directory))
+    with config_errors():
+        tree = parse_text(load(path), place=path, include=load, environment=environment)
+        config = Config(path=path, tree=tree, files=tuple(texts), digest=digest(tree))
+        return Configuration(texts, server_config(config, cwd=instance.working_directory))
 
 
 class Configurations:
     """The configurations of a group; one whose files are as they were is not parsed again."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, *, environment: Mapping[str, str]) -> None:
         self._delivery = delivery
+        self._environment = environment
         self._known: dict[InstanceName, Configuration] = {}
 
     def elsewhere(self, instance: InstanceDescription) -> Mapping[EndpointName, str]:
@@ -96,11 +108,33 @@ class Configurations:
     def _read(self, instance: InstanceDescription) -> Configuration:
         known = self._known.get(instance.name)
         if known is None or known.texts != self._texts(instance, known):
-            known = self._known[instance.name] = read(self._delivery, instance)
+            known = self._known[instance.name] = read(
+                self._delivery, instance, environment=self._environment
+            )
         return known
 
     def _texts(self, instance: InstanceDescription, known: Configuration) -> Mapping[str, bytes]:
         return self._delivery.read(instance.name, tuple(known.texts))
+
+    def as_kept(self, instance: InstanceDescription) -> InstanceDescription | None:
+        """Return an instance as it was before a re-pointing that is not confirmed; None: none is.
+
+        Its server may still run with the files that it named then.
+        """
+        if instance.config is None:
+            return None
+        try:
+            name = f"{instance.config}{KEPT_SUFFIX}"
+            kept = self._delivery.read(instance.name, (name,))[name]
+            before = read(
+                self._delivery,
+                instance,
+                environment=self._environment,
+                instead={instance.config: kept},
+            )
+        except (ConfigError, AdapterError):
+            return None
+        return placed(instance, dict(_elsewhere(instance, before.server)))
 
 
 def _elsewhere(
@@ -113,22 +147,6 @@ def _elsewhere(
         path = os.path.abspath(block.ca_file.path)  # noqa: PTH100 - as above
         if os.path.realpath(path) != os.path.realpath(endpoint.ca):
             yield endpoint.name, path
-
-
-def as_kept(delivery: Delivery, instance: InstanceDescription) -> InstanceDescription | None:
-    """Return an instance as it was before a re-pointing that is not confirmed; None: there is none.
-
-    Its server may still run with the files that it named then.
-    """
-    if instance.config is None:
-        return None
-    try:
-        name = f"{instance.config}{KEPT_SUFFIX}"
-        kept = delivery.read(instance.name, (name,))[name]
-        before = read(delivery, instance, instead={instance.config: kept})
-    except (ConfigError, AdapterError):
-        return None
-    return placed(instance, dict(_elsewhere(instance, before.server)))
 
 
 def placed(instance: InstanceDescription, files: Mapping[EndpointName, str]) -> InstanceDescription:
@@ -170,11 +188,39 @@ def _targets(instance: InstanceDescription, order: Order) -> Iterator[tuple[Endp
             yield each.endpoint, _joined(home, each.bundle_file)
 
 
+def renamed_by_hand(group: GroupDescription) -> str:
+    """Return how a person names another `ca_file` where it is not written here, by who does."""
+    match group.delivery:
+        case FileDelivery():
+            return (
+                "describe `config`, the path of its nats.conf on this machine; or re-point it by "
+                "hand, then run again without `--as`"
+            )
+        case KubernetesDelivery():
+            return (
+                "all pods read one nats.conf, which a chart writes: name the new `ca_file` in its "
+                "values, and as `ca` in the fleet file, then run again without `--as`"
+            )
+        case CommandDelivery():
+            return (
+                "change `ca_file` with the tool that writes its nats.conf, and `ca` in the fleet "
+                "file, then run again without `--as`"
+            )
+        case _:
+            assert_never(group.delivery)
+
+
 def _joined(home: str, file: str) -> str:
     return os.path.abspath(os.path.join(home, file))  # noqa: PTH100, PTH118 - as above
 
 
-def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> tuple[File, ...]:
+def edited(
+    delivery: Delivery,
+    instance: InstanceDescription,
+    order: Order,
+    *,
+    environment: Mapping[str, str],
+) -> tuple[File, ...]:
     """Return the files of the configuration that an order changes, each with its new content.
 
     Only the value of `ca_file` in the blocks of the endpoints is changed. `SpecError` where that
@@ -183,7 +229,7 @@ def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> t
     wanted = dict(_targets(instance, order))
     if not wanted:
         return ()
-    before = read(delivery, instance)
+    before = read(delivery, instance, environment=environment)
     texts = dict(before.texts)
     blocks = {each.name: block_of(each, before.server) for each in instance.endpoints}
     keys = {name: _key(instance, name, blocks[name]) for name in wanted}
@@ -196,8 +242,10 @@ def edited(delivery: Delivery, instance: InstanceDescription, order: Order) -> t
                 place=instance.name,
                 hint="write the path into the configuration, reload the server, then run again",
             )
-        texts[path] = with_string(texts[path], key, wanted[name])
-    _check(instance, before.server, read(delivery, instance, instead=texts).server, wanted)
+        with config_errors():
+            texts[path] = with_string(texts[path], key, wanted[name])
+    after = read(delivery, instance, environment=environment, instead=texts)
+    _check(instance, before.server, after.server, wanted)
     changed = (path for path, text in texts.items() if text != before.texts[path])
     return tuple(File(path=path, content=texts[path]) for path in changed)
 

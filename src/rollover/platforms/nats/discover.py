@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from rollover.codec.nats_configuration import config_errors
 from rollover.errors import AdapterError, RolloverError, SpecError
 from rollover.fleet.description import FleetDescription, GroupDescription, InstanceDescription
 from rollover.fleet.model import Touch
@@ -89,9 +90,10 @@ def _read_all(
 ) -> list[Configured]:
     found: list[Configured] = []
     for path in configs:
-        config = server_config(
-            read_config(path, environment=environment, cwd=directory), cwd=directory
-        )
+        with config_errors():
+            config = server_config(
+                read_config(path, environment=environment, cwd=directory), cwd=directory
+            )
         name = _free_name(config.server_name or path.stem, {each.name for each in found})
         instance = instance_of(config, name, notes=notes)
         found.append(

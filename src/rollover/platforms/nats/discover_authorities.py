@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rollover.errors import PemError
+from rollover.files import read_start
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import AuthorityDescription, GroupDescription
 from rollover.fleet.names import AuthorityName
@@ -42,8 +43,7 @@ def _authorities_on_disk(groups: Sequence[GroupDescription]) -> Iterator[Certifi
 
 def _certificates(path: Path) -> tuple[Certificate, ...]:
     try:
-        with path.open("rb") as file:
-            return loaded_by_go(file.read(LARGEST_FILE))
+        return loaded_by_go(read_start(path, size=LARGEST_FILE))
     except (OSError, PemError):
         # They are told when the fleet is observed, with their instance.
         return ()

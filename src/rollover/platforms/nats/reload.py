@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from rollover.delivery import running
 from rollover.errors import AdapterError, NotFound, Rejected, TimedOut, Unreachable
+from rollover.files import read_start
 from rollover.fleet.description import InstanceDescription
 from rollover.fleet.model import Touch
 from rollover.platforms.nats.access import ASK_TIMEOUT_SECONDS, Access
@@ -148,8 +149,7 @@ def process_id(instance: InstanceDescription, pid_file: Path) -> int:
     A number that has been given to another program since is refused: SIGHUP ends most of them.
     """
     try:
-        with pid_file.open("rb") as file:
-            text = file.read(_LONGEST_PID).strip()
+        text = read_start(pid_file, size=_LONGEST_PID).strip()
     except OSError as error:
         raise _no_process(instance, f"`{pid_file}`: {error.strerror}") from error
     # 0 and 1 would reach whole groups of processes, or the init process.

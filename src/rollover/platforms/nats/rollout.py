@@ -30,19 +30,6 @@ Shape = tuple[tuple[Certificate, ...], tuple[bytes, ...]]
 """What a port shows: the chain it serves, the names it accepts."""
 
 
-class Tools(NamedTuple):
-    """What a rollout works with."""
-
-    delivery: Delivery
-    way: Way
-    access: Callable[[InstanceDescription, Disk, Disk], Access]
-    """By what its files hold before and after."""
-    contexts: Contexts
-    clock: Callable[[], datetime]
-    identities: Sequence[Identity]
-    confirm_seconds: float
-
-
 class _Failure(NamedTuple):
     """Why an order failed, and whether the instance has again what it had."""
 
@@ -52,59 +39,78 @@ class _Failure(NamedTuple):
     aftermath: str = ""
 
 
-def apply(order: Order, instance: InstanceDescription, tools: Tools) -> Result:
-    """Bring the order to the server. Failures are results; nothing is raised."""
-    started = monotonic()
-    attempt = _Attempt(order, instance, tools)
-    failure = attempt.run()
-    seconds = monotonic() - started
-    if failure is None:
-        return Applied(
-            instance=order.instance,
+class Attempt:
+    """One order on its way to one server; what was seen is noted as it goes.
+
+    `access` gives the ways to it by what its files hold before and after.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        instance: InstanceDescription,
+        *,
+        delivery: Delivery,
+        way: Way,
+        access: Callable[[InstanceDescription, Disk, Disk], Access],
+        contexts: Contexts,
+        identities: Sequence[Identity],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._order = order
+        self._instance = instance
+        self._delivery = delivery
+        self._way = way
+        self._access = access
+        self._contexts = contexts
+        self._identities = identities
+        self._clock = clock
+        self._evidence: tuple[Evidence, ...] = ()
+        self._reload_seconds = 0.0
+
+    def result(self) -> Result:
+        """Bring the order to the server. Failures are results; nothing is raised."""
+        started = monotonic()
+        failure = self._run()
+        seconds = monotonic() - started
+        if failure is None:
+            return Applied(
+                instance=self._order.instance,
+                seconds=seconds,
+                evidence=self._evidence,
+                reload_seconds=self._reload_seconds,
+            )
+        after = f"; and then: {failure.aftermath}" if failure.aftermath else ""
+        return Failed(
+            instance=self._order.instance,
             seconds=seconds,
-            evidence=attempt.evidence,
-            reload_seconds=attempt.reload_seconds,
+            code=failure.error.code,
+            message=f"{failure.error.message}{after}",
+            hint=failure.error.hint,
+            restored=failure.restored,
+            evidence=failure.evidence,
         )
-    after = f"; and then: {failure.aftermath}" if failure.aftermath else ""
-    return Failed(
-        instance=order.instance,
-        seconds=seconds,
-        code=failure.error.code,
-        message=f"{failure.error.message}{after}",
-        hint=failure.error.hint,
-        restored=failure.restored,
-        evidence=failure.evidence,
-    )
 
-
-class _Attempt:
-    """One order on its way; `evidence` and `reload_seconds` are filled in as it goes."""
-
-    def __init__(self, order: Order, instance: InstanceDescription, tools: Tools) -> None:
-        self.order = order
-        self.instance = instance
-        self.tools = tools
-        self.evidence: tuple[Evidence, ...] = ()
-        self.reload_seconds = 0.0
-
-    def run(self) -> _Failure | None:
+    def _run(self) -> _Failure | None:
         """Bring the order; None when it was confirmed."""
         try:
-            target = configured.repointed(self.instance, self.order)
+            target = configured.repointed(self._instance, self._order)
             files = (
-                *files_of(self.order, target),
-                *configured.edited(self.tools.delivery, self.instance, self.order),
+                *files_of(self._order, target),
+                *configured.edited(
+                    self._delivery, self._instance, self._order, environment=self._way.environment
+                ),
             )
-            contents = disk.read(self.tools.delivery, self.instance)
+            contents = disk.read(self._delivery, self._instance)
             expected = disk.held(target, after_delivery(contents, files))
-            before = self._look(disk.held(self.instance, contents))
-            receipt = self.tools.delivery.deliver(self.instance.name, files)
+            before = self._look(disk.held(self._instance, contents))
+            receipt = self._delivery.deliver(self._instance.name, files)
         except RolloverError as error:
             return _Failure(error, restored=True)
-        access = self.tools.access(self.instance, disk.held(self.instance, contents), expected)
+        access = self._access(self._instance, disk.held(self._instance, contents), expected)
         try:
             self._take_up(access, expected, before, receipt=receipt)
-            self.tools.delivery.confirm(receipt)
+            self._delivery.confirm(receipt)
         except RolloverError as error:
             return self._give_back(access, before, receipt=receipt, error=error)
         return None
@@ -112,15 +118,15 @@ class _Attempt:
     def _look(self, held: Disk) -> Mapping[EndpointName, Handshake]:
         """Look at every port as it is; a server that does not answer is left alone."""
         shown = look(
-            self.instance,
-            contexts=self.tools.contexts,
-            identity=fitting(held, self.tools.identities),
+            self._instance,
+            contexts=self._contexts,
+            identity=fitting(held, self._identities),
         )
         silent = [reason for each in shown.values() if (reason := silence(each))]
         if silent:
             raise Unreachable(
                 "; ".join(silent),
-                system=f"nats-server `{self.instance.name}`",
+                system=f"nats-server `{self._instance.name}`",
                 operation="roll out",
                 hint="start it, or correct the addresses in the fleet file; nothing was changed",
             )
@@ -134,39 +140,39 @@ class _Attempt:
         *,
         receipt: Receipt,
     ) -> None:
-        loaded = reload(access, self.tools.way)
-        self.reload_seconds = loaded.seconds
-        seen = settled(lambda: self._confirm(expected), timeout_seconds=self.tools.confirm_seconds)
-        self.evidence = (*self._delivered(receipt), *self._loaded(loaded), *seen)
+        loaded = reload(access, self._way)
+        self._reload_seconds = loaded.seconds
+        seen = settled(lambda: self._confirm(expected), timeout_seconds=self._way.timeout_seconds)
+        self._evidence = (*self._delivered(receipt), *self._loaded(loaded), *seen)
         wrong = differences(seen)
         if wrong:
             raise VerificationError(
-                f"`{self.instance.name}` does not show what was delivered: {wrong}",
+                f"`{self._instance.name}` does not show what was delivered: {wrong}",
                 hint="compare the fleet file with the server's configuration: does it load these "
                 "files on these ports?",
             )
         if loaded.loaded_at is None and shapes(before) == shapes(self._look(expected)):
             raise EvidenceMissing(
-                f"nothing proves that `{self.instance.name}` took its new files",
+                f"nothing proves that `{self._instance.name}` took its new files",
                 hint="describe its `monitor` address, or the system account under `system`",
             )
 
     def _confirm(self, expected: Disk) -> tuple[Evidence, ...]:
         return seen_as_delivered(
-            self.instance,
+            self._instance,
             expected,
-            identities=self.tools.identities,
-            contexts=self.tools.contexts,
-            at=self.tools.clock(),
+            identities=self._identities,
+            contexts=self._contexts,
+            at=self._clock(),
         )
 
     def _subjects(self) -> tuple[EndpointRef, ...]:
         return tuple(
-            EndpointRef(self.instance.name, each.endpoint) for each in self.order.endpoints
+            EndpointRef(self._instance.name, each.endpoint) for each in self._order.endpoints
         )
 
     def _delivered(self, receipt: Receipt) -> tuple[Evidence, ...]:
-        at, count = self.tools.clock(), len(receipt.files)
+        at, count = self._clock(), len(receipt.files)
         observed = f"{count} files, delivery {receipt.delivery}"
         return tuple(
             Evidence(
@@ -179,7 +185,7 @@ class _Attempt:
         if loaded.loaded_at is None:
             return ()
         observed = f"config_load_time {loaded.loaded_at:%Y-%m-%dT%H:%M:%S.%fZ}, by {loaded.how}"
-        at = self.tools.clock()
+        at = self._clock()
         return tuple(
             Evidence(
                 fact=Fact.LOADED, subject=each, holds=True, observed=observed, at=at, by="varz"
@@ -198,26 +204,26 @@ class _Attempt:
         error: RolloverError,
     ) -> _Failure:
         try:
-            self.tools.delivery.restore(receipt)
+            self._delivery.restore(receipt)
         except RolloverError as second:
-            return _Failure(error, False, self.evidence, f"{second.message}; {second.hint}")
+            return _Failure(error, False, self._evidence, f"{second.message}; {second.hint}")
         aftermath = ""
         try:
-            reload(access, self.tools.way)
+            reload(access, self._way)
         except RolloverError as second:
             # What counts is what the ports show: a server may refuse its old files and serve them.
             aftermath = second.message
         restored = self._shows_again(before)
-        return _Failure(error, restored, self.evidence, "" if restored else aftermath)
+        return _Failure(error, restored, self._evidence, "" if restored else aftermath)
 
     def _shows_again(self, before: Mapping[EndpointName, Handshake]) -> bool:
         def unchanged() -> tuple[Evidence, ...]:
-            now = look(self.instance, contexts=self.tools.contexts)
-            at, wanted, found = self.tools.clock(), shapes(before), shapes(now)
+            now = look(self._instance, contexts=self._contexts)
+            at, wanted, found = self._clock(), shapes(before), shapes(now)
             return tuple(
                 Evidence(
                     fact=Fact.PRESENTS,
-                    subject=EndpointRef(self.instance.name, name),
+                    subject=EndpointRef(self._instance.name, name),
                     holds=found[name] == wanted[name],
                     observed=silence(now[name]),
                     at=at,
@@ -225,7 +231,7 @@ class _Attempt:
                 for name in wanted
             )
 
-        patience = min(self.tools.confirm_seconds, LONGEST_RESTORE_SECONDS)
+        patience = min(self._way.timeout_seconds, LONGEST_RESTORE_SECONDS)
         return all(each.holds for each in settled(unchanged, timeout_seconds=patience))
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from rollover.engine.delivery_port import Delivery
-from rollover.engine.platform_port import Pacing
+from rollover.engine.platform_port import Pacing, Recognition
 from rollover.engine.window import in_window
 from rollover.errors import RolloverError, SpecError
 from rollover.fleet.certificate import Certificate
@@ -33,13 +33,13 @@ from rollover.fleet.evidence import (
     Result,
 )
 from rollover.fleet.model import EndpointRef
-from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
+from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.platforms.nats import configured as configuration
 from rollover.platforms.nats import disk, drain, matrix, rollout
 from rollover.platforms.nats.access import Access, Account, read_account
 from rollover.platforms.nats.disk import Disk
-from rollover.platforms.nats.drain import Inventory, IssuerOf
+from rollover.platforms.nats.drain import Inventory
 from rollover.platforms.nats.observe import Found, observation
 from rollover.platforms.nats.places import resolved
 from rollover.platforms.nats.ports import fitting, look
@@ -54,19 +54,11 @@ NOTICE_SECONDS = 5.0
 T = TypeVar("T")
 
 
-def nobody(_: Fingerprint) -> Fingerprint | None:
-    """Know no certificate's issuer."""
-    return None
-
-
 class NatsServers:
     """`Platform` (rollover.engine.platform_port) for a group of nats-servers.
 
-    `identities` are the chains that Rollover presents itself, the newest first or last alike;
-    `issuer_of` tells which CA issued a certificate that a connection presents; `known` are CA
-    certificates by which a bundle is recognised that no file holds any more; `environment` is for
-    the operator's restart command; `shared` says which instances cannot be changed apart, and why
-    (`places.shared`). The callables are asked anew whenever they are needed.
+    `environment` is for the variables in configurations and the operator's restart command;
+    `shared` says which instances cannot be changed apart, and why (`places.shared`).
     """
 
     def __init__(  # noqa: PLR0913 - what a platform works with, each by its name
@@ -76,23 +68,19 @@ class NatsServers:
         delivery: Delivery,
         system: SystemAccount | None,
         base: Path,
-        identities: Callable[[], Sequence[Identity]],
+        known: Recognition,
         clock: Callable[[], datetime],
-        issuer_of: IssuerOf = nobody,
-        known: Callable[[], Sequence[Certificate]] = tuple,
         environment: Mapping[str, str] = MappingProxyType({}),
         shared: Mapping[InstanceName, str] = MappingProxyType({}),
         notice_seconds: float = NOTICE_SECONDS,
     ) -> None:
         self.group = group
         self._delivery = delivery
-        self._configurations = configuration.Configurations(delivery)
+        self._configurations = configuration.Configurations(delivery, environment=environment)
         self._system = system
         self._base = base
-        self._identities = identities
-        self._clock = clock
-        self._issuer_of = issuer_of
         self._known = known
+        self._clock = clock
         self._shared = shared
         self._way = Way(group.touch, group.confirm_seconds, environment)
         self._notice_seconds = notice_seconds
@@ -104,6 +92,10 @@ class NatsServers:
         return _side_by_side(
             lambda each: self._observe(each, contexts=contexts), self._described(instances)
         )
+
+    def renamed_by_hand(self) -> str:
+        """Return how a person names another file in the settings of these servers."""
+        return configuration.renamed_by_hand(self.group)
 
     def describe(self, group: GroupDescription) -> None:
         """Take a description of the same group in which files lie elsewhere."""
@@ -125,14 +117,16 @@ class NatsServers:
         local = isinstance(self.group.delivery, FileDelivery)
         kept = disk.read_kept(self._delivery, instance) if local else {}
         now = disk.held(instance, contents)
-        was = configuration.as_kept(self._delivery, instance) if local else None
+        was = self._configurations.as_kept(instance) if local else None
         old = contents if was is None else disk.read(self._delivery, was)
         before = disk.held(was or instance, disk.Contents({**old.files, **kept}, old.troubles))
         found = Found(
             disk=now,
             kept=before if kept or was else None,
-            shown=look(instance, contexts=contexts, identity=fitting(now, self._identities())),
-            known=self._known(),
+            shown=look(
+                instance, contexts=contexts, identity=fitting(now, self._known.all_identities())
+            ),
+            known=self._known.of_authorities(),
             unwritable=self._unchangeable(instance) if local else "",
         )
         return observation(instance, found, at=self._clock())
@@ -144,19 +138,20 @@ class NatsServers:
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
     ) -> Iterator[Result]:
         """Deliver, reload and confirm, the canaries first; what refuses gets its files back."""
-        tools = rollout.Tools(
-            delivery=self._delivery,
-            way=self._way,
-            access=self._access,
-            contexts=Contexts(),
-            clock=self._clock,
-            identities=self._identities(),
-            confirm_seconds=self.group.confirm_seconds,
-        )
+        contexts, identities = Contexts(), self._known.all_identities()
 
         def work(order: Order) -> Result:
             try:
-                return rollout.apply(order, self._instance(order.instance), tools)
+                return rollout.Attempt(
+                    order,
+                    self._instance(order.instance),
+                    delivery=self._delivery,
+                    way=self._way,
+                    access=self._access,
+                    contexts=contexts,
+                    identities=identities,
+                    clock=self._clock,
+                ).result()
             except RolloverError as error:
                 return untouched(order, error)
 
@@ -192,9 +187,9 @@ class NatsServers:
         Raises `EvidenceMissing` when a server's connections cannot be listed.
         """
         inventory = Inventory(
-            issuer_of=self._issuer_of,
+            issuer_of=self._known.issuer_of,
             retired={one.fingerprint: one for one in retired},
-            own=frozenset(each.chain[0].fingerprint for each in self._identities()),
+            own=frozenset(each.chain[0].fingerprint for each in self._known.all_identities()),
         )
         found = _side_by_side(
             lambda each: tuple(drain.holdouts(self._reach(each), inventory)),
@@ -251,8 +246,8 @@ class NatsServers:
         return Access(
             instance=instance,
             account=self._account(),
-            trust=(*before, *after, *self._known()),
-            identities=self._identities(),
+            trust=(*before, *after, *self._known.of_authorities()),
+            identities=self._known.all_identities(),
             issuers=frozenset(one.fingerprint for one in accepted),
         )
 

@@ -1,10 +1,9 @@
-"""The composition root's part for BOSH: one director, and all that work on it shares."""
+"""One director as a fleet file describes it, and all that work on it shares."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from rollover.engine.platform_port import Platform
+from rollover.engine.known_certificates import KnownCertificates
 from rollover.engine.service import Outlook
 from rollover.errors import EvidenceMissing, NotFound, PemError, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import DirectorDescription, FleetDescription, GroupDescription
-from rollover.fleet.evidence import Identity
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import write_certificates
@@ -32,7 +30,6 @@ from rollover.platforms.bosh.environment import Environment
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 from rollover.platforms.bosh.properties import DirectorProperties, Part
-from rollover.platforms.bosh.standins import SignerKey
 from rollover.platforms.bosh.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -55,10 +52,11 @@ class PresentSigner(NamedTuple):
         return write_certificates((self.certificate,))
 
 
-class Bosh:
+class DirectorConnection:
     """One director as a fleet file describes it. Nothing is asked before it is needed.
 
-    `base` is the directory of the fleet file, `state` that of our own.
+    `base` is the directory of the fleet file, `state` that of our own. `environment` are the
+    variables that the bosh CLI takes, too.
     """
 
     def __init__(
@@ -67,21 +65,22 @@ class Bosh:
         *,
         base: Path,
         state: Path,
+        environment: Mapping[str, str],
         recover: bool,
         clock: Callable[[], datetime],
     ) -> None:
         self._settings = settings
         self._base = base
         self._state = state
+        self._variables = environment
         self._recover = recover
         self._clock = clock
         self._ledger = Ledger(state / LEDGER)
-        self._vm: DirectorVm | None = None
 
     @cached_property
     def director(self) -> Director:
         """The director's API."""
-        return Director(access_to(self._settings, environment=os.environ, base=self._base))
+        return Director(access_to(self._settings, environment=self._variables, base=self._base))
 
     @property
     def _reached(self) -> DirectorDescription:
@@ -104,7 +103,7 @@ class Bosh:
                 "manifest and vars store hold the certificates of NATS",
             )
         path = self._base / self._settings.create_env
-        return Environment.from_file(path, environment=os.environ)
+        return Environment.from_file(path, environment=self._variables)
 
     def expand(self, described: FleetDescription) -> FleetDescription:
         """Return the fleet with every VM that the director has now."""
@@ -132,48 +131,36 @@ class Bosh:
                 return PresentSigner(pair.chain[0], pair.key) if fits else None
         return None
 
-    def director_vm(
-        self,
-        group: GroupDescription,
-        *,
-        identities: Callable[[], tuple[Identity, ...]],
-        known: Callable[[], tuple[Certificate, ...]],
-    ) -> DirectorVm:
-        """Return the platform of the director VM: one for all who ask."""
-        if self._vm is None:
-            self._vm = DirectorVm(
-                group,
-                settings=self._reached,
-                environment=self.environment,
-                director=self.director,
-                ledger=self._ledger,
-                identities=identities,
-                known=known,
-                base=self._base,
-                state=self._state,
-                clock=self._clock,
-            )
-        return self._vm
+    def director_vm(self, group: GroupDescription, *, known: KnownCertificates) -> DirectorVm:
+        """Make the platform of the director VM."""
+        return DirectorVm(
+            group,
+            settings=self._reached,
+            environment=self.environment,
+            director=self.director,
+            ledger=self._ledger,
+            identities=known.all_identities,
+            known=known.of_authorities,
+            base=self._base,
+            state=self._state,
+            clock=self._clock,
+        )
 
     def agents(
-        self,
-        group: GroupDescription,
-        vm: DirectorVm,
-        *,
-        known: Callable[[], Iterable[Certificate]],
-        stored_key: SignerKey,
+        self, group: GroupDescription, vm: DirectorVm, *, known: KnownCertificates
     ) -> BoshAgents:
-        """Return the platform of all agents. `stored_key` knows CAs that were replaced since."""
+        """Make the platform of all agents, which get what that director VM hands out."""
         recent = _Recent(lambda: _deployed(vm))
         return BoshAgents(
             group,
             settings=self._reached,
             director=self.director,
             handout=vm.handout,
-            signer_key=lambda version: vm.signer_key(version) or stored_key(version),
+            # The store has the keys of CAs that were replaced at the director since.
+            signer_key=lambda version: vm.signer_key(version) or known.key_of(version),
             mbus=Mbus(lambda: _mbus_access(self._reached, recent())),
             ledger=self._ledger,
-            known=known,
+            known=known.of_authorities,
             recover=self._recover,
             clock=self._clock,
         )
@@ -212,14 +199,8 @@ class Bosh:
             secret_file=placed(self._settings.client_secret_file),
             ca_cert=placed(self._settings.ca_cert),
             monitor=self._settings.monitor or runbook_facts.MONITOR,
-            sets=tuple(name for name, value in found.items() if os.environ.get(name) != value),
+            sets=tuple(name for name, value in found.items() if self._variables.get(name) != value),
         )
-
-    @staticmethod
-    def tell(platform: Platform, group: GroupDescription) -> None:
-        """Tell the platform of agents which of them there are now."""
-        if isinstance(platform, BoshAgents):
-            platform.group = group
 
 
 class _Recent:

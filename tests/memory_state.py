@@ -1,7 +1,7 @@
 """The journal and the leases in memory: the reference that their contract suites start from.
 
-They last as long as the process, for simulations and tests. The reference of the credential store
-is `rollover.store.memory`, because it shares that store's rules.
+The reference of the credential store is `rollover.store.memory`: plans that shall leave nothing
+behind are made on it.
 """
 
 from __future__ import annotations

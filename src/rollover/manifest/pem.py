@@ -1,0 +1,82 @@
+"""Reads PEM as Go's `pem.Decode` does, quirks included: no error, what does not fit is skipped."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import NamedTuple
+
+_BEGIN = b"-----BEGIN "
+_END_LINE = b"\n-----END "
+_DASHES = b"-----"
+_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+
+
+class PemBlock(NamedTuple):
+    """A block that Go finds."""
+
+    label: bytes
+    content: bytes
+
+
+def first_block(data: bytes) -> PemBlock | None:
+    """Return the block that one call of `pem.Decode` returns; None when it finds none."""
+    position = 0
+    while (end := data.find(_END_LINE, position)) >= 0:
+        found = _decode(data, position, end)
+        if found is not None:
+            return found
+        position = end + len(_END_LINE)
+    return None
+
+
+def _decode(data: bytes, position: int, end: int) -> PemBlock | None:
+    """Return the block that ends at `end`."""
+    begin = data.rfind(_BEGIN, position, end)
+    if begin < 0 or (begin > position and data[begin - 1] != ord("\n")):
+        return None
+    label_line, body = _line(data, begin + len(_BEGIN))
+    if not label_line.endswith(_DASHES):
+        return None
+    label = label_line.removesuffix(_DASHES)
+    start = _after_headers(data, body)
+    if (start > body and start > end) or not _end_line_fits(data, end + len(_END_LINE), label):
+        return None
+    content = _base64(data[start:end]) if start < end else b""
+    return None if content is None else PemBlock(label, content)
+
+
+def _after_headers(data: bytes, position: int) -> int:
+    while position < len(data):
+        line, following = _line(data, position)
+        if b":" not in line:
+            break
+        position = following
+    return position
+
+
+def _end_line_fits(data: bytes, trailer: int, label: bytes) -> bool:
+    wanted = label + _DASHES
+    return (
+        data[trailer : trailer + len(wanted)] == wanted
+        and _line(data, trailer + len(wanted))[0] == b""
+    )
+
+
+def _line(data: bytes, position: int) -> tuple[bytes, int]:
+    """Return the line at `position` without what ends it, and where the next one begins."""
+    stop = data.find(b"\n", position)
+    if stop < 0:
+        return data[position:].rstrip(b" \t\r\n"), len(data)
+    line = data[position:stop].removesuffix(b"\r")
+    return line.rstrip(b" \t"), stop + 1
+
+
+def _base64(body: bytes) -> bytes | None:
+    encoded = body.translate(None, b" \t\r\n")
+    if not _ALPHABET.issuperset(encoded):
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return None
