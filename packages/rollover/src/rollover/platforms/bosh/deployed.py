@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from rollover.errors import AdapterError
 from rollover.fleet.description import DirectorDescription
 from rollover.fleet.evidence import Identity
-from rollover.platforms.bosh import describe, nats_port
+from rollover.platforms.bosh import nats_port
 from rollover.platforms.bosh.environment import Candidate, DeployedState, Environment, Inputs
 from rollover.platforms.bosh.nats_port import Shown
 from rollover.platforms.bosh.properties import (
@@ -218,6 +218,9 @@ class DirectorVmObserver:
     @property
     def nats_address(self) -> str:
         """`host:port` of its NATS."""
+        # The rules import this module, and `explain` lists them without an HTTP client.
+        from rollover.platforms.bosh import describe  # noqa: PLC0415
+
         return describe.nats_address(self._settings)
 
     def observe(self) -> DirectorVmObservation:
