@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
-from rollover.errors import ExitCode, Rejected
+from rollover.errors import ExitCode, Rejected, Unreachable
 from rollover.lab import children, record
 from rollover.lab.control import Control, ReleaseLab, ReportState, StartProcess
 from rollover.lab.directory import LabDirectory
@@ -27,6 +27,14 @@ def _control(lab: LabDirectory) -> Control:
     return Control(lab.control, timeout_seconds=PATIENCE_SECONDS)
 
 
+def _answers(lab: LabDirectory) -> bool:
+    try:
+        _control(lab).tell(ReportState())
+    except Unreachable:
+        return False
+    return True
+
+
 @contextmanager
 def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[bytes]]]:
     """Start a supervisor; closing its standard input is what the end of its starter does."""
@@ -35,7 +43,7 @@ def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[b
     argv = (sys.executable, "-m", "rollover.lab.supervisor", str(directory))
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
         try:
-            wait_until(lab.control.exists, "the supervisor listens")
+            wait_until(lambda: _answers(lab), "the supervisor answers")
             yield lab, process
         finally:
             process.kill()
