@@ -11,12 +11,21 @@ from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD:packages/rollover-lab/tests/unit/test_lab_supervisor.py
 from rigs.bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
 from rollover.errors import ExitCode, Rejected
 from rollover_lab import children, record
 from rollover_lab.control import Control, ReleaseLab, ReportState, StartProcess
 from rollover_lab.directory import LabDirectory
 from rollover_lab.record import BoshContent, LabState, ProcessState
+=======
+from bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
+from rollover.errors import ExitCode, Rejected, Unreachable
+from rollover.lab import children, record
+from rollover.lab.control import Control, ReleaseLab, ReportState, StartProcess
+from rollover.lab.directory import LabDirectory
+from rollover.lab.record import BoshContent, LabState, ProcessState
+>>>>>>> h/lab:tests/unit/lab/test_lab_supervisor.py
 
 PATIENCE_SECONDS = 60.0
 CA = BoshAuthority()
@@ -27,6 +36,14 @@ def _control(lab: LabDirectory) -> Control:
     return Control(lab.control, timeout_seconds=PATIENCE_SECONDS)
 
 
+def _answers(lab: LabDirectory) -> bool:
+    try:
+        _control(lab).tell(ReportState())
+    except Unreachable:
+        return False
+    return True
+
+
 @contextmanager
 def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[bytes]]]:
     """Start a supervisor; closing its standard input is what the end of its starter does."""
@@ -35,7 +52,7 @@ def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[b
     argv = (sys.executable, "-m", "rollover_lab.supervisor", str(directory))
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
         try:
-            wait_until(lab.control.exists, "the supervisor listens")
+            wait_until(lambda: _answers(lab), "the supervisor answers")
             yield lab, process
         finally:
             process.kill()
