@@ -11,21 +11,12 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD:packages/rollover-lab/tests/unit/test_lab_supervisor.py
 from rigs.bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
-from rollover.errors import ExitCode, Rejected
+from rollover.errors import ExitCode, Rejected, Unreachable
 from rollover_lab import children, record
 from rollover_lab.control import Control, ReleaseLab, ReportState, StartProcess
 from rollover_lab.directory import LabDirectory
 from rollover_lab.record import BoshContent, LabState, ProcessState
-=======
-from bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
-from rollover.errors import ExitCode, Rejected, Unreachable
-from rollover.lab import children, record
-from rollover.lab.control import Control, ReleaseLab, ReportState, StartProcess
-from rollover.lab.directory import LabDirectory
-from rollover.lab.record import BoshContent, LabState, ProcessState
->>>>>>> h/lab:tests/unit/lab/test_lab_supervisor.py
 
 PATIENCE_SECONDS = 60.0
 CA = BoshAuthority()
