@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nats_rotating_client import status_file
-from nats_rotating_client.status_file import ConnectionStatus, write_status
+from nats_rotating_client import status
+from nats_rotating_client.status import ConnectionStatus, write_status
 from rollover.delivery import client_status
 from rollover.delivery.client_status import ClientStatus
 
@@ -50,4 +50,4 @@ def test_both_sides_know_the_same_fields_and_version() -> None:
         for kind in (ConnectionStatus, ClientStatus)
     )
     assert written == read
-    assert status_file.VERSION == client_status.VERSION
+    assert status.VERSION == client_status.VERSION

@@ -265,12 +265,12 @@ def director(
 
 def interpolated(director: Director, *ops: bytes, stored: Mapping[str, Tree]) -> str:
     """What `bosh int` makes of the manifest with these ops files."""
-    from bosh_interpolate import operations  # noqa: PLC0415 - a name of its own below
+    from bosh_interpolate import read_ops_file  # noqa: PLC0415 - a name of its own below
 
     variables = load_variables((director.folder / "vars.yml").read_bytes())
     return interpolate(
         director.manifest.read_bytes(),
-        operations=[one for each in ops for one in operations(each, name="ops.yml")],
+        operations=[one for each in ops for one in read_ops_file(each, name="ops.yml")],
         variables={**stored, **variables},
         all_found=True,
     )

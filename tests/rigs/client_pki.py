@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from nats_rotating_client.files import MaterialFiles
+from nats_rotating_client.material import MaterialFiles
 
 
 class Pair(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 
-from nats_config.command_line import read_unit
+from nats_config.systemd_unit import read_unit
 from rigs.pki_forge import CA, DAY, INTERMEDIATE, LEAF, NOW, Forged, Shape, forge
 from rollover.checks.configs.run import check_configs
 from rollover.checks.configs.scene import ConfigScene

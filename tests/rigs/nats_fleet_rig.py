@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from nats.aio.client import Client
 
-from nats_rotating_client.files import MaterialFiles
-from nats_rotating_client.nats import connect
+from nats_rotating_client.connection import connect
+from nats_rotating_client.material import MaterialFiles
 from nats_rotating_client.rotation import Pace
 from rigs.loopback_ports import free_ports
 from rigs.patience import Patience

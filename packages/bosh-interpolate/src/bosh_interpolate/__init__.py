@@ -4,16 +4,14 @@
 `bosh`, to the byte.
 """
 
-from bosh_interpolate.definitions import Definition
-from bosh_interpolate.file_store import FileStore
+from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.interpolation import interpolate
-from bosh_interpolate.ops_file import operations
-from bosh_interpolate.patching import Operation
-from bosh_interpolate.pointer import Pointer
+from bosh_interpolate.ops_files import Operation, read_ops_file
+from bosh_interpolate.paths import Pointer
 from bosh_interpolate.reading import load, load_variables
-from bosh_interpolate.trouble import ManifestError
 from bosh_interpolate.values import Tree, Variables
-from bosh_interpolate.vars_store import MemoryStore, VarsStore
+from bosh_interpolate.variables import Definition
+from bosh_interpolate.vars_stores import FileStore, MemoryStore, VarsStore
 from bosh_interpolate.writing import emit
 
 __all__ = [
@@ -30,5 +28,5 @@ __all__ = [
     "interpolate",
     "load",
     "load_variables",
-    "operations",
+    "read_ops_file",
 ]

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from bosh_interpolate.file_store import FileStore
-from bosh_interpolate.given import (
-    file_of,
-    from_assignment,
-    from_environment,
-    from_file_content,
-    from_vars_file,
-    merged,
-)
-from bosh_interpolate.ops_file import operations as ops_file_operations
-from bosh_interpolate.patching import Operation
-from bosh_interpolate.pointer import Pointer, parse
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
+from bosh_interpolate.ops_files import Operation
+from bosh_interpolate.ops_files import read_ops_file as ops_file_operations
+from bosh_interpolate.paths import Pointer, parse_pointer
 from bosh_interpolate.values import Variables
+from bosh_interpolate.variables import (
+    merge_variables,
+    split_file_assignment,
+    variable_from_assignment,
+    variable_from_content,
+    variables_from_environment,
+    variables_from_file,
+)
+from bosh_interpolate.vars_stores import FileStore
 
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -61,7 +61,7 @@ VARS_STORE = Flag("--vars-store", "opts.VarsFSStore")
 PATH = Flag("--path", "patch.Pointer")
 
 
-def template(name: str) -> bytes:
+def read_template(name: str) -> bytes:
     """Return the manifest: a file, or what comes on stdin for `-`."""
     _not_empty(name)
     if name == "-":
@@ -69,12 +69,12 @@ def template(name: str) -> bytes:
     return _content(_absolute(name))
 
 
-def operations(names: Iterable[str]) -> list[Operation]:
+def read_operations(names: Iterable[str]) -> list[Operation]:
     """Return the operations of all ops files, in their order."""
-    return [one for found in OPS_FILE.read_all(_operations, names) for one in found]
+    return [one for found in OPS_FILE.read_all(_read_ops_file, names) for one in found]
 
 
-def variables(
+def read_variables(
     *,
     assignments: Iterable[str] = (),
     contents: Iterable[str] = (),
@@ -83,43 +83,45 @@ def variables(
     environment: Mapping[str, str] = os.environ,
 ) -> Variables:
     """Return the variables of `-v`, `--var-file`, `-l` and `--vars-env`; the former win."""
-    return merged(
+    return merge_variables(
         environments=VARS_ENV.read_all(
-            lambda prefix: from_environment(prefix, environment), prefixes
+            lambda prefix: variables_from_environment(prefix, environment), prefixes
         ),
-        files=VARS_FILE.read_all(_vars_file, files),
-        contents=VAR_FILE.read_all(_var_file, contents),
-        assignments=VAR.read_all(from_assignment, assignments),
+        files=VARS_FILE.read_all(_read_vars_file, files),
+        contents=VAR_FILE.read_all(_read_var_file, contents),
+        assignments=VAR.read_all(variable_from_assignment, assignments),
     )
 
 
-def store(path: str | None) -> FileStore | None:
+def open_store(path: str | None) -> FileStore | None:
     """Return the vars store, where one is named."""
-    return None if path is None else VARS_STORE.read(_store, path)
+    return None if path is None else VARS_STORE.read(_open_store, path)
 
 
-def path(text: str | None) -> Pointer | None:
+def parse_path(text: str | None) -> Pointer | None:
     """Return the path of `--path`, where it is given."""
-    return None if text is None else PATH.read(parse, text)
+    return None if text is None else PATH.read(parse_pointer, text)
 
 
-def _operations(name: str) -> tuple[Operation, ...]:
+def _read_ops_file(name: str) -> tuple[Operation, ...]:
     _not_empty(name)
-    return ops_file_operations(_read(name, f"Reading ops file '{name}'"), name=name)
+    return ops_file_operations(_read_for(name, f"Reading ops file '{name}'"), name=name)
 
 
-def _vars_file(name: str) -> Variables:
+def _read_vars_file(name: str) -> Variables:
     _not_empty(name)
-    return from_vars_file(_read(name, f"Reading variables file '{name}'"), name=name)
+    return variables_from_file(_read_for(name, f"Reading variables file '{name}'"), name=name)
 
 
-def _var_file(text: str) -> Variables:
-    name, file = file_of(text)
+def _read_var_file(text: str) -> Variables:
+    name, file = split_file_assignment(text)
     absolute = _absolute(file)
-    return from_file_content(name, _read(absolute, f"Reading variable from file '{absolute}'"))
+    return variable_from_content(
+        name, _read_for(absolute, f"Reading variable from file '{absolute}'")
+    )
 
 
-def _store(name: str) -> FileStore:
+def _open_store(name: str) -> FileStore:
     _not_empty(name)
     return FileStore(Path(_absolute(name)))
 
@@ -133,7 +135,7 @@ def _absolute(name: str) -> str:
     return os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - texts, as shown
 
 
-def _read(name: str, purpose: str) -> bytes:
+def _read_for(name: str, purpose: str) -> bytes:
     try:
         return _content(name)
     except ManifestError as error:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from bosh_interpolate import arguments
+from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.interpolation import interpolate
-from bosh_interpolate.trouble import ManifestError
 
 DONE, FAILED, STOPPED = 0, 1, 130
 """Exit codes; that of a Ctrl-C is 128 and the signal's number, as in a shell."""
@@ -45,16 +45,16 @@ class Interpolation(NamedTuple):
     def result(self) -> str:
         """Return what the command prints; `ManifestError` with the texts of `bosh`."""
         return interpolate(
-            arguments.template(self.manifest),
-            operations=arguments.operations(self.ops_files),
-            variables=arguments.variables(
+            arguments.read_template(self.manifest),
+            operations=arguments.read_operations(self.ops_files),
+            variables=arguments.read_variables(
                 assignments=self.assignments,
                 contents=self.contents,
                 files=self.vars_files,
                 prefixes=self.prefixes,
             ),
-            store=arguments.store(self.vars_store),
-            path=arguments.path(self.path),
+            store=arguments.open_store(self.vars_store),
+            path=arguments.parse_path(self.path),
             all_found=self.var_errs,
             all_used=self.var_errs_unused,
         )

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bosh_interpolate.definitions import Definition, definitions
-from bosh_interpolate.finding import find
-from bosh_interpolate.given import expanded
-from bosh_interpolate.lookup import Lookup, Make, Sources
-from bosh_interpolate.patching import Operation, Remove, applied
-from bosh_interpolate.pointer import MapKey, Match, Pointer
+from bosh_interpolate.errors import ManifestError
+from bosh_interpolate.ops_files import Operation, Remove, apply_operations
+from bosh_interpolate.paths import MapKey, Match, Pointer, find
 from bosh_interpolate.reading import load
-from bosh_interpolate.substitution import Unknown, substituted
-from bosh_interpolate.trouble import ManifestError
 from bosh_interpolate.values import Tree, Variables
-from bosh_interpolate.vars_store import VarsStore
+from bosh_interpolate.variables import (
+    Definition,
+    Lookup,
+    Make,
+    Sources,
+    UnknownVariable,
+    expand_dotted_names,
+    read_definitions,
+    substitute,
+)
+from bosh_interpolate.vars_stores import VarsStore
 from bosh_interpolate.writing import emit
 
 
@@ -37,8 +42,8 @@ def interpolate(
     references without a variable and variables without a reference.
     """
     try:
-        document = applied(load(template), tuple(operations))
-        sources = Sources(expanded(variables or {}), store, make or _made)
+        document = apply_operations(load(template), tuple(operations))
+        sources = Sources(expand_dotted_names(variables or {}), store, make or _generate)
         result = _resolved(document, sources, all_found=all_found, all_used=all_used)
         if path is not None:
             result = find(result, path)
@@ -48,12 +53,12 @@ def interpolate(
 
 
 def _resolved(document: Tree, sources: Sources, *, all_found: bool, all_used: bool) -> Tree:
-    defined = definitions(document)
+    defined = read_definitions(document)
     lookup = Lookup(sources, _first_by_name(defined))
     # In their order, whether they are used or not: an authority comes before its leaves.
-    _known(lookup, [definition for definition in defined if definition.type])
-    result = substituted(document, lookup.resolve)
-    for name in _known(lookup, defined):
+    _names_with_value(lookup, [definition for definition in defined if definition.type])
+    result = substitute(document, lookup.resolve)
+    for name in _names_with_value(lookup, defined):
         Remove((MapKey("variables"), Match("name", name))).apply(result)
     lookup.trouble(all_found=all_found, all_used=all_used)
     return result
@@ -63,13 +68,13 @@ def _first_by_name(defined: Sequence[Definition]) -> dict[str, Definition]:
     return {definition.name: definition for definition in reversed(defined)}
 
 
-def _known(lookup: Lookup, wanted: Sequence[Definition]) -> list[str]:
+def _names_with_value(lookup: Lookup, wanted: Sequence[Definition]) -> list[str]:
     """Return the names that have a value now, after making those that can be made."""
     names = []
     for definition in wanted:
         try:
             lookup.variable(definition.name)
-        except Unknown:
+        except UnknownVariable:
             continue
         except ManifestError as error:
             raise ManifestError(
@@ -79,7 +84,7 @@ def _known(lookup: Lookup, wanted: Sequence[Definition]) -> list[str]:
     return names
 
 
-def _made(definition: Definition, by_name: object) -> Tree:
-    from bosh_interpolate.generate import generate  # noqa: PLC0415 - imports cryptography
+def _generate(definition: Definition, by_name: object) -> Tree:
+    from bosh_interpolate.generation import generate_value  # noqa: PLC0415 - imports cryptography
 
-    return generate(definition, by_name)  # type: ignore[arg-type]  # passed through
+    return generate_value(definition, by_name)  # type: ignore[arg-type]  # passed through

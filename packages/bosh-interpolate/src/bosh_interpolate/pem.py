@@ -1,4 +1,4 @@
-"""Reads PEM as Go's `pem.Decode` does, quirks included: no error, what does not fit is skipped."""
+"""PEM as `bosh` reads and writes it: Go's `pem.Decode`, quirks included, and RSA keys as PKCS#1."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import base64
 import binascii
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+# Reads PEM as Go's `pem.Decode` does, quirks included: no error, what does not fit is skipped.
+
+
 _BEGIN = b"-----BEGIN "
 _END_LINE = b"\n-----END "
 _DASHES = b"-----"
-_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+_BASE64_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 
 
 class PemBlock(NamedTuple):
@@ -35,7 +41,7 @@ def _decode(data: bytes, position: int, end: int) -> PemBlock | None:
     begin = data.rfind(_BEGIN, position, end)
     if begin < 0 or (begin > position and data[begin - 1] != ord("\n")):
         return None
-    label_line, body = _line(data, begin + len(_BEGIN))
+    label_line, body = _line_at(data, begin + len(_BEGIN))
     if not label_line.endswith(_DASHES):
         return None
     label = label_line.removesuffix(_DASHES)
@@ -48,7 +54,7 @@ def _decode(data: bytes, position: int, end: int) -> PemBlock | None:
 
 def _after_headers(data: bytes, position: int) -> int:
     while position < len(data):
-        line, following = _line(data, position)
+        line, following = _line_at(data, position)
         if b":" not in line:
             break
         position = following
@@ -59,11 +65,11 @@ def _end_line_fits(data: bytes, trailer: int, label: bytes) -> bool:
     wanted = label + _DASHES
     return (
         data[trailer : trailer + len(wanted)] == wanted
-        and _line(data, trailer + len(wanted))[0] == b""
+        and _line_at(data, trailer + len(wanted))[0] == b""
     )
 
 
-def _line(data: bytes, position: int) -> tuple[bytes, int]:
+def _line_at(data: bytes, position: int) -> tuple[bytes, int]:
     """Return the line at `position` without what ends it, and where the next one begins."""
     stop = data.find(b"\n", position)
     if stop < 0:
@@ -74,9 +80,26 @@ def _line(data: bytes, position: int) -> tuple[bytes, int]:
 
 def _base64(body: bytes) -> bytes | None:
     encoded = body.translate(None, b" \t\r\n")
-    if not _ALPHABET.issuperset(encoded):
+    if not _BASE64_ALPHABET.issuperset(encoded):
         return None
     try:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error:
         return None
+
+
+# RSA keys as `bosh` makes and writes them: PKCS#1 in PEM.
+
+
+PUBLIC_EXPONENT = 65537
+
+
+def generate_rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    """Return a new random key. It takes 60 to 700 ms and leaves other threads running."""
+    return rsa.generate_private_key(PUBLIC_EXPONENT, bits)
+
+
+def pkcs1_pem(key: rsa.RSAPrivateKey) -> str:
+    """Return the key as unencrypted PEM, `BEGIN RSA PRIVATE KEY`."""
+    layout = PrivateFormat.TraditionalOpenSSL
+    return key.private_bytes(Encoding.PEM, layout, NoEncryption()).decode()

@@ -1,4 +1,4 @@
-"""Reads YAML as gopkg.in/yaml.v2 does: merges, aliases, tags, and its error texts.
+"""Reads YAML as gopkg.in/yaml.v2 does: merges, aliases, tags, and its error texts with their lines.
 
 PyYAML's C parser makes the events; this module builds plain values from them, with limits on
 size, depth and what aliases expand to. Only the first document of a stream is read.
@@ -8,14 +8,75 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import yaml
 
-from bosh_interpolate.scalars import Scalar, cut, plain, text_of
-from bosh_interpolate.trouble import ManifestError
-from bosh_interpolate.values import Key, Tree, Variables, as_key, copied, type_name, written_out
+from bosh_interpolate.errors import ManifestError
+from bosh_interpolate.values import (
+    Key,
+    Scalar,
+    Tree,
+    Variables,
+    as_key,
+    copy_tree,
+    cut,
+    format_go_syntax,
+    read_plain,
+    text_of,
+    type_name,
+)
+
+# Values of the wrong type for a field: the error texts of gopkg.in/yaml.v2, with their lines.
+
+
+class Misfit(NamedTuple):
+    """A value at a path (keys and indexes) that does not fit the Go type `into`."""
+
+    path: tuple[str | int, ...]
+    into: str
+
+
+def misfit_error(data: bytes, misfits: Sequence[Misfit]) -> ManifestError:
+    """Return the error for values of a document that do not fit; `data` can be parsed."""
+    root = yaml.compose(data, Loader=yaml.CSafeLoader)
+    lines = [_misfit_line(root, misfit) for misfit in misfits]
+    return ManifestError("yaml: unmarshal errors:\n  " + "\n  ".join(lines))
+
+
+def _misfit_line(root: yaml.Node | None, misfit: Misfit) -> str:
+    node = _node_at(root, misfit.path)
+    number = node.start_mark.line + 1 if node is not None and node.start_mark else 1
+    return f"line {number}: cannot unmarshal {_node_text(node)} into {misfit.into}"
+
+
+def _node_at(node: yaml.Node | None, path: tuple[str | int, ...]) -> yaml.Node | None:
+    for step in path:
+        if isinstance(node, yaml.SequenceNode):
+            node = node.value[int(step)]
+        elif isinstance(node, yaml.MappingNode):
+            # The last of equal keys is the one that counts.
+            found = [value for key, value in node.value if key.value == step]
+            node = found[-1] if found else node
+    return node
+
+
+def _node_text(node: yaml.Node | None) -> str:
+    if isinstance(node, yaml.SequenceNode):
+        return "!!seq"
+    if not isinstance(node, yaml.ScalarNode):
+        return "!!map"
+    value: Tree = node.value if node.style else read_plain(node.value)
+    kind = {bool: "bool", int: "int", float: "float", type(None): "null"}.get(type(value), "str")
+    return f"!!{kind} `{cut(node.value)}`"
+
+
+# Reads YAML as gopkg.in/yaml.v2 does: merges, aliases, tags, and its error texts.
+#
+# PyYAML's C parser makes the events; this module builds plain values from them, with limits on
+# size, depth and what aliases expand to. Only the first document of a stream is read.
+
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_DEPTH = 100
@@ -108,7 +169,7 @@ class _Reader:
         if event is None or (isinstance(event, yaml.ScalarEvent) and _scalar(event) is None):
             return {}
         if not isinstance(event, yaml.MappingStartEvent):
-            raise _unfit(event, into)
+            raise _event_misfit(event, into)
         found: dict[str, Tree] = {}
         self._mapping(found, 0, flow="}" if event.flow_style else "", key_of=self._name)  # type: ignore[arg-type]  # names are keys
         self._next()
@@ -130,7 +191,7 @@ class _Reader:
 
     def _value(self, event: yaml.Event, depth: int, *, flow: str) -> Tree:
         if isinstance(event, yaml.AliasEvent):
-            return copied(self._aliased(event))
+            return copy_tree(self._aliased(event))
         self._count += 1
         if depth > MOST_DEPTH:
             raise ManifestError(f"yaml: exceeded max depth of {MOST_DEPTH}")
@@ -183,11 +244,11 @@ class _Reader:
         try:
             return as_key(value)
         except TypeError:
-            raise _Undecodable(f"yaml: invalid map key: {written_out(value)}") from None
+            raise _Undecodable(f"yaml: invalid map key: {format_go_syntax(value)}") from None
 
     def _name(self, event: yaml.Event, depth: int, flow: str) -> Key:
         if isinstance(event, yaml.CollectionStartEvent):
-            raise _unfit(event, "string")
+            raise _event_misfit(event, "string")
         if isinstance(event, yaml.AliasEvent):
             return text_of(self._value(event, depth + 1, flow=flow))
         assert isinstance(event, yaml.ScalarEvent)  # noqa: S101 - there are no other events
@@ -233,7 +294,7 @@ def _merges(event: yaml.Event) -> bool:
 def _scalar(event: yaml.ScalarEvent) -> Scalar:
     tag, text = event.tag, event.value
     if tag is None:
-        return plain(text) if event.implicit[0] else text
+        return read_plain(text) if event.implicit[0] else text
     return _tagged(tag, text)
 
 
@@ -243,7 +304,7 @@ def _tagged(tag: str, text: str) -> Scalar:
         return _binary(text)
     if tag not in _KNOWN_TAGS or tag == _TAGS + "str":
         return text
-    value = plain(text)
+    value = read_plain(text)
     name, found = tag.removeprefix(_TAGS), _kind(value)
     if name == "float" and found == "int" and type_name(value) == "int":
         return float(value or 0)
@@ -271,7 +332,7 @@ def _split_by_mark(event: yaml.ScalarEvent, closing: str) -> ManifestError:
     return ManifestError(f"yaml: {where}did not find expected ',' or '{closing}'")
 
 
-def _unfit(event: yaml.Event, into: str) -> ManifestError:
+def _event_misfit(event: yaml.Event, into: str) -> ManifestError:
     line = event.start_mark.line + 1 if event.start_mark else 1
     said = "!!seq" if isinstance(event, yaml.SequenceStartEvent) else "!!map"
     if isinstance(event, yaml.ScalarEvent):

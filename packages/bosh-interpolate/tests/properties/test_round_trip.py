@@ -6,9 +6,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bosh_interpolate import emit, interpolate, load, operations
-from bosh_interpolate.scalars import plain
-from bosh_interpolate.values import Key, Tree, TypedKey, equal
+from bosh_interpolate import emit, interpolate, load, read_ops_file
+from bosh_interpolate.values import Key, Tree, TypedKey, equal, read_plain
 from rigs.examples_budget import examples
 
 TRICKY = st.text(alphabet="yYnNoOfe01_.-+: #'\"?[]{}&*!|>%@`,~x\n \t\u2028\x85é", max_size=12)
@@ -41,7 +40,7 @@ def as_written(value: Tree) -> Tree:
         return {key: as_written(item) for key, item in value.items()}
     if isinstance(value, list):
         return [as_written(item) for item in value]
-    return plain(emit(value).strip()) if isinstance(value, float) else value
+    return read_plain(emit(value).strip()) if isinstance(value, float) else value
 
 
 @given(TREES)
@@ -86,7 +85,7 @@ def test_without_references_a_manifest_only_changes_its_form(value: Tree) -> Non
 def test_a_value_put_by_an_operation_is_found_there(value: Tree) -> None:
     """What an ops file brings is what the path then shows."""
     operation: Tree = [{"type": "replace", "path": "/a?/name=x/b", "value": value}]
-    found = operations(emit(operation).encode(), name="o.yml")
+    found = read_ops_file(emit(operation).encode(), name="o.yml")
     document = load(interpolate(b"{}", operations=found).encode())
     assert isinstance(document, dict)
     expected: Tree = [{"name": "x", "b": as_written(value)}]

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization.ssh import load_ssh_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bosh_interpolate import ManifestError, MemoryStore, interpolate
-from bosh_interpolate.keys import generate_rsa_key, pkcs1_pem
+from bosh_interpolate.pem import generate_rsa_key, pkcs1_pem
 from bosh_interpolate.values import Tree, Variables
 
 DEFINITIONS = [

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bosh_interpolate import ManifestError, MemoryStore, interpolate, load, operations
-from bosh_interpolate.definitions import Definition
+from bosh_interpolate import ManifestError, MemoryStore, interpolate, load, read_ops_file
 from bosh_interpolate.values import Tree
+from bosh_interpolate.variables import Definition
 
 TLS = "/instance_groups/name=bosh/properties/nats/tls"
 NAMES = (
@@ -106,7 +106,9 @@ def clean_up() -> list[dict[str, object]]:
 def run(store: MemoryStore, *changes: list[dict[str, object]]) -> str:
     """Interpolate the manifest, refusing what is missing as `create-env` does."""
     found = [
-        one for change in changes for one in operations(json.dumps(change).encode(), name="o.yml")
+        one
+        for change in changes
+        for one in read_ops_file(json.dumps(change).encode(), name="o.yml")
     ]
     return interpolate(manifest(), operations=found, store=store, make=made, all_found=True)
 
@@ -123,7 +125,7 @@ def properties(text: str) -> dict[str, Tree]:
 def cleaned(store: MemoryStore) -> str:
     """Return the store after step 5."""
     text = interpolate(b"((all))", variables={"all": dict(store.variables())})  # type: ignore[dict-item]
-    found = operations(json.dumps(clean_up()).encode(), name="c.yml")
+    found = read_ops_file(json.dumps(clean_up()).encode(), name="c.yml")
     return interpolate(text.encode(), operations=found, variables=store.variables())
 
 

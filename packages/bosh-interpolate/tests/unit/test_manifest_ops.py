@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from bosh_interpolate import ManifestError, interpolate, load, operations, pointer
-from bosh_interpolate.finding import find
-from bosh_interpolate.patching import applied
+from bosh_interpolate import ManifestError, interpolate, load, paths, read_ops_file
+from bosh_interpolate.ops_files import apply_operations
+from bosh_interpolate.paths import find
 from bosh_interpolate.values import Tree
 
 MANIFEST = b"""
@@ -27,12 +27,12 @@ FAILED = "Error 'operation [0] in o.yml failed': "
 def after(kind: str, path: str, **fields: object) -> Tree:
     """Return the manifest after one operation."""
     text = json.dumps([{"type": kind, "path": path, **fields}])
-    return applied(load(MANIFEST), operations(text.encode(), name="o.yml"))
+    return apply_operations(load(MANIFEST), read_ops_file(text.encode(), name="o.yml"))
 
 
 def at(document: Tree, path: str) -> Tree:
     """Return what is at a path."""
-    return find(document, pointer.parse(path))
+    return find(document, paths.parse_pointer(path))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_find(path: str, found: Tree) -> None:
 def test_a_test_that_holds_changes_nothing(fields: dict[str, object]) -> None:
     """`test` looks only."""
     text = json.dumps([{"type": "test", **fields}]).encode()
-    document = applied(load(MANIFEST), operations(text, name="o.yml"))
+    document = apply_operations(load(MANIFEST), read_ops_file(text, name="o.yml"))
     assert document == load(MANIFEST)
 
 
@@ -225,9 +225,9 @@ def test_what_fails_says_so_in_the_words_of_bosh(kind: str, path: str, message: 
 @pytest.mark.parametrize("value", ["'5'", "5.0", "'5.0'"])
 def test_a_value_of_another_type_is_another_value(value: str) -> None:
     """`5`, `5.0` and `"5"` differ."""
-    found = operations(f"- {{type: test, path: /num, value: {value}}}".encode(), name="o.yml")
+    found = read_ops_file(f"- {{type: test, path: /num, value: {value}}}".encode(), name="o.yml")
     with pytest.raises(ManifestError, match="Found value does not match"):
-        applied(load(MANIFEST), found)
+        apply_operations(load(MANIFEST), found)
 
 
 def test_a_value_is_copied_for_each_use() -> None:
@@ -237,7 +237,7 @@ def test_a_value_is_copied_for_each_use() -> None:
 - {type: replace, path: /s, value: *v}
 - {type: replace, path: /num/k, value: 2}
 """
-    document = applied(load(MANIFEST), operations(text, name="o.yml"))
+    document = apply_operations(load(MANIFEST), read_ops_file(text, name="o.yml"))
     assert at(document, "/s/k") == 1
     assert at(document, "/num/k") == 2
 
@@ -245,7 +245,7 @@ def test_a_value_is_copied_for_each_use() -> None:
 @pytest.mark.parametrize("text", ["", "# nothing", "~", "[]"])
 def test_an_ops_file_may_be_empty(text: str) -> None:
     """No operations."""
-    assert operations(text.encode(), name="o.yml") == ()
+    assert read_ops_file(text.encode(), name="o.yml") == ()
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_an_operation_that_makes_no_sense_is_shown_without_its_value(
 ) -> None:
     """Refused when it is loaded: which, why, and what it says, for the value may be a secret."""
     with pytest.raises(ManifestError) as caught:
-        operations(f"- {text}".encode(), name="o.yml")
+        read_ops_file(f"- {text}".encode(), name="o.yml")
     shown = json.dumps({**fields, "Error": "operation [0] in o.yml failed"}, indent=2)
     assert str(caught.value) == f"Building ops: {problem} within\n{shown}"
 
@@ -335,7 +335,7 @@ def test_an_ops_file_of_the_wrong_shape_is_refused_with_its_lines(
 ) -> None:
     """All misfits at once, each with its line, value and the type it should have."""
     with pytest.raises(ManifestError) as caught:
-        operations(text.encode(), name="o.yml")
+        read_ops_file(text.encode(), name="o.yml")
     expected = "\n  ".join(("yaml: unmarshal errors:", *lines))
     assert str(caught.value) == f"Deserializing ops file 'o.yml': {expected}"
 
@@ -344,10 +344,10 @@ def test_fields_that_are_not_known_are_ignored() -> None:
     """`error` is overwritten, others are left aside."""
     text = b"- {type: remove, path: /q, error: mine, more: 1}"
     with pytest.raises(ManifestError, match=r"operation \[0\] in o.yml failed"):
-        applied(load(MANIFEST), operations(text, name="o.yml"))
+        apply_operations(load(MANIFEST), read_ops_file(text, name="o.yml"))
 
 
 def test_operations_come_before_variables() -> None:
     """A value of an ops file may refer to a variable."""
-    found = operations(b"- {type: replace, path: '/new?', value: ((v))}", name="o.yml")
+    found = read_ops_file(b"- {type: replace, path: '/new?', value: ((v))}", name="o.yml")
     assert interpolate(b"a: 1\n", operations=found, variables={"v": [1]}) == "a: 1\nnew:\n- 1\n"

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from bosh_interpolate import ManifestError, MemoryStore, interpolate, pointer
-from bosh_interpolate.definitions import Definition
-from bosh_interpolate.given import expanded, file_of, from_assignment, from_environment, merged
+from bosh_interpolate import ManifestError, MemoryStore, interpolate, paths
 from bosh_interpolate.values import Tree, Variables
+from bosh_interpolate.variables import (
+    Definition,
+    expand_dotted_names,
+    merge_variables,
+    split_file_assignment,
+    variable_from_assignment,
+    variables_from_environment,
+)
 
 
 def text_of(template: str, **variables: Tree) -> str:
@@ -55,7 +61,9 @@ def test_inside_a_text(text: str, written: str) -> None:
     """Texts and integers come in; spaces inside stop it there; unknown names stay."""
     variables: Variables = {"v": 1, "w": "t", "/a/b": "absolute", "é": "E", "日本": "J"}
     template = f"k: '{text}'\n".encode()
-    assert interpolate(template, variables=variables, path=pointer.parse("/k")) == written + "\n"
+    assert (
+        interpolate(template, variables=variables, path=paths.parse_pointer("/k")) == written + "\n"
+    )
 
 
 def test_as_a_key_and_as_the_document() -> None:
@@ -144,7 +152,7 @@ def test_a_path_that_leads_nowhere_is_an_error_always() -> None:
 )
 def test_an_assignment(text: str, value: Tree) -> None:
     """YAML, but a text stays as it was typed, less one pair of quotes."""
-    assert from_assignment(text) == {"a": value}
+    assert variable_from_assignment(text) == {"a": value}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,7 @@ def test_an_assignment(text: str, value: Tree) -> None:
 def test_an_assignment_that_is_none(text: str, message: str) -> None:
     """Refused with the text of `bosh`."""
     with pytest.raises(ManifestError) as caught:
-        from_assignment(text)
+        variable_from_assignment(text)
     assert str(caught.value) == message
 
 
@@ -177,18 +185,18 @@ def test_an_assignment_that_is_none(text: str, message: str) -> None:
 def test_a_file_variable_that_is_none(text: str, message: str) -> None:
     """Refused with the text of `bosh`."""
     with pytest.raises(ManifestError) as caught:
-        file_of(text)
+        split_file_assignment(text)
     assert str(caught.value) == message
 
 
 def test_the_environment() -> None:
     """`PREFIX_name` gives `name`, its value read as YAML."""
     environment = {"P_a": "x: [1]", "P_n": "5", "P_e": "", "PX": "1", "Q_a": "2"}
-    assert from_environment("P", environment) == {"a": {"x": [1]}, "n": 5, "e": None}
+    assert variables_from_environment("P", environment) == {"a": {"x": [1]}, "n": 5, "e": None}
     with pytest.raises(ManifestError, match="environment variable 'P_a': yaml: "):
-        from_environment("P", {"P_a": "["})
+        variables_from_environment("P", {"P_a": "["})
     with pytest.raises(ManifestError, match="prefix to be non-empty"):
-        from_environment("", {})
+        variables_from_environment("", {})
 
 
 def test_precedence() -> None:
@@ -202,7 +210,7 @@ def test_precedence() -> None:
     store = MemoryStore({"a": "store", "d": "store", "e": "store"})
     written = interpolate(
         b"[((a)), ((b)), ((c)), ((d)), ((e))]",
-        variables=merged(**sources),
+        variables=merge_variables(**sources),
         store=store,
     )
     assert written == "- assignment\n- content\n- second\n- env\n- store\n"
@@ -210,13 +218,13 @@ def test_precedence() -> None:
 
 def test_dotted_names_make_maps() -> None:
     """`-v a.b=1` is a map `a`; what would contradict itself is refused."""
-    assert expanded({"a.b.c": 1, "a.b.d": 2, "e": 3}) == {
+    assert expand_dotted_names({"a.b.c": 1, "a.b.d": 2, "e": 3}) == {
         "a": {"b": {"c": 1, "d": 2}},
         "e": 3,
     }
     assert interpolate(b"((a))", variables={"a.b": 3}) == "b: 3\n"
     with pytest.raises(ManifestError, match="Expected variable 'a' to be a map"):
-        expanded({"a": 1, "a.b": 2})
+        expand_dotted_names({"a": 1, "a.b": 2})
 
 
 def test_what_is_missing_and_what_is_unused() -> None:
@@ -246,7 +254,7 @@ def test_what_is_missing_and_what_is_unused() -> None:
 def test_a_path_of_the_result(path: str, printed: str) -> None:
     """A text is printed as it is, anything else as YAML."""
     template = b'{a: text, b: "two\\nlines\\n", c: [1], d: 5, e: ~}'
-    assert interpolate(template, path=pointer.parse(path)) == printed
+    assert interpolate(template, path=paths.parse_pointer(path)) == printed
 
 
 def made(definition: Definition, _by_name: object) -> Tree:

@@ -1,37 +1,41 @@
 """Reads the configuration of nats-server exactly as nats-server does, and types what it says."""
 
-from nats_config.accounts import Accounts, User
-from nats_config.addresses import Listener, Port, Url
-from nats_config.command_line import CommandLine, read_unit
-from nats_config.digest import digest
-from nats_config.edit import with_string
+from nats_config.config import Config, read_config, replace_string
+from nats_config.digest import compute_digest
 from nats_config.errors import NatsConfigError
-from nats_config.options import Effect
-from nats_config.parse import parse_text
-from nats_config.position import Place, Remark
-from nats_config.read import Config, read_config
-from nats_config.reloadable import FieldChange, changes
-from nats_config.server import GatewayRemote, LeafRemote, ServerConfig, server_config
+from nats_config.parser import parse_text
+from nats_config.reload import FieldChange, ReloadEffect, find_changes
+from nats_config.server import (
+    Accounts,
+    GatewayRemote,
+    LeafRemote,
+    PortKind,
+    ServerConfig,
+    ServerListener,
+    Url,
+    User,
+    read_server_config,
+)
+from nats_config.systemd_unit import CommandLine, read_unit
 from nats_config.tls import CertificateFiles, TlsBlock, TlsContext, TlsFile
-from nats_config.tree import Field, Node, Table, Tree
+from nats_config.tree import ConfigRemark, Field, Position, Table, Tree, ValueNode
 
 __all__ = [
     "Accounts",
     "CertificateFiles",
     "CommandLine",
     "Config",
-    "Effect",
+    "ConfigRemark",
     "Field",
     "FieldChange",
     "GatewayRemote",
     "LeafRemote",
-    "Listener",
     "NatsConfigError",
-    "Node",
-    "Place",
-    "Port",
-    "Remark",
+    "PortKind",
+    "Position",
+    "ReloadEffect",
     "ServerConfig",
+    "ServerListener",
     "Table",
     "TlsBlock",
     "TlsContext",
@@ -39,11 +43,12 @@ __all__ = [
     "Tree",
     "Url",
     "User",
-    "changes",
-    "digest",
+    "ValueNode",
+    "compute_digest",
+    "find_changes",
     "parse_text",
     "read_config",
+    "read_server_config",
     "read_unit",
-    "server_config",
-    "with_string",
+    "replace_string",
 ]

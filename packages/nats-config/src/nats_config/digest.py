@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-from nats_config.tree import Date, Node, Table, Tree, Value
+from nats_config.tree import Date, Table, Tree, Value, ValueNode
 
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
@@ -20,7 +20,7 @@ _PLAIN_FROM = 1e-6
 _PLAIN_BELOW = 1e21
 
 
-def digest(tree: Tree) -> str:
+def compute_digest(tree: Tree) -> str:
     """Return `sha256:` and the hexadecimal digest."""
     total = hashlib.sha256()
     for piece in encoded(tree.root):
@@ -54,7 +54,7 @@ def _map(table: Table) -> Iterator[str]:
     yield "}" if table.fields else "{}"
 
 
-def _array(items: tuple[Node, ...]) -> Iterator[str]:
+def _array(items: tuple[ValueNode, ...]) -> Iterator[str]:
     separator = "["
     for item in items:
         yield separator

@@ -3,33 +3,274 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path, PurePath
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from nats_config.accounts import Accounts, read_accounts
-from nats_config.addresses import (
-    DEFAULT_CLIENT_PORT,
-    DEFAULT_LEAF_PORT,
-    Address,
-    Listener,
-    Port,
-    Url,
-    listener,
-    read_address,
-    read_url,
-    read_url_or_urls,
-    read_urls,
-    split_listen,
-)
-from nats_config.fields import Section
-from nats_config.options import known
-from nats_config.position import Place, Remark
-from nats_config.read import Config
-from nats_config.tls import TlsBlock, TlsContext
-from nats_config.tls_reading import read_tls
-from nats_config.tree import Table, fold
+from nats_config.config import Config
+from nats_config.errors import NatsConfigError
+from nats_config.reload import is_known_option
+from nats_config.sections import Located, Section
+from nats_config.tls import TlsBlock, TlsContext, read_tls
+from nats_config.tree import ConfigRemark, Field, Position, Table, fold
+
+# The accounts of a configuration and the names of their users, never their passwords.
+
+
+DEFAULT_SYSTEM_ACCOUNT = "$SYS"
+GLOBAL_ACCOUNT = "$G"
+_USER_NAMES = ("user", "username", "nkey")
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who may connect."""
+
+    name: str
+    """User name, or public nkey; with `verify_and_map` what the certificate says."""
+    account: str
+    has_password: bool
+    place: Position
+
+
+class Accounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may connect, and to which account."""
+
+    names: tuple[str, ...]
+    system_account: str
+    """Empty when there is none."""
+    users: tuple[User, ...]
+
+    @property
+    def system_users(self) -> tuple[User, ...]:
+        """The users who may ask a server to reload."""
+        return tuple(user for user in self.users if user.account == self.system_account)
+
+
+def read_accounts(top: Section) -> Accounts:
+    """Read `accounts`, `authorization` and `system_account`."""
+    names: list[str] = []
+    users = list(_authorized(top))
+    found = top.find("accounts")
+    if found is not None and isinstance(found.node.value, Table):
+        accounts = top.map("accounts")
+        for field in accounts.fields() if accounts else ():
+            # A variable that is defined here is no account.
+            if accounts and isinstance(field.node.value, Table):
+                names.append(field.name)
+                users.extend(_users(accounts.inside(field), account=field.name))
+    elif found is not None:
+        names.extend(name.value for name in top.strings("accounts"))
+    return Accounts(names=tuple(names), system_account=_system_account(top), users=tuple(users))
+
+
+def _system_account(top: Section) -> str:
+    named = top.string("system_account", "system")
+    if named or top.flag("no_system_account", "no_system", "no_sys_acc"):
+        return named
+    return DEFAULT_SYSTEM_ACCOUNT
+
+
+def _authorized(top: Section) -> tuple[User, ...]:
+    authorization = top.map("authorization")
+    if authorization is None:
+        return ()
+    single = _user(authorization, account=GLOBAL_ACCOUNT)
+    return (*single, *_users(authorization, account=GLOBAL_ACCOUNT))
+
+
+def _users(section: Section, *, account: str) -> tuple[User, ...]:
+    found = (_user(user, account=account) for user in section.maps("users"))
+    return tuple(user for users in found for user in users)
+
+
+def _user(section: Section, *, account: str) -> tuple[User, ...]:
+    name = section.text(*_USER_NAMES)
+    if name is None:
+        return ()
+    has_password = section.find("pass", "password") is not None
+    return (User(name=name.value, account=account, has_password=has_password, place=name.place),)
+
+
+# Addresses in a configuration: where a server listens, and the URLs that it dials.
+
+
+DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - what nats-server binds to when nothing is said
+DEFAULT_CLIENT_PORT = 4222
+DEFAULT_LEAF_PORT = 7422
+_ANY_PORT = -1
+_PORTS = range(1, 65536)
+
+
+class PortKind(StrEnum):
+    """What a port is for."""
+
+    CLIENT = "client"
+    CLUSTER = "cluster"
+    GATEWAY = "gateway"
+    LEAFNODES = "leafnodes"
+    WEBSOCKET = "websocket"
+    MQTT = "mqtt"
+    HTTP = "http"
+    HTTPS = "https"
+
+
+class ServerListener(msgspec.Struct, frozen=True, kw_only=True):
+    """An address that the server listens on."""
+
+    port_kind: PortKind
+    host: str
+    port: int
+    """0: the server picks a free one."""
+    place: Position
+    advertise: str = ""
+    """The address that the server tells others instead, as written."""
+
+
+class Url(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL that the server dials, without its password."""
+
+    scheme: str
+    host: str
+    port: int
+    """0: none is written."""
+    user: str
+    place: Position
+
+
+class ListenAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Host and port as one section gives them; the port 0 where it is not set."""
+
+    host: str
+    port: int
+    place: Position
+
+
+def read_address(section: Section, *, listen: str = "listen") -> ListenAddress:
+    """Return what `listen`, `host` and `port` of a section say together."""
+    both = section.find(listen)
+    host = section.text("host", "net")
+    port = section.integer("port")
+    address = split_listen(section, both) if both else None
+    if port is not None:
+        check_port(section.find("port"), port.value, section)
+    if address is None:
+        place = port.place if port else host.place if host else section.place
+        return ListenAddress(
+            host=host.value if host else "", port=port.value if port else 0, place=place
+        )
+    _remark_both(section, listen)
+    return address
+
+
+def _remark_both(section: Section, listen: str) -> None:
+    other = section.find("port") or section.find("host", "net")
+    if other is not None:
+        section.remark(
+            "same-field-twice",
+            other,
+            f"`{listen}` sets the same: nats-server takes one of them at random",
+        )
+
+
+def split_listen(section: Section, field: Field) -> ListenAddress:
+    """Return the address of a `listen` field, a port or `host:port` (Go's net.SplitHostPort)."""
+    value = field.node.value
+    host = ""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(?:\[([^\[\]]*)\]|([^\[\]:]*)):([+-]?[0-9]+)", value)
+        if found is None:
+            raise section.wrong(field, "a port, or `host:port` (`[address]:port` for IPv6)")
+        host, value = found.group(1) or found.group(2) or "", int(found.group(3))
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise section.wrong(field, "a port, or `host:port`")
+    check_port(field, value, section)
+    return ListenAddress(host=host, port=value, place=field.place)
+
+
+def check_port(field: Field | None, port: int, section: Section) -> None:
+    """Raise NatsConfigError for a port that cannot exist; -1 asks for any, 0 for the default."""
+    if field is not None and port not in _PORTS and port not in (_ANY_PORT, 0):
+        raise section.wrong(
+            field, "a port from 1 to 65535, or -1 for any", hint=f"`{port}` is no port"
+        )
+
+
+def make_listener(
+    kind: PortKind, address: ListenAddress, *, host: str = "", advertise: str = ""
+) -> ServerListener:
+    """Make a listener; `host` is used where the address has none."""
+    return ServerListener(
+        port_kind=kind,
+        host=address.host or host or DEFAULT_HOST,
+        port=0 if address.port == _ANY_PORT else address.port,
+        place=address.place,
+        advertise=advertise,
+    )
+
+
+def read_urls(section: Section, *names: str, default_port: int = 0) -> tuple[Url, ...]:
+    """Return the URLs of a field that is an array of strings.
+
+    A text that nats-server reads and could never dial is left out, with a remark.
+    """
+    return tuple(_dialable(section, names[0], section.strings(*names), default_port))
+
+
+def read_url(section: Section, *names: str, default_port: int = 0) -> tuple[Url, ...]:
+    """Return the URL of a field that is a string, nothing when it is not set."""
+    text = section.text(*names)
+    return tuple(_dialable(section, names[0], (text,) if text else (), default_port))
+
+
+def read_url_or_urls(section: Section, *names: str, default_port: int = 0) -> tuple[Url, ...]:
+    """Return the URLs of a field that is a string or an array of strings."""
+    field = section.find(*names)
+    read = read_url if field and isinstance(field.node.value, str) else read_urls
+    return read(section, *names, default_port=default_port)
+
+
+def _dialable(
+    section: Section, name: str, texts: Iterable[Located[str]], default_port: int
+) -> Iterator[Url]:
+    for text in texts:
+        url = _url(text, default_port)
+        if url is None:
+            section.remarks.append(_no_url(f"{section.name}.{name}", text.place))
+        else:
+            yield url
+
+
+def _no_url(path: str, place: Position) -> ConfigRemark:
+    message = f"an entry of `{path}` is no URL with a host, and will never connect"
+    return ConfigRemark(code="not-a-url", place=place, message=message)
+
+
+def _url(text: Located[str], default_port: int) -> Url | None:
+    try:
+        parts = urlsplit(text.value.strip())
+        port = parts.port
+    except ValueError:
+        raise NatsConfigError(
+            "this is not a URL",
+            place=str(text.place),
+            hint="write `nats://host:port`; put `[` and `]` around an IPv6 address",
+        ) from None
+    if not parts.scheme or not parts.hostname:
+        return None
+    return Url(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=default_port if port is None else port,
+        user=unquote(parts.username or ""),
+        place=text.place,
+    )
+
+
+# What a configuration makes of a server: its ports, peers, TLS and accounts, typed.
 
 
 class GatewayRemote(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +280,7 @@ class GatewayRemote(msgspec.Struct, frozen=True, kw_only=True):
     urls: tuple[Url, ...]
     tls: TlsBlock | None
     """None: the gateway's own block is used."""
-    place: Place
+    place: Position
 
 
 class LeafRemote(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +292,7 @@ class LeafRemote(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsBlock | None
     """None: no client certificate, and the system's roots where the hub speaks TLS."""
     disabled: bool
-    place: Place
+    place: Position
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +304,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: the server takes its random id as its name."""
     cluster_name: str
     gateway_name: str
-    listeners: tuple[Listener, ...]
+    listeners: tuple[ServerListener, ...]
     tls: tuple[TlsBlock, ...]
     """Every block, also those of remotes."""
     routes: tuple[Url, ...]
@@ -76,9 +317,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Resolved; empty when there is none."""
     jetstream: bool
     allow_non_tls: bool
-    remarks: tuple[Remark, ...]
+    remarks: tuple[ConfigRemark, ...]
 
-    def listener(self, kind: Port) -> Listener | None:
+    def listener(self, kind: PortKind) -> ServerListener | None:
         """Return the listener of a kind, None when the server does not open that port."""
         return next((one for one in self.listeners if one.port_kind is kind), None)
 
@@ -98,7 +339,7 @@ _CONTEXTS = (
 _ADVERTISE = ("advertise", "cluster_advertise", "leafnode_advertise")
 
 
-def server_config(config: Config, *, cwd: str | os.PathLike[str]) -> ServerConfig:
+def read_server_config(config: Config, *, cwd: str | os.PathLike[str]) -> ServerConfig:
     """Return what `config` says about a server whose process runs in `cwd`.
 
     Relative paths of certificates are resolved against `cwd`, as nats-server does. Raises
@@ -106,7 +347,7 @@ def server_config(config: Config, *, cwd: str | os.PathLike[str]) -> ServerConfi
     """
     directory = PurePath(os.path.abspath(cwd))  # noqa: PTH100 - Path.resolve would follow links
     remarks = list(config.remarks)
-    start = Place(config.path, 1, 1)
+    start = Position(config.path, 1, 1)
     top = Section(config.root, name="", place=start, remarks=remarks)
     gateway, leafnodes = top.map("gateway"), top.map("leafnodes", "leaf")
     remotes = tuple(_gateway_remotes(gateway, directory)) if gateway else ()
@@ -142,7 +383,10 @@ def server_config(config: Config, *, cwd: str | os.PathLike[str]) -> ServerConfi
 
 def _remark_unknown(section: Section, name: str, config: Config) -> None:
     for field in section.fields():
-        if not known(name, fold(field.name)) and field.place not in config.tree.definitions:
+        if (
+            not is_known_option(name, fold(field.name))
+            and field.place not in config.tree.definitions
+        ):
             section.remark(
                 "unknown-field",
                 field,
@@ -193,37 +437,39 @@ def _leaf_remotes(leafnodes: Section, cwd: PurePath) -> Iterator[LeafRemote]:
         )
 
 
-def _listeners(top: Section) -> Iterator[Listener]:
+def _listeners(top: Section) -> Iterator[ServerListener]:
     client = read_address(top)
     if client.port == 0:
         client = msgspec.structs.replace(client, port=DEFAULT_CLIENT_PORT)
     advertise = top.string("client_advertise")
-    yield listener(Port.CLIENT, client, advertise=advertise)
+    yield make_listener(PortKind.CLIENT, client, advertise=advertise)
     for context, names in _CONTEXTS:
         section = top.map(*names)
         if section is None:
             continue
         address = read_address(section)
         if address.port:
-            yield listener(Port(context.value), address, advertise=section.string(*_ADVERTISE))
+            yield make_listener(
+                PortKind(context.value), address, advertise=section.string(*_ADVERTISE)
+            )
     yield from _monitoring(top, client.host)
 
 
-def _monitoring(top: Section, client_host: str) -> Iterator[Listener]:
+def _monitoring(top: Section, client_host: str) -> Iterator[ServerListener]:
     """Yield the monitoring ports, whose host is that of the client port if not set."""
     hosts = ""
     for kind, listen, ports in (
-        (Port.HTTP, "http", ("http_port", "monitor_port")),
-        (Port.HTTPS, "https", ("https_port",)),
+        (PortKind.HTTP, "http", ("http_port", "monitor_port")),
+        (PortKind.HTTPS, "https", ("https_port",)),
     ):
         field = top.find(listen)
         address = split_listen(top, field) if field else None
         port = top.integer(*ports)
         if address is None and port is not None:
-            address = Address(host="", port=port.value, place=port.place)
+            address = ListenAddress(host="", port=port.value, place=port.place)
         if address is not None and address.port:
             hosts = address.host or hosts
-            yield listener(kind, address, host=hosts or client_host)
+            yield make_listener(kind, address, host=hosts or client_host)
 
 
 def _store_dir(top: Section) -> str:

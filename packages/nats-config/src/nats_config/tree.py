@@ -1,13 +1,39 @@
-"""The tree that a configuration is read into: values, each with its position."""
+"""The tree that a configuration is read into: values with their positions, and remarks on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from nats_config.position import Place, Remark
+# Where something stands in a configuration, and what is worth saying about it.
+
+
+class Position(NamedTuple):
+    """A position in a file: line and column count from 1, columns in characters."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class ConfigRemark(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that nats-server accepts without a word and that a person should know.
+
+    `code` is stable: `duplicate-key`, `key-without-value`, `unknown-unit`, `empty`,
+    `cut-off`, `same-field-twice`, `ignored-option`, `unverified`, `unknown-field`, `not-a-url`.
+    """
+
+    code: str
+    place: Position
+    message: str
+
+
+# The tree that a configuration is read into: values, each with its position.
 
 
 class Date(msgspec.Struct, frozen=True):
@@ -16,11 +42,11 @@ class Date(msgspec.Struct, frozen=True):
     text: str
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class ValueNode(msgspec.Struct, frozen=True, kw_only=True):
     """One value. Its repr never shows the value, which may be a password."""
 
     value: Value
-    place: Place
+    place: Position
     """Where the value begins; for a variable, where it is used."""
     variable: str = ""
     """Name of the variable that it came from."""
@@ -35,7 +61,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return _KINDS[type(self.value)]
 
     def __repr__(self) -> str:
-        return f"Node({self.kind}, {self.place})"
+        return f"ValueNode({self.kind}, {self.place})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("kind", self.kind), ("place", str(self.place))]
@@ -45,9 +71,9 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A key with its value."""
 
     name: str
-    place: Place
+    place: Position
     """Where the key stands."""
-    node: Node
+    node: ValueNode
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -57,7 +83,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 Scalar = bool | int | float | str | Date
-Value = Scalar | tuple[Node, ...] | Table
+Value = Scalar | tuple[ValueNode, ...] | Table
 
 _KINDS: dict[type, str] = {
     bool: "a boolean",
@@ -74,8 +100,8 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     """A whole configuration with its includes and variables filled in."""
 
     root: Table
-    remarks: tuple[Remark, ...] = ()
-    definitions: frozenset[Place] = frozenset()
+    remarks: tuple[ConfigRemark, ...] = ()
+    definitions: frozenset[Position] = frozenset()
     """Keys that a variable referred to: nats-server accepts them though they are no options."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nats_config import read_config, server_config
+from nats_config import read_config, read_server_config
 from nats_config.errors import NatsConfigError
 from rigs.nats_config_corpus import CASES, Case, Verdict
 from rigs.nats_oracle import Answer, ask, write_pem
@@ -33,7 +33,7 @@ def judged(path: Path, case: Case) -> tuple[str, str, str]:
     except NatsConfigError as error:
         return "", str(error), ""
     try:
-        server_config(config, cwd=path.parent)
+        read_server_config(config, cwd=path.parent)
     except NatsConfigError as error:
         return config.digest, "", str(error)
     return config.digest, "", ""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nats_config import Effect, changes, read_config
+from nats_config import ReloadEffect, find_changes, read_config
 from rigs.nats_oracle import binary, write_pem
 from rigs.patience import Patience
 
@@ -125,9 +125,9 @@ def expected(folder: Path, text: str) -> bool:
     before, after = (
         read_config(name, environment={}, cwd=folder).tree for name in ("old.conf", "new.conf")
     )
-    found = changes(before, after)
+    found = find_changes(before, after)
     assert found
-    return any(change.effect is Effect.REFUSED for change in found)
+    return any(change.effect is ReloadEffect.REFUSED for change in found)
 
 
 def edits() -> dict[str, str]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nats_config import Place, Tree, changes, parse_text
-from nats_config.digest import digest
+from nats_config import Position, Tree, find_changes, parse_text
+from nats_config.digest import compute_digest
 from nats_config.errors import NatsConfigError
 from rigs.examples_budget import examples
 from rigs.nats_config_corpus import using
@@ -22,7 +22,7 @@ ORACLE_EXAMPLES = 40
 PURE_EXAMPLES = 150
 
 
-def no_files(path: str, place: Place) -> bytes:
+def no_files(path: str, place: Position) -> bytes:
     """Stand for an empty folder."""
     raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
@@ -56,7 +56,7 @@ def agrees(text: bytes) -> None:
     tree = outcome(text)
     assert isinstance(tree, NatsConfigError) == answer.of_syntax, f"{tree!r} / {answer}"
     if answer.digest and isinstance(tree, Tree):
-        assert digest(tree) == answer.digest
+        assert compute_digest(tree) == answer.digest
 
 
 @examples(ORACLE_EXAMPLES)
@@ -79,7 +79,7 @@ def test_any_text_gives_a_tree_or_a_config_error(text: bytes | str) -> None:
     """No text makes the reader raise anything else, and every tree has a digest."""
     tree = parsed(text)
     if tree is not None:
-        assert digest(tree).startswith("sha256:")
+        assert compute_digest(tree).startswith("sha256:")
 
 
 @examples(PURE_EXAMPLES)
@@ -97,8 +97,8 @@ def test_a_tree_does_not_change_against_itself(text: bytes) -> None:
     again = parsed(b"# moved\n\n  accounts: " + text)
     assert (tree is None) == (again is None)
     if tree is not None and again is not None:
-        assert changes(tree, again) == ()
-        assert digest(tree) == digest(again)
+        assert find_changes(tree, again) == ()
+        assert compute_digest(tree) == compute_digest(again)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_hostile_texts_end_soon(text: bytes) -> None:
     """Depth, length and growth are bounded: no hang, no RecursionError, no memory eaten."""
     tree = parsed(text)
     if tree is not None:
-        digest(tree)
+        compute_digest(tree)

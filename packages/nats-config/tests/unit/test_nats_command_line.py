@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nats_config.command_line import read_unit
 from nats_config.errors import NatsConfigError
+from nats_config.systemd_unit import read_unit
 
 
 @pytest.mark.parametrize(

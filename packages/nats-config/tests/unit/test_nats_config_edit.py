@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from nats_config import Place, TlsContext, parse_text, server_config
-from nats_config.edit import quoted, with_string
-from nats_config.read import Config
+from nats_config import Position, TlsContext, parse_text, read_server_config
+from nats_config.config import Config, quote, replace_string
 from nats_config.server import ServerConfig
 
 
@@ -18,10 +17,10 @@ def read(text: bytes) -> ServerConfig:
     """What a text makes of a server that runs in `/srv`."""
     tree = parse_text(text, place="n.conf", include=lambda *_: b"", environment={})
     config = Config(path="n.conf", tree=tree, files=("n.conf",), digest="")
-    return server_config(config, cwd=PurePath("/srv"))
+    return read_server_config(config, cwd=PurePath("/srv"))
 
 
-def place(text: bytes, context: TlsContext = TlsContext.TOP) -> Place:
+def place(text: bytes, context: TlsContext = TlsContext.TOP) -> Position:
     """Where `ca_file` of a block stands."""
     block = read(text).block(context)
     assert block is not None
@@ -49,13 +48,13 @@ def place(text: bytes, context: TlsContext = TlsContext.TOP) -> Place:
 )
 def test_only_the_value_is_replaced(before: bytes, after: bytes) -> None:
     """Quotes, separators, comments, line ends, even bytes that are no text: as they were."""
-    assert with_string(before, place(before), "new.pem") == after
+    assert replace_string(before, place(before), "new.pem") == after
 
 
 def test_the_block_that_is_meant_is_the_one_that_changes() -> None:
     """Several blocks may say the same."""
     text = b"tls { ca_file: ca.pem }\ngateway { name: a, port: 1, tls { ca_file: ca.pem } }\n"
-    changed = with_string(text, place(text, TlsContext.GATEWAY), "new.pem")
+    changed = replace_string(text, place(text, TlsContext.GATEWAY), "new.pem")
     blocks = read(changed)
     assert place(changed) == place(text)
     top, gateway = blocks.block(TlsContext.TOP), blocks.block(TlsContext.GATEWAY)
@@ -68,7 +67,7 @@ def test_the_block_that_is_meant_is_the_one_that_changes() -> None:
 def test_a_place_without_a_key_is_an_error() -> None:
     """Nothing is changed where the text is not what it was."""
     with pytest.raises(KeyError):
-        with_string(b"tls { ca_file: ca.pem }", Place("n.conf", 1, 2), "new.pem")
+        replace_string(b"tls { ca_file: ca.pem }", Position("n.conf", 1, 2), "new.pem")
 
 
 @given(
@@ -77,9 +76,9 @@ def test_a_place_without_a_key_is_an_error() -> None:
 def test_every_path_is_read_as_it_was_written(path: str) -> None:
     """Quotes, backslashes, line breaks and brackets among them."""
     text = b"tls { ca_file: ca.pem, verify: true }"
-    changed = read(with_string(text, place(text), path)).block(TlsContext.TOP)
+    changed = read(replace_string(text, place(text), path)).block(TlsContext.TOP)
     assert changed is not None
     assert changed.ca_file is not None
     assert changed.ca_file.written == path
     assert changed.verify
-    assert quoted(path).startswith('"')
+    assert quote(path).startswith('"')

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nats_config import Node, Place, Table, Tree, parse_text
+from nats_config import Position, Table, Tree, ValueNode, parse_text
 from nats_config.errors import NatsConfigError
 
 
-def no_files(path: str, place: Place) -> bytes:
+def no_files(path: str, place: Position) -> bytes:
     """Stand for an empty folder."""
     raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
@@ -18,7 +18,7 @@ def parse(text: str, **environment: str) -> Tree:
     return parse_text(text, place="n.conf", include=no_files, environment=environment)
 
 
-def node(tree: Tree, path: str) -> Node:
+def node(tree: Tree, path: str) -> ValueNode:
     """Return the value at a dotted path."""
     table = tree.root
     *outer, last = path.split(".")
@@ -40,23 +40,23 @@ def test_every_value_knows_its_place() -> None:
     """Keys and values carry file, line and column, counted in characters from 1."""
     tree = parse("# one\ncluster {\n  é: x, name: hub\n}\n")
     cluster = tree.root.fields["cluster"]
-    assert cluster.place == Place("n.conf", 2, 1)
-    assert cluster.node.place == Place("n.conf", 2, 9)
+    assert cluster.place == Position("n.conf", 2, 1)
+    assert cluster.node.place == Position("n.conf", 2, 9)
     assert isinstance(cluster.node.value, Table)
-    assert cluster.node.value.fields["name"].place == Place("n.conf", 3, 9)
-    assert node(tree, "cluster.name").place == Place("n.conf", 3, 15)
+    assert cluster.node.value.fields["name"].place == Position("n.conf", 3, 9)
+    assert node(tree, "cluster.name").place == Position("n.conf", 3, 15)
 
 
 def test_a_variable_stands_where_it_is_used() -> None:
     """The value comes from the definition, the place from the use, and the name is kept."""
     found = node(parse("p: 4222\n\nport: $p"), "port")
-    assert (found.value, found.place, found.variable) == (4222, Place("n.conf", 3, 7), "p")
+    assert (found.value, found.place, found.variable) == (4222, Position("n.conf", 3, 7), "p")
 
 
 def test_a_definition_is_known_as_such() -> None:
     """The key that a variable referred to is told from an option of the server."""
     tree = parse("p: 4222\nq: 1\nport: $p")
-    assert tree.definitions == {Place("n.conf", 1, 1)}
+    assert tree.definitions == {Position("n.conf", 1, 1)}
 
 
 def test_a_variable_of_the_environment_has_a_type() -> None:
@@ -75,7 +75,7 @@ def test_the_last_of_equal_keys_wins_with_a_remark() -> None:
     assert "n.conf:1:1" in tree.remarks[0].message
 
 
-def table(found: Node) -> Table:
+def table(found: ValueNode) -> Table:
     """Return the map that a node holds."""
     assert isinstance(found.value, Table)
     return found.value

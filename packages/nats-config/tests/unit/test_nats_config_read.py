@@ -8,7 +8,7 @@ import pytest
 
 from nats_config import Config, read_config
 from nats_config.errors import NatsConfigError
-from nats_config.parse import MAX_TEXT
+from nats_config.parser import MAX_TEXT
 
 
 def written(folder: Path, **texts: str) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nats_config import Effect, FieldChange, Place, Tree, changes, parse_text
+from nats_config import FieldChange, Position, ReloadEffect, Tree, find_changes, parse_text
 from nats_config.errors import NatsConfigError
 
 
-def no_files(path: str, place: Place) -> bytes:
+def no_files(path: str, place: Position) -> bytes:
     """Stand for an empty folder."""
     raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
@@ -20,10 +20,10 @@ def tree(text: str, name: str) -> Tree:
 
 def difference(before: str, after: str) -> tuple[FieldChange, ...]:
     """Return what differs between two texts."""
-    return changes(tree(before, "old.conf"), tree(after, "new.conf"))
+    return find_changes(tree(before, "old.conf"), tree(after, "new.conf"))
 
 
-def effects(before: str, after: str) -> dict[str, Effect]:
+def effects(before: str, after: str) -> dict[str, ReloadEffect]:
     """Return the effect of each difference by its path."""
     return {change.path: change.effect for change in difference(before, after)}
 
@@ -31,46 +31,46 @@ def effects(before: str, after: str) -> dict[str, Effect]:
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("tls { ca_file: a }", "tls { ca_file: b }", {"tls.ca_file": Effect.RELOADED}),
-        ("tls { timeout: 1 }", "tls { timeout: 2 }", {"tls.timeout": Effect.RELOADED}),
+        ("tls { ca_file: a }", "tls { ca_file: b }", {"tls.ca_file": ReloadEffect.RELOADED}),
+        ("tls { timeout: 1 }", "tls { timeout: 2 }", {"tls.timeout": ReloadEffect.RELOADED}),
         (
             "gateway { tls { timeout: 1 } }",
             "gateway { tls { timeout: 2 } }",
-            {"gateway.tls.timeout": Effect.REFUSED},
+            {"gateway.tls.timeout": ReloadEffect.REFUSED},
         ),
         (
             "websocket { tls { timeout: 1 } }",
             "websocket { tls { timeout: 2 } }",
-            {"websocket.tls.timeout": Effect.IGNORED},
+            {"websocket.tls.timeout": ReloadEffect.IGNORED},
         ),
         (
             "gateway { gateways [{name: w, tls { ca_file: a }}] }",
             "gateway { gateways [{name: w, tls { ca_file: b }}] }",
-            {"gateway.gateways[0].tls.ca_file": Effect.RELOADED},
+            {"gateway.gateways[0].tls.ca_file": ReloadEffect.RELOADED},
         ),
         (
             "leafnodes { remotes [{url: a}, {url: b, hub: true}] }",
             "leafnodes { remotes [{url: b, hub: false}, {url: c}] }",
             {
-                "leafnodes.remotes[0].hub": Effect.REFUSED,
-                "leafnodes.remotes[1]": Effect.RELOADED,
-                "leafnodes.remotes[0]": Effect.RELOADED,
+                "leafnodes.remotes[0].hub": ReloadEffect.REFUSED,
+                "leafnodes.remotes[1]": ReloadEffect.RELOADED,
+                "leafnodes.remotes[0]": ReloadEffect.RELOADED,
             },
         ),
         ("tls { verify: on }", "tls { verify_and_map: on }", {
-            "tls.verify": Effect.RELOADED, "tls.verify_and_map": Effect.REFUSED}),
-        ("tls {}", "", {"tls": Effect.RELOADED}),
-        ("mqtt { tls {} }", "mqtt {}", {"mqtt.tls": Effect.REFUSED}),
-        ("port: 1", "port: 2", {"port": Effect.REFUSED}),
-        ("port: 1", "port: -1", {"port": Effect.RESTART}),
-        ("debug: true", "debug: false", {"debug": Effect.RELOADED}),
-        ("something: 1", "something: 2", {"something": Effect.REFUSED}),
-        ("", "cluster { port: 1 }", {"cluster": Effect.REFUSED}),
+            "tls.verify": ReloadEffect.RELOADED, "tls.verify_and_map": ReloadEffect.REFUSED}),
+        ("tls {}", "", {"tls": ReloadEffect.RELOADED}),
+        ("mqtt { tls {} }", "mqtt {}", {"mqtt.tls": ReloadEffect.REFUSED}),
+        ("port: 1", "port: 2", {"port": ReloadEffect.REFUSED}),
+        ("port: 1", "port: -1", {"port": ReloadEffect.RESTART}),
+        ("debug: true", "debug: false", {"debug": ReloadEffect.RELOADED}),
+        ("something: 1", "something: 2", {"something": ReloadEffect.REFUSED}),
+        ("", "cluster { port: 1 }", {"cluster": ReloadEffect.REFUSED}),
         ("authorization { user: a }", "authorization { user: b }", {
-            "authorization.user": Effect.RELOADED}),
+            "authorization.user": ReloadEffect.RELOADED}),
     ],
 )  # fmt: skip
-def test_the_effect_of_a_change(before: str, after: str, expected: dict[str, Effect]) -> None:
+def test_the_effect_of_a_change(before: str, after: str, expected: dict[str, ReloadEffect]) -> None:
     """TLS material is reloaded everywhere; what is not known to be reloadable is refused."""
     assert effects(before, after) == expected
 
@@ -85,7 +85,7 @@ def test_spelling_and_layout_are_no_change() -> None:
 def test_a_variable_changes_where_it_is_used() -> None:
     """The definition is no option; the option that it fills is what changes."""
     assert effects("p: 1\nmax_payload: $p", "p: 2\nmax_payload: $p") == {
-        "max_payload": Effect.RELOADED
+        "max_payload": ReloadEffect.RELOADED
     }
 
 

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from nats_config import Config, Place, Port, ServerConfig, TlsContext, parse_text, server_config
-from nats_config.addresses import DEFAULT_HOST
-from nats_config.digest import digest
+from nats_config import (
+    Config,
+    PortKind,
+    Position,
+    ServerConfig,
+    TlsContext,
+    parse_text,
+    read_server_config,
+)
+from nats_config.digest import compute_digest
 from nats_config.errors import NatsConfigError
+from nats_config.server import DEFAULT_HOST
 
 FULL = """
 server_name: n1
@@ -40,7 +48,7 @@ authorization { users: [] }
 """ % {"pin": "AB" * 32}  # noqa: UP031 - braces are the language of the text
 
 
-def no_files(path: str, place: Place) -> bytes:
+def no_files(path: str, place: Position) -> bytes:
     """Stand for an empty folder."""
     raise NatsConfigError(f"`{path}` is not there", place=str(place), hint="write it")
 
@@ -48,8 +56,8 @@ def no_files(path: str, place: Place) -> bytes:
 def server(text: str) -> ServerConfig:
     """Read a text as the configuration of a server that runs in `/srv`."""
     tree = parse_text(text, place="n.conf", include=no_files, environment={})
-    config = Config(path="n.conf", tree=tree, files=("n.conf",), digest=digest(tree))
-    return server_config(config, cwd="/srv")
+    config = Config(path="n.conf", tree=tree, files=("n.conf",), digest=compute_digest(tree))
+    return read_server_config(config, cwd="/srv")
 
 
 def refusal(text: str) -> NatsConfigError:
@@ -68,36 +76,36 @@ def test_every_listener_is_found() -> None:
     """Hosts, ports and advertised addresses, with the defaults of nats-server."""
     found = {one.port_kind: (one.host, one.port, one.advertise) for one in server(FULL).listeners}
     assert found == {
-        Port.CLIENT: ("127.0.0.1", 4333, "n1.example:4333"),
-        Port.CLUSTER: (DEFAULT_HOST, 0, "n1.example"),
-        Port.GATEWAY: (DEFAULT_HOST, 7222, ""),
-        Port.LEAFNODES: (DEFAULT_HOST, 7422, ""),
-        Port.WEBSOCKET: (DEFAULT_HOST, 8080, ""),
-        Port.MQTT: ("127.0.0.2", 1883, ""),
-        Port.HTTP: ("127.0.0.1", 8222, ""),
+        PortKind.CLIENT: ("127.0.0.1", 4333, "n1.example:4333"),
+        PortKind.CLUSTER: (DEFAULT_HOST, 0, "n1.example"),
+        PortKind.GATEWAY: (DEFAULT_HOST, 7222, ""),
+        PortKind.LEAFNODES: (DEFAULT_HOST, 7422, ""),
+        PortKind.WEBSOCKET: (DEFAULT_HOST, 8080, ""),
+        PortKind.MQTT: ("127.0.0.2", 1883, ""),
+        PortKind.HTTP: ("127.0.0.1", 8222, ""),
     }
 
 
 def test_the_client_port_has_a_default() -> None:
     """A server without a word about ports listens for clients on 4222 only."""
     assert [(one.port_kind, one.port) for one in server("debug: true").listeners] == [
-        (Port.CLIENT, 4222)
+        (PortKind.CLIENT, 4222)
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "expected"),
     [
-        ("http: 8222", Port.HTTP, (DEFAULT_HOST, 8222)),
-        ("monitor_port: 8222\nhost: 10.0.0.1", Port.HTTP, ("10.0.0.1", 8222)),
-        ("https: '127.0.0.1:8443'", Port.HTTPS, ("127.0.0.1", 8443)),
-        ("https_port: 8443", Port.HTTPS, (DEFAULT_HOST, 8443)),
-        ("port: -1", Port.CLIENT, (DEFAULT_HOST, 0)),
-        ("net: '::1'", Port.CLIENT, ("::1", 4222)),
-        ("cluster { listen: '[::1]:6222' }", Port.CLUSTER, ("::1", 6222)),
+        ("http: 8222", PortKind.HTTP, (DEFAULT_HOST, 8222)),
+        ("monitor_port: 8222\nhost: 10.0.0.1", PortKind.HTTP, ("10.0.0.1", 8222)),
+        ("https: '127.0.0.1:8443'", PortKind.HTTPS, ("127.0.0.1", 8443)),
+        ("https_port: 8443", PortKind.HTTPS, (DEFAULT_HOST, 8443)),
+        ("port: -1", PortKind.CLIENT, (DEFAULT_HOST, 0)),
+        ("net: '::1'", PortKind.CLIENT, ("::1", 4222)),
+        ("cluster { listen: '[::1]:6222' }", PortKind.CLUSTER, ("::1", 6222)),
     ],
 )
-def test_ports_are_read_in_every_form(text: str, kind: Port, expected: tuple[str, int]) -> None:
+def test_ports_are_read_in_every_form(text: str, kind: PortKind, expected: tuple[str, int]) -> None:
     """Aliases, `listen`, IPv6 in brackets, and any free port as 0."""
     found = server(text).listener(kind)
     assert found is not None
@@ -140,7 +148,7 @@ def test_options_carry_values_and_places() -> None:
     assert (top.handshake_first, top.handshake_first_fallback_seconds) == (True, 0.05)
     assert top.pinned_certs == ("ab" * 32,)
     assert cluster.timeout_seconds == 3.0
-    assert top.places["handshake_first"] == Place("n.conf", 9, 7)
+    assert top.places["handshake_first"] == Position("n.conf", 9, 7)
 
 
 def test_certs_are_kept_in_their_order() -> None:

@@ -14,7 +14,7 @@
         await nc.publish("orders.new", b"...")
 """
 
-from nats_rotating_client.backoff import Backoff
+from nats_rotating_client.connection import Connection, connect, open_connection
 from nats_rotating_client.errors import (
     ConnectError,
     MaterialError,
@@ -25,13 +25,11 @@ from nats_rotating_client.errors import (
     ServerUnreachable,
     StatusFileError,
 )
-from nats_rotating_client.events import Event, EventKind
-from nats_rotating_client.files import MaterialFiles
 from nats_rotating_client.jetstream import JetStream, PullConsumer
-from nats_rotating_client.message import Message
-from nats_rotating_client.nats import Connection, connect, open_connection
-from nats_rotating_client.rotation import Pace
-from nats_rotating_client.status_file import ConnectionStatus
+from nats_rotating_client.link import NatsMessage
+from nats_rotating_client.material import MaterialFiles
+from nats_rotating_client.rotation import Backoff, Pace
+from nats_rotating_client.status import ConnectionStatus, Event, EventKind
 from nats_rotating_client.subscription import Duplicates, Subscription
 
 __all__ = [
@@ -45,7 +43,7 @@ __all__ = [
     "JetStream",
     "MaterialError",
     "MaterialFiles",
-    "Message",
+    "NatsMessage",
     "OptionError",
     "Pace",
     "PullConsumer",

@@ -13,8 +13,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, PubAck
 
 from nats_rotating_client.errors import OptionError
-from nats_rotating_client.link import Link
-from nats_rotating_client.message import Answers, Message, answering
+from nats_rotating_client.link import Answers, ClientLink, NatsMessage, answer_through
 from nats_rotating_client.subscription import Callback, Duplicates, Subscription
 
 _UNSUPPORTED_HINT = "use a pull consumer: it keeps its order and its pace by itself"
@@ -23,7 +22,7 @@ _UNSUPPORTED_HINT = "use a pull consumer: it keeps its order and its pace by its
 class Links(Protocol):
     """Where the connection in use is found."""
 
-    async def publisher(self) -> Link:
+    async def publisher(self) -> ClientLink:
         """Return the link to publish on."""
 
 
@@ -127,7 +126,7 @@ class JetStream:
 
 
 async def _push_consumer(
-    link: Link, stream: str, subject: str, *, durable: str | None, wanted: ConsumerConfig
+    link: ClientLink, stream: str, subject: str, *, durable: str | None, wanted: ConsumerConfig
 ) -> ConsumerConfig:
     found = await _existing(link, stream, durable) if durable else None
     if found is None:
@@ -145,7 +144,7 @@ async def _push_consumer(
     return consumer
 
 
-async def _existing(link: Link, stream: str, durable: str) -> ConsumerConfig | None:
+async def _existing(link: ClientLink, stream: str, durable: str) -> ConsumerConfig | None:
     try:
         info = await link.jetstream.consumer_info(stream, durable)
     except nats.js.errors.NotFoundError:
@@ -155,7 +154,7 @@ async def _existing(link: Link, stream: str, durable: str) -> ConsumerConfig | N
 
 
 def _acknowledging(callback: Callback) -> Callback:
-    async def call(message: Message) -> None:
+    async def call(message: NatsMessage) -> None:
         await callback(message)
         with contextlib.suppress(nats.errors.MsgAlreadyAckdError):
             await message.ack()
@@ -178,7 +177,7 @@ class PullConsumer:
         links: Links,
         stream: str,
         durable: str,
-        first: tuple[Link, JetStreamContext.PullSubscription],
+        first: tuple[ClientLink, JetStreamContext.PullSubscription],
     ) -> None:
         self._connection = connection
         self._links = links
@@ -191,7 +190,7 @@ class PullConsumer:
         self,
         batch: int = 1,
         timeout: float = 5.0,  # noqa: ASYNC109  - nats-py's name
-    ) -> list[Message]:
+    ) -> list[NatsMessage]:
         """Return at least one and at most `batch` messages; `nats.errors.TimeoutError` if none."""
         link = await self._links.publisher()
         with link.busy():
@@ -202,9 +201,9 @@ class PullConsumer:
                 messages = await bound.fetch(batch, timeout=timeout)
             except TimeoutError as error:  # nats-py raises now its own, now asyncio's
                 raise nats.errors.TimeoutError from error
-        return [answering(message, self._connection) for message in messages]
+        return [answer_through(message, self._connection) for message in messages]
 
-    async def _bind(self, link: Link) -> None:
+    async def _bind(self, link: ClientLink) -> None:
         if link is self._link:
             return
         self._bound = await link.jetstream.pull_subscribe_bind(

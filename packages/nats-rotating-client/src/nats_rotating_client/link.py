@@ -1,4 +1,4 @@
-"""One nats-py connection, opened with one TLS context, and the work under way on it."""
+"""One nats-py connection, opened with one TLS context, the work under way on it, its messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from nats_rotating_client.errors import (
@@ -19,8 +21,58 @@ from nats_rotating_client.errors import (
     ServerSilent,
     ServerUnreachable,
 )
-from nats_rotating_client.material import Material
-from nats_rotating_client.message import Message
+from nats_rotating_client.material import LoadedMaterial
+
+# The message that a subscription hands over: nats-py's, and whether it is a copy.
+
+
+@dataclass
+class NatsMessage(Msg):
+    """A NATS message. `respond` and the acknowledgements go over the connection of that moment.
+
+    `duplicate` is true when the same content was already handed over by the connection that this
+    one replaced. It is exact for JetStream and for every message with an id or a sequence in it;
+    of two messages that are equal byte for byte it may take the second for a copy.
+    """
+
+    duplicate: bool = False
+
+
+class Answers(Protocol):
+    """What a message publishes its answers and acknowledgements through."""
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        reply: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publish a message."""
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        timeout: float = 0.5,  # noqa: ASYNC109  - nats-py's name
+        headers: Mapping[str, str] | None = None,
+    ) -> Msg:
+        """Send a request and return the answer."""
+
+
+def answer_through(received: Msg, answers: Answers) -> NatsMessage:
+    """Return `received` so that its answers go through `answers`, not the link it came over."""
+    if not isinstance(received, NatsMessage):
+        raise TypeError(f"expected a `Message` from the link, got `{type(received).__name__}`")
+    # nats-py uses nothing but `publish` and `request` of it.
+    received._client = cast("Client", answers)  # noqa: SLF001  - there is no public way to set it
+    return received
+
+
+# One nats-py connection, opened with one TLS context, and the work under way on it.
+
 
 FOREVER = -1
 """nats-py: no limit to reconnect attempts."""
@@ -56,23 +108,23 @@ Options = Mapping[str, Any]
 class LinkEvents(Protocol):
     """What a link tells the one who opened it; every call is short and does not block."""
 
-    def lost(self, link: Link) -> None:
+    def lost(self, link: ClientLink) -> None:
         """Tell that the connection broke; nats-py is trying to get it back."""
 
-    def regained(self, link: Link) -> None:
+    def regained(self, link: ClientLink) -> None:
         """Tell that the connection is back."""
 
-    def ended(self, link: Link) -> None:
+    def ended(self, link: ClientLink) -> None:
         """Tell that the connection is closed and stays so."""
 
-    def asked_to_leave(self, link: Link) -> None:
+    def asked_to_leave(self, link: ClientLink) -> None:
         """Tell that the server sent this client its lame-duck notice."""
 
     def failed(self, error: Exception) -> None:
         """Tell what nats-py reported."""
 
 
-class Target(NamedTuple):
+class ConnectTarget(NamedTuple):
     """Where a link leads to, under which name, and how nats-py shall go there."""
 
     servers: tuple[str, ...]
@@ -91,7 +143,7 @@ def check_options(options: Options) -> None:
         )
 
 
-class Link:
+class ClientLink:
     """A nats-py client that stays up, with a count of the requests that wait for an answer."""
 
     def __init__(self, client: Client) -> None:
@@ -193,7 +245,9 @@ class Link:
                 await self.client.close()
 
 
-async def open_link(target: Target, material: Material, events: LinkEvents) -> Link:
+async def open_link(
+    target: ConnectTarget, material: LoadedMaterial, events: LinkEvents
+) -> ClientLink:
     """Connect to the first of `target.servers` that accepts `material`, in their order.
 
     Raises `ServerRefused` when TLS or the server refuses, `ServerUnreachable` when nobody answers
@@ -214,16 +268,16 @@ async def open_link(target: Target, material: Material, events: LinkEvents) -> L
 
 
 async def _attempt(
-    target: Target, material: Material, events: LinkEvents, refusals: list[Exception]
-) -> Link | None:
+    target: ConnectTarget, material: LoadedMaterial, events: LinkEvents, refusals: list[Exception]
+) -> ClientLink | None:
     """Connect to the first server that answers; None, and why in `refusals`, when it refuses.
 
     Each attempt has a client of its own, without reconnecting: after a failed handshake nats-py
     waits for ever for the transport to close before it tries the next server.
     """
     client = Client()
-    client.msg_class = Message
-    link = Link(client)
+    client.msg_class = NatsMessage
+    link = ClientLink(client)
 
     async def failed(error: Exception) -> None:
         if client.is_connected or client.is_reconnecting:
@@ -250,7 +304,7 @@ async def _attempt(
     return link
 
 
-def _first_options(target: Target) -> dict[str, Any]:
+def _first_options(target: ConnectTarget) -> dict[str, Any]:
     """Return options with which nats-py tries each server and then gives up."""
     return {
         **target.options,
@@ -269,7 +323,7 @@ def _stay_connected(client: Client, options: Options) -> None:
     client.options["dont_randomize"] = options.get("dont_randomize", False)
 
 
-def _callbacks(link: Link, events: LinkEvents) -> dict[str, Any]:
+def _callbacks(link: ClientLink, events: LinkEvents) -> dict[str, Any]:
     async def lost() -> None:
         link.lost()
         events.lost(link)
@@ -293,7 +347,7 @@ def _callbacks(link: Link, events: LinkEvents) -> dict[str, Any]:
     }
 
 
-def _refused(target: Target, errors: list[Exception]) -> ConnectError:
+def _refused(target: ConnectTarget, errors: list[Exception]) -> ConnectError:
     told = [error for error in errors if not isinstance(error, nats.errors.NoServersError)]
     where = {"client": target.name, "operation": "connect"}
     servers = ", ".join(_without_user(server) for server in target.servers)

@@ -1,4 +1,4 @@
-"""Builds a fresh TLS context from a client's files and says exactly what it presents and trusts.
+"""A client's certificate, key and CA files: whether they changed, and a TLS context from them.
 
 A context is never changed in place: OpenSSL can add CA certificates to one, never take one away.
 """
@@ -15,8 +15,87 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, NewType, NoReturn
 
+import msgspec
+
 from nats_rotating_client.errors import MaterialError
-from nats_rotating_client.files import MaterialFiles, Stamps, read, stamps
+
+# Where a client's certificate, key and CA bundle are, and a cheap way to see that they changed.
+
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Far above any bundle that a TLS handshake can carry."""
+
+
+class MaterialFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The PEM files of one client.
+
+    `certificate` holds the leaf first and then its intermediates, `key` its unencrypted private
+    key, `ca` the CA certificates that it trusts. Symbolic links are followed at every look.
+    """
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+    @classmethod
+    def in_directory(cls, directory: Path) -> MaterialFiles:
+        """Return the names that Kubernetes gives them: `tls.crt`, `tls.key`, `ca.crt`."""
+        return cls(
+            certificate=directory / "tls.crt", key=directory / "tls.key", ca=directory / "ca.crt"
+        )
+
+
+class Stamp(NamedTuple):
+    """Which file a path leads to, and when that was last written."""
+
+    device: int
+    inode: int
+    modified_ns: int
+    size: int
+
+
+Stamps = tuple[Stamp | None, Stamp | None, Stamp | None]
+"""Certificate, key and CA bundle; None where there is no file at this moment."""
+
+
+def stamp_files(files: MaterialFiles) -> Stamps:
+    """Return the stamps of the files at the ends of all links: a `..data` swap changes them."""
+    return _stamp(files.certificate), _stamp(files.key), _stamp(files.ca)
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return Stamp(facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+
+
+def read_material_file(path: Path) -> bytes:
+    """Return the file's bytes; `MaterialError` when it is empty, far too large or unreadable."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise MaterialError(
+            f"cannot read the file: {error.strerror}",
+            place=str(path),
+            hint="the file must exist and be readable by the user that runs the client",
+        ) from error
+    if not data:
+        raise MaterialError(
+            "the file is empty", place=str(path), hint="write it anew, then rename it"
+        )
+    if len(data) > MAX_BYTES:
+        raise MaterialError(f"the file has more than {MAX_BYTES} bytes", place=str(path))
+    return data
+
+
+# Builds a fresh TLS context from a client's files and says exactly what it presents and trusts.
+#
+# A context is never changed in place: OpenSSL can add CA certificates to one, never take one
+# away.
+
 
 _BLOCK = re.compile(
     rb"-----BEGIN (?P<label>(?:X509 )?CERTIFICATE)-----(?P<body>.*?)-----END (?P=label)-----",
@@ -30,7 +109,7 @@ Fingerprint = NewType("Fingerprint", str)
 """SHA-256 of a certificate's DER, 64 lower-case hexadecimal digits: which certificate it is."""
 
 
-class Material(NamedTuple):
+class LoadedMaterial(NamedTuple):
     """A set of files as it was loaded: the context, and the facts that may be told about it."""
 
     context: ssl.SSLContext
@@ -55,25 +134,27 @@ def plain_context() -> ssl.SSLContext:
     return context
 
 
-def load(files: MaterialFiles, *, make_context: MakeContext = plain_context) -> Material:
+def load_material(
+    files: MaterialFiles, *, make_context: MakeContext = plain_context
+) -> LoadedMaterial:
     """Read the files into a fresh context from `make_context`.
 
     Raises `MaterialError` with the file's place when one is missing, empty, damaged or of the wrong
     kind, when certificate and key do not belong together, or when a file changed meanwhile.
     """
-    before = stamps(files)
+    before = stamp_files(files)
     chain = _certificates(files.certificate)
     authorities = _certificates(files.ca)
     context = make_context()
     _trust(context, authorities, place=files.ca)
     _present(context, files)
-    if stamps(files) != before:
+    if stamp_files(files) != before:
         raise MaterialError(
             "the files changed while they were read",
             place=str(files.certificate),
             hint="they are read again when they have settled",
         )
-    return Material(
+    return LoadedMaterial(
         context=context,
         chain=_fingerprints(chain),
         authorities=_fingerprints(authorities),
@@ -87,7 +168,7 @@ def _fingerprints(certificates: tuple[bytes, ...]) -> tuple[Fingerprint, ...]:
 
 
 def _certificates(path: Path) -> tuple[bytes, ...]:
-    data = read(path)
+    data = read_material_file(path)
     blocks = list(_BLOCK.finditer(data))
     begun = len(_BEGIN.findall(data))
     if not begun:
@@ -124,7 +205,7 @@ def _trust(context: ssl.SSLContext, authorities: tuple[bytes, ...], *, place: Pa
         context.load_verify_locations(cadata=b"".join(authorities))
     except ssl.SSLError as error:
         raise MaterialError(
-            f"OpenSSL cannot read a CA certificate: {_reason(error)}", place=str(place)
+            f"OpenSSL cannot read a CA certificate: {_ssl_reason(error)}", place=str(place)
         ) from error
 
 
@@ -154,11 +235,11 @@ def _unfit(error: ssl.SSLError, files: MaterialFiles) -> MaterialError:
             hint="deliver both; until they fit, the set in use stays in use",
         )
     return MaterialError(
-        f"OpenSSL cannot use the certificate and its key `{files.key}`: {_reason(error)}",
+        f"OpenSSL cannot use the certificate and its key `{files.key}`: {_ssl_reason(error)}",
         place=str(files.certificate),
         hint="both must be PEM, the leaf first, the key unencrypted",
     )
 
 
-def _reason(error: ssl.SSLError) -> str:
+def _ssl_reason(error: ssl.SSLError) -> str:
     return (error.reason or "unknown reason").lower().replace("_", " ")

@@ -1,10 +1,11 @@
-"""A subscription that outlives the connections which carry it."""
+"""Subscriptions that move from one connection to the next, and know which messages are copies."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
@@ -13,16 +14,61 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT
 from nats.aio.subscription import Subscription as CarriedSubscription
 
-from nats_rotating_client.copies import Copies, identity
-from nats_rotating_client.link import Link
-from nats_rotating_client.message import Answers, Message, answering
+from nats_rotating_client.link import Answers, ClientLink, NatsMessage, answer_through
+
+# Tells which messages are copies when two connections carry one subscription for a while.
+
+
+def content_identity(
+    subject: str, reply: str, data: bytes, *, headers: Mapping[str, str] | None = None
+) -> int:
+    """Return a number that copies of one message share.
+
+    Core NATS gives a message no id, so this is its whole content. Two *different* messages of
+    equal content share it too; JetStream's never do, for their reply subject holds the sequence.
+    """
+    return hash((subject, reply, data, tuple(headers.items()) if headers else ()))
+
+
+class Copies:
+    """What the first connection delivered since the second one also listens.
+
+    The first speaks until it has nothing left; only then the second's messages are looked at, in
+    their order. Each that is still noted here is a copy, every other one is news. So nothing is
+    lost, order is kept, and each message is called a copy at most as often as it came before.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[int] = Counter()
+
+    def note(self, key: int) -> None:
+        """Remember one message that the first connection delivered."""
+        self._seen[key] += 1
+
+    def take(self, key: int) -> bool:
+        """Say whether a message of the second is a copy, and use that memory up."""
+        left = self._seen.get(key, 0)
+        if not left:
+            return False
+        if left == 1:
+            del self._seen[key]
+        else:
+            self._seen[key] = left - 1
+        return True
+
+    def __len__(self) -> int:
+        return self._seen.total()
+
+
+# A subscription that outlives the connections which carry it.
+
 
 PENDING_LIMIT = DEFAULT_SUB_PENDING_MSGS_LIMIT
 _UNSUBSCRIBE_TIMEOUT_SECONDS = 3.0
 _COPIES_KEPT_SECONDS = 2.0
 """How long after the hand-over a copy may still be on its way from another server."""
 
-Callback = Callable[[Message], Awaitable[None]]
+Callback = Callable[[NatsMessage], Awaitable[None]]
 
 
 class Duplicates(StrEnum):
@@ -50,7 +96,7 @@ class Owner(Protocol):
 class _Carrier:
     """One connection's part in a subscription. Until it is opened, its messages wait in nats-py."""
 
-    def __init__(self, link: Link, *, before: Copies | None) -> None:
+    def __init__(self, link: ClientLink, *, before: Copies | None) -> None:
         self.link = link
         self.inner: CarriedSubscription | None = None
         self.opened = asyncio.Event()
@@ -72,7 +118,9 @@ class _Carrier:
         """Say whether the carrier before this one delivered the message already."""
         if self._before is None and self._after is None:
             return False
-        key = identity(message.subject, message.reply, message.data, headers=message.headers)
+        key = content_identity(
+            message.subject, message.reply, message.data, headers=message.headers
+        )
         if self._after is not None:
             self._after.note(key)
         return self._before is not None and self._before.take(key)
@@ -127,22 +175,22 @@ class Subscription:
         self._pending_limit = pending_limit
         self._limit = 0
         self._ended = False
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._messages: asyncio.Queue[NatsMessage | None] = asyncio.Queue()
         self._first: _Carrier | None = None
         self._second: _Carrier | None = None
         self._work = asyncio.create_task(self._call_back()) if callback else None
         self._closing: asyncio.Task[None] | None = None
 
     @property
-    def messages(self) -> AsyncIterator[Message]:
+    def messages(self) -> AsyncIterator[NatsMessage]:
         """Every message until the subscription ends, for `async for`."""
         return self._iterate()
 
-    async def _iterate(self) -> AsyncIterator[Message]:
+    async def _iterate(self) -> AsyncIterator[NatsMessage]:
         while (message := await self._next()) is not None:
             yield message
 
-    async def next_msg(self, timeout: float | None = 1.0) -> Message:  # noqa: ASYNC109  - nats-py's name
+    async def next_msg(self, timeout: float | None = 1.0) -> NatsMessage:  # noqa: ASYNC109  - nats-py's name
         """Return the next message; raises `nats.errors.TimeoutError` after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
@@ -153,7 +201,7 @@ class Subscription:
             raise nats.errors.BadSubscriptionError
         return message
 
-    async def _next(self) -> Message | None:
+    async def _next(self) -> NatsMessage | None:
         message = await self._messages.get()
         if message is None:
             self._messages.put_nowait(None)  # for everybody else who waits
@@ -207,7 +255,7 @@ class Subscription:
 
     # How a connection moves it. In this order: attach, then hand_over or abandon.
 
-    async def attach(self, link: Link) -> None:
+    async def attach(self, link: ClientLink) -> None:
         """Subscribe on `link`: as the only carrier, or as the second one, which waits its turn."""
         if self._ended or any(carrier.link is link for carrier in self._carriers()):
             return
@@ -263,7 +311,7 @@ class Subscription:
             self._owner.failed(_slow_consumer(received))
             return
         self.delivered += 1
-        message = answering(received, self._answers)
+        message = answer_through(received, self._answers)
         message.duplicate = duplicate
         self._messages.put_nowait(message)
         if self._limit and self.delivered >= self._limit:
@@ -274,7 +322,7 @@ class Subscription:
         while (message := await self._messages.get()) is not None:
             await self._call(message)
 
-    async def _call(self, message: Message) -> None:
+    async def _call(self, message: NatsMessage) -> None:
         if self._callback is None:
             return
         try:

@@ -13,15 +13,13 @@ import msgspec
 import nats.errors
 import pytest
 
-from nats_rotating_client import nats as nats_rotating_client_nats
-from nats_rotating_client.backoff import Backoff
+from nats_rotating_client import connection as nats_rotating_client_nats
+from nats_rotating_client.connection import Connection
 from nats_rotating_client.errors import MaterialError, OptionError, ServerRefused, ServerUnreachable
-from nats_rotating_client.events import Event, EventKind
-from nats_rotating_client.files import MaterialFiles
-from nats_rotating_client.message import Message
-from nats_rotating_client.nats import Connection
-from nats_rotating_client.rotation import Pace
-from nats_rotating_client.status_file import ConnectionStatus
+from nats_rotating_client.link import NatsMessage
+from nats_rotating_client.material import MaterialFiles
+from nats_rotating_client.rotation import Backoff, Pace
+from nats_rotating_client.status import ConnectionStatus, Event, EventKind
 from nats_rotating_client.subscription import Duplicates
 from rigs.client_cluster import Cluster, running, system_request
 from rigs.client_pki import Authority, bundle, deliver, replace
@@ -106,7 +104,7 @@ def test_a_new_certificate_takes_over_without_loss_or_disorder(
     copies: list[int] = []
     seen: list[EventKind] = []
 
-    async def heard(message: Message) -> None:
+    async def heard(message: NatsMessage) -> None:
         (copies if message.duplicate else received).append(int(message.data))
 
     async def scenario() -> tuple[list[int], ConnectionStatus]:
@@ -201,7 +199,7 @@ def test_a_lame_duck_notice_makes_one_client_swap(cluster: Cluster, tmp_path: Pa
     received: list[int] = []
     kinds: list[EventKind] = []
 
-    async def heard(message: Message) -> None:
+    async def heard(message: NatsMessage) -> None:
         if not message.duplicate:
             received.append(int(message.data))
 
@@ -232,7 +230,7 @@ def test_a_request_under_way_is_answered_on_the_connection_that_is_replaced(
     async def scenario() -> None:
         asked, answer = asyncio.Event(), asyncio.Event()
 
-        async def respond(message: Message) -> None:
+        async def respond(message: NatsMessage) -> None:
             asked.set()
             await answer.wait()
             await message.respond(b"late")
@@ -314,7 +312,7 @@ def test_a_queue_group_gets_each_message_once_while_its_only_member_swaps(
     """Two connections of one member never both get a message, and none is lost."""
     received: list[int] = []
 
-    async def heard(message: Message) -> None:
+    async def heard(message: NatsMessage) -> None:
         received.append(int(message.data))
 
     async def scenario() -> list[int]:
@@ -339,7 +337,7 @@ def test_jetstream_consumers_survive_a_swap(cluster: Cluster, tmp_path: Path) ->
     pulled: list[int] = []
     pushed: list[int] = []
 
-    async def heard(message: Message) -> None:
+    async def heard(message: NatsMessage) -> None:
         pushed.append(int(message.data))
 
     async def scenario() -> int:
@@ -444,7 +442,7 @@ def test_clients_leave_a_server_in_lame_duck_mode_without_loss(tmp_path: Path) -
     received: list[int] = []
     kinds: list[EventKind] = []
 
-    async def heard(message: Message) -> None:
+    async def heard(message: NatsMessage) -> None:
         if not message.duplicate:
             received.append(int(message.data))
 

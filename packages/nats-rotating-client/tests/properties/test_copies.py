@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nats_rotating_client.copies import Copies, identity
+from nats_rotating_client.subscription import Copies, content_identity
 
 
 @given(st.integers(0, 30), st.data())
 def test_every_message_is_news_exactly_once(count: int, data: st.DataObject) -> None:
     """The first hears a beginning, the second an end, overlapping: together each message once."""
-    messages = [identity("s", "", str(number).encode()) for number in range(count)]
+    messages = [content_identity("s", "", str(number).encode()) for number in range(count)]
     begins = data.draw(st.integers(0, count))  # where the second starts to hear
     ends = data.draw(st.integers(begins, count))  # where the first ceases to
     copies = Copies()
@@ -37,9 +37,9 @@ def test_no_message_is_called_a_copy_more_often_than_it_came(
 @given(st.binary(max_size=8), st.dictionaries(st.text(max_size=4), st.text(max_size=4)))
 def test_identity_depends_on_every_part(payload: bytes, headers: dict[str, str]) -> None:
     """Subject, reply, payload and headers all tell messages apart."""
-    own = identity("s", "r", payload, headers=headers)
-    assert own == identity("s", "r", bytes(payload), headers=dict(headers))
-    assert own != identity("t", "r", payload, headers=headers)
-    assert own != identity("s", "", payload, headers=headers)
-    assert own != identity("s", "r", payload + b"x", headers=headers)
-    assert own != identity("s", "r", payload, headers={**headers, "longer": "x"})
+    own = content_identity("s", "r", payload, headers=headers)
+    assert own == content_identity("s", "r", bytes(payload), headers=dict(headers))
+    assert own != content_identity("t", "r", payload, headers=headers)
+    assert own != content_identity("s", "", payload, headers=headers)
+    assert own != content_identity("s", "r", payload + b"x", headers=headers)
+    assert own != content_identity("s", "r", payload, headers={**headers, "longer": "x"})

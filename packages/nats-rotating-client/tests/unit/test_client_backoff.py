@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nats_rotating_client.backoff import Backoff
+from nats_rotating_client.rotation import Backoff
 
 
 def test_waits_double_up_to_the_bound() -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from nats_rotating_client import files as material_files
-from nats_rotating_client import material as materials
+from nats_rotating_client import material
 from nats_rotating_client.errors import MaterialError
-from nats_rotating_client.files import MaterialFiles
+from nats_rotating_client.material import MaterialFiles
 from rigs.client_pki import Authority, bundle, deliver
 
 OLD, NEW = Authority("old"), Authority("new")
@@ -26,7 +25,7 @@ def files(tmp_path: Path) -> MaterialFiles:
 
 def test_a_set_that_fits_tells_leaf_and_authorities_in_file_order(files: MaterialFiles) -> None:
     """Fingerprints are those of the DER: the leaf's, and each CA's in the order of the bundle."""
-    loaded = materials.load(files)
+    loaded = material.load_material(files)
     assert loaded.leaf == PAIR.fingerprint
     assert loaded.authorities == (OLD.fingerprint, NEW.fingerprint)
     assert len(loaded.context.get_ca_certs()) == 2
@@ -34,9 +33,9 @@ def test_a_set_that_fits_tells_leaf_and_authorities_in_file_order(files: Materia
 
 def test_a_context_is_fresh_each_time(files: MaterialFiles) -> None:
     """A CA that left the bundle is not trusted any more: contexts are never added to."""
-    first = materials.load(files)
+    first = material.load_material(files)
     deliver(files.ca.parent, ca=NEW.certificate)
-    second = materials.load(files)
+    second = material.load_material(files)
     assert first.context is not second.context
     assert [len(each.context.get_ca_certs()) for each in (first, second)] == [2, 1]
 
@@ -111,7 +110,7 @@ def test_a_set_that_does_not_fit_is_refused_with_place_and_reason(
     """Each kind of broken file is named; nothing is asked on a terminal; no key is shown."""
     spoil(files)
     with pytest.raises(MaterialError, match=message) as refused:
-        materials.load(files)
+        material.load_material(files)
     assert b"PRIVATE KEY-----" not in str(refused.value).encode()
 
 
@@ -121,14 +120,14 @@ def test_a_symlink_swap_changes_the_stamps(tmp_path: Path) -> None:
     deliver(tmp_path / "..two", PAIR, ca=bundle(OLD))
     (tmp_path / "..data").symlink_to("..one")
     files = MaterialFiles.in_directory(tmp_path / "..data")
-    before = material_files.stamps(files)
+    before = material.stamp_files(files)
     (tmp_path / "new").symlink_to("..two")
     (tmp_path / "new").rename(tmp_path / "..data")
-    after = material_files.stamps(files)
+    after = material.stamp_files(files)
     assert None not in before
     assert all(first != second for first, second in zip(before, after, strict=True))
 
 
 def test_a_missing_file_has_no_stamp(tmp_path: Path) -> None:
     """A file that is not there is no error while the files are only watched."""
-    assert material_files.stamps(MaterialFiles.in_directory(tmp_path)) == (None, None, None)
+    assert material.stamp_files(MaterialFiles.in_directory(tmp_path)) == (None, None, None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nats_rotating_client.errors import StatusFileError
-from nats_rotating_client.status_file import ConnectionStatus, write_status
+from nats_rotating_client.status import ConnectionStatus, write_status
 
 STATUS = ConnectionStatus(
     pid=1,

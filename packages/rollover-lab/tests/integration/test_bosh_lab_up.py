@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bosh_interpolate import ManifestError, emit, interpolate, load_variables, operations
+from bosh_interpolate import ManifestError, emit, interpolate, load_variables, read_ops_file
 from bosh_interpolate.values import Tree
 from rigs.bosh_lab import (
     NAMES,
@@ -278,7 +278,7 @@ def _nats_ca(lab: BoshLab) -> str:
 def _clean(lab: BoshLab) -> None:
     """Do step 5 on the vars store."""
     store = lab.layout.credentials
-    changes = operations(json.dumps(clean_up()).encode(), name="clean.yml")
+    changes = read_ops_file(json.dumps(clean_up()).encode(), name="clean.yml")
     text = interpolate(
         store.read_bytes(), operations=changes, variables=load_variables(store.read_bytes())
     )

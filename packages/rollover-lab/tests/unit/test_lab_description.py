@@ -62,7 +62,7 @@ def test_the_lab_follows_its_own_advice(tmp_path: Path) -> None:
     path = tmp_path / "n1.conf"
     path.write_text(text, encoding="utf-8")
     read = nats_config.read_config(path, environment={})
-    assert not nats_config.server_config(read, cwd="/").remarks
+    assert not nats_config.read_server_config(read, cwd="/").remarks
 
 
 def test_a_lone_server_has_no_route_port() -> None:

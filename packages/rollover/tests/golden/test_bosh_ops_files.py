@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bosh_interpolate import interpolate, load, operations
+from bosh_interpolate import interpolate, load, read_ops_file
 from bosh_interpolate.values import Tree
 from rigs import bosh_director_files as files
 from rigs import bosh_lab
@@ -231,7 +231,7 @@ def test_the_clean_up_is_that_of_the_documentation(tmp_path: Path) -> None:
     assert ours.name == "update_nats_var_values.yml"
 
     def applied(content: bytes) -> Tree:
-        found = operations(content, name="clean-up.yml")
+        found = read_ops_file(content, name="clean-up.yml")
         text = interpolate(
             director.store.read_bytes(), operations=found, variables=director.stored()
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bosh_interpolate import arguments, interpolate
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
 from rollover.errors import RolloverError
 from rollover_lab import private_files
 from rollover_lab.bosh import properties, readiness, rendering
@@ -52,18 +52,18 @@ class CreateEnv(msgspec.Struct, frozen=True, kw_only=True):
 
 def interpolated(request: CreateEnv) -> str:
     """Return the manifest with everything filled in; what has no value is generated and stored."""
-    template = arguments.template(request.manifest)
+    template = arguments.read_template(request.manifest)
     try:
         return interpolate(
             template,
-            operations=arguments.operations(request.ops_files),
-            variables=arguments.variables(
+            operations=arguments.read_operations(request.ops_files),
+            variables=arguments.read_variables(
                 assignments=request.assignments,
                 contents=request.contents,
                 files=request.vars_files,
                 prefixes=request.prefixes,
             ),
-            store=arguments.store(request.vars_store),
+            store=arguments.open_store(request.vars_store),
             all_found=True,
         )
     except ManifestError as error:

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.reading import load
-from bosh_interpolate.trouble import ManifestError
 from rollover_lab.bosh.rendered import Timing
 
 LAB = "lab:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
 from rollover.probe.greeting import read_greeting_before_tls
 from rollover.probe.nats_protocol import BadProtocol
 from rollover.probe.stream import Deadline, NotTls, dial

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from cryptography import x509
 
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
 from rollover_lab import private_files
 from rollover_lab.bosh import nats_config
 from rollover_lab.bosh.layout import BoshLayout, DirectorVmLayout

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
 from rollover import replacing
 from rollover.errors import Rejected
 

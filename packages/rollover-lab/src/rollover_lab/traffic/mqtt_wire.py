@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 import aiomqtt
 
 from nats_rotating_client.errors import MaterialError, StatusFileError
-from nats_rotating_client.files import MaterialFiles, stamps
-from nats_rotating_client.material import Material, load
-from nats_rotating_client.status_file import ConnectionStatus, write_status
+from nats_rotating_client.material import LoadedMaterial, MaterialFiles, load_material, stamp_files
+from nats_rotating_client.status import ConnectionStatus, write_status
 from rollover.errors import Unreachable
 from rollover_lab.traffic.client_errors import client_errors
 from rollover_lab.traffic.spec import ClientSpec, TrafficSpec
@@ -70,7 +69,7 @@ class MqttWire:
             certificate=Path(client.certificate), key=Path(client.key), ca=Path(client.ca)
         )
         with client_errors():
-            self._material = load(self._files)
+            self._material = load_material(self._files)
         self._servers = random.SystemRandom().sample(client.servers, len(client.servers))
         self._topics: dict[str, Heard] = {}
         self._line: aiomqtt.Client | None = None
@@ -167,7 +166,7 @@ class MqttWire:
             if reading is not None:
                 await self._rest(reading)
 
-    def _connection(self, server: str, material: Material, identifier: str) -> aiomqtt.Client:
+    def _connection(self, server: str, material: LoadedMaterial, identifier: str) -> aiomqtt.Client:
         where = urlsplit(server)
         return aiomqtt.Client(
             where.hostname or "",
@@ -216,17 +215,17 @@ class MqttWire:
         """Do what a client that does not rotate does: look at its files when it has to connect."""
         if not self._client.rotating:
             with contextlib.suppress(MaterialError):
-                self._material = load(self._files)
+                self._material = load_material(self._files)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._spec.poll_seconds)
-            found = stamps(self._files)
+            found = stamp_files(self._files)
             if found == self._material.stamps:
                 continue
             await asyncio.sleep(SETTLE_SECONDS)
             try:
-                await self._take_up(await asyncio.to_thread(load, self._files))
+                await self._take_up(await asyncio.to_thread(load_material, self._files))
             except (MaterialError, Failure) as error:
                 self._refuse(error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -237,7 +236,7 @@ class MqttWire:
         self._refusal = f"new files are not in use: {said}"
         self._tell()
 
-    async def _take_up(self, fresh: Material) -> None:
+    async def _take_up(self, fresh: LoadedMaterial) -> None:
         """Use new certificates from now on, when a server takes them."""
         async with self._connection(self._servers[0], fresh, f"{self._client.name}{_TRIAL}"):
             pass

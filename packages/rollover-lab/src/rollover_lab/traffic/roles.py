@@ -11,7 +11,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 
-from nats_rotating_client.message import Message
+from nats_rotating_client.link import NatsMessage
 from rollover_lab.traffic.parcel import GREETING, Parcel, unpack
 from rollover_lab.traffic.spec import Role, TrafficSpec
 from rollover_lab.traffic.tally import Tally
@@ -143,7 +143,7 @@ async def listen(actor: Actor) -> None:
     async def heard(message: Msg) -> None:
         parcel = unpack(message.data)
         if parcel is not None and parcel.run == actor.run:
-            copy = isinstance(message, Message) and message.duplicate
+            copy = isinstance(message, NatsMessage) and message.duplicate
             actor.tally.arrived(parcel, at=time.monotonic(), announced=copy)
 
     await actor.wire.listen(actor.subject(Role.PUBLISHER), heard)

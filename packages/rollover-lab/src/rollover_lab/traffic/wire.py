@@ -14,14 +14,13 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from nats_rotating_client import nats as nats_rotating_client_nats
+from nats_rotating_client import connection as nats_rotating_client_nats
+from nats_rotating_client.connection import Connection
 from nats_rotating_client.errors import MaterialError
-from nats_rotating_client.events import Event, EventKind
-from nats_rotating_client.files import MaterialFiles
 from nats_rotating_client.jetstream import JetStream, PullConsumer
-from nats_rotating_client.material import load
-from nats_rotating_client.nats import Connection
+from nats_rotating_client.material import MaterialFiles, load_material
 from nats_rotating_client.rotation import Pace
+from nats_rotating_client.status import Event, EventKind
 from rollover.errors import Unreachable
 from rollover_lab.traffic.client_errors import client_errors
 from rollover_lab.traffic.spec import ClientSpec, TrafficSpec
@@ -180,7 +179,7 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
 
     def read_again() -> None:
         with contextlib.suppress(MaterialError):
-            connection.options["tls"] = load(files).context
+            connection.options["tls"] = load_material(files).context
 
     async def lost() -> None:
         tally.disconnects += not connection.is_closed
@@ -195,7 +194,7 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
             read_again()
 
     with client_errors():
-        first = load(files)
+        first = load_material(files)
     try:
         await connection.connect(
             list(client.servers or spec.servers),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from nats_config.tls import FORCED
+from nats_config.tls import ALWAYS_VERIFIED
 from rollover.checks.configs import peers
 from rollover.checks.configs.judging import refused
 from rollover.checks.configs.scene import ConfigScene, Used
@@ -231,7 +231,7 @@ def _presented(configs: ConfigScene) -> Iterator[tuple[str, str]]:
         if not bundle or not used.block.demands_certificate:
             continue
         own = configs.chain(used.block)
-        if used.block.context in FORCED and own:
+        if used.block.context in ALWAYS_VERIFIED and own:
             link = f"{used.subject} refuses peers with the issuer `{own[0].issuer}`"
             yield link, refused(configs, own, bundle, usage=Usage.CLIENT)
             continue

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from nats_config.command_line import CommandLine, read_unit
+from nats_config.systemd_unit import CommandLine, read_unit
 from rollover.checks.configs.run import check_configs, together, with_idle
 from rollover.checks.run import Report
 from rollover.codec.nats_configuration import config_errors

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
 from rollover.errors import SpecError
 
 

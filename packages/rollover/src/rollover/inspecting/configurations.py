@@ -7,8 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nats_config.read import read_config
-from nats_config.server import server_config
+from nats_config.config import read_config
+from nats_config.server import read_server_config
 from nats_config.tls import TlsBlock, TlsContext
 from rollover.codec.fleet_file import read_fleet
 from rollover.codec.nats_configuration import config_errors
@@ -64,7 +64,9 @@ def read_nats(
 ) -> Iterator[Finding]:
     """Yield a source for every `tls` block; `ConfigError`, with the place, for what is wrong."""
     with config_errors():
-        config = server_config(read_config(path, environment=environment), cwd=working_directory)
+        config = read_server_config(
+            read_config(path, environment=environment), cwd=working_directory
+        )
     if not config.tls:
         raise SpecError(
             "no `tls` block in it", place=str(path), hint="name a configuration that has one"

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 import pytest
 
 import bosh_interpolate
-from bosh_interpolate import ManifestError, interpolate, operations
-from bosh_interpolate.substitution import Unknown
-from bosh_interpolate.trouble import SeveralErrors
+from bosh_interpolate import ManifestError, interpolate, read_ops_file
+from bosh_interpolate.errors import SeveralErrors
+from bosh_interpolate.variables import UnknownVariable
 from rollover.codec.manifests import manifest_errors
 from rollover.errors import ExitCode, SpecError
 
-INTERNAL = {"_NothingThere", Unknown.__name__}
+INTERNAL = {"_NothingThere", UnknownVariable.__name__}
 """What the library raises to itself: something optional is not there, a variable has no value."""
 
 
@@ -47,7 +47,7 @@ def test_every_exception_that_leaves_the_library_is_mapped() -> None:
 
 def test_what_the_library_raises_to_itself_stays_inside() -> None:
     """A variable without a value stays as it is, what is not there need not be removed."""
-    removed = operations(b"- {type: remove, path: '/b?/c'}", name="o.yml")
+    removed = read_ops_file(b"- {type: remove, path: '/b?/c'}", name="o.yml")
     assert interpolate(b"a: ((v))\n", operations=removed) == "a: ((v))\n"
 
 

@@ -12,7 +12,7 @@ import pytest
 import nats_config
 from nats_config import parse_text
 from nats_config.errors import NatsConfigError
-from nats_config.values import UnknownUnit
+from nats_config.parser import UnknownUnit
 from rollover.codec.nats_configuration import config_errors
 from rollover.errors import ConfigError, ExitCode
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nats_config.read import read_config
-from nats_config.server import server_config
+from nats_config.config import read_config
+from nats_config.server import read_server_config
 from rollover.errors import Conflict, PemError, SpecError
 from rollover.fleet.certificate import Certificate, KeyKind, Question, Stack, Usage
 from rollover.issuing import authority
@@ -368,7 +368,9 @@ def test_the_advice_is_sound_configuration_whatever_the_paths(tmp_path: Path, fo
         issued = issue(order(home, "n1.example.com", role=role), now=NOW)
         (tmp_path / "nats.conf").write_text(issued.nats_conf)
         config = read_config(tmp_path / "nats.conf", environment={})
-        files = {file.path for block in server_config(config, cwd="/").tls for file in block.files}
+        files = {
+            file.path for block in read_server_config(config, cwd="/").tls for file in block.files
+        }
         if role is not Role.CLIENT:
             assert {issued.certificate_file, issued.key_file} <= files
         if role not in {Role.SERVER, Role.MONITORING}:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bosh_interpolate import FileStore, interpolate, load, load_variables, operations
+from bosh_interpolate import FileStore, interpolate, load, load_variables, read_ops_file
 from rigs import bosh_director_files as files
 from rigs import bosh_lab, bosh_plans
 from rigs.bosh_director_files import Director, Generation
@@ -100,7 +100,7 @@ def by_hand(director: Director, ops_file: Path | None, **given: str) -> str:
     """What `create-env` deploys with a file, what is missing generated."""
     return interpolate(
         director.manifest.read_bytes(),
-        operations=operations(ops_file.read_bytes(), name="o") if ops_file else (),
+        operations=read_ops_file(ops_file.read_bytes(), name="o") if ops_file else (),
         variables={**load_variables((director.folder / "vars.yml").read_bytes()), **given},
         store=FileStore(director.store),
         all_found=True,
@@ -119,7 +119,7 @@ def test_the_files_rotate_a_director_by_hand(tmp_path: Path) -> None:
     assert director.stored() == stored
     cleaned = interpolate(
         director.store.read_bytes(),
-        operations=operations((directory / "update_nats_var_values.yml").read_bytes(), name="o"),
+        operations=read_ops_file((directory / "update_nats_var_values.yml").read_bytes(), name="o"),
         variables=stored,
     )
     director.store.write_text(cleaned)
@@ -379,7 +379,7 @@ def test_the_recovery_makes_all_certificates_anew_and_loses_nothing_of_them(
     director.store.write_text(
         interpolate(
             director.store.read_bytes(),
-            operations=operations((directory / FORGET).read_bytes(), name="o"),
+            operations=read_ops_file((directory / FORGET).read_bytes(), name="o"),
         )
     )
     assert set(director.stored()) == {"nats_password"}

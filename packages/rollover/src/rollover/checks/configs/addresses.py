@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nats_config.addresses import Port
+from nats_config.server import PortKind
 from nats_config.tls import TlsContext
 from rollover.checks.configs.directory import PORTS, Address, Directory, addresses
 from rollover.checks.configs.scene import ConfigScene, Server, Used
@@ -115,7 +115,7 @@ def _met(directory: Directory, members: list[Used]) -> dict[str, set[str]]:
 
 
 def _unheard(configs: ConfigScene, used: Used, seeds: set[str]) -> Iterator[Finding]:
-    listener = used.server.config.listener(Port.CLUSTER)
+    listener = used.server.config.listener(PortKind.CLUSTER)
     chain = configs.chain(used.block)
     if listener is None or listener.advertise or not chain or not chain[0].names:
         return

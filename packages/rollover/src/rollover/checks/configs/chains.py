@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from nats_config.tls import FORCED, TlsContext
+from nats_config.tls import ALWAYS_VERIFIED, TlsContext
 from rollover.checks.configs.public import public_issuer
 from rollover.checks.configs.scene import ConfigScene, Used, issued
 from rollover.checks.rule import Finding, Rule, Severity, found
@@ -83,7 +83,7 @@ DISORDERED = Rule(
     remedy="Leaf first, then each issuer; leave the root out.",
     source="RFC 8446 §4.4.2, RFC 5246 §7.4.2",
 )
-BETWEEN = FORCED | {TlsContext.GATEWAY_REMOTE}
+BETWEEN = ALWAYS_VERIFIED | {TlsContext.GATEWAY_REMOTE}
 _TWO_DAYS = timedelta(days=2)
 
 

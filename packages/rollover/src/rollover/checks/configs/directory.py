@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from nats_config.addresses import Listener, Port, Url
+from nats_config.server import PortKind, ServerListener, Url
 from nats_config.tls import TlsBlock, TlsContext
 from rollover.checks.configs.scene import ConfigScene, Server, Used
 from rollover.fleet.certificate import Certificate
 from rollover.pki.names import covers, ip_address
 
 PORTS = {
-    TlsContext.TOP: Port.CLIENT,
-    TlsContext.CLUSTER: Port.CLUSTER,
-    TlsContext.GATEWAY: Port.GATEWAY,
-    TlsContext.LEAFNODES: Port.LEAFNODES,
-    TlsContext.WEBSOCKET: Port.WEBSOCKET,
-    TlsContext.MQTT: Port.MQTT,
+    TlsContext.TOP: PortKind.CLIENT,
+    TlsContext.CLUSTER: PortKind.CLUSTER,
+    TlsContext.GATEWAY: PortKind.GATEWAY,
+    TlsContext.LEAFNODES: PortKind.LEAFNODES,
+    TlsContext.WEBSOCKET: PortKind.WEBSOCKET,
+    TlsContext.MQTT: PortKind.MQTT,
 }
 
 
@@ -123,7 +123,7 @@ class Directory:
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared, not bound
 
 
-def _hosts(listener: Listener) -> set[str]:
+def _hosts(listener: ServerListener) -> set[str]:
     return {listener.host, listener.advertise.rpartition(":")[0] or listener.advertise}
 
 

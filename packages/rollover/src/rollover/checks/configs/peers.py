@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from nats_config.tls import FORCED
+from nats_config.tls import ALWAYS_VERIFIED
 from rollover.checks.configs.judging import refusal
 from rollover.checks.configs.meetings import Crowd, Meeting, meetings
 from rollover.checks.configs.scene import ConfigScene, Used
@@ -161,7 +161,7 @@ def not_pinned(configs: ConfigScene) -> Iterator[Finding]:
     told: set[tuple[str, str]] = set()
     for half in _halves(configs):
         # A remote's own pins have no effect, as a dialer the main block's count.
-        judging = [each for each in half.judges if each.block.context in FORCED]
+        judging = [each for each in half.judges if each.block.context in ALWAYS_VERIFIED]
         judging = list(half.judges) if half.usage is Usage.CLIENT else judging
         for pins, judges in _alike(judging, lambda each: each.block.pinned_certs).items():
             keyed = _alike(half.shown, lambda each: _key(configs, each))
@@ -207,7 +207,7 @@ def nothing_shared(configs: ConfigScene) -> Iterator[Finding]:
     Suites are no reason: servers of today meet in TLS 1.3, for which Go takes no list.
     """
     for meeting in meetings(configs):
-        blocks = (each for each in meeting.acceptors if each.block.context in FORCED)
+        blocks = (each for each in meeting.acceptors if each.block.context in ALWAYS_VERIFIED)
         kinds = _alike(blocks, _curves)
         for curves, members in kinds.items():
             others = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nats_config.tls import FORCED, TlsContext
+from nats_config.tls import ALWAYS_VERIFIED, TlsContext
 from rollover.checks.configs.chains import BETWEEN, certificate_place, presented
 from rollover.checks.configs.public import public_issuer as issuer_of
 from rollover.checks.configs.scene import ConfigScene, Used
@@ -86,7 +86,7 @@ def _lacking(path: Sequence[Certificate], usage: str) -> Certificate | None:
 def both_ways(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains between servers that work in one direction only."""
     for used, chain in presented(configs):
-        if used.block.context not in FORCED:
+        if used.block.context not in ALWAYS_VERIFIED:
             continue
         for usage in ("server_auth", "client_auth"):
             lacking = _lacking(configs.path(chain), usage)
@@ -115,7 +115,7 @@ def one_way(configs: ConfigScene) -> Iterator[Finding]:
     """Yield chains that are used in a direction that they are not for."""
     for used, chain in presented(configs):
         context = used.block.context
-        if context in FORCED:
+        if context in ALWAYS_VERIFIED:
             continue
         usage = "server_auth" if context.accepts else "client_auth"
         lacking = _lacking(configs.path(chain), usage)

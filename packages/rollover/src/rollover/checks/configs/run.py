@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from nats_config.source import clipped
+from nats_config.lexer import clip
 from rollover.checks import silence
 from rollover.checks.configs import (
     addresses,
@@ -106,8 +106,8 @@ def _named(paths: Sequence[str]) -> str:
 def _readable(finding: Finding) -> Finding:
     return msgspec.structs.replace(
         finding,
-        subject=_shown(clipped(finding.subject)),
-        message=_shown(clipped(finding.message)),
+        subject=_shown(clip(finding.subject)),
+        message=_shown(clip(finding.message)),
         remedy=_shown(finding.remedy),
         place=_shown(finding.place),
     )

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from nats_config.command_line import CommandLine
 from nats_config.server import ServerConfig
+from nats_config.systemd_unit import CommandLine
 from nats_config.tls import TlsBlock, TlsFile
 from nats_config.tree import Tree
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS

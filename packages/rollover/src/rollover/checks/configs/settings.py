@@ -5,10 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from nats_config.addresses import Port
-from nats_config.position import Place
+from nats_config.server import PortKind
 from nats_config.tls import TlsContext
-from nats_config.tree import Node, Table, fold
+from nats_config.tree import Position, Table, ValueNode, fold
 from rollover.checks.configs.scene import ConfigScene, Server, Used
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.fleet.names import RuleId
@@ -206,7 +205,7 @@ def timeout_high(configs: ConfigScene) -> Iterator[Finding]:
 def monitoring(configs: ConfigScene) -> Iterator[Finding]:
     """Yield monitoring ports that tell everybody."""
     for server in configs.servers:
-        port = server.config.listener(Port.HTTP)
+        port = server.config.listener(PortKind.HTTP)
         if port is not None and not _loopback(port.host):
             message = f"the monitoring port listens on `{port.host}:{port.port}` in clear"
             yield found(MONITORING, server.name, message, place=str(port.place))
@@ -222,12 +221,12 @@ def _loopback(host: str) -> bool:
 def plaintext(configs: ConfigScene) -> Iterator[Finding]:
     """Yield ports in clear of servers that speak TLS elsewhere."""
     contexts = {
-        Port.CLIENT: TlsContext.TOP,
-        Port.CLUSTER: TlsContext.CLUSTER,
-        Port.GATEWAY: TlsContext.GATEWAY,
-        Port.LEAFNODES: TlsContext.LEAFNODES,
-        Port.WEBSOCKET: TlsContext.WEBSOCKET,
-        Port.MQTT: TlsContext.MQTT,
+        PortKind.CLIENT: TlsContext.TOP,
+        PortKind.CLUSTER: TlsContext.CLUSTER,
+        PortKind.GATEWAY: TlsContext.GATEWAY,
+        PortKind.LEAFNODES: TlsContext.LEAFNODES,
+        PortKind.WEBSOCKET: TlsContext.WEBSOCKET,
+        PortKind.MQTT: TlsContext.MQTT,
     }
     for server in configs.servers:
         # A remote's block says what is dialled, nothing of the server's own ports.
@@ -291,7 +290,7 @@ def no_certificate(configs: ConfigScene) -> Iterator[Finding]:
             yield found(NO_CERTIFICATE, used.subject, message, place=used.place())
 
 
-def last_field(table: Table, name: str) -> Node | None:
+def last_field(table: Table, name: str) -> ValueNode | None:
     """Return the field of a table that counts of those of one name, in whatever case."""
     found_here = [each for each in table.fields.values() if fold(each.name) == name]
     return found_here[-1].node if found_here else None
@@ -299,7 +298,7 @@ def last_field(table: Table, name: str) -> Node | None:
 
 def _place_of(server: Server, name: str) -> str:
     node = last_field(server.tree.root, name)
-    return str(node.place if node else Place(server.config.path, 1, 1))
+    return str(node.place if node else Position(server.config.path, 1, 1))
 
 
 CHECKS = (

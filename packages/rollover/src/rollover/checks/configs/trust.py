@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
-from nats_config.tls import FORCED, TlsContext
+from nats_config.tls import ALWAYS_VERIFIED, TlsContext
 from rollover.checks.configs.public import public_cas
 from rollover.checks.configs.scene import ConfigScene, Used, trusting
 from rollover.checks.rule import Finding, Rule, Severity, found
@@ -92,7 +92,7 @@ LEFTOVER = Rule(
     source="RFC 4210 §4.4; measured: a peer of a removed CA is refused at its next handshake only",
 )
 
-_BETWEEN_SERVERS = FORCED | {TlsContext.GATEWAY_REMOTE}
+_BETWEEN_SERVERS = ALWAYS_VERIFIED | {TlsContext.GATEWAY_REMOTE}
 
 
 def _peers(configs: ConfigScene) -> Iterator[tuple[Used, tuple[Certificate, ...]]]:
@@ -253,7 +253,7 @@ def shared(configs: ConfigScene) -> Iterator[Finding]:
             block.name
             for block in used.server.config.tls
             if block.context.accepts
-            and block.context not in FORCED
+            and block.context not in ALWAYS_VERIFIED
             and block.demands_certificate
             and block.ca_file is not None
             and own is not None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nats_config.options import Effect
-from nats_config.position import Remark
-from nats_config.reloadable import changes
+from nats_config.reload import ReloadEffect, find_changes
+from nats_config.tree import ConfigRemark
 from rollover.checks.configs.scene import ConfigScene, Server
 from rollover.checks.rule import Finding, Rule, Severity, found
 from rollover.fleet.names import RuleId
@@ -98,7 +97,7 @@ _RULE_OF_REMARK = {
 }
 
 
-def _remarks(configs: ConfigScene, rule: Rule) -> Iterator[tuple[Server, Remark]]:
+def _remarks(configs: ConfigScene, rule: Rule) -> Iterator[tuple[Server, ConfigRemark]]:
     for server in configs.servers:
         for remark in server.config.remarks:
             if _RULE_OF_REMARK.get(remark.code) is rule:
@@ -133,8 +132,8 @@ def odd(configs: ConfigScene) -> Iterator[Finding]:
 def reload_refused(configs: ConfigScene) -> Iterator[Finding]:
     """Yield changes since the last load that a reload refuses."""
     for server in configs.servers:
-        for change in changes(server.running, server.tree) if server.running else ():
-            if change.effect is Effect.REFUSED:
+        for change in find_changes(server.running, server.tree) if server.running else ():
+            if change.effect is ReloadEffect.REFUSED:
                 message = f"`{change.path}` has changed, and cannot be reloaded"
                 yield found(RELOAD, server.name, message, place=str(change.place))
 
@@ -142,7 +141,7 @@ def reload_refused(configs: ConfigScene) -> Iterator[Finding]:
 def downgrade(configs: ConfigScene) -> Iterator[Finding]:
     """Yield `tls` blocks that a reload would take away."""
     for server in configs.servers:
-        for change in changes(server.running, server.tree) if server.running else ():
+        for change in find_changes(server.running, server.tree) if server.running else ():
             if change.removed and change.path in {"tls", "cluster.tls"}:
                 message = f"`{change.path}` is gone: a reload goes on in clear"
                 yield found(DOWNGRADE, server.name, message, place=str(change.place))

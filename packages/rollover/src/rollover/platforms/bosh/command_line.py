@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bosh_interpolate import arguments
-from bosh_interpolate.patching import Demand, Described, Operation, Replace
-from bosh_interpolate.pointer import MapKey
+from bosh_interpolate.ops_files import Demand, Described, Operation, Replace
+from bosh_interpolate.paths import MapKey
 from bosh_interpolate.values import Tree
 from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
@@ -162,7 +162,7 @@ class CommandLine:
         return tuple(
             path
             for path in self.ops_files
-            if any(map(touches_nats_tls, arguments.operations([str(path)])))
+            if any(map(touches_nats_tls, arguments.read_operations([str(path)])))
         )
 
     def refuse_leftovers(self) -> None:

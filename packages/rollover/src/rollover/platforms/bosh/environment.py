@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from bosh_interpolate import FileStore, arguments, emit, interpolate, load
-from bosh_interpolate.definitions import Definition, definitions
-from bosh_interpolate.patching import Operation, applied
+from bosh_interpolate.ops_files import Operation, apply_operations
 from bosh_interpolate.values import Tree, Variables
+from bosh_interpolate.variables import Definition, read_definitions
 from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.files import read_start
@@ -108,12 +108,12 @@ class Inputs:
     @manifest_errors()
     def document(self) -> Tree:
         """Return the manifest with the operator's ops files, its variables left as they are."""
-        return applied(load(self._template), self._operations)
+        return apply_operations(load(self._template), self._operations)
 
     @manifest_errors()
     def definitions(self) -> dict[str, Definition]:
         """Return what the manifest defines, by name; the first of a name counts."""
-        return {each.name: each for each in reversed(definitions(self.document()))}
+        return {each.name: each for each in reversed(read_definitions(self.document()))}
 
     @manifest_errors()
     def resolved(self, value: Tree) -> Tree:
@@ -157,9 +157,9 @@ class Environment:
         """Read manifest, ops files, variables and vars store; `SpecError` as `bosh` says it."""
         command = self.command
         return Inputs(
-            arguments.template(str(command.manifest)),
-            arguments.operations(map(str, command.ops_files)),
-            given=arguments.variables(
+            arguments.read_template(str(command.manifest)),
+            arguments.read_operations(map(str, command.ops_files)),
+            given=arguments.read_variables(
                 assignments=command.assignments,
                 contents=command.contents,
                 files=map(str, command.vars_files),
@@ -199,7 +199,7 @@ def _candidate(ops_file: Path | None, inputs: Inputs) -> Candidate:
     sha = ""
     try:
         with manifest_errors():
-            extra = arguments.operations([str(ops_file)]) if ops_file is not None else ()
+            extra = arguments.read_operations([str(ops_file)]) if ops_file is not None else ()
         evaluated = inputs.evaluate(extra)
         sha = evaluated.sha
         return Candidate(ops_file, sha, evaluated.properties(), "")

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import msgspec
 from cryptography.x509.oid import NameOID
 
-from bosh_interpolate import emit, ops_file
-from bosh_interpolate.definitions import Definition
-from bosh_interpolate.patching import Operation
+from bosh_interpolate import emit, ops_files
+from bosh_interpolate.ops_files import Operation
 from bosh_interpolate.values import Key, Tree, Variables
+from bosh_interpolate.variables import Definition
 from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
@@ -73,7 +73,7 @@ class OpsFile(NamedTuple):
     @manifest_errors()
     def operations(self) -> tuple[Operation, ...]:
         """Return what it does."""
-        return ops_file.operations(self.content, name=self.name)
+        return ops_files.read_ops_file(self.content, name=self.name)
 
 
 class Plain(NamedTuple):

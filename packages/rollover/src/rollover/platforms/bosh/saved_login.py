@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from bosh_interpolate import emit
+from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.reading import load
-from bosh_interpolate.trouble import ManifestError
 from bosh_interpolate.values import Key, Tree
 from rollover import replacing
 from rollover.errors import SpecError

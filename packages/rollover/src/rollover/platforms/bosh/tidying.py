@@ -102,7 +102,7 @@ def _clean_up(inputs: Inputs, ops_file: Path | None, left: frozenset[str]) -> Cl
         return CleanUp({}, tuple(sorted(left)), None)
     before = inputs.evaluate().properties().tls
     with manifest_errors():
-        extra = arguments.operations([str(ops_file)])
+        extra = arguments.read_operations([str(ops_file)])
     now = inputs.evaluate(extra).properties().tls
     names = ops_files.plain(inputs, tls=before).names
     renames = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from bosh_interpolate import FileStore, emit, load_variables
-from bosh_interpolate.trouble import ManifestError
+from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.values import Key, Tree, Variables, equal
 from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError, VerificationError

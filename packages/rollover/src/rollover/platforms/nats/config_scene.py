@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from nats_config.command_line import CommandLine
-from nats_config.read import read_config
-from nats_config.server import server_config
+from nats_config.config import read_config
+from nats_config.server import read_server_config
+from nats_config.systemd_unit import CommandLine
 from nats_config.tree import Tree
 from rollover.checks.configs.scene import ConfigScene, FileFacts, Refused, Server
 from rollover.checks.scene import DEFAULT_EXPIRY_DAYS
@@ -89,7 +89,7 @@ def _server(
 ) -> Server:
     with config_errors():
         config = read_config(path, environment=environment)
-        return Server(config=server_config(config, cwd=cwd), tree=config.tree, running=loaded)
+        return Server(config=read_server_config(config, cwd=cwd), tree=config.tree, running=loaded)
 
 
 def _facts(path: Path) -> FileFacts:

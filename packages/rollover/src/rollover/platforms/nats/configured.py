@@ -13,13 +13,12 @@ from typing import NamedTuple, assert_never
 
 import msgspec
 
-from nats_config.digest import digest
-from nats_config.edit import with_string
-from nats_config.parse import parse_text
-from nats_config.position import Place
-from nats_config.read import Config
-from nats_config.server import ServerConfig, server_config
+from nats_config.config import Config, replace_string
+from nats_config.digest import compute_digest
+from nats_config.parser import parse_text
+from nats_config.server import ServerConfig, read_server_config
 from nats_config.tls import TlsBlock
+from nats_config.tree import Position
 from rollover.codec.nats_configuration import CONTEXT_OF, config_errors
 from rollover.engine.delivery_port import Delivery, File
 from rollover.errors import AdapterError, ConfigError, SpecError
@@ -70,7 +69,7 @@ def read(
         )
     texts: dict[str, bytes] = {}
 
-    def load(name: str, place: Place | None = None) -> bytes:  # noqa: ARG001 - errors name the file
+    def load(name: str, place: Position | None = None) -> bytes:  # noqa: ARG001 - errors name the file
         path = os.path.abspath(name)  # noqa: PTH100 - links are the delivery's business
         texts[path] = instead.get(path) or delivery.read(instance.name, (path,))[path]
         return texts[path]
@@ -78,8 +77,8 @@ def read(
     path = instance.config
     with config_errors():
         tree = parse_text(load(path), place=path, include=load, environment=environment)
-        config = Config(path=path, tree=tree, files=tuple(texts), digest=digest(tree))
-        return Configuration(texts, server_config(config, cwd=instance.working_directory))
+        config = Config(path=path, tree=tree, files=tuple(texts), digest=compute_digest(tree))
+        return Configuration(texts, read_server_config(config, cwd=instance.working_directory))
 
 
 class Configurations:
@@ -243,14 +242,14 @@ def edited(
                 hint="write the path into the configuration, reload the server, then run again",
             )
         with config_errors():
-            texts[path] = with_string(texts[path], key, wanted[name])
+            texts[path] = replace_string(texts[path], key, wanted[name])
     after = read(delivery, instance, environment=environment, instead=texts)
     _check(instance, before.server, after.server, wanted)
     changed = (path for path, text in texts.items() if text != before.texts[path])
     return tuple(File(path=path, content=texts[path]) for path in changed)
 
 
-def _key(instance: InstanceDescription, name: EndpointName, block: TlsBlock | None) -> Place:
+def _key(instance: InstanceDescription, name: EndpointName, block: TlsBlock | None) -> Position:
     if block is None or block.ca_file is None:
         missing = "no `tls` block" if block is None else f"no `ca_file` in `{block.name}`"
         raise SpecError(

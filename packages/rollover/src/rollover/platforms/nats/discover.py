@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from nats_config.read import read_config
-from nats_config.server import ServerConfig, server_config
+from nats_config.config import read_config
+from nats_config.server import ServerConfig, read_server_config
 from rollover.codec.nats_configuration import config_errors
 from rollover.errors import AdapterError, RolloverError, SpecError
 from rollover.fleet.description import FleetDescription, GroupDescription, InstanceDescription
@@ -91,7 +91,7 @@ def _read_all(
     found: list[Configured] = []
     for path in configs:
         with config_errors():
-            config = server_config(
+            config = read_server_config(
                 read_config(path, environment=environment, cwd=directory), cwd=directory
             )
         name = _free_name(config.server_name or path.stem, {each.name for each in found})

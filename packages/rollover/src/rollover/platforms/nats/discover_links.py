@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nats_config.addresses import Url
-from nats_config.server import GatewayRemote, LeafRemote, ServerConfig
+from nats_config.server import GatewayRemote, LeafRemote, ServerConfig, Url
 from nats_config.tls import TlsContext
 from rollover.fleet.description import (
     EndpointDescription,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from nats_config.addresses import Listener, Port
-from nats_config.server import ServerConfig
+from nats_config.server import PortKind, ServerConfig, ServerListener
 from nats_config.tls import TlsBlock, TlsContext
 from rollover.fleet.description import EndpointDescription, InstanceDescription
 from rollover.fleet.model import Role
@@ -15,15 +14,15 @@ from rollover.fleet.names import EndpointName, InstanceName
 LOOPBACK = "127.0.0.1"
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - what is compared with, not bound to
 
-_LISTENING: Mapping[Port, tuple[TlsContext, Role]] = MappingProxyType(
+_LISTENING: Mapping[PortKind, tuple[TlsContext, Role]] = MappingProxyType(
     {
-        Port.CLIENT: (TlsContext.TOP, Role.CLIENT_PORT),
-        Port.CLUSTER: (TlsContext.CLUSTER, Role.ROUTE),
-        Port.GATEWAY: (TlsContext.GATEWAY, Role.GATEWAY),
-        Port.LEAFNODES: (TlsContext.LEAFNODES, Role.LEAFNODE),
-        Port.WEBSOCKET: (TlsContext.WEBSOCKET, Role.WEBSOCKET),
-        Port.MQTT: (TlsContext.MQTT, Role.MQTT),
-        Port.HTTPS: (TlsContext.TOP, Role.MONITORING),
+        PortKind.CLIENT: (TlsContext.TOP, Role.CLIENT_PORT),
+        PortKind.CLUSTER: (TlsContext.CLUSTER, Role.ROUTE),
+        PortKind.GATEWAY: (TlsContext.GATEWAY, Role.GATEWAY),
+        PortKind.LEAFNODES: (TlsContext.LEAFNODES, Role.LEAFNODE),
+        PortKind.WEBSOCKET: (TlsContext.WEBSOCKET, Role.WEBSOCKET),
+        PortKind.MQTT: (TlsContext.MQTT, Role.MQTT),
+        PortKind.HTTPS: (TlsContext.TOP, Role.MONITORING),
     }
 )
 
@@ -144,7 +143,7 @@ def _endpoint(
     )
 
 
-def address_of(listener: Listener, subject: str, notes: Notes) -> str | None:
+def address_of(listener: ServerListener, subject: str, notes: Notes) -> str | None:
     """Return where to dial a listener, None when its port is not known."""
     if listener.advertise:
         host, _, port = listener.advertise.rpartition(":")
@@ -166,7 +165,7 @@ def written(host: str, port: int) -> str:
 
 
 def _monitor(config: ServerConfig, name: InstanceName, notes: Notes) -> str | None:
-    for kind, scheme in ((Port.HTTP, "http"), (Port.HTTPS, "https")):
+    for kind, scheme in ((PortKind.HTTP, "http"), (PortKind.HTTPS, "https")):
         listener = config.listener(kind)
         if listener is not None:
             address = address_of(listener, f"{name}/monitor", notes)

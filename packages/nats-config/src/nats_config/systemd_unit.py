@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nats_config.errors import NatsConfigError
-from nats_config.position import Place
+from nats_config.tree import Position
 
 TLS_FLAGS = frozenset(("tls", "tlscert", "tlskey", "tlsverify", "tlscacert"))
 _CONFIG_FLAGS = frozenset(("c", "config"))
@@ -19,7 +19,7 @@ class CommandLine(NamedTuple):
     """One `ExecStart=` of nats-server."""
 
     unit: str
-    place: Place
+    place: Position
     directory: str
     """Where relative paths begin; `/` unless the unit says otherwise."""
     config: str
@@ -42,7 +42,7 @@ def read_unit(text: str, *, name: str) -> tuple[CommandLine, ...]:
     if not started:
         raise NatsConfigError(
             "no `ExecStart=` here starts nats-server",
-            place=str(Place(name, 1, 1)),
+            place=str(Position(name, 1, 1)),
             hint="name the unit itself: `systemctl cat nats.service > nats.service`",
         )
     return started
@@ -67,7 +67,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _command(name: str, number: int, value: str, directory: str) -> CommandLine | None:
-    place = Place(name, number, 1)
+    place = Position(name, number, 1)
     try:
         words = shlex.split(value.strip().lstrip(_PREFIXES))
     except ValueError as error:

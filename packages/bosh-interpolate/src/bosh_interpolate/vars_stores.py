@@ -1,4 +1,4 @@
-"""A vars store in a file: written whole or not at all, 0600, one writer at a time.
+"""A vars store: in memory, or a file that is written whole or not at all, 0600, by one at a time.
 
 The file is what `bosh --vars-store` reads and writes. After each new variable it is written to a
 temporary name beside it, flushed to the disk and renamed, so that whoever reads it, at whatever
@@ -14,11 +14,56 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
+from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.reading import load_variables
-from bosh_interpolate.trouble import ManifestError
 from bosh_interpolate.values import Key, Tree, Variables
 from bosh_interpolate.writing import emit
+
+# Where generated variables live: the protocol, and a store in memory.
+
+
+class VarsStore(Protocol):
+    """A flat map of variables by name.
+
+    `variables` returns what is stored, and may be called often. `add` stores what `make` returns
+    and returns it; where the name is already there, because somebody else was faster, it returns
+    what is there and calls nothing. What was added stays, also when a later variable fails.
+    """
+
+    def variables(self) -> Variables:
+        """Return everything by name."""
+
+    def add(self, name: str, make: Callable[[], Tree]) -> Tree:
+        """Store a new variable, or return the one that is there."""
+
+
+class MemoryStore:
+    """A store that ends with the process."""
+
+    def __init__(self, variables: Variables | None = None) -> None:
+        self._variables = dict(variables or {})
+
+    def variables(self) -> Variables:
+        """Return everything by name."""
+        return self._variables
+
+    def add(self, name: str, make: Callable[[], Tree]) -> Tree:
+        """Store a new variable, or return the one that is there."""
+        if name not in self._variables:
+            self._variables[name] = make()
+        return self._variables[name]
+
+
+# A vars store in a file: written whole or not at all, 0600, one writer at a time.
+#
+# The file is what `bosh --vars-store` reads and writes. After each new variable it is written to
+# a temporary name beside it, flushed to the disk and renamed, so that whoever reads it, at
+# whatever moment, and after whatever crash, finds a complete store. Writers take turns by a lock
+# on a file beside it, and read the store anew when it is their turn, so none overwrites what
+# another added.
+
 
 LOCK_TIMEOUT_SECONDS = 300.0
 """Others hold the lock while they generate one variable: an RSA key of 4096 bits at most."""

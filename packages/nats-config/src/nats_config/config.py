@@ -1,4 +1,4 @@
-"""Reading a configuration from the file system, with everything that it includes."""
+"""A configuration in its files: reads it with all that it includes, changes a value in place."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from nats_config.digest import digest
+from nats_config.digest import compute_digest
 from nats_config.errors import NatsConfigError
-from nats_config.parse import MAX_TEXT, parse_text
-from nats_config.position import Place, Remark
-from nats_config.tree import Table, Tree
+from nats_config.lexer import SourceText, Token, TokenKind, tokens
+from nats_config.parser import MAX_TEXT, parse_text
+from nats_config.tree import ConfigRemark, Position, Table, Tree
+
+# Reading a configuration from the file system, with everything that it includes.
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return self.tree.root
 
     @property
-    def remarks(self) -> tuple[Remark, ...]:
+    def remarks(self) -> tuple[ConfigRemark, ...]:
         """What nats-server accepts silently and a person should know."""
         return self.tree.remarks
 
@@ -49,7 +51,7 @@ def read_config(
     files: list[str] = []
     base = Path(cwd) if cwd is not None else Path()
 
-    def load(name: str, place: Place | None = None) -> bytes:
+    def load(name: str, place: Position | None = None) -> bytes:
         files.append(name)
         return _content(base / name, place=str(place or name))
 
@@ -60,7 +62,7 @@ def read_config(
         include=load,
         environment=os.environ if environment is None else environment,
     )
-    return Config(path=name, tree=tree, files=tuple(files), digest=digest(tree))
+    return Config(path=name, tree=tree, files=tuple(files), digest=compute_digest(tree))
 
 
 def _content(path: Path, *, place: str) -> bytes:
@@ -86,3 +88,35 @@ def _content(path: Path, *, place: str) -> bytes:
             hint="this is no configuration; check the path",
         )
     return content
+
+
+# Changes a single value of a configuration in place; every other byte stays as it is.
+
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+def replace_string(text: bytes, key: Position, value: str) -> bytes:
+    """Return a configuration text in which the key at a place has this string as its value.
+
+    A variable that stood there is no longer used there. KeyError when no key with a string or a
+    variable begins at that place; NatsConfigError as for reading.
+    """
+    source = SourceText(text, name=key.file)
+    token = _value_token(source, key)
+    changed = f"{source.text[: token.offset]}{quote(value)}{source.text[token.end :]}"
+    return changed.encode("utf-8", "surrogateescape")
+
+
+def quote(value: str) -> str:
+    """Return a string as it is written in a configuration."""
+    return f'"{value.translate(_ESCAPES)}"'
+
+
+def _value_token(source: SourceText, key: Position) -> Token:
+    found = False
+    for token in tokens(source):
+        if found and token.kind in (TokenKind.STRING, TokenKind.VARIABLE):
+            return token
+        found = token.kind is TokenKind.KEY and source.place(token.offset)[1:] == key[1:]
+    raise KeyError(str(key))

@@ -25,14 +25,11 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from nats_rotating_client.events import OnEvent, ignore
-from nats_rotating_client.files import MaterialFiles
 from nats_rotating_client.jetstream import JetStream
-from nats_rotating_client.link import Target, check_options
-from nats_rotating_client.material import MakeContext, plain_context
-from nats_rotating_client.reporter import Reporter
-from nats_rotating_client.rotation import Pace, Rotation
-from nats_rotating_client.status_file import ConnectionStatus
+from nats_rotating_client.link import ConnectTarget, check_options
+from nats_rotating_client.material import MakeContext, MaterialFiles, plain_context
+from nats_rotating_client.rotation import CertificateRotation, Pace, Reporter
+from nats_rotating_client.status import ConnectionStatus, OnEvent, ignore_event
 from nats_rotating_client.subscription import PENDING_LIMIT, Callback, Duplicates, Subscription
 
 
@@ -60,7 +57,7 @@ async def open_connection(
     name: str,
     pace: Pace = Pace(),  # noqa: B008  - a frozen value
     status_file: Path | None = None,
-    on_event: OnEvent = ignore,
+    on_event: OnEvent = ignore_event,
     make_context: MakeContext = plain_context,
     **options: Any,
 ) -> Connection:
@@ -76,14 +73,14 @@ async def open_connection(
     given.
     """
     check_options(options)
-    target = Target(
+    target = ConnectTarget(
         servers=(servers,) if isinstance(servers, str) else tuple(servers),
         name=name,
         options=options,
         timeout_seconds=pace.connect_seconds,
     )
     reporter = Reporter(name, status_file=status_file, on_event=on_event)
-    rotation = Rotation(
+    rotation = CertificateRotation(
         material, target=target, pace=pace, make_context=make_context, upkeep=reporter
     )
     await rotation.start()
@@ -98,7 +95,7 @@ class Connection:
     (`nats.errors`).
     """
 
-    def __init__(self, rotation: Rotation, reporter: Reporter) -> None:
+    def __init__(self, rotation: CertificateRotation, reporter: Reporter) -> None:
         self._rotation = rotation
         self._reporter = reporter
         self._watch: asyncio.Task[None] | None = asyncio.create_task(rotation.run())

@@ -2,18 +2,105 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
+import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
-from nats_config import values
 from nats_config.errors import NatsConfigError
-from nats_config.lex import tokens
-from nats_config.position import Place, Remark
-from nats_config.scan import BOOLEANS, Kind, Token
-from nats_config.source import Source
-from nats_config.tree import Field, Node, Table, Tree, Value, fold
+from nats_config.lexer import BOOLEANS, SourceText, Token, TokenKind, tokens
+from nats_config.tree import (
+    ConfigRemark,
+    Date,
+    Field,
+    Position,
+    Table,
+    Tree,
+    Value,
+    ValueNode,
+    fold,
+)
 
-Include = Callable[[str, Place], bytes]
+# From the text of a number or date to its value, within the limits of nats-server.
+
+
+_INT64_DIGITS = 19
+_INT64_LIMIT = 1 << 63
+_INTEGER = re.compile(r"(-?)([0-9]+)(.*)", re.DOTALL)
+_UNITS = {"": 1}
+for _power, _letter in enumerate("kmgtpe", start=1):
+    _UNITS[_letter] = 1000**_power
+    _UNITS |= dict.fromkeys((f"{_letter}b", f"{_letter}i", f"{_letter}ib"), 1024**_power)
+
+
+# The switch over suffixes is in conf/parse.go, processItem.
+
+
+class UnknownUnit(Exception):
+    """The letters after a number are a unit to the lexer, but none that has a size."""
+
+
+def read_integer(token: Token, source: SourceText) -> int:
+    """Return the integer with its unit applied; it wraps at 64 bits as nats-server's does.
+
+    Raises UnknownUnit for `kbb` and the like, whose field nats-server silently drops.
+    """
+    found = _INTEGER.fullmatch(token.text)
+    if found is None:
+        raise source.error(
+            token.offset, "an integer has digits that are not 0 to 9", hint="write plain digits"
+        )
+    sign, digits, unit = found.groups()
+    significant = digits.lstrip("0") or "0"
+    number = int(sign + significant) if len(significant) <= _INT64_DIGITS else _INT64_LIMIT
+    if not -_INT64_LIMIT <= number < _INT64_LIMIT:
+        raise source.error(
+            token.offset,
+            "an integer does not fit into 64 bits",
+            hint="put long digit strings in quotes",
+        )
+    if unit.lower() not in _UNITS:
+        raise UnknownUnit
+    return _wrapped(number * _UNITS[unit.lower()])
+
+
+def _wrapped(number: int) -> int:
+    return (number + _INT64_LIMIT) % (1 << 64) - _INT64_LIMIT
+
+
+def read_float(token: Token, source: SourceText) -> float:
+    """Return the float; raise NatsConfigError when it is out of range."""
+    number = float(token.text) if token.text.isascii() else math.inf
+    if math.isinf(number):
+        raise source.error(
+            token.offset, "a float is out of range", hint="put digit strings in quotes"
+        )
+    return number
+
+
+def read_date(token: Token, source: SourceText) -> Date:
+    """Return the moment; raise NatsConfigError when the calendar has no such day or time."""
+    numbers = [int(part) for part in re.findall(r"\d+", token.text)]
+    year, *rest = numbers
+    try:
+        # The calendar repeats every 400 years; Python has no year 0, Go has.
+        datetime(2000 + year % 400, *rest, tzinfo=UTC)  # type: ignore[arg-type,misc]  # five more integers
+    except ValueError:
+        rest = []
+    if not rest or not token.text.isascii():
+        raise source.error(
+            token.offset,
+            "there is no such date and time",
+            hint="check month, day, hour, minute and second, or put the string in quotes",
+        )
+    return Date(token.text)
+
+
+# From the tokens of a configuration to its tree: nesting, duplicate keys, variables, includes.
+
+
+Include = Callable[[str, Position], bytes]
 """Returns the content of a file by its path; told where it is asked for. Raises NatsConfigError."""
 
 MAX_TEXT = 8 * 1024 * 1024
@@ -42,14 +129,14 @@ def parse_text(
     limits of this module.
     """
     session = _Session(include, environment)
-    root = _Parser(Source(text, name=place), session, chain=(place,)).table(nesting=0)
+    root = _Parser(SourceText(text, name=place), session, chain=(place,)).table(nesting=0)
     tree = Tree(
         root=root, remarks=tuple(session.remarks), definitions=frozenset(session.definitions)
     )
     if root.fields:
         return tree
-    empty = Remark(
-        code="empty", place=Place(place, 1, 1), message="no values: `nats-server -t` refuses it"
+    empty = ConfigRemark(
+        code="empty", place=Position(place, 1, 1), message="no values: `nats-server -t` refuses it"
     )
     return Tree(root=root, remarks=(*tree.remarks, empty))
 
@@ -60,34 +147,34 @@ class _Session:
     def __init__(self, include: Include, environment: Mapping[str, str]) -> None:
         self.include = include
         self.environment = environment
-        self.remarks: list[Remark] = []
-        self.definitions: set[Place] = set()
+        self.remarks: list[ConfigRemark] = []
+        self.definitions: set[Position] = set()
         self.sources = 0
 
-    def remark(self, code: str, place: Place, message: str) -> None:
-        self.remarks.append(Remark(code=code, place=place, message=message))
+    def remark(self, code: str, place: Position, message: str) -> None:
+        self.remarks.append(ConfigRemark(code=code, place=place, message=message))
 
 
 class _Frame:
     """A map or array that is still open."""
 
-    def __init__(self, place: Place, *, is_map: bool) -> None:
+    def __init__(self, place: Position, *, is_map: bool) -> None:
         self.place = place
         self.is_map = is_map
         self.fields: dict[str, Field] = {}
-        self.items: list[Node] = []
+        self.items: list[ValueNode] = []
         self.weight = _NODE_WEIGHT
         self.height = 0
 
-    def node(self) -> Node:
+    def node(self) -> ValueNode:
         value: Value = Table(self.fields) if self.is_map else tuple(self.items)
-        return Node(value=value, place=self.place, weight=self.weight, height=self.height + 1)
+        return ValueNode(value=value, place=self.place, weight=self.weight, height=self.height + 1)
 
 
 class _Parser:
     """Reads one text: a file, an included file, or an environment variable."""
 
-    def __init__(self, source: Source, session: _Session, *, chain: tuple[str, ...]) -> None:
+    def __init__(self, source: SourceText, session: _Session, *, chain: tuple[str, ...]) -> None:
         self.source = source
         self.session = session
         self.chain = chain
@@ -101,9 +188,9 @@ class _Parser:
         """Read to the end; `nesting` is the depth of the place that includes this text."""
         self.nesting = nesting
         self._check_sources()
-        previous = Token(Kind.END, "", 0, 0)
+        previous = Token(TokenKind.END, "", 0, 0)
         for token in tokens(self.source):
-            if token.kind is Kind.END:
+            if token.kind is TokenKind.END:
                 self._finish(previous)
                 break
             self._process(token, previous)
@@ -127,7 +214,7 @@ class _Parser:
             )
 
     def _finish(self, previous: Token) -> None:
-        if previous.kind is Kind.KEY and previous.text != "}":
+        if previous.kind is TokenKind.KEY and previous.text != "}":
             raise self.source.error(
                 previous.offset,
                 f"`{previous.text}` has no value",
@@ -143,23 +230,23 @@ class _Parser:
     def _process(self, token: Token, previous: Token) -> None:
         place = self.source.place(token.offset)
         match token.kind:
-            case Kind.KEY:
+            case TokenKind.KEY:
                 self.keys.append(token)
-            case Kind.MAP_START | Kind.ARRAY_START:
+            case TokenKind.MAP_START | TokenKind.ARRAY_START:
                 self._open(token, place)
-            case Kind.MAP_END | Kind.ARRAY_END:
+            case TokenKind.MAP_END | TokenKind.ARRAY_END:
                 self._close(token, previous)
-            case Kind.INCLUDE:
+            case TokenKind.INCLUDE:
                 self._include(token, place)
-            case Kind.VARIABLE:
+            case TokenKind.VARIABLE:
                 self._set(self._variable(token, place))
             case _:
                 self._set_scalar(token, place)
 
-    def _open(self, token: Token, place: Place) -> None:
+    def _open(self, token: Token, place: Position) -> None:
         if self._depth() + 1 > MAX_NESTING:
             raise self._too_deep(token)
-        self.frames.append(_Frame(place, is_map=token.kind is Kind.MAP_START))
+        self.frames.append(_Frame(place, is_map=token.kind is TokenKind.MAP_START))
 
     def _depth(self) -> int:
         return self.nesting + len(self.frames) - 1
@@ -172,7 +259,7 @@ class _Parser:
         )
 
     def _close(self, token: Token, previous: Token) -> None:
-        if previous.kind is Kind.KEY:
+        if previous.kind is TokenKind.KEY:
             self.session.remark(
                 "key-without-value",
                 self.source.place(previous.offset),
@@ -183,19 +270,19 @@ class _Parser:
             raise self._too_deep(token)
         self._set(node)
 
-    def _set_scalar(self, token: Token, place: Place) -> None:
+    def _set_scalar(self, token: Token, place: Position) -> None:
         try:
             value = _scalar(token, self.source)
-        except values.UnknownUnit:
+        except UnknownUnit:
             self.session.remark(
                 "unknown-unit",
                 place,
                 "a number has no known unit: nats-server drops the value without a word",
             )
             return
-        self._set(Node(value=value, place=place, weight=_NODE_WEIGHT + len(token.text)))
+        self._set(ValueNode(value=value, place=place, weight=_NODE_WEIGHT + len(token.text)))
 
-    def _set(self, node: Node) -> None:
+    def _set(self, node: ValueNode) -> None:
         frame = self.frames[-1]
         if not frame.is_map:
             frame.items.append(node)
@@ -216,7 +303,7 @@ class _Parser:
         frame.fields[field.name] = field
         self._account(frame, field.node)
 
-    def _account(self, frame: _Frame, node: Node) -> None:
+    def _account(self, frame: _Frame, node: ValueNode) -> None:
         frame.weight += node.weight
         frame.height = max(frame.height, node.height)
         if frame.weight > MAX_WEIGHT:
@@ -226,7 +313,7 @@ class _Parser:
                 hint="look for variables that refer to each other many times",
             )
 
-    def _include(self, token: Token, place: Place) -> None:
+    def _include(self, token: Token, place: Position) -> None:
         path = _joined(posixpath.dirname(self.source.name), token.text)
         if path in self.chain:
             raise self.source.error(
@@ -234,15 +321,17 @@ class _Parser:
                 f"`{path}` includes itself",
                 hint=f"break the loop: {' -> '.join((*self.chain, path))}",
             )
-        included = Source(self.session.include(path, place), name=path)
+        included = SourceText(self.session.include(path, place), name=path)
         parser = _Parser(included, self.session, chain=(*self.chain, path))
         table = parser.table(nesting=self._depth())
         for field in table.fields.values():
             self._put(field)
 
-    def _variable(self, token: Token, place: Place) -> Node:
+    def _variable(self, token: Token, place: Position) -> ValueNode:
         if token.text.startswith(_BCRYPT):
-            return Node(value=f"${token.text}", place=place, weight=_NODE_WEIGHT + len(token.text))
+            return ValueNode(
+                value=f"${token.text}", place=place, weight=_NODE_WEIGHT + len(token.text)
+            )
         for frame in reversed(self.frames):
             field = frame.fields.get(token.text)
             if field is not None:
@@ -250,7 +339,7 @@ class _Parser:
                 return _used(field.node, place, token.text)
         return self._environment_variable(token, place)
 
-    def _environment_variable(self, token: Token, place: Place) -> Node:
+    def _environment_variable(self, token: Token, place: Position) -> ValueNode:
         shown = "" if self._is_secret() else f" `{token.text}`"
         name = f"${token.text}"
         if name in self.chain:
@@ -263,7 +352,7 @@ class _Parser:
         parsed: Mapping[str, Field] = {}
         if text is not None:
             parser = _Parser(
-                Source(f"pk={text}", name=name), self.session, chain=(*self.chain, name)
+                SourceText(f"pk={text}", name=name), self.session, chain=(*self.chain, name)
             )
             parsed = parser.table(nesting=self._depth()).fields
         if "pk" not in parsed:
@@ -279,21 +368,21 @@ class _Parser:
         return bool(self.keys) and fold(self.keys[-1].text) in _SECRETS
 
 
-def _used(node: Node, place: Place, variable: str) -> Node:
-    return Node(
+def _used(node: ValueNode, place: Position, variable: str) -> ValueNode:
+    return ValueNode(
         value=node.value, place=place, variable=variable, weight=node.weight, height=node.height
     )
 
 
-def _scalar(token: Token, source: Source) -> Value:
+def _scalar(token: Token, source: SourceText) -> Value:
     match token.kind:
-        case Kind.INTEGER:
-            return values.integer(token, source)
-        case Kind.FLOAT:
-            return values.floating(token, source)
-        case Kind.DATE:
-            return values.date(token, source)
-        case Kind.BOOLEAN:
+        case TokenKind.INTEGER:
+            return read_integer(token, source)
+        case TokenKind.FLOAT:
+            return read_float(token, source)
+        case TokenKind.DATE:
+            return read_date(token, source)
+        case TokenKind.BOOLEAN:
             return BOOLEANS[fold(token.text)]
         case _:
             return token.text

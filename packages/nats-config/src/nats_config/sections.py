@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 import msgspec
 
-from nats_config.duration import parse_duration
 from nats_config.errors import NatsConfigError
-from nats_config.position import Place, Remark
-from nats_config.tree import Field, Node, Table, fold
+from nats_config.tree import ConfigRemark, Field, Position, Table, ValueNode, fold
+
+# Durations as Go writes and reads them (time.ParseDuration).
+
+
+_UNITS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+_PART = re.compile("([0-9]+\\.?[0-9]*|\\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_WHOLE = re.compile(f"([+-]?)((?:{_PART.pattern})+)")
+_LIMIT_SECONDS = (1 << 63) / 1e9
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `text` means; raise ValueError when it is no duration."""
+    if text in ("0", "+0", "-0"):
+        return 0.0
+    found = _WHOLE.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    parts = _PART.findall(found.group(2))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds >= _LIMIT_SECONDS:
+        raise ValueError(text)
+    return -seconds if found.group(1) == "-" else seconds
+
+
+# Typed access to the fields of a map, by their names and aliases, with places in every error.
+
 
 _T = TypeVar("_T")
 
@@ -22,7 +56,7 @@ class Located(msgspec.Struct, Generic[_T], frozen=True):
     """A value and where it stands."""
 
     value: _T
-    place: Place
+    place: Position
 
 
 class Section:
@@ -33,7 +67,9 @@ class Section:
     with a remark.
     """
 
-    def __init__(self, table: Table, *, name: str, place: Place, remarks: list[Remark]) -> None:
+    def __init__(
+        self, table: Table, *, name: str, place: Position, remarks: list[ConfigRemark]
+    ) -> None:
         self.name = name
         self.place = place
         self.remarks = remarks
@@ -55,7 +91,7 @@ class Section:
 
     def remark(self, code: str, field: Field, message: str) -> None:
         """Note something about a field."""
-        self.remarks.append(Remark(code=code, place=field.place, message=message))
+        self.remarks.append(ConfigRemark(code=code, place=field.place, message=message))
 
     def path(self, field: Field) -> str:
         """Return the path of a field for a message: `cluster.tls.ca_file`."""
@@ -117,7 +153,7 @@ class Section:
             raise self.wrong(field, "seconds or a duration such as `2s`")
         return Located(float(value), field.place)
 
-    def array(self, *names: str) -> tuple[Node, ...]:
+    def array(self, *names: str) -> tuple[ValueNode, ...]:
         """Return the values of an array field, none when it is not set."""
         field = self.find(*names)
         if field is None:
@@ -130,7 +166,7 @@ class Section:
         """Return the strings of an array field."""
         return tuple(self._string(node, names[0]) for node in self.array(*names))
 
-    def _string(self, node: Node, name: str) -> Located[str]:
+    def _string(self, node: ValueNode, name: str) -> Located[str]:
         if isinstance(node.value, str):
             return Located(node.value, node.place)
         raise NatsConfigError(
@@ -168,7 +204,7 @@ class Section:
             found.append(self._section(node.value, name=name, place=node.place))
         return tuple(found)
 
-    def _section(self, table: Table, *, name: str, place: Place) -> Section:
+    def _section(self, table: Table, *, name: str, place: Position) -> Section:
         return Section(table, name=name, place=place, remarks=self.remarks)
 
     def fields(self) -> Iterator[Field]:
