@@ -40,7 +40,7 @@ from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 from rollover.platforms.bosh.proving import MBUS, Patience, Prover
 from rollover.platforms.bosh.records import BoshInstance
-from rollover_lab.bosh.cloud.client import Cloud
+from rollover_lab.bosh.cloud.client import LabCloud
 
 DIRECTOR_POLL_SECONDS = 45.0
 GOAL_SECONDS = 3.5
@@ -86,7 +86,7 @@ class Bench:
             trust=self._nats.authority.pem.encode(),
         )
 
-    def start(self, cloud: Cloud) -> None:
+    def start(self, cloud: LabCloud) -> None:
         """Start all agents, and wait until they answer."""
         for name in self.names:
             settings = self._nats.settings(name)

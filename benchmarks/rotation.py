@@ -32,10 +32,9 @@ from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct, Ending
 from rollover.fleet.evidence import Applied
 from rollover.site import open_fleet
-from rollover_lab.described import AUTHORITY, CLIENTS
-from rollover_lab.lab import running
-from rollover_lab.presets import preset
-from rollover_lab.spec import LabSpec
+from rollover_lab.nats.description import AUTHORITY, CLIENTS
+from rollover_lab.nats.lab import running
+from rollover_lab.nats.spec import LabSpec, preset_named
 from rollover_lab.traffic.report import TrafficReport
 
 GOAL = 2.0
@@ -272,7 +271,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--clients", type=int, default=20)
     chosen = parser.parse_args()
-    spec = msgspec.structs.replace(preset("cluster"), clients=chosen.clients)
+    spec = msgspec.structs.replace(preset_named("cluster"), clients=chosen.clients)
     print(
         f"rotating {len(spec.servers)} nats-servers and {spec.clients} clients, median of "
         f"{chosen.rounds}; load {getloadavg()[0]:.1f}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rotation import Way, measure, show
 
-from rollover_lab.spec import LabSpec, RateSpec
+from rollover_lab.nats.spec import LabSpec, RateSpec
 
 RATES = RateSpec(publish_per_second=0.05, request_per_second=0.5, jetstream_per_second=0.05)
 

@@ -43,7 +43,8 @@ from rollover.pki.profiles import ROUTE
 from rollover.rule_catalogue import CATALOGUE
 from rollover.store.memory import MemoryCredentials
 from rollover.store.processes import this_process
-from rollover_lab import lab, lab_file, presets
+from rollover_lab.nats import lab
+from rollover_lab.nats import spec as nats_spec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -161,8 +162,8 @@ def test_every_example_fleet_can_be_read() -> None:
 
 def test_the_example_lab_is_the_preset_it_describes() -> None:
     """The lab file that shows every field says what the preset `cluster` says."""
-    spec = lab_file.load(EXAMPLES / "nats-cluster/lab.yml")
-    assert spec == presets.preset("cluster")
+    spec = nats_spec.load_lab_file(EXAMPLES / "nats-cluster/lab.yml")
+    assert spec == nats_spec.preset_named("cluster")
 
 
 def test_the_library_example_rotates_a_real_fleet(
@@ -170,7 +171,7 @@ def test_the_library_example_rotates_a_real_fleet(
 ) -> None:
     """The program in the README rotates the CA of running servers, and every handshake holds."""
     program = runpy.run_path(str(EXAMPLES / "library/rotate.py"))
-    with lab.running(presets.preset("single"), tmp_path / "lab") as fleet_in_lab:
+    with lab.running(nats_spec.preset_named("single"), tmp_path / "lab") as fleet_in_lab:
         outcome = program["rotate"](str(fleet_in_lab.layout.fleet))
     assert outcome.ending is Ending.DONE
     assert "every handshake is as it should be" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rollover_lab import lab, presets
+from rollover_lab.nats import lab, spec
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "library" / "rotate.py"
 STRANGERS = """
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 200
 
 def test_a_whole_rotation_needs_no_command_line(tmp_path: Path) -> None:
     """Plan, rotate and verify through `open_fleet`: no command is imported, and no click."""
-    with lab.running(presets.preset("single"), tmp_path / "lab") as fleet:
+    with lab.running(spec.preset_named("single"), tmp_path / "lab") as fleet:
         ran = subprocess.run(
             [sys.executable, "-c", STRANGERS, PROGRAM, fleet.layout.fleet],
             capture_output=True,

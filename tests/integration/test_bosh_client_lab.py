@@ -17,7 +17,7 @@ from rollover.fleet import assemble
 from rollover.platforms.bosh import describe, properties
 from rollover.platforms.bosh.records import BoshInstance, Extent, Task, TaskEvent, TaskState
 from rollover.site import load_fleet
-from rollover_lab.bosh import described
+from rollover_lab.bosh import director_access
 
 AGENTS = 4
 
@@ -161,7 +161,7 @@ def test_resurrection_can_be_paused(lab: BoshLab) -> None:
 
 def test_the_lab_is_discovered_and_expanded(lab: BoshLab, tmp_path: Path) -> None:
     """Its CA by its own manifest, all its agents, and nothing secret."""
-    access = described.access(lab.layout)
+    access = director_access.director_access(lab.layout)
     secret = access.secret.reveal().decode()
     assert access.ca is not None
     variables = {

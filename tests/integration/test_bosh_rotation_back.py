@@ -12,7 +12,7 @@ from rigs.bosh_rotating import command, machines, task_descriptions, trusted_by_
 from rigs.rotating import first, request
 from rollover.engine.outcome import Ending
 from rollover.errors import ExitCode
-from rollover_lab.bosh.described import AUTHORITY
+from rollover_lab.bosh.director_access import AUTHORITY
 
 HEALTH_CHECK_SECONDS = 4.0
 DEPLOYMENT = "cf"

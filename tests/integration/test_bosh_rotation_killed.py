@@ -23,7 +23,7 @@ from rigs.bosh_rotating import (
 )
 from rollover.errors import AdapterError, ExitCode
 from rollover.fleet.journal import EntryKind
-from rollover_lab.bosh.described import AUTHORITY
+from rollover_lab.bosh.director_access import AUTHORITY
 
 MOST_CREATE_ENVS = 3
 """Two are needed; one that was begun by a run that was killed may have to be run again."""

@@ -16,7 +16,7 @@ from rigs.bosh_rotating import (
 )
 from rollover.errors import ExitCode
 from rollover.platforms.bosh.records import BoshInstance, Extent, TaskState
-from rollover_lab.bosh.agent.faults import Fault
+from rollover_lab.bosh.agent.host import AgentFault
 
 
 def _stop(lab: BoshLab, stopped: BoshInstance) -> None:
@@ -36,7 +36,7 @@ def _end(lab: BoshLab, task: int) -> None:
     assert lab.ended(task) is TaskState.DONE
 
 
-def _fault(lab: BoshLab, one: BoshInstance, fault: Fault) -> None:
+def _fault(lab: BoshLab, one: BoshInstance, fault: AgentFault) -> None:
     assert one.agent_id is not None
     lab.cloud.fault(one.agent_id, fault)
 
@@ -88,14 +88,14 @@ def test_a_hung_agent_and_a_deploy_that_fails_are_named(tmp_path: Path) -> None:
     """
     with bosh_lab(tmp_path / "lab", in_a_hurry(agents=4, deployments=2, max_in_flight=1)) as lab:
         hung, slow = instance(lab, "cf", "router"), instance(lab, "redis", "api")
-        _fault(lab, hung, Fault.HUNG)
+        _fault(lab, hung, AgentFault.HUNG)
         waiting = rotate(lab)
         assert waiting.code == ExitCode.WAITING, waiting.said
         assert _names(waiting, hung), waiting.said
         assert (create_envs(lab), announced(lab)) == (0, ())
 
-        _fault(lab, hung, Fault.NONE)
-        _fault(lab, slow, Fault.SLOW)
+        _fault(lab, hung, AgentFault.NONE)
+        _fault(lab, slow, AgentFault.SLOW)
         failed = rotate(lab)
         assert failed.code == ExitCode.STOPPED, failed.said
         assert f"failed: `{slow.name}` did not take its new material" in failed.said
@@ -103,7 +103,7 @@ def test_a_hung_agent_and_a_deploy_that_fails_are_named(tmp_path: Path) -> None:
         assert [each.group for each in announced(lab)] == ["director"]
         assert trusted_by_nats(lab) == 2
 
-        _fault(lab, slow, Fault.NONE)
+        _fault(lab, slow, AgentFault.NONE)
         # What failed half-way has its jobs stopped still.
         eventually(lambda: lab.states() <= {"running", "stopped"})
         done = rotate(lab)

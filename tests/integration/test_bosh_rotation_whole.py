@@ -32,7 +32,7 @@ from rigs.bosh_rotating import (
     watching_command_lines,
 )
 from rollover.fleet.journal import EntryKind
-from rollover_lab.bosh.pings import PingReport, Span
+from rollover_lab.bosh.pinging import PingReport, TimeSpan
 
 AGENTS = 10
 OWNER_ONLY = 0o077
@@ -167,7 +167,7 @@ def test_the_journal_tells_each_confirmation(rotated: Rotated) -> None:
     assert all(one.at <= other.at for one, other in pairwise(found))
 
 
-def _explanation(silence: Span, rollouts: Iterable[Announced]) -> str:
+def _explanation(silence: TimeSpan, rollouts: Iterable[Announced]) -> str:
     """Return whose rollout explains a silence; `nothing` when none does."""
     return next((each.group for each in rollouts if each.explains(silence)), "nothing")
 

@@ -26,8 +26,9 @@ from rigs.bosh_rotating import (
     variables,
 )
 from rollover.errors import ExitCode
-from rollover_lab.bosh import expire, up
-from rollover_lab.bosh.cloud.places import Places
+from rollover_lab.bosh import expiry
+from rollover_lab.bosh import lab as rollover_lab_bosh_lab
+from rollover_lab.bosh.layout import CloudLayout
 
 
 def written(lab: BoshLab, directory: Path, *options: str) -> Book:
@@ -40,7 +41,7 @@ def written(lab: BoshLab, directory: Path, *options: str) -> Book:
 
 def trusted_by_agents(lab: BoshLab) -> list[int]:
     """Return how many CAs each agent trusts, by what it was told last."""
-    places = Places(lab.layout.root)
+    places = CloudLayout(lab.layout.root)
     told = [places.vm(each.vm_cid).agent.told() for each in lab.cloud.vms()]
     return [each.credentials.ca.count("BEGIN CERTIFICATE") for each in told]
 
@@ -142,7 +143,9 @@ def test_a_runbook_recovers_by_hand_from_a_ca_that_has_expired(tmp_path: Path) -
         before, vms = variables(lab), machines(lab)
         (disk,) = (lab.layout.cloud / "disks").iterdir()
         (disk / "data").write_text("precious")
-        expire.expire(lab.layout, lab.cloud, request=up.command(lab.layout))
+        expiry.expire(
+            lab.layout, lab.cloud, request=rollover_lab_bosh_lab.create_env_call(lab.layout)
+        )
 
         book = written(lab, tmp_path, "--recover")
         assert "**This is not safe.**" in book.text

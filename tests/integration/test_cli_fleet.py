@@ -11,8 +11,8 @@ import pytest
 from rigs import commands
 from rigs.rotating import SMALL
 from rollover.errors import ExitCode
-from rollover_lab import lab
-from rollover_lab.lab import Lab
+from rollover_lab.nats import lab
+from rollover_lab.nats.lab import Lab
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from rollover.fleet.evidence import (
 from rollover.fleet.model import Availability, Touch
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.servers import NatsServers
-from rollover_lab.readonly import make_read_only, make_writable
+from rollover_lab.nats.lab import make_read_only, make_writable
 
 
 @pytest.fixture

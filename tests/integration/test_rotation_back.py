@@ -23,7 +23,7 @@ from rigs.rotating import (
 from rollover.engine.outcome import Ending
 from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.journal import EntryKind
-from rollover_lab.lab import Lab, running
+from rollover_lab.nats.lab import Lab, running
 
 ROLLOUTS = 5
 

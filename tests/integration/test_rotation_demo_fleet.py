@@ -21,14 +21,14 @@ from rigs.rotating import (
 from rollover.engine import events
 from rollover.engine.outcome import Ending
 from rollover.fleet.plan import Phase
-from rollover_lab.lab import Lab, running
-from rollover_lab.presets import preset
+from rollover_lab.nats.lab import Lab, running
+from rollover_lab.nats.spec import preset_named
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Yield the demo fleet."""
-    with running(preset("cluster"), tmp_path_factory.mktemp("demo") / "lab") as fleet:
+    with running(preset_named("cluster"), tmp_path_factory.mktemp("demo") / "lab") as fleet:
         yield fleet
 
 

@@ -32,7 +32,7 @@ from rollover.engine.site import Waits
 from rollover.errors import ExitCode
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import RuleId
-from rollover_lab.lab import Lab, running
+from rollover_lab.nats.lab import Lab, running
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from rollover.engine.outcome import Ending
 from rollover.errors import SpecError
 from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.plan import Rollout
-from rollover_lab.dialling import broken_links
-from rollover_lab.lab import running
+from rollover_lab.nats.lab import running
+from rollover_lab.nats.naive_swap import broken_links
 
 
 def test_what_the_plan_says_breaks_breaks_and_heals_when_it_says(tmp_path: Path) -> None:

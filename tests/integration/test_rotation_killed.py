@@ -15,7 +15,7 @@ import pytest
 from rigs.patience import Patience
 from rigs.rotating import SMALL, begin, command, entries, holds, trusted_and_presented
 from rollover.fleet.journal import EntryKind
-from rollover_lab.lab import Lab, running
+from rollover_lab.nats.lab import Lab, running
 
 KILLS = 13
 """Behind each of five rollouts, at each other kind of step, and twice at any moment."""

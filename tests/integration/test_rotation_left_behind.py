@@ -29,7 +29,7 @@ from rollover.fleet.description import FleetDescription, GroupDescription
 from rollover.fleet.evidence import Failed
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import RuleId
-from rollover_lab.lab import Lab, running
+from rollover_lab.nats.lab import Lab, running
 
 WHY = "the team of this client is on holiday"
 

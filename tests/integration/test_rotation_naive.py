@@ -6,20 +6,20 @@ from pathlib import Path
 
 from rigs.rotating import request
 from rollover.site import now, open_fleet
-from rollover_lab import naive
-from rollover_lab.lab import running
-from rollover_lab.presets import preset
+from rollover_lab.nats import naive_swap
+from rollover_lab.nats.lab import running
+from rollover_lab.nats.spec import preset_named
 
 
 def test_what_the_planner_refuses_does_break(tmp_path: Path) -> None:
     """The refusal names a link; done all the same, that link breaks and messages are lost."""
-    with running(preset("cluster"), tmp_path / "lab") as lab:
+    with running(preset_named("cluster"), tmp_path / "lab") as lab:
         with open_fleet(lab.layout.fleet, scratch=True) as library:
             refused = library.naive_swap(request())
         witnesses = [each.witness for each in refused if each.witness is not None]
         assert witnesses
         assert {each.rule for each in refused} == {"trust-before-use"}
-        report = naive.naive_swap(lab, naive.new_authority(lab, now=now()))
+        report = naive_swap.naive_swap(lab, naive_swap.new_lab_authority(lab, now=now()))
     broken = {(each.dialer, each.acceptor) for each in report.broken}
     for witness in witnesses:
         assert (str(witness.dialer), str(witness.acceptor)) in broken

@@ -14,7 +14,7 @@ import pytest
 
 from rigs.rotating import RUN_SECONDS, SMALL, begin, command, entries, request, rotate
 from rollover.fleet.journal import EntryKind
-from rollover_lab.lab import Lab, running
+from rollover_lab.nats.lab import Lab, running
 
 MARK = b"PRIVATE KEY"
 

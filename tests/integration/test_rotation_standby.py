@@ -19,7 +19,7 @@ from rigs.rotating import (
 )
 from rollover.engine.outcome import Ending
 from rollover.errors import SpecError
-from rollover_lab.lab import running
+from rollover_lab.nats.lab import running
 
 
 def test_a_standby_ca_takes_one_rollout_for_each_group_for_ever(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from rigs.rotating import (
 from rollover.engine.outcome import Ending
 from rollover.errors import ExitCode, Interrupted, SpecError, StaleError
 from rollover.fleet.journal import EntryKind
-from rollover_lab.lab import Lab, running
+from rollover_lab.nats.lab import Lab, running
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,13 @@ import msgspec
 
 from rigs.rotating import UNHARMED, Losses, holds, rotate, trusted_and_presented
 from rollover.engine.outcome import Ending
-from rollover_lab.lab import running
-from rollover_lab.presets import preset
-from rollover_lab.renewal import gateways
-from rollover_lab.spec import RateSpec
-from rollover_lab.traffic.spec import Role
+from rollover_lab.nats.gateway_renewal import observe_gateways
+from rollover_lab.nats.lab import running
+from rollover_lab.nats.spec import RateSpec, preset_named
+from rollover_lab.traffic.spec import ClientRole
 
 SPEC = msgspec.structs.replace(
-    preset("supercluster"),
+    preset_named("supercluster"),
     # A third of the messages: on a busy machine they take more of the time than the rotation.
     rates=RateSpec(publish_per_second=5, request_per_second=3, jetstream_per_second=3),
 )
@@ -35,7 +34,7 @@ def test_the_own_ca_rotates_over_clusters_leaf_nodes_websocket_and_mqtt(tmp_path
         outcome = rotate(lab)
         assert outcome.ending is Ending.DONE, outcome.message
         assert losses.since() == UNHARMED
-        assert all(each.stands for each in gateways(lab))
+        assert all(each.stands for each in observe_gateways(lab))
         trusted, presented = trusted_and_presented(lab)
         assert not any("Demo NATS CA 1" in each for each in (*trusted, *presented))
         assert any("Demo NATS CA 2" in each for each in trusted)
@@ -44,8 +43,8 @@ def test_the_own_ca_rotates_over_clusters_leaf_nodes_websocket_and_mqtt(tmp_path
     for name in CAME_ANEW:
         assert (counted[name].swaps, counted[name].disconnects) == (1, 0), name
     assert {each.server.partition(":")[0] for each in counted.values()} == {"tls", "wss", "mqtts"}
-    heard = [each.received for each in counted.values() if each.role is Role.MQTT_SUBSCRIBER]
-    sent = sum(each.sent for each in counted.values() if each.role is Role.MQTT_PUBLISHER)
+    heard = [each.received for each in counted.values() if each.role is ClientRole.MQTT_SUBSCRIBER]
+    sent = sum(each.sent for each in counted.values() if each.role is ClientRole.MQTT_PUBLISHER)
     assert sent > 0
     assert heard == [sent, sent]
     assert lab.traffic().final

@@ -17,12 +17,11 @@ from rollover.fleet.model import Role
 from rollover.platforms.nats import configured
 from rollover.platforms.nats.material import files_of
 from rollover.platforms.nats.places import resolved
-from rollover_lab import gateway_issuer
-from rollover_lab.lab import Lab, running
-from rollover_lab.layout import MaterialPaths
-from rollover_lab.presets import preset
-from rollover_lab.renewal import disturb, gateways
-from rollover_lab.spec import ClusterSpec, Intermediate, LabSpec
+from rollover_lab.nats import certificates
+from rollover_lab.nats.gateway_renewal import observe_gateways, restart_cluster
+from rollover_lab.nats.lab import Lab, running
+from rollover_lab.nats.layout import MaterialPaths
+from rollover_lab.nats.spec import ClusterSpec, Intermediate, LabSpec, preset_named
 
 SMALL = LabSpec(
     name="two",
@@ -46,7 +45,7 @@ class Renewal(NamedTuple):
 
 def renewal(lab: Lab, by: Intermediate, folder: Path) -> Renewal:
     """Have the public-style issuer sign a gateway certificate with an intermediate."""
-    issuer = gateway_issuer.load(lab.layout)
+    issuer = certificates.load_gateway_issuer(lab.layout)
     paths = MaterialPaths(folder / "new.pem", folder / "new.key", folder / "ca.pem")
     spec, now = lab.spec.certificates, datetime.now(UTC)
     issuer.write(paths, name="b", by=by, spec=spec, now=now)
@@ -56,13 +55,13 @@ def renewal(lab: Lab, by: Intermediate, folder: Path) -> Renewal:
 
 def bundle(lab: Lab, *, curated: bool) -> str:
     """Return the file of every CA of the issuer, or of the one that gateways trust today."""
-    name = gateway_issuer.BUNDLE_FILE if curated else "R3.pem"
+    name = certificates.BUNDLE_FILE if curated else "R3.pem"
     return str(lab.layout.issuer / name)
 
 
 def stand(lab: Lab) -> bool:
     """Whether every gateway connection stands, as each server sees its own."""
-    return all(each.stands for each in gateways(lab))
+    return all(each.stands for each in observe_gateways(lab))
 
 
 def texts(lab: Lab) -> dict[str, str]:
@@ -72,7 +71,7 @@ def texts(lab: Lab) -> dict[str, str]:
 
 def test_the_whole_story_without_a_lost_message(tmp_path: Path) -> None:
     """The naive renewal is refused by name; with a curated bundle the same one passes."""
-    with running(preset("supercluster"), tmp_path / "lab") as lab:
+    with running(preset_named("supercluster"), tmp_path / "lab") as lab:
         new = renewal(lab, Intermediate.E1, tmp_path)
         losses, before = Losses(lab), texts(lab)
         renewing = ("--renew", "b", "--with", new.chain, *ROLES)
@@ -110,7 +109,7 @@ def test_the_whole_story_without_a_lost_message(tmp_path: Path) -> None:
         assert losses.since() == UNHARMED
 
         # A schism shows at the next reconnect: there is none.
-        disturb(lab, "b")
+        restart_cluster(lab, "b")
         await_true(lambda: stand(lab), what="the gateways")
 
 
@@ -168,7 +167,7 @@ def test_a_run_that_was_killed_before_the_reload_is_gone_on_with(two: Lab) -> No
     group = next(each for each in two.description.groups if each.name == "b")
     instance = resolved(group.instances[0], base=two.layout.root)
     delivery = LocalDelivery(state=two.layout.state / "deliveries")
-    wider = gateway_issuer.load(two.layout).certificates
+    wider = certificates.load_gateway_issuer(two.layout).certificates
     order = Order(
         instance=instance.name,
         endpoints=tuple(

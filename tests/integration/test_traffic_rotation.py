@@ -17,14 +17,14 @@ from rigs.client_pki import Authority, bundle, deliver
 from rollover.delivery import client_status
 from rollover.errors import SpecError
 from rollover_lab.traffic import report as reports
-from rollover_lab.traffic.report import ClientReport, Phase, TrafficReport
-from rollover_lab.traffic.spec import ClientSpec, Part, Role, TrafficSpec, standard_cast
+from rollover_lab.traffic.report import ClientReport, TrafficPhase, TrafficReport
+from rollover_lab.traffic.spec import CastClient, ClientRole, ClientSpec, TrafficSpec, standard_cast
 
 
 class Lab:
     """A cluster, an authority, and the files of a cast of clients."""
 
-    def __init__(self, directory: Path, cluster: Cluster, cast: tuple[Part, ...]) -> None:
+    def __init__(self, directory: Path, cluster: Cluster, cast: tuple[CastClient, ...]) -> None:
         self.directory = directory
         self.cluster = cluster
         self.cast = cast
@@ -47,7 +47,7 @@ class Lab:
             finish_seconds=finish_seconds,
         )
 
-    def _client(self, part: Part, *, plain: bool) -> ClientSpec:
+    def _client(self, part: CastClient, *, plain: bool) -> ClientSpec:
         home = self.directory / part.name
         return ClientSpec(
             name=part.name,
@@ -93,7 +93,9 @@ def traffic(lab: Lab, spec: TrafficSpec) -> Iterator[subprocess.Popen[bytes]]:
     path.write_bytes(msgspec.json.encode(spec))
     process = subprocess.Popen([sys.executable, "-m", "rollover_lab.traffic", "--spec", path])
     try:
-        wait_until(lambda: (r := lab.report()) is not None and r.phase is Phase.RUNNING, "traffic")
+        wait_until(
+            lambda: (r := lab.report()) is not None and r.phase is TrafficPhase.RUNNING, "traffic"
+        )
         yield process
     finally:
         process.kill()
@@ -146,17 +148,19 @@ def test_a_whole_rotation_loses_nothing(tmp_path: Path) -> None:
     assert (report.disconnects, report.reconnects) == (0, 0)
     assert (report.swaps, report.duplicated_other) == (len(lab.cast), 0)
     assert report.duplicated_announced > 0
-    assert all(client.received for client in report.clients if client.role is Role.SUBSCRIBER)
-    assert all(client.received for client in report.clients if client.role is Role.JS_CONSUMER)
+    assert all(client.received for client in report.clients if client.role is ClientRole.SUBSCRIBER)
+    assert all(
+        client.received for client in report.clients if client.role is ClientRole.JS_CONSUMER
+    )
 
 
 def test_a_kicked_subscriber_counts_what_it_missed(tmp_path: Path) -> None:
     """The control: who is cut off reports the loss, the disconnect and the gap; others none."""
     authority = Authority("only")
     cast = (
-        Part("sender", Role.PUBLISHER, 200.0),
-        Part("steady", Role.SUBSCRIBER),
-        Part("kicked", Role.SUBSCRIBER),
+        CastClient("sender", ClientRole.PUBLISHER, 200.0),
+        CastClient("steady", ClientRole.SUBSCRIBER),
+        CastClient("kicked", ClientRole.SUBSCRIBER),
     )
     with running(tmp_path, authority, ca=authority.certificate) as cluster:
         lab = Lab(tmp_path, cluster, cast)
@@ -202,14 +206,17 @@ def test_a_killed_server_is_survived_and_counted(tmp_path: Path) -> None:
             report = finish(lab, process)
     assert report.disconnects == report.reconnects == hit
     assert all(client.connected for client in report.clients)
-    consumers = [client for client in report.clients if client.role is Role.JS_CONSUMER]
+    consumers = [client for client in report.clients if client.role is ClientRole.JS_CONSUMER]
     assert [client.lost for client in consumers] == [0, 0]
 
 
 def test_the_traffic_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     """Traffic whose lab was killed stops by itself, and still writes its final report."""
     authority = Authority("only")
-    cast = (Part("sender", Role.PUBLISHER, 20.0), Part("hearer", Role.SUBSCRIBER))
+    cast = (
+        CastClient("sender", ClientRole.PUBLISHER, 20.0),
+        CastClient("hearer", ClientRole.SUBSCRIBER),
+    )
     parent = "import subprocess, sys; subprocess.Popen(sys.argv[1:]); sys.stdin.read()"
     with running(tmp_path, authority, ca=authority.certificate) as cluster:
         lab = Lab(tmp_path, cluster, cast)
@@ -222,7 +229,8 @@ def test_the_traffic_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
             [sys.executable, "-c", parent, *traffic_command], stdin=subprocess.PIPE
         ) as started:
             wait_until(
-                lambda: (r := lab.report()) is not None and r.phase is Phase.RUNNING, "traffic"
+                lambda: (r := lab.report()) is not None and r.phase is TrafficPhase.RUNNING,
+                "traffic",
             )
             started.kill()
         wait_until(lambda: (r := lab.report()) is not None and r.final, "the final report")
@@ -235,7 +243,7 @@ def test_a_client_that_cannot_connect_is_an_error_with_a_remedy(tmp_path: Path) 
     """Traffic that cannot start ends with the error's code, and names client and remedy."""
     authority, stranger = Authority("only"), Authority("stranger")
     with running(tmp_path, authority, ca=authority.certificate) as cluster:
-        lab = Lab(tmp_path, cluster, (Part("stranger", Role.SUBSCRIBER),))
+        lab = Lab(tmp_path, cluster, (CastClient("stranger", ClientRole.SUBSCRIBER),))
         lab.deliver(stranger, ca=authority.certificate)
         path = tmp_path / "spec.json"
         path.write_bytes(msgspec.json.encode(lab.spec()))

@@ -30,7 +30,7 @@ from rollover.platforms.bosh.handout import Handout
 from rollover.platforms.bosh.ledger import Ledger
 from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 from rollover.platforms.bosh.proving import Patience
-from rollover_lab.bosh.rendered import DirectorConfig
+from rollover_lab.bosh.job_config import DirectorConfig
 
 PATIENCE = Patience(ping=4.0, answer=90.0, prove=90.0, unchanged=8.0, briefly=2.0, update=120.0)
 MBUS = EndpointName("mbus")

@@ -26,15 +26,21 @@ from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import LEAF_NODE
-from rollover_lab.bosh.cloud.client import Cloud
-from rollover_lab.bosh.rendered import AgentCredentials, DirectorConfig, MessageBus, Timing, User
-from rollover_lab.directory import LabDirectory
-from rollover_lab.ports import LOOPBACK
+from rollover_lab.bosh.cloud.client import LabCloud
+from rollover_lab.bosh.job_config import (
+    AgentCredentials,
+    DirectorConfig,
+    DirectorTiming,
+    DirectorUser,
+    MessageBus,
+)
+from rollover_lab.machine import LOOPBACK
+from rollover_lab.state import LabDirectory
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 USER, PASSWORD = "admin", "throw-away"
 TASK_SECONDS = 180.0
-QUICK = Timing(
+QUICK = DirectorTiming(
     rpc_timeout=20.0,
     get_state_timeout=1.0,
     get_task_timeout=1.0,
@@ -152,7 +158,7 @@ class Ended(NamedTuple):
 class DirectorRig:
     """A director VM without the VM: its files, its processes, its API."""
 
-    def __init__(self, folder: Path, cloud: Cloud) -> None:
+    def __init__(self, folder: Path, cloud: LabCloud) -> None:
         self.folder = folder
         self.cloud = cloud
         self.port, self.nats_port, self.monitor_port = free_ports(3)
@@ -229,7 +235,7 @@ class DirectorRig:
                 listen=f"{LOOPBACK}:{self.port}",
                 certificate=str(path("api.pem")),
                 private_key=str(path("api.key")),
-                users=(User(name=USER, password=PASSWORD),),
+                users=(DirectorUser(name=USER, password=PASSWORD),),
                 nats=MessageBus(
                     address=f"{LOOPBACK}:{self.nats_port}",
                     ca=str(path("ca.pem")),

@@ -16,13 +16,13 @@ from rigs.loopback_ports import free_ports
 from rigs.patience import Patience
 from rollover.platforms.bosh.director import Director
 from rollover.platforms.bosh.records import BoshInstance, TaskState
-from rollover_lab.bosh import described, lifecycle, pinging, up
-from rollover_lab.bosh.cloud.client import Cloud
+from rollover_lab.bosh import director_access, lab, pinging
+from rollover_lab.bosh.cloud.client import LabCloud
 from rollover_lab.bosh.create_env import create_env
+from rollover_lab.bosh.lab import BoshLabSpec
 from rollover_lab.bosh.layout import BoshLayout
 from rollover_lab.bosh.pinging import Pinging
-from rollover_lab.bosh.shape import of_numbers
-from rollover_lab.bosh.up import BoshLabSpec
+from rollover_lab.bosh.shape import shape_of_numbers
 
 TLS = "/instance_groups/name=bosh/properties/nats/tls"
 NAMES = (
@@ -39,13 +39,13 @@ class BoshLab(NamedTuple):
     """A lab that runs."""
 
     layout: BoshLayout
-    cloud: Cloud
+    cloud: LabCloud
     director: Director
 
     def create_env(self, *ops_files: str, **flags: bool) -> str:
         """Deploy the director with these ops files; return what was printed."""
         said: list[str] = []
-        request = up.command(self.layout, *ops_files)
+        request = lab.create_env_call(self.layout, *ops_files)
         create_env(msgspec.structs.replace(request, **flags), said.append)
         return "".join(said)
 
@@ -100,7 +100,7 @@ def in_a_hurry(
     old_stemcell: int = 0,
 ) -> BoshLabSpec:
     """Return what to start: short waits, and no resurrection behind the test's back."""
-    shape = of_numbers(
+    shape = shape_of_numbers(
         agents=agents,
         deployments=deployments,
         max_in_flight=max_in_flight,
@@ -119,18 +119,18 @@ def ready() -> Path:
 def bosh_lab(directory: Path, spec: BoshLabSpec | None = None) -> Iterator[BoshLab]:
     """Start a lab in a new directory for the body of `with`, and end it."""
     wanted = msgspec.structs.replace(spec or in_a_hurry(), ready=ready())
-    layout = up.up(wanted, directory, find_ports=free_ports)
+    layout = lab.up(wanted, directory, find_ports=free_ports)
     try:
-        with Director(described.access(layout), poll_seconds=0.1) as director:
-            yield BoshLab(layout, Cloud(layout.lab.control), director)
+        with Director(director_access.director_access(layout), poll_seconds=0.1) as director:
+            yield BoshLab(layout, LabCloud(layout.lab.control), director)
     finally:
-        lifecycle.down(directory)
+        lab.down(directory)
 
 
 @contextmanager
 def pinging_of(lab: BoshLab, *, timeout_seconds: float = 2.0) -> Iterator[Pinging]:
     """Ping every agent of a lab for the body of `with`; what is not answered in time is lost."""
-    with pinging.running(
+    with pinging.pinging_agents(
         lab.layout, interval_seconds=0.25, timeout_seconds=timeout_seconds
     ) as pings:
         yield pings

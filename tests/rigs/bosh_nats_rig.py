@@ -30,10 +30,9 @@ from rigs.loopback_ports import free_ports
 from rigs.patience import Patience
 from rollover.errors import Unreachable
 from rollover.probe import nats_protocol as nats
-from rollover_lab import record
-from rollover_lab.bosh.cloud.client import Cloud
-from rollover_lab.directory import LabDirectory
-from rollover_lab.record import BoshContent, LabState
+from rollover_lab import state
+from rollover_lab.bosh.cloud.client import LabCloud
+from rollover_lab.state import BoshContent, LabDirectory, LabState
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 LOOPBACK = "127.0.0.1"
@@ -441,17 +440,17 @@ def bosh_nats(
 
 
 @contextmanager
-def cloud_process(lab: Path, *, pace: float = 1.0) -> Iterator[Cloud]:
+def cloud_process(lab: Path, *, pace: float = 1.0) -> Iterator[LabCloud]:
     """Run the cloud of a lab until the block ends."""
     lab.mkdir(parents=True, exist_ok=True)
     places = LabDirectory(lab.absolute())
     if not places.state.exists():
-        record.write(places.state, LabState(content=BoshContent(name=lab.name, pace=pace)))
+        state.write(places.state, LabState(content=BoshContent(name=lab.name, pace=pace)))
     argv = (sys.executable, "-m", "rollover_lab.supervisor", str(lab))
     with places.supervisor_log.open("ab") as log:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log)
     try:
-        cloud = Cloud(places.control, timeout_seconds=30)
+        cloud = LabCloud(places.control, timeout_seconds=30)
 
         def answers() -> bool:
             assert process.poll() is None, places.supervisor_log.read_text()

@@ -23,7 +23,7 @@ from rigs.patience import Patience
 from rollover.fleet.journal import Entry, EntryKind
 from rollover.platforms.bosh.records import BoshInstance
 from rollover.store.sqlite_journal import open_journal
-from rollover_lab.bosh.pings import Span
+from rollover_lab.bosh.pinging import TimeSpan
 
 PROGRAM = str(Path(sys.executable).with_name("rollover"))
 RUN_SECONDS = 1200.0
@@ -174,9 +174,9 @@ class Announced(NamedTuple):
     """A rollout: when interruptions of its instances, or of all that hang on them, are expected."""
 
     group: str
-    span: Span
+    span: TimeSpan
 
-    def explains(self, silence: Span) -> bool:
+    def explains(self, silence: TimeSpan) -> bool:
         """Say whether the two have an instant in common."""
         return self.span.began <= silence.ended and silence.began <= self.span.ended
 
@@ -189,7 +189,7 @@ def announced(lab: BoshLab) -> tuple[Announced, ...]:
         if each.kind is EntryKind.ROLLOUT_STARTED:
             open_since = each
         elif each.kind is EntryKind.ROLLOUT_FINISHED and open_since is not None:
-            found.append(Announced(each.subject, Span(began=open_since.at, ended=each.at)))
+            found.append(Announced(each.subject, TimeSpan(began=open_since.at, ended=each.at)))
             open_since = None
     return tuple(found)
 

@@ -2,7 +2,7 @@
 
 A port that was free a moment ago may belong to another test's server, or to any dialler, when a
 server is started on it. So each process takes a block of ports that the system gives to nobody,
-and that `rollover_lab.ports` does not give to labs; as long as it lives it holds the first of them.
+and that `rollover_lab.machine` does not give to labs; as long as it lives it holds the first.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from rollover.fleet.names import AuthorityName, RuleId
 from rollover.fleet.plan import Plan, Rollout
 from rollover.site import open_fleet
 from rollover.store.sqlite_journal import open_journal
-from rollover_lab.lab import Lab
-from rollover_lab.spec import LabSpec
+from rollover_lab.nats.lab import Lab
+from rollover_lab.nats.spec import LabSpec
 from rollover_lab.traffic.report import TrafficReport
 
 AUTHORITY = AuthorityName("nats-ca")

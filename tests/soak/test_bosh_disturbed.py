@@ -24,7 +24,7 @@ from rigs.bosh_rotating import (
 from rollover.errors import AdapterError, ExitCode
 from rollover.fleet.journal import EntryKind
 from rollover.platforms.bosh.http import Request
-from rollover_lab.bosh.agent.faults import Fault
+from rollover_lab.bosh.agent.host import AgentFault
 
 pytestmark = pytest.mark.soak
 
@@ -137,10 +137,10 @@ def test_an_agent_hangs_amid_a_deploy(lab: BoshLab) -> None:
     """It is named with one remedy; once it is back the rotation goes on."""
     process = _amid_a_deploy(lab)
     hung = placed(lab)[-1]
-    lab.cloud.fault(hung.agent_id or "", Fault.HUNG)
+    lab.cloud.fault(hung.agent_id or "", AgentFault.HUNG)
     run = ended(process)
     if run.code != ExitCode.DONE:  # it may have been done before it hung
         assert str(hung.name) in run.output
         assert f"recreate {hung.group}/{hung.id} --fix" in run.output
-    lab.cloud.fault(hung.agent_id or "", Fault.NONE)
+    lab.cloud.fault(hung.agent_id or "", AgentFault.NONE)
     _gets_there(lab, run)

@@ -11,8 +11,8 @@ import pytest
 import rollover
 from rollover.engine.goals import Request
 from rollover.engine.outcome import Conduct
-from rollover_lab.lab import running
-from rollover_lab.presets import preset
+from rollover_lab.nats.lab import running
+from rollover_lab.nats.spec import preset_named
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
 
@@ -25,7 +25,7 @@ def test_rotations_under_traffic_lose_nothing_however_often(tmp_path: Path) -> N
     )
     ends = time.monotonic() + SECONDS
     rotations = 0
-    with running(preset("cluster"), tmp_path / "lab") as lab:
+    with running(preset_named("cluster"), tmp_path / "lab") as lab:
         while time.monotonic() < ends:
             with rollover.open_fleet(lab.layout.fleet) as fleet:
                 request = Request(

@@ -1,1 +1,1 @@
-"""Real fleets of real processes on loopback, to rehearse a rotation on."""
+"""Rehearsals: real fleets on this machine, BOSH among them, and a demo that rotates a CA."""

@@ -29,7 +29,9 @@ class ProcessId(msgspec.Struct, frozen=True, kw_only=True):
     """Clock ticks since the machine started, as /proc tells."""
 
 
-def start(argv: Sequence[str], *, directory: Path, output: Path) -> subprocess.Popen[bytes]:
+def start_tethered(
+    argv: Sequence[str], *, directory: Path, output: Path
+) -> subprocess.Popen[bytes]:
     """Start a process that the kernel kills when this process ends, however it ends.
 
     Call it from the main thread of a process with a single thread: the kernel's promise is about
@@ -75,19 +77,19 @@ def _tether() -> Callable[[], None]:
     return tie
 
 
-def identity(pid: int) -> ProcessId | None:
+def identify(pid: int) -> ProcessId | None:
     """Return which process has this number now; None when none has."""
     found = life(pid)
     return None if found is None else ProcessId(pid=pid, started=int(found.started))
 
 
-def alive(process: ProcessId) -> bool:
+def is_alive(process: ProcessId) -> bool:
     """Say whether exactly this process still runs; one that only waits to be reaped does not."""
     found = life(process.pid)
     return found is not None and not found.ended and int(found.started) == process.started
 
 
-def send(process: ProcessId, number: signal.Signals) -> bool:
+def send_signal(process: ProcessId, number: signal.Signals) -> bool:
     """Send a signal to exactly this process; say whether it was still there."""
     try:
         handle = os.pidfd_open(process.pid)
@@ -95,7 +97,7 @@ def send(process: ProcessId, number: signal.Signals) -> bool:
         return False
     try:
         # The handle holds the number: what is alive now cannot be another process any more.
-        if not alive(process):
+        if not is_alive(process):
             return False
         signal.pidfd_send_signal(handle, number)
     except ProcessLookupError:
@@ -108,7 +110,7 @@ def send(process: ProcessId, number: signal.Signals) -> bool:
 def await_end(process: ProcessId, *, seconds: float) -> bool:
     """Wait until the process has ended; say whether it did in time. Reaps it if it is ours."""
     deadline = time.monotonic() + seconds
-    while alive(process):
+    while is_alive(process):
         if time.monotonic() >= deadline:
             return False
         time.sleep(_LOOK_SECONDS)

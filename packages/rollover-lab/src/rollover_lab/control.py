@@ -1,7 +1,7 @@
 """How a lab's supervisor is asked: one JSON line each way on a socket in the lab's directory.
 
 The requests here are those of every lab and those of labs of nats-servers; a BOSH lab adds what its
-cloud is asked (`rollover_lab.bosh.cloud.requests`).
+cloud is asked (`rollover_lab.bosh.cloud.client`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from rollover.errors import AdapterError, Conflict, NotFound, Rejected, TimedOut, Unreachable
-from rollover_lab.private_files import PRIVATE_FILE
+from rollover_lab.machine import PRIVATE_FILE
 
 LINE_LIMIT = 16 * 1024 * 1024
 SYSTEM = "lab supervisor"

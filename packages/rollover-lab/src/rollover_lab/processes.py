@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from rollover_lab import children, record
-from rollover_lab.record import LabStateFile, ProcessRecord, ProcessState, Program
+from rollover_lab import children, state
+from rollover_lab.state import LabStateFile, ProcessRecord, ProcessState, Program
 
 STOP_SECONDS = 15.0
 """How long a process may take to end in order before it is killed: the traffic waits for its last
@@ -60,8 +60,8 @@ class Processes:
         self.note_ends()
         if program.name in self._children:
             return
-        sizes = record.log_sizes(program)
-        process = children.start(
+        sizes = state.log_sizes(program)
+        process = children.start_tethered(
             program.argv, directory=Path(program.directory), output=Path(program.output)
         )
         self._children[program.name] = _Child(process, self.note_ends)
@@ -69,7 +69,7 @@ class Processes:
             ProcessRecord(
                 program=program,
                 state=ProcessState.RUNNING,
-                process=children.identity(process.pid),
+                process=children.identify(process.pid),
                 log_sizes=sizes,
             )
         )
@@ -125,5 +125,5 @@ class Processes:
             before,
             state=ProcessState.STOPPED if asked else ProcessState.CRASHED,
             exit_code=child.process.returncode,
-            last_lines=() if asked else record.last_lines(before),
+            last_lines=() if asked else state.last_lines(before),
         )

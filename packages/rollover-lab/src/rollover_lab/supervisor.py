@@ -36,10 +36,9 @@ from rollover_lab.control import (
     ReleaseLab,
     ReportState,
 )
-from rollover_lab.directory import LabDirectory
-from rollover_lab.private_files import PRIVATE_FILE
+from rollover_lab.machine import PRIVATE_FILE
 from rollover_lab.processes import Processes
-from rollover_lab.record import BoshContent, LabStateFile, NatsContent
+from rollover_lab.state import BoshContent, LabDirectory, LabStateFile, NatsContent
 
 _REQUEST_SECONDS = 10.0
 _STANDARD_INPUT = 0
@@ -130,7 +129,7 @@ async def serve(lab: LabDirectory) -> None:
     """Start what the lab's state names, and look after it until the lab is to end."""
     os.umask(_PRIVATE_UMASK)
     file = LabStateFile(lab.state)
-    file.change(supervisor=children.identity(os.getpid()))
+    file.change(supervisor=children.identify(os.getpid()))
     processes = Processes(file)
     workload = _workload(lab, file, processes)
     supervisor = Supervisor(file, processes, workload)
@@ -156,7 +155,7 @@ def _workload(lab: LabDirectory, file: LabStateFile, processes: Processes) -> Wo
     """Return what the lab runs. The other kind is not even imported: its start would be slower."""
     match file.now.content:
         case NatsContent() as content:
-            from rollover_lab.servers import NatsWorkload  # noqa: PLC0415 - see above
+            from rollover_lab.nats.workload import NatsWorkload  # noqa: PLC0415 - see above
 
             return NatsWorkload(content, file, processes)
         case BoshContent() as content:

@@ -30,11 +30,10 @@ from rigs.bosh_nats_rig import (
 )
 from rollover.errors import SpecError
 from rollover.fleet.secret import holds_private_key
-from rollover_lab.bosh.cloud.client import Cloud
-from rollover_lab.bosh.cloud.places import Places
-from rollover_lab.bosh.cloud.requests import DirectorVmStatus, Vm
-from rollover_lab.bosh.health_monitor import status
-from rollover_lab.bosh.rendered import HealthMonitorConfig, MessageBus, User
+from rollover_lab.bosh.cloud.client import CloudVm, DirectorVmStatus, LabCloud
+from rollover_lab.bosh.health_monitor import roster
+from rollover_lab.bosh.job_config import DirectorUser, HealthMonitorConfig, MessageBus
+from rollover_lab.bosh.layout import CloudLayout
 
 JAMMY = {"name": "bosh-ubuntu-jammy-go_agent", "version": "1.406"}
 OLD_BIONIC = {"name": "bosh-ubuntu-bionic-go_agent", "version": "1.35"}
@@ -49,7 +48,7 @@ NO_MBUS = {"trusted_certs": "", "disk_associations": []}
 class Scene:
     """A server, a cloud and the director's line to its agents."""
 
-    def __init__(self, base: Path, server: BoshNats, cloud: Cloud) -> None:
+    def __init__(self, base: Path, server: BoshNats, cloud: LabCloud) -> None:
         self.base, self.server, self.cloud = base, server, cloud
 
     def create(self, agent_id: str, stemcell: dict[str, str] | None = None) -> str:
@@ -67,7 +66,7 @@ class Scene:
         """Connect as the director."""
         return self.server.director(authority)
 
-    def vm(self, agent_id: str) -> Vm:
+    def vm(self, agent_id: str) -> CloudVm:
         """Return what the cloud says of a VM."""
         return next(each for each in self.cloud.vms() if each.agent_id == agent_id)
 
@@ -115,7 +114,7 @@ def test_new_credentials_take_three_seconds_and_one_restart(tmp_path: Path) -> N
         assert reply == {"value": "ok"}
         assert 1.0 < time.monotonic() - began < BUSY_SECONDS
         assert scene.vm("a").starts == 2
-        told = Places(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.told()
+        told = CloudLayout(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.told()
         assert told.credentials.certificate == new.certificate
         again = scene.mbus(new, scene.server.authority)
         assert director.finish("a", "update_settings", again) == {"value": "ok"}
@@ -175,7 +174,7 @@ def test_bad_credentials_crash_for_ever_until_somebody_mends_the_disk(
     """Nothing checks them before; NATS cannot repair it; no log shows a key."""
     with _scene(tmp_path, "a", pace=GREAT_HURRY) as scene:
         cid, authority = scene.create("a"), scene.server.authority
-        files = Places(tmp_path / "lab").vm(cid).agent
+        files = CloudLayout(tmp_path / "lab").vm(cid).agent
         fresh = authority.agent("a")
         update = scene.mbus(fresh, authority)
         if bad == "mismatched key":
@@ -217,7 +216,7 @@ def test_a_foreign_certificate_is_refused_and_the_process_restarts_now_and_then(
     with _scene(tmp_path, "a", pace=GREAT_HURRY) as scene:
         scene.cloud.create_vm(agent_id="a", settings=_foreign(scene.server), stemcell=JAMMY)
         wait_until(lambda: scene.vm("a").starts >= 3, "it restarts")
-        log = Places(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.log.read_text()
+        log = CloudLayout(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.log.read_text()
         first_life = log.partition("ended with code 1")[0]
         assert first_life.count("refused: Authorization Violation") == 2
 
@@ -283,10 +282,10 @@ def test_hung_slow_and_forgetful_agents(tmp_path: Path) -> None:
         scene.cloud.fault("a", "hung")
         assert not director.pings("a")
         scene.cloud.fault("a", "crash-before-save")
-        before = Places(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.told()
+        before = CloudLayout(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.told()
         fresh = scene.mbus(scene.server.authority.agent("a"), scene.server.authority)
         assert director.finish("a", "update_settings", fresh) == {"value": "ok"}
-        after = Places(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.told()
+        after = CloudLayout(tmp_path / "lab").vm(scene.vm("a").vm_cid).agent.told()
         assert after == before
         assert scene.vm("a").fault == "none"
         scene.cloud.fault("a", "slow")
@@ -327,14 +326,14 @@ def test_a_persistent_disk_keeps_its_data_over_a_recreate(tmp_path: Path) -> Non
         first, disk = scene.create("a"), scene.cloud.create_disk(100)
         scene.cloud.attach_disk(first, disk)
         assert director.finish("a", "mount_disk", disk) == {"value": {}}
-        store = Places(tmp_path / "lab").vm(first).agent.store
+        store = CloudLayout(tmp_path / "lab").vm(first).agent.store
         (store / "data").write_text("kept")
         scene.cloud.delete_vm(first)
         second = scene.create("b")
         scene.cloud.attach_disk(second, disk)
         assert director.finish("b", "mount_disk", disk) == {"value": {}}
         assert director.finish("b", "list_disk") == {"value": [disk]}
-        assert (Places(tmp_path / "lab").vm(second).agent.store / "data").read_text() == "kept"
+        assert (CloudLayout(tmp_path / "lab").vm(second).agent.store / "data").read_text() == "kept"
 
 
 def test_agents_come_back_with_the_supervisor(tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def _write_director_vm(lab: Path, scene: Scene, url: str) -> Path:
         ),
         director=url,
         director_ca=str(folder / "ca.pem"),
-        user=User(name="hm", password="secret"),
+        user=DirectorUser(name="hm", password="secret"),
         agent_timeout=2.0,
         analyze_interval=0.5,
         status_file=str(folder / "status.json"),
@@ -465,18 +464,20 @@ def test_the_director_vm_runs_its_processes_and_the_monitor_misses_agents(tmp_pa
 
 def _heard(path: Path) -> bool:
     try:
-        known = status.read(path)
+        known = roster.read_status(path)
     except SpecError:
         return False
     return bool(known.agents) and known.agents[0].heard_at is not None
 
 
 def _misses(path: Path) -> bool:
-    return any(each.missing for each in status.read(path).agents)
+    return any(each.missing for each in roster.read_status(path).agents)
 
 
 def _managed(path: Path) -> bool:
-    return [each.health for each in status.read(path).deployments] == [status.Health.MANAGED]
+    return [each.health for each in roster.read_status(path).deployments] == [
+        roster.DeploymentHealth.MANAGED
+    ]
 
 
 REAL_AGENT = shutil.which("bosh-agent")

@@ -16,11 +16,11 @@ from rigs.bosh_rotating import command, rotate, trusted_by_nats
 from rollover.errors import Denied, ExitCode
 from rollover.fleet.secret import SecretBytes
 from rollover.platforms.bosh.director import Director
-from rollover_lab.bosh import described, properties
+from rollover_lab.bosh import director_access, director_manifest
 from rollover_lab.bosh.create_env import interpolated
-from rollover_lab.bosh.health_monitor import status
-from rollover_lab.bosh.properties import Uaa
-from rollover_lab.bosh.up import command as create_env_command
+from rollover_lab.bosh.director_manifest import UaaProperties
+from rollover_lab.bosh.health_monitor import roster
+from rollover_lab.bosh.lab import create_env_call as create_env_command
 
 TOKEN_SECONDS = 2.0
 FORM = "application/x-www-form-urlencoded"
@@ -43,15 +43,15 @@ def http(lab: BoshLab) -> Iterator[httpx2.Client]:
         yield client
 
 
-def _uaa(lab: BoshLab) -> Uaa:
+def _uaa(lab: BoshLab) -> UaaProperties:
     text = interpolated(create_env_command(lab.layout))
-    found = properties.read(text, path="bosh.yml").group.properties.uaa
+    found = director_manifest.read_director_manifest(text, path="bosh.yml").group.properties.uaa
     assert found is not None
     return found
 
 
 def _token(
-    http: httpx2.Client, uaa: Uaa, *, client: tuple[str, str], **form: str
+    http: httpx2.Client, uaa: UaaProperties, *, client: tuple[str, str], **form: str
 ) -> httpx2.Response:
     """Ask for a token, as the bosh CLI does."""
     return http.post(f"{uaa.url}/oauth/token", data=form, auth=client)
@@ -59,7 +59,7 @@ def _token(
 
 def _deployments(http: httpx2.Client, lab: BoshLab, token: str) -> int:
     headers = {"Authorization": f"bearer {token}"}
-    url = described.access(lab.layout).url
+    url = director_access.director_access(lab.layout).url
     return http.get(f"{url}/deployments", headers=headers).status_code
 
 
@@ -67,7 +67,7 @@ def test_passwords_do_not_count_and_tokens_do_until_they_expire(
     lab: BoshLab, http: httpx2.Client
 ) -> None:
     """`/info` names the UAA; its token opens the API, and stops doing so after its time."""
-    uaa, access = _uaa(lab), described.access(lab.layout)
+    uaa, access = _uaa(lab), director_access.director_access(lab.layout)
     pair = (access.client, access.secret.reveal().decode())
     info = http.get(f"{access.url}/info").json()
     assert info["user_authentication"]["type"] == "uaa"
@@ -106,7 +106,7 @@ def test_a_person_logs_in_and_refreshes(lab: BoshLab, http: httpx2.Client) -> No
 
 def test_a_wrong_secret_is_told_as_what_it_is(lab: BoshLab) -> None:
     """The UAA's own words reach the operator, and the secret does not."""
-    access = described.access(lab.layout)
+    access = director_access.director_access(lab.layout)
     wrong = msgspec.structs.replace(access, secret=SecretBytes(b"not-the-secret"))
     with Director(wrong) as director, pytest.raises(Denied) as caught:
         director.deployments()
@@ -120,18 +120,18 @@ def test_the_health_monitor_logs_in_as_a_client_of_its_own(lab: BoshLab) -> None
     begun = datetime.now(UTC)
 
     def later() -> bool:
-        seen = status.read(path)
+        seen = roster.read_status(path)
         return (seen.written_at - begun).total_seconds() > 2 * TOKEN_SECONDS
 
     eventually(later)
-    seen = status.read(path)
+    seen = roster.read_status(path)
     assert {each.agent_id for each in seen.agents} == {each.agent_id for each in lab.cloud.vms()}
     assert not [each for each in seen.alerts if each.created_at > begun]
 
 
 def test_a_rotation_outlives_its_tokens(lab: BoshLab) -> None:
     """Discovered and rotated with tokens that expire in the middle of it; agents answer after."""
-    access = described.access(lab.layout)
+    access = director_access.director_access(lab.layout)
     variables = {
         "BOSH_ENVIRONMENT": access.url,
         "BOSH_CLIENT": access.client,

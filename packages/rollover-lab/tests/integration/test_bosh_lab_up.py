@@ -29,11 +29,12 @@ from rigs.bosh_lab import (
 from rollover.codec.fleet_file import read_fleet
 from rollover.errors import ExitCode, StaleError
 from rollover.platforms.bosh.records import Extent, TaskState
-from rollover_lab import children, record
-from rollover_lab.bosh import expire, lifecycle, like, naming, up
+from rollover_lab import children, state
+from rollover_lab.bosh import expiry, shape
+from rollover_lab.bosh import lab as rollover_lab_bosh_lab
+from rollover_lab.bosh.create_env import CreateEnvStateFile, manifest_sha
+from rollover_lab.bosh.lab import BoshLabSpec
 from rollover_lab.bosh.shape import DeploymentShape, GroupShape, Shape
-from rollover_lab.bosh.state_file import StateFile, manifest_sha
-from rollover_lab.bosh.up import BoshLabSpec
 
 COMMAND = (str(Path(sys.executable).parent / "rollover"),)
 UNRESPONSIVE = "unresponsive agent"
@@ -77,7 +78,7 @@ def test_what_runs_is_what_was_asked_for(lab: BoshLab) -> None:
 
 def test_the_shape_of_a_director_is_read_through_its_api(lab: BoshLab) -> None:
     """A lab that is like this one has its groups, counts, disks, ignored and stopped ones."""
-    read = like.shape_of(lab.director)
+    read = shape.shape_of_director(lab.director)
     groups = {group.name: group for group in read.deployments[0].groups}
     assert read.instances == 6
     assert read.deployments[0].max_in_flight == "3"
@@ -104,8 +105,8 @@ def test_status_shows_the_director_vm_and_the_agents(lab: BoshLab) -> None:
 def test_a_second_lab_in_the_same_directory_is_refused(lab: BoshLab) -> None:
     """The one that runs is not touched."""
     with pytest.raises(StaleError, match="a lab runs in"):
-        up.up(in_a_hurry(), lab.layout.root)
-    assert lifecycle.status(lab.layout.root).up
+        rollover_lab_bosh_lab.up(in_a_hurry(), lab.layout.root)
+    assert rollover_lab_bosh_lab.status(lab.layout.root).up
 
 
 def test_the_fleet_file_describes_this_director(lab: BoshLab) -> None:
@@ -137,7 +138,7 @@ def test_the_operators_own_command_line_finds_nothing_to_do(lab: BoshLab) -> Non
 
 def test_an_agent_that_hangs_is_found_by_pings(lab: BoshLab) -> None:
     """Its pings are lost, those of the others are not; healed, it answers again."""
-    agent = naming.agent_named("cf/router/0", lab.layout, lab.cloud)
+    agent = rollover_lab_bosh_lab.find_agent("cf/router/0", lab.layout, lab.cloud)
     with pinging_of(lab, timeout_seconds=5.0) as pings:
         every_agent_answers(lab, pings)
         assert _run("fault", "cf/router/0", "hung", lab=lab).returncode == 0
@@ -155,10 +156,10 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
     bystander = subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE)
     try:
         directory = tmp_path / "lab"
-        layout = up.up(in_a_hurry(agents=1, deployments=1), directory)
-        running = record.read(layout.lab.state).ids()
+        layout = rollover_lab_bosh_lab.up(in_a_hurry(agents=1, deployments=1), directory)
+        running = state.read(layout.lab.state).ids()
         assert len(running) == 4
-        assert all(children.alive(each) for each in running)
+        assert all(children.is_alive(each) for each in running)
         done = subprocess.run(
             (*COMMAND, "lab", "down", "--remove", "--directory", str(directory)),
             capture_output=True,
@@ -167,7 +168,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
             check=True,
         )
         assert "ended 4 processes" in done.stderr
-        assert not any(children.alive(each) for each in running)
+        assert not any(children.is_alive(each) for each in running)
         assert not directory.exists()
         assert bystander.poll() is None
     finally:
@@ -183,13 +184,13 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         text=True,
     )
     try:
-        eventually(lambda: record.holds_bosh(directory / "lab.json"))
+        eventually(lambda: state.holds_bosh(directory / "lab.json"))
         eventually((directory / "vm" / "nats" / "nats.pid").exists)
-        running = record.read(directory / "lab.json").ids()
+        running = state.read(directory / "lab.json").ids()
         starting.send_signal(signal.SIGINT)
         _, said = starting.communicate(timeout=1200)
         assert starting.returncode == ExitCode.STOPPED, said
-        assert not any(children.alive(each) for each in running)
+        assert not any(children.is_alive(each) for each in running)
         assert not directory.exists()
     finally:
         starting.kill()
@@ -222,25 +223,28 @@ def test_the_documented_five_steps_by_hand(tmp_path: Path) -> None:
             },
             all_found=True,
         )
-        assert StateFile(lab.layout.state).now.current_manifest_sha == manifest_sha(text)
+        assert CreateEnvStateFile(lab.layout.state).now.current_manifest_sha == manifest_sha(text)
 
 
 def test_a_joined_bundle_leaves_a_director_to_deploy_again(tmp_path: Path) -> None:
     """NATS does not start, create-env says so, and the next call with a sound one repairs it."""
     with bosh_lab(tmp_path / "lab", in_a_hurry(agents=1, deployments=1)) as lab:
-        before = StateFile(lab.layout.state).now
+        before = CreateEnvStateFile(lab.layout.state).now
         joined = lab.ops_file("joined.yml", _joined(lab))
         with pytest.raises(ManifestError) as caught:
             lab.create_env(joined)
         assert caught.value.report().startswith(
             "Deploying:\n  Received non-running job state: 'failing'"
         )
-        left = StateFile(lab.layout.state).now
+        left = CreateEnvStateFile(lab.layout.state).now
         assert (left.current_manifest_sha, left.releases) == ("", ())
         assert left.current_vm_cid not in ("", before.current_vm_cid)
         assert left.disks == before.disks
         assert "Finished deploying" in lab.create_env()
-        assert StateFile(lab.layout.state).now.current_manifest_sha == before.current_manifest_sha
+        assert (
+            CreateEnvStateFile(lab.layout.state).now.current_manifest_sha
+            == before.current_manifest_sha
+        )
         eventually(lab.all_answer)
 
 
@@ -249,7 +253,9 @@ def test_an_expired_ca_cuts_agents_off_and_the_documented_way_out_works(tmp_path
     spec = in_a_hurry(agents=2, deployments=1, persistent=1)
     with bosh_lab(tmp_path / "lab", spec) as lab:
         kept = _disk_file(lab)
-        done = expire.expire(lab.layout, lab.cloud, request=up.command(lab.layout))
+        done = expiry.expire(
+            lab.layout, lab.cloud, request=rollover_lab_bosh_lab.create_env_call(lab.layout)
+        )
         assert done.state_updated
         assert done.agents == 2
         eventually(lambda: lab.states() == {UNRESPONSIVE})

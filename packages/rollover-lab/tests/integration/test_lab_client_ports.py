@@ -10,10 +10,10 @@ from rigs.client_pki import Authority
 from rigs.rotating import await_connected, await_true
 from rollover.delivery import client_status
 from rollover.delivery.client_status import ClientStatus
-from rollover_lab.lab import Lab, running
-from rollover_lab.spec import ClusterSpec, LabSpec
+from rollover_lab.nats.lab import Lab, running
+from rollover_lab.nats.spec import ClusterSpec, LabSpec
 from rollover_lab.traffic.report import ClientReport
-from rollover_lab.traffic.spec import Role
+from rollover_lab.traffic.spec import ClientRole
 
 SPEC = LabSpec(
     name="ports",
@@ -29,7 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield fleet
 
 
-def _of(lab: Lab, role: Role) -> ClientReport:
+def _of(lab: Lab, role: ClientRole) -> ClientReport:
     return next(each for each in lab.traffic().clients if each.role is role)
 
 
@@ -46,9 +46,11 @@ def test_what_mqtt_acknowledged_survives_the_death_of_the_server(lab: Lab) -> No
     before = {each.name: each for each in lab.traffic().clients}
     lab.restart_server("n1", kill=True)
     await_connected(lab)
-    sent = _of(lab, Role.MQTT_PUBLISHER).sent
-    await_true(lambda: _of(lab, Role.MQTT_SUBSCRIBER).received > sent, what="all and more")
-    await_true(lambda: _of(lab, Role.MQTT_SUBSCRIBER).missing == 0, what="every number before")
+    sent = _of(lab, ClientRole.MQTT_PUBLISHER).sent
+    await_true(lambda: _of(lab, ClientRole.MQTT_SUBSCRIBER).received > sent, what="all and more")
+    await_true(
+        lambda: _of(lab, ClientRole.MQTT_SUBSCRIBER).missing == 0, what="every number before"
+    )
     for each in lab.traffic().clients:
         broke = each.disconnects - before[each.name].disconnects
         came = each.reconnects - before[each.name].reconnects
@@ -66,7 +68,7 @@ def test_mqtt_keeps_what_it_uses_when_no_server_takes_the_new(lab: Lab) -> None:
         return client_status.read(lab.layout.status(name))
 
     await_connected(lab)
-    before, broken = status(), _of(lab, Role.MQTT_SUBSCRIBER).disconnects
+    before, broken = status(), _of(lab, ClientRole.MQTT_SUBSCRIBER).disconnects
     files = lab.layout.client_material(name)
     kept = {path: path.read_bytes() for path in files}
     stranger = Authority("a stranger").issue(name)
@@ -78,5 +80,5 @@ def test_mqtt_keeps_what_it_uses_when_no_server_takes_the_new(lab: Lab) -> None:
     for path, content in kept.items():
         path.write_bytes(content)
     await_true(lambda: not status().error, what="the files that are in use")
-    assert _of(lab, Role.MQTT_SUBSCRIBER).disconnects == broken
+    assert _of(lab, ClientRole.MQTT_SUBSCRIBER).disconnects == broken
     assert status().swaps == before.swaps

@@ -14,21 +14,21 @@ import pytest
 
 from rigs.patience import Patience
 from rollover.errors import NotFound, Rejected, SpecError
-from rollover_lab import lab, naive
-from rollover_lab.dialling import broken_links
-from rollover_lab.lab import Lab
-from rollover_lab.presets import preset
-from rollover_lab.record import ProcessState
+from rollover_lab.nats import lab, naive_swap
+from rollover_lab.nats.lab import Lab
+from rollover_lab.nats.naive_swap import broken_links
+from rollover_lab.nats.spec import preset_named
+from rollover_lab.state import ProcessState
 
 PATIENCE_SECONDS = 60.0
 TRAFFIC_SECONDS = 2.0
-ALONE = msgspec.structs.replace(preset("single"), clients=0)
+ALONE = msgspec.structs.replace(preset_named("single"), clients=0)
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Lab]:
     """Yield the demo fleet."""
-    with lab.running(preset("cluster"), tmp_path / "lab") as fleet:
+    with lab.running(preset_named("cluster"), tmp_path / "lab") as fleet:
         yield fleet
 
 
@@ -119,9 +119,9 @@ def test_a_read_only_server_refuses_new_certificates(tmp_path: Path) -> None:
 
 def test_a_naive_swap_cuts_the_fleet_apart(cluster: Lab) -> None:
     """New-only certificates, one after the other: every reload succeeds, every link breaks."""
-    authority = naive.new_authority(cluster, now=datetime.now(UTC))
-    seen: list[naive.NaiveStep] = []
-    report = naive.naive_swap(cluster, authority, observe_seconds=1.0, on_step=seen.append)
+    authority = naive_swap.new_lab_authority(cluster, now=datetime.now(UTC))
+    seen: list[naive_swap.NaiveStep] = []
+    report = naive_swap.naive_swap(cluster, authority, observe_seconds=1.0, on_step=seen.append)
 
     assert tuple(seen) == report.steps
     assert [step.instance for step in report.steps] == ["n1", "n2", "n3", "clients"]
@@ -143,6 +143,6 @@ def test_what_cannot_be_done_to_a_lab_is_refused(bystander: Lab) -> None:
     with pytest.raises(NotFound, match="no instance `n9`") as refused:
         bystander.stop_server("n9")
     assert "n1" in refused.value.hint
-    authority = naive.new_authority(bystander, now=datetime.now(UTC))
+    authority = naive_swap.new_lab_authority(bystander, now=datetime.now(UTC))
     with pytest.raises(SpecError, match="no clients"):
-        naive.naive_swap(bystander, authority)
+        naive_swap.naive_swap(bystander, authority)

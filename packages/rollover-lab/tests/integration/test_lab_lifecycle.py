@@ -23,24 +23,24 @@ from rollover.pki import keys, pem
 from rollover.pki.signing import check_issuer
 from rollover.store.sealing import keys_from_file
 from rollover.store.sqlite_credentials import open_credentials
-from rollover_lab import children, lab, record
-from rollover_lab.dialling import broken_links
-from rollover_lab.lab import LabStatus
-from rollover_lab.layout import Layout
-from rollover_lab.ports import FindPorts, free_ports
-from rollover_lab.presets import preset
-from rollover_lab.readiness import PortTaken
-from rollover_lab.record import ProcessState
-from rollover_lab.spec import CertificateSpec, ClusterSpec, LabSpec
+from rollover_lab import children, state
+from rollover_lab.machine import FindPorts, free_ports
+from rollover_lab.nats import lab
+from rollover_lab.nats.lab import LabStatus
+from rollover_lab.nats.layout import NatsLayout
+from rollover_lab.nats.naive_swap import broken_links
+from rollover_lab.nats.readiness import PortTaken
+from rollover_lab.nats.spec import CertificateSpec, ClusterSpec, LabSpec, preset_named
+from rollover_lab.state import ProcessState
 
-SINGLE = preset("single")
+SINGLE = preset_named("single")
 BARE = LabSpec(name="bare", clusters=(ClusterSpec(servers=1, jetstream=False),), clients=0)
 PATIENCE_SECONDS = 60.0
 HOLDER = """
 import sys
 from pathlib import Path
 from rollover_lab import lab
-from rollover_lab.presets import preset
+from rollover_lab.nats.spec import preset
 with lab.running(preset("single"), Path(sys.argv[1])):
     print("up", flush=True)
     sys.stdin.read()
@@ -114,9 +114,9 @@ def test_everything_in_the_directory_is_private(tmp_path: Path) -> None:
 def test_killing_the_supervisor_ends_the_lab(tmp_path: Path) -> None:
     """SIGKILL to the supervisor, which can do nothing about it, leaves no process."""
     with lab.running(SINGLE, tmp_path / "lab") as fleet:
-        supervisor = record.read(fleet.layout.lab.state).supervisor
+        supervisor = state.read(fleet.layout.lab.state).supervisor
         assert supervisor is not None
-        assert children.send(supervisor, signal.SIGKILL)
+        assert children.send_signal(supervisor, signal.SIGKILL)
         _await(lambda: not [pid for pid in _processes_of(tmp_path) if pid != supervisor.pid])
         # A process that is being killed has no command line any more a little before it has ended.
         _await(lambda: not fleet.status().up)
@@ -174,10 +174,10 @@ def test_down_spares_a_process_that_only_has_the_number(tmp_path: Path) -> None:
     """A recorded number that now belongs to another process is left alone."""
     with lab.running(BARE, tmp_path / "lab") as fleet:
         pass
-    known = record.read(fleet.layout.lab.state)
+    known = state.read(fleet.layout.lab.state)
     with subprocess.Popen(["sleep", "600"]) as bystander:  # noqa: S607 - coreutils
         reused = children.ProcessId(pid=bystander.pid, started=1)
-        record.write(fleet.layout.lab.state, msgspec.structs.replace(known, supervisor=reused))
+        state.write(fleet.layout.lab.state, msgspec.structs.replace(known, supervisor=reused))
         assert lab.down(tmp_path / "lab") == ()
         assert bystander.poll() is None
         bystander.kill()
@@ -294,7 +294,7 @@ def test_a_lab_with_everything_changed_works(tmp_path: Path) -> None:
     )
     with lab.running(spec, tmp_path / "lab") as fleet:
         assert broken_links(fleet.description) == ()
-        tls = Layout(tmp_path / "lab").tls("n1")
+        tls = NatsLayout(tmp_path / "lab").tls("n1")
         (leaf,) = pem.read_certificates((tls / "route.crt").read_bytes()).certificates
         assert leaf.names == ("localhost", "127.0.0.1", "::1")
         assert leaf.subject == "CN=n1"

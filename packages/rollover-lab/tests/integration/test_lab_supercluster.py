@@ -11,13 +11,12 @@ import msgspec
 from rigs import commands
 from rigs.patience import Patience
 from rollover.errors import ExitCode
-from rollover_lab import lab
-from rollover_lab.commands import lab_gateways
-from rollover_lab.dialling import broken_links
-from rollover_lab.lab import Lab
-from rollover_lab.presets import preset
-from rollover_lab.renewal import disturb, gateways, renew
-from rollover_lab.spec import ClusterSpec, GatewayTrust, Intermediate, LabSpec
+from rollover_lab.commands import lab
+from rollover_lab.nats import lab as nats_lab
+from rollover_lab.nats.gateway_renewal import observe_gateways, renew, restart_cluster
+from rollover_lab.nats.lab import Lab
+from rollover_lab.nats.naive_swap import broken_links
+from rollover_lab.nats.spec import ClusterSpec, GatewayTrust, Intermediate, LabSpec, preset_named
 
 WAIT_SECONDS = 60.0
 
@@ -39,19 +38,19 @@ def _await(condition: Callable[[], bool], what: str) -> None:
 
 
 def _all_stand(fleet: Lab) -> bool:
-    found = gateways(fleet)
+    found = observe_gateways(fleet)
     return bool(found) and all(each.stands for each in found)
 
 
 def test_the_command_knows_every_intermediate_and_trust() -> None:
     """What it offers is what a lab has."""
-    assert set(lab_gateways.INTERMEDIATES) == set(Intermediate)
-    assert set(lab_gateways.TRUSTS) == set(GatewayTrust)
+    assert set(lab.INTERMEDIATES) == set(Intermediate)
+    assert set(lab.TRUSTS) == set(GatewayTrust)
 
 
 def test_the_preset_comes_up_with_every_link_working(tmp_path: Path) -> None:
     """Clusters, gateways in both directions, a leaf node, WebSocket and MQTT ports, traffic."""
-    with lab.running(preset("supercluster"), tmp_path / "lab") as fleet:
+    with nats_lab.running(preset_named("supercluster"), tmp_path / "lab") as fleet:
         roles = {
             endpoint.role.value
             for group in fleet.description.groups
@@ -68,7 +67,7 @@ def test_the_preset_comes_up_with_every_link_working(tmp_path: Path) -> None:
 
 def test_a_renewal_by_another_intermediate_parts_the_clusters(tmp_path: Path) -> None:
     """With the issuer's own `ca.pem` nothing shows until a reconnect, and then all is gone."""
-    with lab.running(SMALL, tmp_path / "lab") as fleet:
+    with nats_lab.running(SMALL, tmp_path / "lab") as fleet:
         renew(fleet, "b", by=Intermediate.E1)
         assert _all_stand(fleet)
         assert fleet.traffic().disconnects == 0
@@ -81,15 +80,15 @@ def test_a_renewal_by_another_intermediate_parts_the_clusters(tmp_path: Path) ->
         ran = commands.run(*by_hand, "--output", "json")
         assert ran.code == ExitCode.STOPPED
         assert {each["stands"] for each in ran.json["gateways"]} == {False}
-        assert not any(each.stands for each in gateways(fleet))
+        assert not any(each.stands for each in observe_gateways(fleet))
 
 
 def test_with_a_curated_bundle_the_same_renewal_passes(tmp_path: Path) -> None:
     """Every side trusts each intermediate: gateways come back after the same disturbance."""
     spec = msgspec.structs.replace(SMALL, gateway_trust=GatewayTrust.BUNDLE)
-    with lab.running(spec, tmp_path / "lab") as fleet:
+    with nats_lab.running(spec, tmp_path / "lab") as fleet:
         renew(fleet, "b", by=Intermediate.E1)
         assert broken_links(fleet.description) == ()
         assert (fleet.traffic().lost, fleet.traffic().disconnects) == (0, 0)
-        disturb(fleet, "b")
+        restart_cluster(fleet, "b")
         _await(lambda: _all_stand(fleet), "the gateways")

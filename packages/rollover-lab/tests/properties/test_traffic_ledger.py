@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollover_lab.traffic.ledger import Ledger
+from rollover_lab.traffic.tally import SequenceLedger
 
 
 @given(st.lists(st.integers(1, 25), max_size=60), st.integers(0, 30))
 def test_the_ledger_agrees_with_a_set(numbers: list[int], last: int) -> None:
     """In any order and with any repeats: received, missing and complete are those of a set."""
-    ledger, seen = Ledger(), set[int]()
+    ledger, seen = SequenceLedger(), set[int]()
     for at, number in enumerate(numbers):
         assert ledger.take(number, at=float(at)) == (number not in seen)
         seen.add(number)

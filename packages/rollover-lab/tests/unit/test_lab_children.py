@@ -31,7 +31,7 @@ def _sleeper() -> subprocess.Popen[bytes]:
 
 
 def _known(pid: int) -> ProcessId:
-    known = children.identity(pid)
+    known = children.identify(pid)
     assert known is not None
     return known
 
@@ -43,14 +43,14 @@ def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         child = _known(int(parent.stdout.readline()))
-        assert children.alive(child)
+        assert children.is_alive(child)
         parent.kill()
     assert children.await_end(child, seconds=PATIENCE_SECONDS)
 
 
 def test_a_child_has_a_session_of_its_own(tmp_path: Path) -> None:
     """What a terminal sends to the parent's group does not reach the child."""
-    child = children.start(["sleep", "600"], directory=tmp_path, output=tmp_path / "out")
+    child = children.start_tethered(["sleep", "600"], directory=tmp_path, output=tmp_path / "out")
     try:
         assert os.getsid(child.pid) == child.pid != os.getsid(0)
     finally:
@@ -63,10 +63,10 @@ def test_a_reused_number_is_another_process() -> None:
     with _sleeper() as process:
         known = _known(process.pid)
         earlier = ProcessId(pid=known.pid, started=known.started - 1)
-        assert not children.alive(earlier)
-        assert not children.send(earlier, signal.SIGKILL)
-        assert children.alive(known)
-        assert children.send(known, signal.SIGKILL)
+        assert not children.is_alive(earlier)
+        assert not children.send_signal(earlier, signal.SIGKILL)
+        assert children.is_alive(known)
+        assert children.send_signal(known, signal.SIGKILL)
 
 
 def test_a_zombie_is_not_alive() -> None:
@@ -76,7 +76,7 @@ def test_a_zombie_is_not_alive() -> None:
     process.kill()
     assert children.await_end(known, seconds=PATIENCE_SECONDS)
     process.wait()
-    assert children.identity(process.pid) is None
+    assert children.identify(process.pid) is None
 
 
 def test_waiting_for_an_end_has_a_limit() -> None:
@@ -91,4 +91,4 @@ def test_a_program_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain.txt"
     plain.write_text("no program\n")
     with pytest.raises(Rejected, match=r"plain\.txt`: Permission denied"):
-        children.start([str(plain)], directory=tmp_path, output=tmp_path / "out")
+        children.start_tethered([str(plain)], directory=tmp_path, output=tmp_path / "out")

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from rollover.errors import Rejected, SpecError, TimedOut, Unreachable
-from rollover_lab import control, record
+from rollover_lab import control, state
 from rollover_lab.control import Control, ControlAnswer, ControlFailure, ReportState, StartProcess
-from rollover_lab.readiness import PortTaken, crashed
-from rollover_lab.record import LabState, NatsContent, ProcessRecord, ProcessState, Program
-from rollover_lab.spec import LabSpec
+from rollover_lab.nats.readiness import PortTaken, crashed
+from rollover_lab.nats.spec import LabSpec
+from rollover_lab.state import LabState, NatsContent, ProcessRecord, ProcessState, Program
 
 STATE = LabState(content=NatsContent(spec=LabSpec(name="mine")))
 
@@ -73,8 +73,8 @@ def test_a_silent_supervisor_is_not_waited_for_forever(tmp_path: Path) -> None:
 def test_a_record_survives_its_file(tmp_path: Path) -> None:
     """What is written reads back the same, and only its owner can read it."""
     path = tmp_path / "lab.json"
-    record.write(path, STATE)
-    assert record.read(path) == STATE
+    state.write(path, STATE)
+    assert state.read(path) == STATE
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes | None) -> 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SpecError, match=r"lab\.json"):
-        record.read(path)
+        state.read(path)
 
 
 def _crash(tmp_path: Path, log: str, printed: str) -> ProcessRecord:
@@ -99,7 +99,7 @@ def _crash(tmp_path: Path, log: str, printed: str) -> ProcessRecord:
         logs=(str(tmp_path / "n1.log"),),
     )
     known = ProcessRecord(program=program, state=ProcessState.CRASHED, exit_code=1)
-    return msgspec.structs.replace(known, last_lines=record.last_lines(known))
+    return msgspec.structs.replace(known, last_lines=state.last_lines(known))
 
 
 def test_the_last_lines_of_the_log_are_told(tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_what_was_printed_counts_where_there_is_no_log(tmp_path: Path) -> None:
 def test_what_an_earlier_run_said_is_not_told(tmp_path: Path) -> None:
     """Only what was written since the process was started counts as its last words."""
     known = _crash(tmp_path, "from the run before\n", "why it failed\n")
-    assert record.last_lines(known) == ("from the run before",)
+    assert state.last_lines(known) == ("from the run before",)
     again = msgspec.structs.replace(known, log_sizes=(len("from the run before\n"), 0))
-    assert record.last_lines(again) == ("why it failed",)
+    assert state.last_lines(again) == ("why it failed",)
 
 
 def test_a_taken_port_is_told_apart(tmp_path: Path) -> None:

@@ -12,17 +12,20 @@ from rollover.fleet.assemble import links, slots
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.model import Touch
 from rollover.fleet.names import Fingerprint
-from rollover_lab.configuration import ServerPorts, server_config
-from rollover_lab.described import describe
-from rollover_lab.layout import Layout
-from rollover_lab.spec import CertificateSpec, ClusterSpec, LabSpec
-from rollover_lab.traffic.spec import Part, Role
+from rollover_lab.nats.description import describe
+from rollover_lab.nats.layout import NatsLayout
+from rollover_lab.nats.server_config import ServerPorts, server_config
+from rollover_lab.nats.spec import CertificateSpec, ClusterSpec, LabSpec
+from rollover_lab.traffic.spec import CastClient, ClientRole
 
-LAYOUT = Layout(Path("/demo"))
+LAYOUT = NatsLayout(Path("/demo"))
 PORTS = {f"n{n}": ServerPorts(4200 + n, 6200 + n, 8200 + n) for n in (1, 2, 3)}
 ALONE = {"n1": PORTS["n1"]}
 SPEC = LabSpec(name="mine")
-CLIENTS = (Part("publisher-1", Role.PUBLISHER), Part("subscriber-1", Role.SUBSCRIBER))
+CLIENTS = (
+    CastClient("publisher-1", ClientRole.PUBLISHER),
+    CastClient("subscriber-1", ClientRole.SUBSCRIBER),
+)
 
 
 def _described(spec: LabSpec = SPEC, *, alone: bool = False) -> FleetDescription:

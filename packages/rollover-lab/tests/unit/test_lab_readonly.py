@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import Rejected
-from rollover_lab.readonly import make_read_only, make_writable
+from rollover_lab.nats.lab import make_read_only, make_writable
 
 
 @pytest.fixture

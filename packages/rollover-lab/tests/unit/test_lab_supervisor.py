@@ -13,10 +13,10 @@ import pytest
 
 from rigs.bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
 from rollover.errors import ExitCode, Rejected, Unreachable
-from rollover_lab import children, record
+from rollover_lab import children
+from rollover_lab import state as rollover_lab_state
 from rollover_lab.control import Control, ReleaseLab, ReportState, StartProcess
-from rollover_lab.directory import LabDirectory
-from rollover_lab.record import BoshContent, LabState, ProcessState
+from rollover_lab.state import BoshContent, LabDirectory, LabState, ProcessState
 
 PATIENCE_SECONDS = 60.0
 CA = BoshAuthority()
@@ -39,7 +39,7 @@ def _answers(lab: LabDirectory) -> bool:
 def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[bytes]]]:
     """Start a supervisor; closing its standard input is what the end of its starter does."""
     lab = LabDirectory(directory)
-    record.write(lab.state, LabState(content=BoshContent(name="lab")))
+    rollover_lab_state.write(lab.state, LabState(content=BoshContent(name="lab")))
     argv = (sys.executable, "-m", "rollover_lab.supervisor", str(directory))
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
         try:
@@ -69,8 +69,8 @@ def test_a_lab_that_was_released_goes_on(tmp_path: Path) -> None:
         _close(process)
         state = _control(lab).ask(ReportState(), LabState)
         assert state.up
-        assert state.supervisor == children.identity(process.pid)
-        assert state == record.read(lab.state)
+        assert state.supervisor == children.identify(process.pid)
+        assert state == rollover_lab_state.read(lab.state)
 
 
 def test_a_directory_has_one_supervisor(tmp_path: Path) -> None:
@@ -108,18 +108,22 @@ def test_the_process_of_a_real_agent_is_on_record(tmp_path: Path) -> None:
     with cloud_process(lab.root, pace=0.1) as cloud:
         told = settings("a", NOWHERE, CA, (CA,))
         cid = cloud.create_vm(agent_id="a", settings=told, stemcell=stemcell)
-        wait_until(lambda: bool(record.read(lab.state).processes), "the agent is started")
-        (first,) = record.read(lab.state).processes
+        wait_until(
+            lambda: bool(rollover_lab_state.read(lab.state).processes), "the agent is started"
+        )
+        (first,) = rollover_lab_state.read(lab.state).processes
         assert first.process is not None
-        assert children.send(first.process, signal.SIGKILL)
+        assert children.send_signal(first.process, signal.SIGKILL)
         wait_until(lambda: cloud.vms()[0].starts > 1, "the agent is started again")
         wait_until(
-            lambda: record.read(lab.state).process(first.name).state is ProcessState.RUNNING,
+            lambda: (
+                rollover_lab_state.read(lab.state).process(first.name).state is ProcessState.RUNNING
+            ),
             "the new process is on record",
         )
-        second = record.read(lab.state).process(first.name).process
+        second = rollover_lab_state.read(lab.state).process(first.name).process
         assert second is not None
         assert second != first.process
         cloud.delete_vm(cid)
-        assert not children.alive(second)
-        assert record.read(lab.state).process(first.name).state is ProcessState.STOPPED
+        assert not children.is_alive(second)
+        assert rollover_lab_state.read(lab.state).process(first.name).state is ProcessState.STOPPED

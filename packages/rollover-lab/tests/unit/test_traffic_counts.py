@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from rollover_lab.traffic import ledger as ledgers
-from rollover_lab.traffic import parcel as parcels
-from rollover_lab.traffic.latency import Latencies
-from rollover_lab.traffic.ledger import Ledger
-from rollover_lab.traffic.parcel import GREETING, Parcel
-from rollover_lab.traffic.spec import ClientSpec, Role
-from rollover_lab.traffic.tally import LOST_AFTER_SECONDS, Standing, Tally
+from rollover_lab.traffic import tally as ledgers
+from rollover_lab.traffic.spec import ClientRole, ClientSpec
+from rollover_lab.traffic.tally import (
+    GREETING,
+    LOST_AFTER_SECONDS,
+    ConnectionState,
+    Latencies,
+    Parcel,
+    SequenceLedger,
+    Tally,
+)
 
-STANDING = Standing(connected=True, server="tls://localhost:4222", swaps=1)
+STANDING = ConnectionState(connected=True, server="tls://localhost:4222", swaps=1)
 
 
-def tally(role: Role = Role.SUBSCRIBER) -> Tally:
+def tally(role: ClientRole = ClientRole.SUBSCRIBER) -> Tally:
     """Return the empty counts of a client."""
     return Tally(ClientSpec(name="n", role=role, certificate="c", key="k", ca="a"))
 
@@ -49,7 +53,7 @@ def test_a_lost_tail_is_counted_when_the_sender_has_finished() -> None:
 
 def test_what_the_stream_still_holds_is_not_called_lost_in_a_snapshot() -> None:
     """JetStream sends again what was not acknowledged; only the final report calls it lost."""
-    counts = tally(Role.JS_CONSUMER)
+    counts = tally(ClientRole.JS_CONSUMER)
     heard(counts, 1, 3, at=0.0)
     assert counts.report(STANDING, at=60.0, final=False).lost == 0
     assert counts.report(STANDING, at=60.0, final=True).lost == 1
@@ -84,7 +88,7 @@ def test_the_longest_gap_counts_also_while_it_lasts() -> None:
 
 def test_memory_stays_bounded_when_every_other_number_is_lost() -> None:
     """The oldest gaps are written off as lost, not forgotten."""
-    ledger = Ledger()
+    ledger = SequenceLedger()
     for number in range(2, 2 * (ledgers.MAX_GAPS + 100), 2):
         ledger.take(number, at=0.0)
     assert ledger.missing == ledgers.MAX_GAPS + 99
@@ -116,5 +120,5 @@ def test_latencies_of_several_clients_make_one_quantile() -> None:
 def test_a_parcel_survives_the_wire_and_foreign_payloads_are_told() -> None:
     """Only payloads of the right size are of the traffic."""
     parcel = Parcel(run=7, sender=3, number=2**40, sent_ns=2**60)
-    assert parcels.unpack(parcel.pack()) == parcel
-    assert parcels.unpack(b"hello") is None
+    assert ledgers.unpack_parcel(parcel.pack()) == parcel
+    assert ledgers.unpack_parcel(b"hello") is None

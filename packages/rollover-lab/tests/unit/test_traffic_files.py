@@ -13,13 +13,13 @@ import pytest
 from rollover.errors import SpecError
 from rollover_lab.traffic import report as reports
 from rollover_lab.traffic import spec as specs
-from rollover_lab.traffic.report import ClientReport, Phase, TrafficReport
-from rollover_lab.traffic.spec import MQTT, ClientSpec, Role, TrafficSpec, standard_cast
+from rollover_lab.traffic.report import ClientReport, TrafficPhase, TrafficReport
+from rollover_lab.traffic.spec import MQTT, ClientRole, ClientSpec, TrafficSpec, standard_cast
 
 
 def client(**changes: object) -> ClientSpec:
     """Return a client, changed as asked."""
-    base = ClientSpec(name="one", role=Role.PUBLISHER, certificate="c", key="k", ca="a")
+    base = ClientSpec(name="one", role=ClientRole.PUBLISHER, certificate="c", key="k", ca="a")
     return msgspec.structs.replace(base, **changes)
 
 
@@ -66,9 +66,9 @@ def test_the_standard_cast_has_twenty_clients_and_five_hundred_deliveries_a_seco
     """Every role of a NATS client is there, names are unique, and the load is modest."""
     cast = standard_cast()
     assert len({part.name for part in cast}) == len(cast) == 20
-    assert {part.role for part in cast} == set(Role) - MQTT
-    sent = sum(part.rate_per_second for part in cast if part.role is Role.PUBLISHER)
-    listeners = sum(part.role is Role.SUBSCRIBER for part in cast)
+    assert {part.role for part in cast} == set(ClientRole) - MQTT
+    sent = sum(part.rate_per_second for part in cast if part.role is ClientRole.PUBLISHER)
+    listeners = sum(part.role is ClientRole.SUBSCRIBER for part in cast)
     assert 400 <= sent * listeners <= 600
 
 
@@ -76,10 +76,10 @@ def test_a_report_adds_its_clients_up_and_survives_the_file(tmp_path: Path) -> N
     """Totals are derived, so they never disagree with the counts that they come from."""
     path = tmp_path / "report.json"
     parts = (
-        ClientReport(name="p", role=Role.PUBLISHER, rotating=True, connected=True, sent=5),
+        ClientReport(name="p", role=ClientRole.PUBLISHER, rotating=True, connected=True, sent=5),
         ClientReport(
             name="s",
-            role=Role.SUBSCRIBER,
+            role=ClientRole.SUBSCRIBER,
             rotating=False,
             connected=True,
             received=4,
@@ -88,7 +88,7 @@ def test_a_report_adds_its_clients_up_and_survives_the_file(tmp_path: Path) -> N
         ),
     )
     now = datetime(2026, 1, 2, tzinfo=UTC)
-    report = TrafficReport(pid=1, started_at=now, at=now, phase=Phase.DONE, clients=parts)
+    report = TrafficReport(pid=1, started_at=now, at=now, phase=TrafficPhase.DONE, clients=parts)
     reports.write(path, report)
     again = reports.read(path)
     assert again == report

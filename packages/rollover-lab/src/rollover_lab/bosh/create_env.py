@@ -1,4 +1,4 @@
-"""What `bosh create-env` does, for the director of a lab: same flags, same output, same state.
+"""What `bosh create-env` does, for the director of a lab: same flags, same output, same state file.
 
 The director VM is deleted and made anew whenever the interpolated manifest changed. Whatever
 fails leaves the state as the real one would: nothing counts as deployed, the next call begins
@@ -7,28 +7,302 @@ again. Sources: bosh-cli, cmd/deployment_preparer.go, deployment/instance/instan
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from bosh_interpolate import arguments, interpolate
 from bosh_interpolate.errors import ManifestError
-from rollover.errors import RolloverError
-from rollover_lab import private_files
-from rollover_lab.bosh import properties, readiness, rendering
-from rollover_lab.bosh.cloud.client import Cloud
+from rollover import replacing
+from rollover.errors import Rejected, RolloverError
+from rollover.probe.greeting import read_greeting_before_tls
+from rollover.probe.nats_protocol import BadProtocol
+from rollover.probe.stream import Deadline, NotTls, dial
+from rollover.probe.target import parse_address
+from rollover_lab import machine
+from rollover_lab.bosh import director_access, director_manifest, rendering
+from rollover_lab.bosh.cloud.client import LabCloud
+from rollover_lab.bosh.director_manifest import DirectorManifest, JobProperties
 from rollover_lab.bosh.layout import BoshLayout
-from rollover_lab.bosh.properties import DirectorManifest
-from rollover_lab.bosh.stages import Skipped, Stages, Write
-from rollover_lab.bosh.state_file import (
-    DiskRecord,
-    StateFile,
-    StemcellRecord,
-    default_path,
-    manifest_sha,
-    new_id,
-)
+
+# Prints the stages of `create-env` as the bosh CLI does: `Deleting VM 'x'... Finished
+# (00:00:02)`.
+#
+# Source of the layout: bosh-cli, ui/stage.go.
+
+
+STAGE_INDENT = "  "
+_MINUTE, _HOUR = 60, 3600
+
+WriteText = Callable[[str], object]
+
+
+class Skipped(Exception):
+    """Raised within a stage that has nothing to do."""
+
+
+class Stages:
+    """Says what is being done, how it ended and how long it took."""
+
+    def __init__(self, write: WriteText, *, indent: str = "") -> None:
+        self._write = write
+        self._indent = indent
+        self._simple = True
+
+    def line(self, text: str) -> None:
+        """Write a line that is no stage."""
+        self._write(f"{self._indent}{text}\n")
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announce a stage, and say how its body ended."""
+        if not self._simple:
+            self._write("\n")
+            self._simple = True
+        self._write(f"{self._indent}{name}...")
+        began = time.monotonic()
+        try:
+            yield
+        except Skipped as skipped:
+            self._write(f" Skipped [{skipped}] ({_elapsed(began)})\n")
+        except BaseException:
+            self._write(f" Failed ({_elapsed(began)})\n")
+            raise
+        else:
+            self._write(f" Finished ({_elapsed(began)})\n")
+
+    @contextmanager
+    def group(self, name: str) -> Iterator[Stages]:
+        """Announce stages that belong together; yields what writes them, indented."""
+        self._simple = False
+        self._write("\n")
+        self.line(f"Started {name}")
+        began = time.monotonic()
+        try:
+            yield Stages(self._write, indent=self._indent + STAGE_INDENT)
+        except BaseException:
+            self.line(f"Failed {name} ({_elapsed(began)})")
+            raise
+        self.line(f"Finished {name} ({_elapsed(began)})")
+
+
+def _elapsed(began: float) -> str:
+    seconds = int(time.monotonic() - began)
+    return f"{seconds // _HOUR:02}:{seconds // _MINUTE % _MINUTE:02}:{seconds % _MINUTE:02}"
+
+
+# `state.json` of `create-env`, in the shape and with the rules of the bosh CLI.
+#
+# Sources: bosh-cli, config/deployment_state_service.go, deployment/record.go.
+
+
+_MODE = 0o600
+_LIMIT = 4 * 1024 * 1024
+
+
+class StemcellRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A stemcell that was uploaded."""
+
+    id: str
+    name: str
+    version: str
+    api_version: int = 0
+    cid: str
+
+
+class DiskRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The persistent disk of the director VM; size in MB."""
+
+    id: str
+    cid: str
+    size: int
+    cloud_properties: dict[str, str] = {}
+
+
+class ReleaseRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that is deployed."""
+
+    id: str
+    name: str
+    version: str
+
+
+class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file, its fields in the order of the real one; null: never set."""
+
+    director_id: str = ""
+    installation_id: str = ""
+    current_vm_cid: str = ""
+    current_stemcell_id: str = ""
+    current_disk_id: str = ""
+    current_release_ids: tuple[str, ...] | None = None
+    current_manifest_sha: str = ""
+    disks: tuple[DiskRecord, ...] | None = None
+    stemcells: tuple[StemcellRecord, ...] | None = None
+    releases: tuple[ReleaseRecord, ...] | None = None
+
+    def deploys(
+        self, sha: str, *, releases: tuple[tuple[str, str], ...], stemcell: tuple[str, str]
+    ) -> bool:
+        """Say whether exactly this is deployed: nothing is to be done then."""
+        current = [each for each in self.stemcells or () if each.id == self.current_stemcell_id]
+        return (
+            self.current_manifest_sha == sha
+            and bool(current)
+            and (current[0].name, current[0].version) == stemcell
+            and {(each.name, each.version) for each in self.releases or ()} == set(releases)
+        )
+
+
+class CreateEnvStateFile:
+    """Keeps the state; every change is on the disk when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = _load_state(path)
+        self.change(
+            director_id=self.now.director_id or new_id(),
+            installation_id=self.now.installation_id or new_id(),
+        )
+
+    def change(self, **fields: object) -> None:
+        """Set these fields."""
+        self.now = msgspec.structs.replace(self.now, **fields)
+        content = json.dumps(msgspec.to_builtins(self.now), indent=4).encode()
+        try:
+            replacing.replace(self.path, content, mode=_mode(self.path), durable=True)
+        except OSError as error:
+            raise Rejected(
+                f"`{self.path}`: {error.strerror}",
+                system="create-env",
+                operation="write the state file",
+                hint="check that its directory is writable and has room",
+            ) from None
+
+    def clear(self) -> None:
+        """Forget what is deployed, before it changes."""
+        self.change(current_manifest_sha="", current_release_ids=(), releases=())
+
+    def record(self, sha: str, releases: tuple[tuple[str, str], ...]) -> None:
+        """Remember what is deployed now."""
+        found = tuple(
+            ReleaseRecord(id=new_id(), name=name, version=version) for name, version in releases
+        )
+        self.change(
+            current_manifest_sha=sha,
+            releases=found,
+            current_release_ids=tuple(each.id for each in found),
+        )
+
+
+def manifest_sha(interpolated: str) -> str:
+    """Return what the CLI compares: SHA-512 of the interpolated manifest's text, hexadecimal."""
+    return hashlib.sha512(interpolated.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def default_path(manifest: Path) -> Path:
+    """Return where the CLI keeps the state when it is not told: `bosh.yml` → `bosh-state.json`."""
+    return manifest.with_name(f"{manifest.stem}-state.json")
+
+
+def new_id() -> str:
+    """Return a new random UUID."""
+    return str(uuid.uuid4())
+
+
+def _load_state(path: Path) -> DeploymentState:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_LIMIT), type=DeploymentState)
+    except FileNotFoundError:
+        return DeploymentState()
+    except OSError as error:
+        raise ManifestError(
+            f"Reading deployment state file '{path}'", cause=ManifestError(error.strerror or "")
+        ) from None
+    except msgspec.MsgspecError as error:
+        raise ManifestError(
+            f"Unmarshalling deployment state file '{path}'", cause=ManifestError(str(error))
+        ) from None
+
+
+def _mode(path: Path) -> int:
+    """Return the mode that the file has: whoever opened it to others wants it so."""
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return _MODE
+
+
+# Waits until the jobs of the director VM run, or says as bosh does that they do not.
+
+
+_LOOK_SECONDS = 0.1
+_GREETING_SECONDS = 2.0
+_FAILING_STARTS = 3
+"""A job that ended so often will not run, whatever restarts it."""
+
+
+def await_director(properties: JobProperties, cloud: LabCloud) -> None:
+    """Wait until NATS and the director answer; `ManifestError` with the words of bosh.
+
+    A job that keeps ending is not waited for until the time is over.
+    """
+    deadline = time.monotonic() + properties.lab.start_seconds
+    before = _starts(cloud)
+    while lack := _lack_of_director(properties):
+        now = _starts(cloud)
+        failing = [job for job in now if now[job] - before.get(job, 0) >= _FAILING_STARTS]
+        if failing or time.monotonic() > deadline:
+            logs = "".join(f"; it keeps ending, see `cloud/logs/{job}.log`" for job in failing)
+            raise ManifestError(
+                "Received non-running job state: 'failing'", cause=ManifestError(f"{lack}{logs}")
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _starts(cloud: LabCloud) -> dict[str, int]:
+    return {each.name: each.starts for each in cloud.director_vm("status").processes}
+
+
+def _lack_of_director(properties: JobProperties) -> str:
+    """Return what does not answer, and why; nothing when all do."""
+    nats, director = properties.nats, properties.director
+    try:
+        _greet(f"{nats.address}:{nats.port}")
+    except (OSError, BadProtocol, NotTls) as error:
+        return f"nats: {error}"
+    urls = {"director": f"https://{director.address}:{director.port}"}
+    if properties.uaa is not None:
+        urls["uaa"] = properties.uaa.url
+    ca = properties.hm.director_account.ca_cert.encode()
+    for job, url in urls.items():
+        said = director_access.why_director_is_silent(url, ca)
+        if said:
+            return f"{job}: {said}"
+    return ""
+
+
+def _greet(address: str) -> None:
+    deadline = Deadline(_GREETING_SECONDS)
+    with contextlib.closing(dial(parse_address(address), deadline)) as stream:
+        read_greeting_before_tls(stream, deadline)
+
+
+# What `bosh create-env` does, for the director of a lab: same flags, same output, same state.
+#
+# The director VM is deleted and made anew whenever the interpolated manifest changed. Whatever
+# fails leaves the state as the real one would: nothing counts as deployed, the next call begins
+# again. Sources: bosh-cli, cmd/deployment_preparer.go, deployment/instance/instance.go.
+
 
 _STEMCELL_API_VERSION = 3
 _UNKNOWN = "unknown/0"
@@ -74,7 +348,7 @@ def interpolated(request: CreateEnv) -> str:
         ) from None
 
 
-def create_env(request: CreateEnv, write: Write) -> bool:
+def create_env(request: CreateEnv, write: WriteText) -> bool:
     """Deploy the director VM unless it is deployed already; say whether anything was done.
 
     `ManifestError` with the texts of bosh, `Unreachable` when the lab has ended.
@@ -84,10 +358,10 @@ def create_env(request: CreateEnv, write: Write) -> bool:
     stages.line(f"Deployment manifest: '{path}'")
     state_path = Path(request.state) if request.state else default_path(path)
     stages.line(f"Deployment state: '{request.state or state_path}'")
-    state = StateFile(state_path)
+    state = CreateEnvStateFile(state_path)
     with stages.group("validating") as validating:
         text = interpolated(request)
-        manifest = properties.read(text, path=str(path))
+        manifest = director_manifest.read_director_manifest(text, path=str(path))
         for release in manifest.releases:
             with validating.stage(f"Validating release '{release.name}'"):
                 pass
@@ -114,12 +388,14 @@ def create_env(request: CreateEnv, write: Write) -> bool:
 class _Deployment:
     """One deployment of the director VM."""
 
-    def __init__(self, manifest: DirectorManifest, state: StateFile, *, skip_drain: bool) -> None:
+    def __init__(
+        self, manifest: DirectorManifest, state: CreateEnvStateFile, *, skip_drain: bool
+    ) -> None:
         self._manifest = manifest
         self._state = state
         self._skip_drain = skip_drain
         self._layout = BoshLayout(Path(manifest.cloud_provider.properties.lab.directory))
-        self._cloud = Cloud(self._layout.lab.control)
+        self._cloud = LabCloud(self._layout.lab.control)
         self._instance = f"{manifest.group.name}/0"
 
     def upload_stemcell(self, stages: Stages) -> None:
@@ -183,7 +459,7 @@ class _Deployment:
         stemcell = next(each for each in stemcells if (each.name, each.version) == (name, version))
         purpose = f"Creating VM for instance '{self._instance}' from stemcell '{stemcell.cid}'"
         with stages.stage(purpose):
-            self._layout.director_vm.ephemeral.mkdir(mode=private_files.PRIVATE_DIRECTORY)
+            self._layout.director_vm.ephemeral.mkdir(mode=machine.PRIVATE_DIRECTORY)
             self._state.change(current_vm_cid=f"vm-{new_id()}")
             self._state.change(current_stemcell_id=stemcell.id)
         with stages.stage(
@@ -202,7 +478,7 @@ class _Deployment:
         for disk in self._state.now.disks or ():
             with stages.stage(f"Attaching disk '{disk.cid}' to VM '{vm_cid}'"):
                 self._layout.director_vm.tasks.mkdir(
-                    mode=private_files.PRIVATE_DIRECTORY, parents=True, exist_ok=True
+                    mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True
                 )
 
     def _update(self, stages: Stages) -> None:
@@ -215,7 +491,7 @@ class _Deployment:
             rendering.write(files)
             self._cloud.director_vm("start")
         with stages.stage(f"Waiting for instance '{self._instance}' to be running"):
-            readiness.await_director(group.properties, self._cloud)
+            await_director(group.properties, self._cloud)
         with stages.stage(f"Running the post-start scripts '{self._instance}'"):
             pass
 
@@ -224,5 +500,5 @@ def _director_id(layout: BoshLayout) -> str:
     """Return the director's UUID: made once, kept on its persistent disk."""
     path = layout.director_vm.director_id
     if not path.exists():
-        private_files.write(path, new_id().encode())
+        machine.write_private(path, new_id().encode())
     return path.read_text()

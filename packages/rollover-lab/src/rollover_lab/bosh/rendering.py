@@ -10,28 +10,34 @@ import msgspec
 from cryptography import x509
 
 from bosh_interpolate.errors import ManifestError
-from rollover_lab import private_files
-from rollover_lab.bosh import nats_config
-from rollover_lab.bosh.layout import BoshLayout, DirectorVmLayout
-from rollover_lab.bosh.nats_config import NatsPlaces
-from rollover_lab.bosh.properties import Director, Pair, Properties, Uaa, UaaClient
-from rollover_lab.bosh.rendered import (
+from rollover_lab import machine
+from rollover_lab.bosh import job_config
+from rollover_lab.bosh.director_manifest import (
+    CertificateProperties,
+    DirectorJobProperties,
+    JobProperties,
+    UaaClient,
+    UaaProperties,
+)
+from rollover_lab.bosh.job_config import (
     AgentCredentials,
     Client,
     DirectorConfig,
+    DirectorUser,
     HealthMonitorConfig,
-    Issuer,
-    Member,
     MessageBus,
+    NatsConfigPaths,
+    TokenIssuer,
     UaaConfig,
-    User,
+    UaaUser,
 )
+from rollover_lab.bosh.layout import BoshLayout, DirectorVmLayout
 
-Files = Mapping[Path, bytes]
+RenderedFiles = Mapping[Path, bytes]
 """What is to be on the disk, by absolute path."""
 
 
-def render(properties: Properties, layout: BoshLayout, *, director_id: str) -> Files:
+def render(properties: JobProperties, layout: BoshLayout, *, director_id: str) -> RenderedFiles:
     """Return the files of all jobs; `ManifestError` as the VM's pre-start scripts would fail.
 
     PEM files hold what the manifest says, unchecked: that is for the jobs that read them.
@@ -51,10 +57,10 @@ def render(properties: Properties, layout: BoshLayout, *, director_id: str) -> F
     return files
 
 
-def write(files: Files) -> None:
+def write(files: RenderedFiles) -> None:
     """Put the files there, all 0600, their directories 0700."""
     for path, content in files.items():
-        private_files.write(path, content)
+        machine.write_private(path, content)
 
 
 def subject(pem: str) -> str:
@@ -76,10 +82,10 @@ def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.hex()
 
 
-def _nats_files(properties: Properties, vm: DirectorVmLayout) -> dict[Path, bytes]:
+def _nats_files(properties: JobProperties, vm: DirectorVmLayout) -> dict[Path, bytes]:
     tls = properties.nats.tls
     director, monitor = subject(tls.director.certificate), subject(tls.health_monitor.certificate)
-    places = NatsPlaces(
+    places = NatsConfigPaths(
         host=properties.nats.address,
         port=properties.nats.port,
         monitor_port=(
@@ -93,14 +99,14 @@ def _nats_files(properties: Properties, vm: DirectorVmLayout) -> dict[Path, byte
         ca=str(vm.nats / "ca.pem"),
     )
     return {
-        vm.nats_config: nats_config.config(places),
-        vm.auth: nats_config.placeholder(director, monitor),
+        vm.nats_config: job_config.nats_config_text(places),
+        vm.auth: job_config.auth_placeholder(director, monitor),
         vm.nats / "ca.pem": tls.ca.encode(),
         **_pair(tls.server, vm.nats / "server"),
     }
 
 
-def _director_files(properties: Properties, vm: DirectorVmLayout) -> dict[Path, bytes]:
+def _director_files(properties: JobProperties, vm: DirectorVmLayout) -> dict[Path, bytes]:
     home, tls = vm.director, properties.nats.tls
     return {
         home / "nats-ca.pem": tls.ca.encode(),
@@ -111,7 +117,7 @@ def _director_files(properties: Properties, vm: DirectorVmLayout) -> dict[Path, 
     }
 
 
-def _health_monitor_files(properties: Properties, vm: DirectorVmLayout) -> dict[Path, bytes]:
+def _health_monitor_files(properties: JobProperties, vm: DirectorVmLayout) -> dict[Path, bytes]:
     home, tls = vm.health_monitor, properties.nats.tls
     return {
         home / "nats-ca.pem": tls.ca.encode(),
@@ -120,14 +126,14 @@ def _health_monitor_files(properties: Properties, vm: DirectorVmLayout) -> dict[
     }
 
 
-def _pair(pair: Pair, path: Path) -> dict[Path, bytes]:
+def _pair(pair: CertificateProperties, path: Path) -> dict[Path, bytes]:
     return {
         path.with_name(f"{path.name}.pem"): pair.certificate.encode(),
         path.with_name(f"{path.name}.key"): pair.private_key.encode(),
     }
 
 
-def _bus(properties: Properties, home: Path) -> MessageBus:
+def _bus(properties: JobProperties, home: Path) -> MessageBus:
     return MessageBus(
         address=f"{properties.nats.address}:{properties.nats.port}",
         ca=str(home / "nats-ca.pem"),
@@ -136,7 +142,7 @@ def _bus(properties: Properties, home: Path) -> MessageBus:
     )
 
 
-def _director(properties: Properties, layout: BoshLayout, *, director_id: str) -> DirectorConfig:
+def _director(properties: JobProperties, layout: BoshLayout, *, director_id: str) -> DirectorConfig:
     director, vm, tls = properties.director, layout.director_vm, properties.nats.tls
     return DirectorConfig(
         name=director.name,
@@ -170,21 +176,21 @@ def _director(properties: Properties, layout: BoshLayout, *, director_id: str) -
     )
 
 
-def _users(director: Director) -> tuple[User, ...]:
+def _users(director: DirectorJobProperties) -> tuple[DirectorUser, ...]:
     accounts = director.user_management.local.users
-    return tuple(User(name=each.name, password=each.password) for each in accounts)
+    return tuple(DirectorUser(name=each.name, password=each.password) for each in accounts)
 
 
-def _issuer(director: Director) -> Issuer | None:
+def _issuer(director: DirectorJobProperties) -> TokenIssuer | None:
     issuer = director.user_management.issuer
-    return None if issuer is None else Issuer(url=issuer.url, public_key=issuer.public_key)
+    return None if issuer is None else TokenIssuer(url=issuer.url, public_key=issuer.public_key)
 
 
-def _health_monitor(properties: Properties, vm: DirectorVmLayout) -> HealthMonitorConfig:
+def _health_monitor(properties: JobProperties, vm: DirectorVmLayout) -> HealthMonitorConfig:
     account, director = properties.hm.director_account, properties.director
     issuer = director.user_management.issuer
-    user = User(name=account.user, password=account.password)
-    client = User(name=account.client_id, password=account.client_secret)
+    user = DirectorUser(name=account.user, password=account.password)
+    client = DirectorUser(name=account.client_id, password=account.client_secret)
     return HealthMonitorConfig(
         nats=_bus(properties, vm.health_monitor),
         director=f"https://{director.address}:{director.port}",
@@ -198,7 +204,7 @@ def _health_monitor(properties: Properties, vm: DirectorVmLayout) -> HealthMonit
     )
 
 
-def _uaa_files(uaa: Uaa, vm: DirectorVmLayout) -> dict[Path, bytes]:
+def _uaa_files(uaa: UaaProperties, vm: DirectorVmLayout) -> dict[Path, bytes]:
     home, policy = vm.uaa, uaa.jwt.policy
     if policy.active_key_id not in policy.keys:
         raise ManifestError(
@@ -213,14 +219,17 @@ def _uaa_files(uaa: Uaa, vm: DirectorVmLayout) -> dict[Path, bytes]:
         signing_key=str(home / "jwt.key"),
         clients=tuple(_client(name, each) for name, each in uaa.clients.items()),
         members=tuple(
-            Member(name=each.name, password=each.password, groups=each.groups)
+            UaaUser(name=each.name, password=each.password, groups=each.groups)
             for each in uaa.scim.users
         ),
     )
     return {
         vm.uaa_config: msgspec.json.format(msgspec.json.encode(config)),
         home / "jwt.key": policy.keys[policy.active_key_id].signing_key.encode(),
-        **_pair(Pair(certificate=uaa.certificate, private_key=uaa.private_key), home / "uaa"),
+        **_pair(
+            CertificateProperties(certificate=uaa.certificate, private_key=uaa.private_key),
+            home / "uaa",
+        ),
     }
 
 

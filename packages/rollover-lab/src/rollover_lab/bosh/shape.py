@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
 from bosh_interpolate.values import Key, Tree
 from rollover.errors import SpecError
+from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.records import BoshInstance, Deployment
+from rollover.platforms.bosh.update_block import updates
 
 NEW_STEMCELL = ("bosh-openstack-kvm-ubuntu-jammy-go_agent", "1.651")
 OLD_STEMCELL = ("bosh-openstack-kvm-ubuntu-bionic-go_agent", "1.10")
@@ -24,7 +29,7 @@ RELEASE = ("rollover-lab", "1.0.0")
 JOB = "idle"
 
 
-class Stemcell(msgspec.Struct, frozen=True):
+class StemcellName(msgspec.Struct, frozen=True):
     """Name and version."""
 
     name: str
@@ -36,7 +41,7 @@ class GroupShape(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     instances: int
-    stemcell: Stemcell = Stemcell(*NEW_STEMCELL)
+    stemcell: StemcellName = StemcellName(*NEW_STEMCELL)
     persistent_disk_mb: int = 0
     ignored: int = 0
     stopped: int = 0
@@ -58,7 +63,7 @@ class DeploymentShape(msgspec.Struct, frozen=True, kw_only=True):
         return sum(group.instances for group in self.groups)
 
     @property
-    def stemcells(self) -> tuple[Stemcell, ...]:
+    def stemcells(self) -> tuple[StemcellName, ...]:
         """Those that it uses, each once."""
         return tuple(dict.fromkeys(group.stemcell for group in self.groups))
 
@@ -74,12 +79,12 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         return sum(each.instances for each in self.deployments)
 
     @property
-    def stemcells(self) -> tuple[Stemcell, ...]:
+    def stemcells(self) -> tuple[StemcellName, ...]:
         """Those that are used, each once."""
         return tuple(dict.fromkeys(one for each in self.deployments for one in each.stemcells))
 
 
-def of_numbers(
+def shape_of_numbers(
     *,
     agents: int,
     deployments: int,
@@ -112,7 +117,9 @@ def of_numbers(
     return Shape(
         deployments=tuple(
             DeploymentShape(
-                name=_name(number), groups=tuple(_groups(kinds)), max_in_flight=max_in_flight
+                name=_deployment_name(number),
+                groups=tuple(_groups_of_kinds(kinds)),
+                max_in_flight=max_in_flight,
             )
             for number, kinds in enumerate(each)
         )
@@ -124,15 +131,15 @@ def _shares(total: int, parts: int) -> Iterator[int]:
         yield total // parts + (part < total % parts)
 
 
-def _name(number: int) -> str:
+def _deployment_name(number: int) -> str:
     turn, which = divmod(number, len(_NAMES))
     return f"{_NAMES[which]}-{turn + 1}" if turn else _NAMES[which]
 
 
-def _groups(kinds: list[str]) -> Iterator[GroupShape]:
+def _groups_of_kinds(kinds: list[str]) -> Iterator[GroupShape]:
     old, disks, plain = (kinds.count(kind) for kind in ("old", "database", "plain"))
     if old:
-        yield GroupShape(name="legacy", instances=old, stemcell=Stemcell(*OLD_STEMCELL))
+        yield GroupShape(name="legacy", instances=old, stemcell=StemcellName(*OLD_STEMCELL))
     if disks:
         yield GroupShape(name="database", instances=disks, persistent_disk_mb=PERSISTENT_MB)
     groups = min(len(_GROUPS), max(2 if plain > 1 else 1, plain // MOST_INSTANCES_OF_GROUP))
@@ -141,7 +148,7 @@ def _groups(kinds: list[str]) -> Iterator[GroupShape]:
             yield GroupShape(name=name, instances=count)
 
 
-def at_most(shape: Shape, instances: int) -> Shape:
+def shrink(shape: Shape, instances: int) -> Shape:
     """Return the shape with groups shrunk in proportion until it has about so many instances.
 
     Every group keeps one, so a director of many small groups may keep more.
@@ -170,7 +177,7 @@ def _shrunk(group: GroupShape, factor: float) -> GroupShape:
     )
 
 
-def manifest(deployment: DeploymentShape) -> Tree:
+def deployment_manifest(deployment: DeploymentShape) -> Tree:
     """Return the deployment manifest of a shape."""
     aliases = {stemcell: f"s{number}" for number, stemcell in enumerate(deployment.stemcells)}
     return {
@@ -187,12 +194,14 @@ def manifest(deployment: DeploymentShape) -> Tree:
             "update_watch_time": "0-60000",
         },
         "instance_groups": [
-            _group(group, aliases[group.stemcell]) for group in deployment.groups if group.instances
+            _group_manifest(group, aliases[group.stemcell])
+            for group in deployment.groups
+            if group.instances
         ],
     }
 
 
-def _group(group: GroupShape, stemcell: str) -> Tree:
+def _group_manifest(group: GroupShape, stemcell: str) -> Tree:
     found: dict[Key, Tree] = {
         "name": group.name,
         "instances": group.instances,
@@ -205,3 +214,53 @@ def _group(group: GroupShape, stemcell: str) -> Tree:
     if group.persistent_disk_mb:
         found["persistent_disk"] = group.persistent_disk_mb
     return found
+
+
+# Reads the shape of a real director through its API: nothing is changed there.
+
+
+_STOPPED, _DETACHED = "stopped", "detached"
+
+
+def shape_of_director(director: Director) -> Shape:
+    """Return what a director deploys: groups, counts, stemcells, disks, ignored and stopped ones.
+
+    Asks every agent for its state, as `bosh instances` does. Raises what the director's client
+    raises.
+    """
+    found = (_shape_of_deployment(director, each) for each in director.deployments())
+    return Shape(deployments=tuple(each for each in found if each.groups))
+
+
+def _shape_of_deployment(director: Director, deployment: Deployment) -> DeploymentShape:
+    instances = sorted(director.instances(deployment.name), key=attrgetter("group"))
+    fallback = next(
+        (StemcellName(each.name, each.version) for each in deployment.stemcells),
+        StemcellName(*NEW_STEMCELL),
+    )
+    update = updates(director.manifest(deployment.name)).default
+    return DeploymentShape(
+        name=deployment.name,
+        groups=tuple(
+            _shape_of_group(name, tuple(members), fallback)
+            for name, members in groupby(instances, key=attrgetter("group"))
+        ),
+        max_in_flight=update.max_in_flight,
+        canaries=update.canaries,
+    )
+
+
+def _shape_of_group(
+    name: str, members: tuple[BoshInstance, ...], fallback: StemcellName
+) -> GroupShape:
+    stemcells = [each.stemcell for each in members if each.stemcell is not None]
+    stemcell = StemcellName(stemcells[0].name, stemcells[0].version) if stemcells else fallback
+    return GroupShape(
+        name=name,
+        instances=len(members),
+        stemcell=stemcell,
+        persistent_disk_mb=PERSISTENT_MB if any(each.disk_cids for each in members) else 0,
+        ignored=sum(each.ignore for each in members),
+        stopped=sum(each.state == _STOPPED for each in members),
+        detached=sum(each.state == _DETACHED for each in members),
+    )

@@ -9,12 +9,127 @@ import click
 
 from rollover.cli.options import settings_of, settings_options
 from rollover.errors import ExitCode
-from rollover_lab.commands import lab_bosh, lab_bosh_up, lab_gateways
+from rollover_lab.commands import lab_bosh
 from rollover_lab.commands.lab_bosh import DIRECTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from rollover.cli.printer import Printer
-    from rollover_lab.lab import Lab
+    from rollover.fleet.plan import Violation
+    from rollover_lab.nats.gateway_renewal import GatewayLink
+    from rollover_lab.nats.lab import Lab
+    from rollover_lab.nats.naive_swap import NaiveReport, NaiveStep
+
+
+# How the naive swap looks: what the planner said beforehand, and what then happened.
+
+
+MOST_LINKS_SHOWN = 4
+
+
+def show_refusal(printer: Printer, violations: tuple[Violation, ...]) -> None:
+    """Show why the planner refuses."""
+    printer.line("the planner refuses to swap everything at once:", "bold")
+    for each in violations[:MOST_LINKS_SHOWN]:
+        printer.line(f"  ✗ {each.rule}: {each.message}", "bad")
+        printer.line(f"    to lift it: {each.lift}")
+
+
+def step_reporter(printer: Printer) -> Callable[[NaiveStep], None]:
+    """Return what says how the fleet stands after each step."""
+
+    def say(each: NaiveStep) -> None:
+        after = each.reconnected
+        printer.say(
+            f"{each.instance}: {len(after.broken)} links broken, "
+            f"{len(after.missing_routes)} routes missing, "
+            f"{len(after.disconnected)} clients cut off, {after.lost} messages lost"
+        )
+
+    return say
+
+
+def show_naive_report(printer: Printer, report: NaiveReport) -> None:
+    """Show what broke for real."""
+    printer.line()
+    printer.line("links that broke:", "bold")
+    for each in report.broken[:MOST_LINKS_SHOWN]:
+        printer.line(f"  ✗ {each.dialer} → {each.acceptor}: {each.reason}", "bad")
+    more = len(report.broken) - MOST_LINKS_SHOWN
+    if more > 0:
+        printer.line(f"  … and {more} more")
+    printer.line(
+        f"sent {report.sent:,}, lost {report.lost:,}, {report.failures} requests failed, "
+        f"{report.disconnects} disconnects, longest gap {report.longest_gap_ms:.0f} ms",
+        "bad",
+    )
+
+
+# `rollover lab renew`: what an issuer that changes its intermediate does to a supercluster.
+
+
+INTERMEDIATES = ("R3", "R4", "E1", "E2")
+TRUSTS = ("issuer", "bundle")
+
+
+@click.command(
+    epilog="Example:\n\n  rollover lab renew b --by E1 --restart\n\n"
+    "Ends with 4 when a gateway is down afterwards."
+)
+@click.argument("cluster")
+@click.option(
+    "--by",
+    type=click.Choice(INTERMEDIATES),
+    required=True,
+    help="The issuer's intermediate that signs this time.",
+)
+@click.option(
+    "--trust",
+    type=click.Choice(TRUSTS),
+    help="Whether the `ca.pem` that comes with the certificates replaces `ca_file`, or a bundle "
+    "of yours stays. By default as the lab was made.",
+)
+@click.option("--restart", is_flag=True, help="Restart the servers: connections are made anew.")
+@DIRECTORY
+@settings_options
+def renew(**values: Any) -> int:
+    """Renew the gateway certificates of CLUSTER, as a certificate manager does: without asking.
+
+    Connections outlive it; only with `--restart` is seen who would not come back. Rollover's own
+    way is `rollover plan --renew`, which knows beforehand.
+    """
+    from rollover_lab.nats import gateway_renewal, lab  # noqa: PLC0415
+    from rollover_lab.nats.spec import GatewayTrust, Intermediate  # noqa: PLC0415
+
+    printer = settings_of(values).printer()
+    fleet = lab.attach(values["directory"])
+    trust = GatewayTrust(values["trust"]) if values["trust"] else None
+    gateway_renewal.renew(fleet, values["cluster"], by=Intermediate(values["by"]), trust=trust)
+    printer.say(f"renewed: the gateways of `{values['cluster']}`, signed by {values['by']}")
+    if values["restart"]:
+        printer.say(f"restarting the servers of `{values['cluster']}`, one by one …")
+        gateway_renewal.restart_cluster(fleet, values["cluster"])
+    links = gateway_renewal.await_gateways(fleet)
+    _show_gateways(printer, links)
+    return ExitCode.DONE if all(each.stands for each in links) else ExitCode.STOPPED
+
+
+def _show_gateways(printer: Printer, links: Sequence[GatewayLink]) -> None:
+    if printer.json:
+        printer.data("gateways", links)
+        return
+    printer.table(
+        ("server", "to cluster", "gateway"),
+        ((each.server, each.cluster, "up" if each.stands else "down") for each in links),
+    )
+    down = sum(not each.stands for each in links)
+    if down:
+        printer.line(f"{down} of {len(links)} gateways are down: the clusters are parted")
+
+
+# `rollover lab`: real fleets on this machine, to rehearse on.
+
 
 NAME = click.argument("name")
 
@@ -30,25 +145,26 @@ def command() -> None:
 )
 @click.argument("what", metavar="[PRESET|FILE|bosh]", required=False)
 @DIRECTORY
-@lab_bosh_up.up_options
+@lab_bosh.up_options
 @settings_options
 def up(**values: Any) -> None:
     """Start a fleet from a preset or a lab file, or a BOSH; it runs until `lab down`."""
     printer = settings_of(values).printer()
-    if values["what"] == lab_bosh_up.BOSH or (values["what"] is None and values["like"]):
-        lab_bosh_up.up(values, printer)
+    if values["what"] == lab_bosh.BOSH or (values["what"] is None and values["like"]):
+        lab_bosh.start_bosh(values, printer)
         return
-    lab_bosh_up.refuse_options(values)
+    lab_bosh.refuse_options(values)
     _up_cluster(values["what"] or "cluster", values["directory"], printer)
 
 
 def _up_cluster(what: str, directory: Path, printer: Printer) -> None:
-    from rollover_lab import cast, lab, lab_file  # noqa: PLC0415
-    from rollover_lab.presets import preset  # noqa: PLC0415
+    from rollover_lab.nats import foundation, lab  # noqa: PLC0415
+    from rollover_lab.nats import spec as nats_spec  # noqa: PLC0415
+    from rollover_lab.nats.spec import preset_named  # noqa: PLC0415
 
     path = Path(what)
-    spec = lab_file.load(path) if path.is_file() else preset(what)
-    clients = len(cast.play(spec))
+    spec = nats_spec.load_lab_file(path) if path.is_file() else preset_named(what)
+    clients = len(foundation.cast_clients(spec))
     printer.say(f"starting {len(spec.servers)} nats-servers and {clients} clients …")
     fleet = lab.up(spec, directory, detach=True)
     if printer.json:
@@ -65,11 +181,11 @@ def _up_cluster(what: str, directory: Path, printer: Printer) -> None:
 @settings_options
 def end(**values: Any) -> None:
     """End a fleet: exactly the processes that it started."""
-    from rollover_lab import lab  # noqa: PLC0415 - imports certificates
-    from rollover_lab.bosh import lifecycle  # noqa: PLC0415
+    from rollover_lab.bosh import lab as bosh_lab  # noqa: PLC0415
+    from rollover_lab.nats import lab  # noqa: PLC0415 - imports certificates
 
     printer = settings_of(values).printer()
-    down = lifecycle.down if _holds_bosh(values) else lab.down
+    down = bosh_lab.down if _holds_bosh(values) else lab.down
     ended = down(values["directory"], remove=values["remove"])
     printer.say(f"ended {len(ended)} processes")
 
@@ -79,8 +195,8 @@ def end(**values: Any) -> None:
 @settings_options
 def status(**values: Any) -> int:
     """Say what runs, and what the traffic has counted."""
-    from rollover_lab import lab  # noqa: PLC0415
-    from rollover_lab.views.demo import ticking  # noqa: PLC0415 - imports certificates
+    from rollover_lab.commands.demo import traffic_line  # noqa: PLC0415 - imports certificates
+    from rollover_lab.nats import lab  # noqa: PLC0415
 
     printer = settings_of(values).printer()
     if _holds_bosh(values):
@@ -98,7 +214,7 @@ def status(**values: Any) -> int:
         ),
     )
     if seen.up:
-        printer.line(ticking(lab.attach(values["directory"]).traffic()))
+        printer.line(traffic_line(lab.attach(values["directory"]).traffic()))
     return ExitCode.DONE if seen.up else ExitCode.STOPPED
 
 
@@ -150,22 +266,21 @@ def naive(**values: Any) -> int:
     """
     from rollover.engine.goals import Request  # noqa: PLC0415
     from rollover.site import now, open_fleet  # noqa: PLC0415
-    from rollover_lab.naive import naive_swap, new_authority  # noqa: PLC0415
-    from rollover_lab.views import naive as view  # noqa: PLC0415 - imports certificates
+    from rollover_lab.nats.naive_swap import naive_swap, new_lab_authority  # noqa: PLC0415
 
     printer = settings_of(values).printer()
     fleet = _attached(values)
     with open_fleet(fleet.layout.fleet, scratch=True) as library:
         refused = library.naive_swap(Request(authority=library.authority(), again=True))
     if not printer.json:
-        view.refusal(printer, refused)
+        show_refusal(printer, refused)
     if not values["yes"]:
         click.confirm("Do it all the same, and break this lab?", abort=True, err=True)
-    report = naive_swap(fleet, new_authority(fleet, now=now()), on_step=view.step(printer))
+    report = naive_swap(fleet, new_lab_authority(fleet, now=now()), on_step=step_reporter(printer))
     if printer.json:
         printer.data("naive", {"refused": refused, "report": report})
     else:
-        view.show(printer, report)
+        show_naive_report(printer, report)
     return ExitCode.REFUSED
 
 
@@ -174,19 +289,18 @@ for _of_some in (
     lab_bosh.expire,
     lab_bosh.fault,
     lab_bosh.ping,
-    lab_gateways.renew,
+    renew,
 ):
     command.add_command(_of_some)
 
 
 def _holds_bosh(values: dict[str, Any]) -> bool:
-    from rollover_lab.directory import LabDirectory  # noqa: PLC0415 - imports certificates
-    from rollover_lab.record import holds_bosh  # noqa: PLC0415
+    from rollover_lab.state import LabDirectory, holds_bosh  # noqa: PLC0415
 
     return holds_bosh(LabDirectory(values["directory"]).state)
 
 
 def _attached(values: dict[str, Any]) -> Lab:
-    from rollover_lab.lab import attach  # noqa: PLC0415 - imports certificates
+    from rollover_lab.nats.lab import attach  # noqa: PLC0415 - imports certificates
 
     return attach(values["directory"])

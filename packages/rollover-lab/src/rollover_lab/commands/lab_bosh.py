@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,8 +17,13 @@ from rollover.errors import ExitCode
 
 if TYPE_CHECKING:
     from rollover.cli.printer import Printer
-    from rollover_lab.bosh.lifecycle import BoshLabStatus
-    from rollover_lab.bosh.pings import PingReport
+    from rollover_lab.bosh.lab import BoshLabStatus
+    from rollover_lab.bosh.pinging import PingReport
+    from rollover_lab.bosh.shape import Shape
+
+
+# The parts of `rollover lab` for a BOSH lab.
+
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FAULTS = ("none", "hung", "dead", "slow", "crash-before-save")
@@ -32,17 +38,17 @@ DIRECTORY = click.option(
 
 def show_status(printer: Printer, directory: Path) -> int:
     """Show what runs of a BOSH lab."""
-    from rollover_lab.bosh import lifecycle  # noqa: PLC0415 - imports certificates
+    from rollover_lab.bosh import lab  # noqa: PLC0415 - imports certificates
 
-    seen = lifecycle.status(directory)
+    seen = lab.status(directory)
     if printer.json:
         printer.data("lab", seen)
     else:
-        _show(printer, seen)
+        _show_status(printer, seen)
     return ExitCode.DONE if seen.up else ExitCode.STOPPED
 
 
-def _show(printer: Printer, seen: BoshLabStatus) -> None:
+def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
     printer.line(f"{seen.name}: {'up' if seen.up else 'down'}")
     if not seen.up:
         return
@@ -129,15 +135,15 @@ def create_env(**values: Any) -> int:
 @settings_options
 def expire(**values: Any) -> None:
     """Make the NATS CA of a BOSH lab expire, with all it has signed: agents get unresponsive."""
-    from rollover_lab.bosh import expire as expiring  # noqa: PLC0415 - imports certificates
-    from rollover_lab.bosh import lifecycle  # noqa: PLC0415
-    from rollover_lab.bosh.up import command  # noqa: PLC0415
+    from rollover_lab.bosh import expiry as expiring  # noqa: PLC0415 - imports certificates
+    from rollover_lab.bosh import lab  # noqa: PLC0415
+    from rollover_lab.bosh.lab import create_env_call  # noqa: PLC0415
 
     printer = settings_of(values).printer()
-    layout, cloud = lifecycle.attached(values["directory"])
+    layout, cloud = lab.attach_cloud(values["directory"])
     if not values["yes"]:
         click.confirm("Cut all agents of this lab off?", abort=True, err=True)
-    request = command(layout, *values["ops_files"])
+    request = create_env_call(layout, *values["ops_files"])
     done = expiring.expire(layout, cloud, request=request)
     if printer.json:
         printer.data("expired", done)
@@ -163,11 +169,11 @@ def fault(**values: Any) -> None:
     nothing, `dead` is gone, `slow` restarts slower than a director waits, `crash-before-save`
     loses its next credentials, `none` heals it.
     """
-    from rollover_lab.bosh import lifecycle, naming  # noqa: PLC0415
+    from rollover_lab.bosh import lab  # noqa: PLC0415
 
     printer = settings_of(values).printer()
-    layout, cloud = lifecycle.attached(values["directory"])
-    agent = naming.agent_named(values["name"], layout, cloud)
+    layout, cloud = lab.attach_cloud(values["directory"])
+    agent = lab.find_agent(values["name"], layout, cloud)
     cloud.fault(agent, values["kind"])
     printer.say(f"{values['kind']}: agent {agent}")
 
@@ -189,15 +195,15 @@ def ping(**values: Any) -> int:
 
     Exit code 0: there are agents, each answered, and no ping was lost.
     """
-    from rollover_lab.bosh import lifecycle, pinging  # noqa: PLC0415
-    from rollover_lab.bosh.pings import write_report  # noqa: PLC0415
+    from rollover_lab.bosh import lab, pinging  # noqa: PLC0415
+    from rollover_lab.bosh.pinging import write_report  # noqa: PLC0415
 
     printer = settings_of(values).printer()
-    layout, _ = lifecycle.attached(values["directory"])
+    layout, _ = lab.attach_cloud(values["directory"])
     # Also where a shell has told it not to mind Ctrl-C, as it does in the background.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, interrupt)
-    with pinging.running(layout, interval_seconds=values["interval"]) as pings:
+    with pinging.pinging_agents(layout, interval_seconds=values["interval"]) as pings:
         pings.wait(values["seconds"])
     report = pings.report()
     if values["report"] is not None:
@@ -245,3 +251,139 @@ def _said(*, shown: bool) -> Callable[[str], None]:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+# `rollover lab up bosh`: its options, and what they mean.
+
+
+BOSH = "bosh"
+MANY = 200
+"""Agents of a lab that somebody should want knowingly."""
+SECONDS = Number(0, 86400, min_open=True)
+_OF_NUMBERS = ("agents", "deployments", "max_in_flight", "persistent", "old_stemcell")
+_OTHERS = ("health_check", "hurry", "no_resurrection", "uaa", "token_seconds", "like", "at_most")
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def up_options(command: _F) -> _F:
+    """Add what `lab up bosh` takes."""
+    options = (
+        click.option("--agents", type=click.IntRange(1), help="How many agents [bosh: 10]."),
+        click.option("--deployments", type=click.IntRange(1), help="In how many [bosh: 2]."),
+        click.option("--max-in-flight", type=click.IntRange(1), help="Of each one [bosh: 1]."),
+        click.option("--persistent", type=click.IntRange(0), help="Agents with a disk [bosh: 0]."),
+        click.option(
+            "--old-stemcell",
+            type=click.IntRange(0),
+            help="Agents that ignore new credentials [bosh: 0].",
+        ),
+        click.option(
+            "--quick", "hurry", is_flag=True, help="Short waits, not those of the real director."
+        ),
+        click.option(
+            "--health-check",
+            type=SECONDS,
+            metavar="SECONDS",
+            help="A deployment that comes and goes as often.",
+        ),
+        click.option(
+            "--no-resurrection",
+            is_flag=True,
+            help="`hm.resurrector_enabled: false`: the health monitor brings no VM back.",
+        ),
+        click.option("--uaa", is_flag=True, help="The director takes tokens of a UAA."),
+        click.option(
+            "--token-seconds",
+            type=SECONDS,
+            metavar="SECONDS",
+            help="How long a token of the UAA lasts [120].",
+        ),
+        click.option("--like", metavar="URL", help="A lab of the shape of that real director."),
+        click.option("--client", metavar="NAME", help="Its user or UAA client [env: BOSH_CLIENT]."),
+        click.option("--client-secret-file", type=_FILE, help="Else $BOSH_CLIENT_SECRET."),
+        click.option("--ca-cert", metavar="FILE", help="CA of its API [env: BOSH_CA_CERT]."),
+        click.option(
+            "--at-most", type=click.IntRange(1), help="Shrink its groups to so many agents."
+        ),
+        click.option("--yes", is_flag=True, help=f"Yes, more than {MANY} agents."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def refuse_options(values: dict[str, Any]) -> None:
+    """Refuse what is for a BOSH lab only."""
+    for name in (*_OF_NUMBERS, *_OTHERS):
+        if values[name]:
+            option = {"hurry": "quick"}.get(name, name).replace("_", "-")
+            raise click.UsageError(f"`--{option}` goes with `rollover lab up bosh` only")
+
+
+def start_bosh(values: dict[str, Any], printer: Printer) -> None:
+    """Start a BOSH lab; interrupted, it leaves nothing behind."""
+    from rollover_lab.bosh import lab  # noqa: PLC0415 - imports certificates
+
+    signal.signal(signal.SIGTERM, interrupt)
+    spec = lab.BoshLabSpec(
+        shape=_shape_wanted(values),
+        quick=values["hurry"],
+        health_check_seconds=values["health_check"],
+        resurrection=not values["no_resurrection"],
+        uaa=values["uaa"] or values["token_seconds"] is not None,
+        token_seconds=values["token_seconds"] or lab.TOKEN_SECONDS,
+    )
+    _check_size(spec.shape, values)
+    layout = lab.up(spec, values["directory"], say=printer.say)
+    if printer.json:
+        printer.data("lab", lab.status(layout.root))
+        return
+    printer.line(f"up: a director and {spec.shape.instances} agents in `{values['directory']}`")
+    printer.line("next commands:")
+    printer.line(f"  . {values['directory'] / 'env.sh'}")
+    for line in ("bosh instances", "rollover topology", "rollover plan", "rollover rotate"):
+        printer.line(f"  {line}")
+
+
+def _shape_wanted(values: dict[str, Any]) -> Shape:
+    from rollover_lab.bosh import shape  # noqa: PLC0415 - imports certificates
+
+    if values["like"] is None:
+        return shape.shape_of_numbers(
+            agents=values["agents"] or 10,
+            deployments=values["deployments"] or min(2, values["agents"] or 2),
+            max_in_flight=values["max_in_flight"] or 1,
+            persistent=values["persistent"] or 0,
+            old_stemcell=values["old_stemcell"] or 0,
+        )
+    for name in _OF_NUMBERS:
+        if values[name] is not None:
+            raise click.UsageError(f"`--{name.replace('_', '-')}` goes without `--like` only")
+    return _shape_of_director(values)
+
+
+def _shape_of_director(values: dict[str, Any]) -> Shape:
+    from rollover.fleet.description import DirectorDescription  # noqa: PLC0415
+    from rollover.platforms.bosh.access import CLIENT, access_to  # noqa: PLC0415
+    from rollover.platforms.bosh.director import Director  # noqa: PLC0415
+    from rollover_lab.bosh import shape  # noqa: PLC0415
+
+    secret = values["client_secret_file"]
+    described = DirectorDescription(
+        environment=values["like"],
+        client=values["client"] or os.environ.get(CLIENT, "admin"),
+        client_secret_file=None if secret is None else str(secret),
+        ca_cert=values["ca_cert"],
+    )
+    with Director(access_to(described, environment=os.environ, base=Path.cwd())) as director:
+        found = shape.shape_of_director(director)
+    return found if values["at_most"] is None else shape.shrink(found, values["at_most"])
+
+
+def _check_size(wanted: Shape, values: dict[str, Any]) -> None:
+    if wanted.instances > MANY and not values["yes"]:
+        raise click.UsageError(
+            f"that are {wanted.instances} agents: `--yes` starts them all, `--at-most {MANY}` "
+            "shrinks every group in proportion"
+        )

@@ -23,7 +23,7 @@ from nats_rotating_client.status import ConnectionStatus, write_status
 from rollover.errors import Unreachable
 from rollover_lab.traffic.client_errors import client_errors
 from rollover_lab.traffic.spec import ClientSpec, TrafficSpec
-from rollover_lab.traffic.tally import Standing, Tally
+from rollover_lab.traffic.tally import ConnectionState, Tally
 
 QOS = 1
 """At least once."""
@@ -39,9 +39,9 @@ RETRY_SECONDS = 2.0
 """Before new certificates that no server took are tried again."""
 _TRIAL = "-trial"
 
-Failure = aiomqtt.MqttError
+MqttFailure = aiomqtt.MqttError
 """What goes wrong with a connection; it is got back meanwhile."""
-Heard = Callable[[bytes], None]
+HeardMqtt = Callable[[bytes], None]
 
 
 async def open_mqtt(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> MqttWire:
@@ -71,7 +71,7 @@ class MqttWire:
         with client_errors():
             self._material = load_material(self._files)
         self._servers = random.SystemRandom().sample(client.servers, len(client.servers))
-        self._topics: dict[str, Heard] = {}
+        self._topics: dict[str, HeardMqtt] = {}
         self._line: aiomqtt.Client | None = None
         self._url = ""
         self._up = asyncio.Event()
@@ -102,7 +102,7 @@ class MqttWire:
             if self._line is not None:
                 await self._line.publish(topic, payload, qos=QOS, timeout=ACK_SECONDS)
 
-    async def listen(self, topic: str, heard: Heard) -> None:
+    async def listen(self, topic: str, heard: HeardMqtt) -> None:
         """Subscribe, now and at every reconnect."""
         self._topics[topic] = heard
         async with self._turn:
@@ -127,9 +127,9 @@ class MqttWire:
         self._line = None
         self._tell()
 
-    def standing(self) -> Standing:
+    def standing(self) -> ConnectionState:
         """Return how the connection stands."""
-        return Standing(self._line is not None, self._url, self._swaps)
+        return ConnectionState(self._line is not None, self._url, self._swaps)
 
     # The connection.
 
@@ -139,7 +139,7 @@ class MqttWire:
             server = self._servers[0]
             try:
                 await self._session(server)
-            except Failure as error:
+            except MqttFailure as error:
                 self._tally.error = str(error)
                 self._servers.append(self._servers.pop(0))
                 self._read_again()
@@ -191,9 +191,9 @@ class MqttWire:
                 await reading
         except TimeoutError:
             return
-        except Failure as error:
+        except MqttFailure as error:
             if not self._leave.is_set():
-                raise Failure("the connection was lost") from error
+                raise MqttFailure("the connection was lost") from error
 
     def _connected(self, line: aiomqtt.Client, server: str) -> None:
         self._tally.reconnects += bool(self._url) and not self._leave.is_set()
@@ -226,11 +226,11 @@ class MqttWire:
             await asyncio.sleep(SETTLE_SECONDS)
             try:
                 await self._take_up(await asyncio.to_thread(load_material, self._files))
-            except (MaterialError, Failure) as error:
+            except (MaterialError, MqttFailure) as error:
                 self._refuse(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _refuse(self, error: MaterialError | Failure) -> None:
+    def _refuse(self, error: MaterialError | MqttFailure) -> None:
         # A server that refuses a certificate in TLS 1.3 says so where nobody reads it any more.
         said = str(error) if isinstance(error, MaterialError) else f"no server takes them ({error})"
         self._refusal = f"new files are not in use: {said}"

@@ -11,13 +11,13 @@ import msgspec
 
 from rollover import replacing
 from rollover.errors import SpecError
-from rollover_lab.traffic.spec import Role
+from rollover_lab.traffic.spec import ClientRole
 
 VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 
 
-class Phase(StrEnum):
+class TrafficPhase(StrEnum):
     """How far the traffic is."""
 
     STARTING = "starting"
@@ -37,7 +37,7 @@ class ClientReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    role: Role
+    role: ClientRole
     rotating: bool
     connected: bool
     server: str = ""
@@ -75,7 +75,7 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started_at: datetime
     at: datetime
-    phase: Phase
+    phase: TrafficPhase
     clients: tuple[ClientReport, ...] = ()
     latency_p99_ms: float = 0.0
     """Over all clients."""
@@ -83,7 +83,7 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def final(self) -> bool:
         """Whether the traffic has ended and these are its last words."""
-        return self.phase is Phase.DONE
+        return self.phase is TrafficPhase.DONE
 
     @property
     def sent(self) -> int:
@@ -133,7 +133,7 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def longest_gap_ms(self) -> float:
         """The longest time that any subscriber of core messages went without one."""
-        gaps = (c.longest_gap_ms for c in self.clients if c.role is Role.SUBSCRIBER)
+        gaps = (c.longest_gap_ms for c in self.clients if c.role is ClientRole.SUBSCRIBER)
         return max(gaps, default=0.0)
 
     @property

@@ -16,18 +16,16 @@ import nats.js.errors
 from nats.js.api import StreamConfig
 
 from rollover.errors import TimedOut
-from rollover_lab.traffic import mqtt_roles, roles
 from rollover_lab.traffic import report as reports
-from rollover_lab.traffic.latency import Latencies
-from rollover_lab.traffic.mqtt_roles import MqttActor
-from rollover_lab.traffic.mqtt_wire import Failure, MqttWire, open_mqtt
-from rollover_lab.traffic.report import Phase, TrafficReport
-from rollover_lab.traffic.roles import Actor
-from rollover_lab.traffic.spec import MQTT, SENDERS, Role, TrafficSpec
-from rollover_lab.traffic.tally import Tally
+from rollover_lab.traffic import roles
+from rollover_lab.traffic.mqtt_wire import MqttFailure, MqttWire, open_mqtt
+from rollover_lab.traffic.report import TrafficPhase, TrafficReport
+from rollover_lab.traffic.roles import Actor, MqttActor
+from rollover_lab.traffic.spec import MQTT, SENDERS, ClientRole, TrafficSpec
+from rollover_lab.traffic.tally import Latencies, Tally
 from rollover_lab.traffic.wire import Fetches, Wire, open_wire
 
-_LISTENERS = frozenset({Role.SUBSCRIBER, Role.RESPONDER})
+_LISTENERS = frozenset({ClientRole.SUBSCRIBER, ClientRole.RESPONDER})
 AnyWire = Wire | MqttWire
 AnyActor = Actor | MqttActor
 _LOOK_SECONDS = 0.05
@@ -78,7 +76,7 @@ async def _drain(wires: Iterable[AnyWire]) -> None:
 
 def _send(actor: AnyActor, stop: asyncio.Event) -> Coroutine[None, None, None]:
     if isinstance(actor, MqttActor):
-        return mqtt_roles.send(actor, stop)
+        return roles.send_mqtt(actor, stop)
     return roles.send(actor, stop)
 
 
@@ -89,7 +87,7 @@ class Traffic:
         self._spec = spec
         self._actors = actors
         self._started_at = datetime.now(UTC)
-        self._phase = Phase.STARTING
+        self._phase = TrafficPhase.STARTING
 
     async def run(self, stop: asyncio.Event) -> TrafficReport:
         """Start, count until `stop` is set, finish, and return the final report."""
@@ -104,7 +102,7 @@ class Traffic:
             done.set()
             snapshots.cancel()
             await asyncio.gather(snapshots, *consuming, return_exceptions=True)
-        self._phase = Phase.DONE
+        self._phase = TrafficPhase.DONE
         self._write()
         return self._report()
 
@@ -114,8 +112,8 @@ class Traffic:
             for actor in self._playing(*_LISTENERS):
                 await roles.listen(actor)
                 await actor.wire.flush()
-            for each in self._playing_mqtt(Role.MQTT_SUBSCRIBER):
-                await mqtt_roles.listen(each)
+            for each in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
+                await roles.listen_mqtt(each)
         async with self._start_timeout("every subscriber to hear every publisher"):
             await self._greet()
         return [
@@ -133,28 +131,30 @@ class Traffic:
                 f"waited {seconds:g} s for {what}", system="traffic", operation="start"
             ) from error
 
-    def _playing(self, *wanted: Role) -> tuple[Actor, ...]:
+    def _playing(self, *wanted: ClientRole) -> tuple[Actor, ...]:
         actors = (actor for actor in self._actors if isinstance(actor, Actor))
         return tuple(actor for actor in actors if actor.role in wanted)
 
-    def _playing_mqtt(self, role: Role) -> tuple[MqttActor, ...]:
+    def _playing_mqtt(self, role: ClientRole) -> tuple[MqttActor, ...]:
         actors = (actor for actor in self._actors if isinstance(actor, MqttActor))
         return tuple(actor for actor in actors if actor.role is role)
 
-    def _tallies(self, role: Role) -> tuple[Tally, ...]:
+    def _tallies(self, role: ClientRole) -> tuple[Tally, ...]:
         return tuple(actor.tally for actor in self._actors if actor.role is role)
 
     async def _consumers(self) -> list[tuple[Actor, Fetches]]:
-        users = self._playing(Role.JS_PUBLISHER, Role.JS_CONSUMER)
+        users = self._playing(ClientRole.JS_PUBLISHER, ClientRole.JS_CONSUMER)
         if users:
             await self._stream(users[0])
-        return [(actor, await roles.consumer(actor)) for actor in self._playing(Role.JS_CONSUMER)]
+        return [
+            (actor, await roles.consumer(actor)) for actor in self._playing(ClientRole.JS_CONSUMER)
+        ]
 
     async def _stream(self, actor: Actor) -> None:
         """Make the stream, as soon as JetStream has found its leader."""
         config = StreamConfig(
             name=self._spec.stream,
-            subjects=[actor.subject(Role.JS_PUBLISHER)],
+            subjects=[actor.subject(ClientRole.JS_PUBLISHER)],
             num_replicas=self._spec.replicas,
             max_bytes=_STREAM_MAX_BYTES,
             duplicate_window=_DEDUPLICATE_SECONDS,
@@ -170,22 +170,22 @@ class Traffic:
                 return
 
     async def _greet(self) -> None:
-        while not self._all_heard(Role.PUBLISHER, Role.SUBSCRIBER):
-            for actor in self._playing(Role.PUBLISHER):
+        while not self._all_heard(ClientRole.PUBLISHER, ClientRole.SUBSCRIBER):
+            for actor in self._playing(ClientRole.PUBLISHER):
                 await roles.greet(actor)
             await asyncio.sleep(_LOOK_SECONDS)
-        while not self._all_heard(Role.MQTT_PUBLISHER, Role.MQTT_SUBSCRIBER):
-            for each in self._playing_mqtt(Role.MQTT_PUBLISHER):
-                with contextlib.suppress(Failure):
-                    await mqtt_roles.greet(each)
+        while not self._all_heard(ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER):
+            for each in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
+                with contextlib.suppress(MqttFailure):
+                    await roles.greet_mqtt(each)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _all_heard(self, sender: Role, listener: Role) -> bool:
+    def _all_heard(self, sender: ClientRole, listener: ClientRole) -> bool:
         everybody = {actor.number for actor in self._actors if actor.role is sender}
         return all(tally.heard >= everybody for tally in self._tallies(listener))
 
     async def _send_until(self, stop: asyncio.Event) -> None:
-        self._phase = Phase.RUNNING
+        self._phase = TrafficPhase.RUNNING
         sending = [asyncio.create_task(_send(a, stop)) for a in self._actors if a.role in SENDERS]
         try:
             await self._wait_for(stop)
@@ -206,21 +206,25 @@ class Traffic:
 
     async def _finish(self) -> None:
         """Wait for the last numbers, as long as the spec allows; what is missing then is lost."""
-        self._phase = Phase.FINISHING
+        self._phase = TrafficPhase.FINISHING
         for actor in self._playing(*SENDERS):
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 await actor.wire.flush()
         await asyncio.gather(
-            self._last_numbers(Role.PUBLISHER, Role.SUBSCRIBER, self._spec.finish_seconds),
             self._last_numbers(
-                Role.JS_PUBLISHER, Role.JS_CONSUMER, self._spec.stream_finish_seconds
+                ClientRole.PUBLISHER, ClientRole.SUBSCRIBER, self._spec.finish_seconds
             ),
             self._last_numbers(
-                Role.MQTT_PUBLISHER, Role.MQTT_SUBSCRIBER, self._spec.stream_finish_seconds
+                ClientRole.JS_PUBLISHER, ClientRole.JS_CONSUMER, self._spec.stream_finish_seconds
+            ),
+            self._last_numbers(
+                ClientRole.MQTT_PUBLISHER,
+                ClientRole.MQTT_SUBSCRIBER,
+                self._spec.stream_finish_seconds,
             ),
         )
 
-    async def _last_numbers(self, sender: Role, listener: Role, seconds: float) -> None:
+    async def _last_numbers(self, sender: ClientRole, listener: ClientRole, seconds: float) -> None:
         last = self._last(sender)
         tallies = self._tallies(listener)
         with contextlib.suppress(TimeoutError):
@@ -230,7 +234,7 @@ class Traffic:
         for tally in tallies:
             tally.finish(last, at=time.monotonic())
 
-    def _last(self, sender: Role) -> dict[int, int]:
+    def _last(self, sender: ClientRole) -> dict[int, int]:
         return {actor.number: actor.tally.sent for actor in self._actors if actor.role is sender}
 
     async def _snapshots(self) -> None:
@@ -242,7 +246,7 @@ class Traffic:
         reports.write(Path(self._spec.report), self._report())
 
     def _report(self) -> TrafficReport:
-        at, final = time.monotonic(), self._phase is Phase.DONE
+        at, final = time.monotonic(), self._phase is TrafficPhase.DONE
         together = Latencies.together(actor.tally.latencies for actor in self._actors)
         return TrafficReport(
             pid=os.getpid(),

@@ -13,7 +13,7 @@ from rollover.errors import SpecError
 MAX_BYTES = 16 * 1024 * 1024
 
 
-class Role(StrEnum):
+class ClientRole(StrEnum):
     """What a client does."""
 
     PUBLISHER = "publisher"
@@ -34,11 +34,13 @@ class Role(StrEnum):
     """Counts the messages of every MQTT publisher, in a session that outlives connections."""
 
 
-SENDERS = frozenset({Role.PUBLISHER, Role.REQUESTER, Role.JS_PUBLISHER, Role.MQTT_PUBLISHER})
-MQTT = frozenset({Role.MQTT_PUBLISHER, Role.MQTT_SUBSCRIBER})
+SENDERS = frozenset(
+    {ClientRole.PUBLISHER, ClientRole.REQUESTER, ClientRole.JS_PUBLISHER, ClientRole.MQTT_PUBLISHER}
+)
+MQTT = frozenset({ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER})
 
 
-class Port(StrEnum):
+class ClientProtocol(StrEnum):
     """Which of a server's ports a client comes through, and in which protocol."""
 
     NATS = "nats"
@@ -50,7 +52,7 @@ class ClientSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One client: its name, its certificates, and what it does how often."""
 
     name: str
-    role: Role
+    role: ClientRole
     certificate: str
     key: str
     ca: str
@@ -94,31 +96,33 @@ class TrafficSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Stop, as at SIGTERM, when the process that started this one is gone."""
 
 
-class Part(NamedTuple):
+class CastClient(NamedTuple):
     """One client of a cast: who it is, before it has certificates."""
 
     name: str
-    role: Role
+    role: ClientRole
     rate_per_second: float = 0.0
     cluster: str = ""
     """To whose servers it connects; empty: to any."""
-    port: Port = Port.NATS
+    port: ClientProtocol = ClientProtocol.NATS
 
 
-def standard_cast() -> tuple[Part, ...]:
+def standard_cast() -> tuple[CastClient, ...]:
     """Return 20 clients that make about 500 deliveries a second."""
     return (
-        *_parts(Role.PUBLISHER, count=4, rate_per_second=15.0),
-        *_parts(Role.SUBSCRIBER, count=8),
-        *_parts(Role.REQUESTER, count=2, rate_per_second=10.0),
-        *_parts(Role.RESPONDER, count=2),
-        *_parts(Role.JS_PUBLISHER, count=2, rate_per_second=10.0),
-        *_parts(Role.JS_CONSUMER, count=2),
+        *_parts(ClientRole.PUBLISHER, count=4, rate_per_second=15.0),
+        *_parts(ClientRole.SUBSCRIBER, count=8),
+        *_parts(ClientRole.REQUESTER, count=2, rate_per_second=10.0),
+        *_parts(ClientRole.RESPONDER, count=2),
+        *_parts(ClientRole.JS_PUBLISHER, count=2, rate_per_second=10.0),
+        *_parts(ClientRole.JS_CONSUMER, count=2),
     )
 
 
-def _parts(role: Role, *, count: int, rate_per_second: float = 0.0) -> tuple[Part, ...]:
-    return tuple(Part(f"{role}-{number}", role, rate_per_second) for number in range(1, count + 1))
+def _parts(role: ClientRole, *, count: int, rate_per_second: float = 0.0) -> tuple[CastClient, ...]:
+    return tuple(
+        CastClient(f"{role}-{number}", role, rate_per_second) for number in range(1, count + 1)
+    )
 
 
 def read(path: Path) -> TrafficSpec:

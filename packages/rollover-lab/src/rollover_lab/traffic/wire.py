@@ -24,7 +24,7 @@ from nats_rotating_client.status import Event, EventKind
 from rollover.errors import Unreachable
 from rollover_lab.traffic.client_errors import client_errors
 from rollover_lab.traffic.spec import ClientSpec, TrafficSpec
-from rollover_lab.traffic.tally import Standing, Tally
+from rollover_lab.traffic.tally import ConnectionState, Tally
 
 RECONNECT_WAIT_SECONDS = 0.5
 ACK_WAIT_SECONDS = 2.0
@@ -32,7 +32,7 @@ ACK_WAIT_SECONDS = 2.0
 _PLAIN_TRIES = 10
 _PLAIN_DRAIN_SECONDS = 2
 
-Heard = Callable[[Msg], Awaitable[None]]
+HeardNats = Callable[[Msg], Awaitable[None]]
 
 
 class Fetches(Protocol):
@@ -51,7 +51,7 @@ class Wire(Protocol):
     async def request(self, subject: str, payload: bytes) -> Msg:
         """Send a request and return the answer."""
 
-    async def listen(self, subject: str, heard: Heard, *, queue: str = "") -> None:
+    async def listen(self, subject: str, heard: HeardNats, *, queue: str = "") -> None:
         """Subscribe."""
 
     async def publish_acked(self, subject: str, payload: bytes, *, message_id: str) -> None:
@@ -69,7 +69,7 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Finish and close."""
 
-    def standing(self) -> Standing:
+    def standing(self) -> ConnectionState:
         """Return how the connection stands."""
 
 
@@ -138,7 +138,7 @@ class RotatingWire:
         """Send a request and return the answer."""
         return await self._connection.request(subject, payload, timeout=REQUEST_TIMEOUT_SECONDS)
 
-    async def listen(self, subject: str, heard: Heard, *, queue: str = "") -> None:
+    async def listen(self, subject: str, heard: HeardNats, *, queue: str = "") -> None:
         """Subscribe."""
         await self._connection.subscribe(subject, queue=queue, cb=heard)
 
@@ -166,10 +166,10 @@ class RotatingWire:
         """Finish and close."""
         await self._connection.drain()
 
-    def standing(self) -> Standing:
+    def standing(self) -> ConnectionState:
         """Return how the connection stands."""
         status = self._connection.status
-        return Standing(status.connected, status.connected_url, status.swaps)
+        return ConnectionState(status.connected, status.connected_url, status.swaps)
 
 
 async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wire:
@@ -230,7 +230,7 @@ class PlainWire:
         """Send a request and return the answer."""
         return await self._connection.request(subject, payload, timeout=REQUEST_TIMEOUT_SECONDS)
 
-    async def listen(self, subject: str, heard: Heard, *, queue: str = "") -> None:
+    async def listen(self, subject: str, heard: HeardNats, *, queue: str = "") -> None:
         """Subscribe."""
         await self._connection.subscribe(subject, queue=queue, cb=heard)
 
@@ -260,8 +260,8 @@ class PlainWire:
             await self._connection.drain()
         await self._connection.close()
 
-    def standing(self) -> Standing:
+    def standing(self) -> ConnectionState:
         """Return how the connection stands."""
         url = self._connection.connected_url
         server = f"{url.scheme}://{url.hostname}:{url.port}" if url is not None else ""
-        return Standing(self._connection.is_connected, server, 0)
+        return ConnectionState(self._connection.is_connected, server, 0)

@@ -11,10 +11,8 @@ import pytest
 
 from rollover_lab.bosh.agent import actions, protocol
 from rollover_lab.bosh.agent.directory import AgentDirectory
-from rollover_lab.bosh.agent.faults import Fault
-from rollover_lab.bosh.agent.host import Host
-from rollover_lab.bosh.agent.tasks import ProcessExit, Tasks
-from rollover_lab.bosh.agent.timing import Timing
+from rollover_lab.bosh.agent.host import AgentFault, AgentHost, AgentTiming
+from rollover_lab.bosh.agent.protocol import AgentTasks, ProcessExit
 
 SPEC = {
     "deployment": "cf",
@@ -33,14 +31,14 @@ CREDENTIALS = {"cert": {"ca": "junk", "certificate": "junk", "private_key": "jun
 class Around:
     """What surrounds the agent of these tests."""
 
-    def __init__(self, *, fault: Fault = Fault.NONE, ignores_mbus: bool = False) -> None:
-        self.timing = Timing().hurried(0)
+    def __init__(self, *, fault: AgentFault = AgentFault.NONE, ignores_mbus: bool = False) -> None:
+        self.timing = AgentTiming().hurried(0)
         self.fault = fault
         self.ignores_mbus = ignores_mbus
 
     def crashed(self) -> None:
         """Heal."""
-        self.fault = Fault.NONE
+        self.fault = AgentFault.NONE
 
 
 class Scene:
@@ -69,8 +67,8 @@ class Scene:
 
     async def _ask(self, method: str, arguments: tuple[Any, ...], version: int) -> Any:
         send = lambda topic, content: self.published.append((topic, content))  # noqa: E731 - short
-        host = Host(self.files, self.files.told(), surroundings=self.around, send=send)
-        tasks = Tasks(self.files.tasks)
+        host = AgentHost(self.files, self.files.told(), surroundings=self.around, send=send)
+        tasks = AgentTasks(self.files.tasks)
         reply = await self._dispatch(host, tasks, method, *arguments, version=version)
         value = reply.get("value", {})
         if _runs(reply):
@@ -84,10 +82,10 @@ class Scene:
         return reply
 
     async def _dispatch(
-        self, host: Host, tasks: Tasks, method: str, *arguments: Any, version: int = 3
+        self, host: AgentHost, tasks: AgentTasks, method: str, *arguments: Any, version: int = 3
     ) -> dict[str, Any]:
         line = {"protocol": version, "method": method, "arguments": arguments, "reply_to": "x"}
-        request = protocol.parse(json.dumps(line).encode())
+        request = protocol.parse_request(json.dumps(line).encode())
         assert request is not None
         reply: dict[str, Any] = json.loads(await actions.dispatch(host, tasks, request))
         return reply
@@ -177,15 +175,17 @@ def test_draining_for_a_shutdown_tells_the_health_monitor(scene: Scene) -> None:
 
 def test_failing_jobs_alert_the_health_monitor(scene: Scene) -> None:
     """The method that the real agent has with dummy jobs."""
-    request = protocol.parse(b'{"method":"set_dummy_status","status":"failing","reply_to":"x"}')
-    host = Host(
+    request = protocol.parse_request(
+        b'{"method":"set_dummy_status","status":"failing","reply_to":"x"}'
+    )
+    host = AgentHost(
         scene.files,
         scene.files.told(),
         surroundings=scene.around,
         send=lambda topic, content: scene.published.append((topic, content)),
     )
     assert request is not None
-    asyncio.run(actions.dispatch(host, Tasks(scene.files.tasks), request))
+    asyncio.run(actions.dispatch(host, AgentTasks(scene.files.tasks), request))
     assert host.jobs.state == "failing"
     assert [topic for topic, _ in scene.published] == ["alert"]
 
@@ -227,12 +227,12 @@ def test_an_old_agent_says_ok_and_keeps_its_credentials(tmp_path: Path) -> None:
 
 def test_a_crash_before_saving_loses_the_settings_once(tmp_path: Path) -> None:
     """Hazard H2: the task is recorded, the settings are not; the fault has healed then."""
-    scene = Scene(tmp_path, Around(fault=Fault.CRASH_BEFORE_SAVE))
+    scene = Scene(tmp_path, Around(fault=AgentFault.CRASH_BEFORE_SAVE))
     with pytest.raises(ProcessExit):
         scene.ask("update_settings", {"mbus": CREDENTIALS})
     assert not scene.files.update_settings.exists()
     assert "update_settings" in scene.files.tasks.read_text()
-    assert scene.around.fault is Fault.NONE
+    assert scene.around.fault is AgentFault.NONE
 
 
 def test_an_unknown_disk_association_fails_the_task(scene: Scene) -> None:
@@ -247,13 +247,13 @@ def test_an_unknown_disk_association_fails_the_task(scene: Scene) -> None:
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b'"ping"', b"\xff"])
 def test_what_is_no_request_gets_no_reply(payload: bytes) -> None:
     """The agent survives it."""
-    assert protocol.parse(payload) is None
+    assert protocol.parse_request(payload) is None
 
 
 def test_a_reply_beyond_the_limit_becomes_an_error() -> None:
     """One MiB, as the agent has it; the error itself is cut too."""
     long = "x" * protocol.REPLY_LIMIT
-    for reply in (protocol.value(long), protocol.failure(long)):
+    for reply in (protocol.value_reply(long), protocol.failure_reply(long)):
         assert json.loads(reply) == {
             "exception": {"message": "Response exceeded maximum allowed length"}
         }
@@ -261,6 +261,6 @@ def test_a_reply_beyond_the_limit_becomes_an_error() -> None:
 
 def test_delays_between_attempts_grow_to_ten_seconds() -> None:
     """2, 4, 6, 8, 10, 10 …; a lab in a hurry divides them."""
-    assert [Timing().reconnect_delay(n) for n in range(1, 8)] == [2, 4, 6, 8, 10, 10, 10]
-    assert Timing().hurried(0.1).reconnect_delay(9) == 1
-    assert Timing().hurried(0.1).heartbeat_tries == 60
+    assert [AgentTiming().reconnect_delay(n) for n in range(1, 8)] == [2, 4, 6, 8, 10, 10, 10]
+    assert AgentTiming().hurried(0.1).reconnect_delay(9) == 1
+    assert AgentTiming().hurried(0.1).heartbeat_tries == 60

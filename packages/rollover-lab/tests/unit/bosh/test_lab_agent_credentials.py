@@ -9,8 +9,8 @@ import pytest
 
 from rigs.bosh_nats_rig import BoshAuthority, Pair, credentials
 from rollover.fleet.secret import holds_private_key
-from rollover_lab.bosh.agent.credentials import BadCredentials, client_context
-from rollover_lab.bosh.agent.settings import CertKeyPair
+from rollover_lab.bosh.agent.bus import BadCredentials, client_context
+from rollover_lab.bosh.agent.directory import CertKeyPair
 
 CA, OTHER = BoshAuthority(), BoshAuthority()
 PAIR = CA.agent("a")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from rollover_lab.bosh.agent.settings import (
+from rollover_lab.bosh.agent.directory import (
+    AgentInput,
     BoshEnv,
     CertKeyPair,
     DiskAssociation,
-    Env,
-    Mbus,
-    Settings,
-    Told,
+    EnvSettings,
+    LabAgentSettings,
+    MbusSettings,
     UpdateSettings,
 )
 
 OLD = CertKeyPair(ca="old", certificate="c1", private_key="k1")
 NEW = CertKeyPair(ca="new", certificate="c2", private_key="k2")
-BORN = Settings(agent_id="a", mbus="nats://old:4222", env=Env(bosh=BoshEnv(mbus=Mbus(cert=OLD))))
+BORN = LabAgentSettings(
+    agent_id="a", mbus="nats://old:4222", env=EnvSettings(bosh=BoshEnv(mbus=MbusSettings(cert=OLD)))
+)
 
 
 def _update(text: str) -> UpdateSettings:
@@ -35,7 +37,7 @@ def test_trusted_certificates_are_overwritten_even_with_nothing() -> None:
 
 def test_an_absent_message_bus_keeps_the_known_one() -> None:
     """No `mbus`, or an empty one, changes nothing and restarts nothing."""
-    known = UpdateSettings(mbus=Mbus(cert=NEW))
+    known = UpdateSettings(mbus=MbusSettings(cert=NEW))
     for text in ("{}", '{"mbus": {}}', '{"mbus": null}'):
         together, restart = known.merged(_update(text))
         assert (together.mbus, restart) == (known.mbus, False)
@@ -44,15 +46,15 @@ def test_an_absent_message_bus_keeps_the_known_one() -> None:
 def test_another_message_bus_is_taken_unchecked_and_needs_a_restart() -> None:
     """Credentials that cannot work are taken like good ones."""
     together, restart = UpdateSettings().merged(_update('{"mbus": {"cert": {"ca": "junk"}}}'))
-    assert together.mbus == Mbus(cert=CertKeyPair(ca="junk"))
+    assert together.mbus == MbusSettings(cert=CertKeyPair(ca="junk"))
     assert restart
 
 
 def test_the_same_message_bus_again_needs_no_restart() -> None:
     """Only a difference ends the process; `urls` absent is not the same as empty."""
-    known = UpdateSettings(mbus=Mbus(cert=NEW, urls=()))
-    assert not known.merged(UpdateSettings(mbus=Mbus(cert=NEW, urls=())))[1]
-    assert known.merged(UpdateSettings(mbus=Mbus(cert=NEW)))[1]
+    known = UpdateSettings(mbus=MbusSettings(cert=NEW, urls=()))
+    assert not known.merged(UpdateSettings(mbus=MbusSettings(cert=NEW, urls=())))[1]
+    assert known.merged(UpdateSettings(mbus=MbusSettings(cert=NEW)))[1]
 
 
 def test_other_blobstores_need_a_restart_too() -> None:
@@ -65,16 +67,25 @@ def test_other_blobstores_need_a_restart_too() -> None:
 
 def test_updated_credentials_win_only_with_a_ca() -> None:
     """`mbus.cert` of the update counts when its `ca` is not empty; its urls count always."""
-    without_ca = Mbus(cert=CertKeyPair(certificate="c2", private_key="k2"), urls=("nats://new:1",))
-    assert Told(settings=BORN).credentials == OLD
-    assert Told(settings=BORN, update=UpdateSettings(mbus=without_ca)).credentials == OLD
-    assert Told(settings=BORN, update=UpdateSettings(mbus=without_ca)).urls == ("nats://new:1",)
-    assert Told(settings=BORN, update=UpdateSettings(mbus=Mbus(cert=NEW))).credentials == NEW
-    assert Told(settings=BORN, update=UpdateSettings(mbus=Mbus(cert=NEW))).urls == (BORN.mbus,)
+    without_ca = MbusSettings(
+        cert=CertKeyPair(certificate="c2", private_key="k2"), urls=("nats://new:1",)
+    )
+    assert AgentInput(settings=BORN).credentials == OLD
+    assert AgentInput(settings=BORN, update=UpdateSettings(mbus=without_ca)).credentials == OLD
+    assert AgentInput(settings=BORN, update=UpdateSettings(mbus=without_ca)).urls == (
+        "nats://new:1",
+    )
+    assert (
+        AgentInput(settings=BORN, update=UpdateSettings(mbus=MbusSettings(cert=NEW))).credentials
+        == NEW
+    )
+    assert AgentInput(settings=BORN, update=UpdateSettings(mbus=MbusSettings(cert=NEW))).urls == (
+        BORN.mbus,
+    )
 
 
 def test_no_text_form_shows_a_private_key() -> None:
     """Neither the pair nor what holds it shows the key."""
     secret = CertKeyPair(ca="ca", certificate="c", private_key="hush-hush")
-    told = Told(settings=BORN, update=UpdateSettings(mbus=Mbus(cert=secret)))
+    told = AgentInput(settings=BORN, update=UpdateSettings(mbus=MbusSettings(cert=secret)))
     assert "hush-hush" not in f"{told!r} {told} {secret!r}"

@@ -9,9 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rollover_lab.bosh.agent.log import LIMIT, Log
-from rollover_lab.bosh.agent.protocol import ActionFailed
-from rollover_lab.bosh.agent.tasks import QUEUE_LENGTH, ProcessExit, Running, Tasks
+from rollover_lab.bosh.agent.life import LOG_LIMIT, AgentLog
+from rollover_lab.bosh.agent.protocol import (
+    QUEUE_LENGTH,
+    ActionFailed,
+    AgentTasks,
+    ProcessExit,
+    Running,
+)
 
 
 def _explode() -> object:
@@ -22,7 +27,7 @@ def _end() -> object:
     raise ProcessExit(0)
 
 
-async def _worked(tasks: Tasks) -> None:
+async def _worked(tasks: AgentTasks) -> None:
     worker = asyncio.create_task(tasks.work())
     for _ in range(20):  # nothing here waits for anything but its turn
         await asyncio.sleep(0)
@@ -35,7 +40,7 @@ def test_a_task_is_running_until_it_was_done(tmp_path: Path) -> None:
     """`get_task` gives the same hash as the start did, and then the result."""
 
     async def scene() -> None:
-        tasks = Tasks(tmp_path / "tasks.json")
+        tasks = AgentTasks(tmp_path / "tasks.json")
         started = await tasks.start("apply", lambda: "applied")
         assert tasks.result(started.agent_task_id) == started
         assert msgspec.to_builtins(started)["state"] == "running"
@@ -49,7 +54,7 @@ def test_a_failed_task_says_which_it_was(tmp_path: Path) -> None:
     """The error of the action is wrapped as the real agent does it."""
 
     async def scene() -> None:
-        tasks = Tasks(tmp_path / "tasks.json")
+        tasks = AgentTasks(tmp_path / "tasks.json")
         task = (await tasks.start("apply", _explode)).agent_task_id
         await _worked(tasks)
         with pytest.raises(ActionFailed, match=f"Task {task} result: no"):
@@ -62,7 +67,7 @@ def test_the_seventh_task_waits_for_room(tmp_path: Path) -> None:
     """Whoever asks while five wait gets no answer until one of them is taken up."""
 
     async def scene() -> None:
-        tasks = Tasks(tmp_path / "tasks.json")
+        tasks = AgentTasks(tmp_path / "tasks.json")
         for _ in range(QUEUE_LENGTH):
             await tasks.start("apply", lambda: "applied")
         with pytest.raises(TimeoutError):
@@ -78,14 +83,14 @@ def test_a_persistent_task_that_ends_the_process_is_answered_by_the_next(tmp_pat
     """The id outlives the process once: the next life knows the result, the one after does not."""
 
     async def first() -> str:
-        tasks = Tasks(tmp_path / "tasks.json")
+        tasks = AgentTasks(tmp_path / "tasks.json")
         task = (await tasks.start("update_settings", _end, persistent=True)).agent_task_id
         with pytest.raises(ProcessExit):
             await tasks.work()
         return task
 
     async def next_life(task: str) -> object:
-        tasks = Tasks(tmp_path / "tasks.json")
+        tasks = AgentTasks(tmp_path / "tasks.json")
         await tasks.resume("ok")
         await _worked(tasks)
         return tasks.result(task)
@@ -102,7 +107,7 @@ def test_a_damaged_record_of_tasks_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text("{")
 
     async def scene() -> None:
-        tasks = Tasks(tmp_path / "tasks.json")
+        tasks = AgentTasks(tmp_path / "tasks.json")
         await tasks.resume("ok")
         assert isinstance(await tasks.start("apply", lambda: "applied"), Running)
 
@@ -111,9 +116,9 @@ def test_a_damaged_record_of_tasks_stops_nothing(tmp_path: Path) -> None:
 
 def test_the_log_of_an_agent_is_bounded(tmp_path: Path) -> None:
     """Two files at most, whatever is written."""
-    log = Log(tmp_path / "agent.log")
+    log = AgentLog(tmp_path / "agent.log")
     for _ in range(35):
-        log.note("x" * (LIMIT // 10))
+        log.note("x" * (LOG_LIMIT // 10))
     files = sorted(tmp_path.iterdir())
     assert [each.name for each in files] == ["agent.log", "agent.log.1"]
-    assert sum(each.stat().st_size for each in files) < 3 * LIMIT
+    assert sum(each.stat().st_size for each in files) < 3 * LOG_LIMIT

@@ -9,9 +9,10 @@ from click.testing import CliRunner, Result
 
 from rigs.commands import run
 from rollover.cli.app import root
-from rollover_lab import children, record
+from rollover_lab import children
+from rollover_lab import state as rollover_lab_state
 from rollover_lab.children import ProcessId
-from rollover_lab.record import BoshContent, LabState
+from rollover_lab.state import BoshContent, LabState
 
 
 def _run(*words: str) -> Result:
@@ -63,11 +64,11 @@ def test_numbers_are_refused_beside_a_real_director() -> None:
 
 def test_servers_of_a_bosh_lab_cannot_be_stopped(tmp_path: Path) -> None:
     """Who tries is told what disturbs its agents."""
-    other = children.identity(1)
+    other = children.identify(1)
     assert other is not None
     ended = ProcessId(pid=1, started=other.started + 1)
     state = LabState(content=BoshContent(name="lab"), supervisor=ended)
-    record.write(tmp_path / "lab.json", state)
+    rollover_lab_state.write(tmp_path / "lab.json", state)
     done = _run("stop", "n1", "--directory", str(tmp_path))
     assert done.exception is not None
     assert "it holds a BOSH lab" in str(done.exception)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rollover_lab.bosh.pings import PingBook, PingReport, Span, write_report
+from rollover_lab.bosh.pinging import PingReport, PingTally, TimeSpan, write_report
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -19,9 +19,9 @@ def at(seconds: float) -> datetime:
 
 
 @pytest.fixture
-def book() -> PingBook:
+def book() -> PingTally:
     """A book with one agent that answered its first ping after a tenth of a second."""
-    book = PingBook(now=START, timeout=timedelta(seconds=2))
+    book = PingTally(now=START, timeout=timedelta(seconds=2))
     book.connected(START)
     book.present(["a"], START)
     book.sent("a", START)
@@ -29,7 +29,7 @@ def book() -> PingBook:
     return book
 
 
-def test_answers_are_counted_and_no_silence_is_seen(book: PingBook) -> None:
+def test_answers_are_counted_and_no_silence_is_seen(book: PingTally) -> None:
     """An agent that always answers is silent for no longer than the pings are apart."""
     for number in range(1, 6):
         book.sent("a", at(number))
@@ -39,7 +39,7 @@ def test_answers_are_counted_and_no_silence_is_seen(book: PingBook) -> None:
     assert agent.longest_silence_seconds == pytest.approx(1.0)
 
 
-def test_a_ping_without_an_answer_in_time_is_lost(book: PingBook) -> None:
+def test_a_ping_without_an_answer_in_time_is_lost(book: PingTally) -> None:
     """It counts when its time is over, not before; the silence ends with the next answer."""
     book.sent("a", at(1))
     book.expire(at(2.9))
@@ -49,10 +49,10 @@ def test_a_ping_without_an_answer_in_time_is_lost(book: PingBook) -> None:
     book.heard("a", at(4.1))
     agent = book.report(at(4.2)).of("a")
     assert (agent.answered, agent.lost) == (2, 1)
-    assert agent.silences == (Span(began=at(0.1), ended=at(4.1)),)
+    assert agent.silences == (TimeSpan(began=at(0.1), ended=at(4.1)),)
 
 
-def test_an_answer_that_comes_late_ends_the_silence(book: PingBook) -> None:
+def test_an_answer_that_comes_late_ends_the_silence(book: PingTally) -> None:
     """The ping stays lost: whoever asked has gone on."""
     book.sent("a", at(1))
     book.expire(at(3.5))
@@ -62,14 +62,14 @@ def test_an_answer_that_comes_late_ends_the_silence(book: PingBook) -> None:
     assert agent.longest_silence_seconds == pytest.approx(3.5)
 
 
-def test_a_silence_that_lasts_is_in_the_report(book: PingBook) -> None:
+def test_a_silence_that_lasts_is_in_the_report(book: PingTally) -> None:
     """An agent that never answers again is silent up to the end."""
     agent = book.report(at(60.1)).of("a")
     assert agent.longest_silence_seconds == pytest.approx(60.0)
-    assert agent.silences == (Span(began=at(0.1), ended=at(60.1)),)
+    assert agent.silences == (TimeSpan(began=at(0.1), ended=at(60.1)),)
 
 
-def test_an_agent_that_is_being_made_loses_nothing(book: PingBook) -> None:
+def test_an_agent_that_is_being_made_loses_nothing(book: PingTally) -> None:
     """Pings before its first answer are counted apart, and its silence begins with that answer."""
     book.present(["a", "b"], at(10))
     book.sent("b", at(10))
@@ -81,7 +81,7 @@ def test_an_agent_that_is_being_made_loses_nothing(book: PingBook) -> None:
     assert agent.longest_silence_seconds == pytest.approx(0.1)
 
 
-def test_an_agent_whose_vm_is_deleted_is_not_missed(book: PingBook) -> None:
+def test_an_agent_whose_vm_is_deleted_is_not_missed(book: PingTally) -> None:
     """What is pinged no more is neither lost nor silent."""
     book.sent("a", at(1))
     book.present([], at(1.5))
@@ -92,7 +92,7 @@ def test_an_agent_whose_vm_is_deleted_is_not_missed(book: PingBook) -> None:
     assert book.targets() == ()
 
 
-def test_a_time_without_nats_is_an_outage_and_loses_nothing(book: PingBook) -> None:
+def test_a_time_without_nats_is_an_outage_and_loses_nothing(book: PingTally) -> None:
     """What was under way is neither answered nor lost; agents are silent meanwhile all the same."""
     book.sent("a", at(1))
     book.disconnected(at(1.5))
@@ -102,19 +102,19 @@ def test_a_time_without_nats_is_an_outage_and_loses_nothing(book: PingBook) -> N
     book.sent("a", at(9))
     book.heard("a", at(9.1))
     report = book.report(at(9.2))
-    assert report.outages == (Span(began=at(1.5), ended=at(6)),)
+    assert report.outages == (TimeSpan(began=at(1.5), ended=at(6)),)
     assert report.lost == 0
     (silence,) = report.of("a").silences
     assert silence.began <= at(1.5) < at(6) <= silence.ended
 
 
-def test_an_outage_that_lasts_is_in_the_report(book: PingBook) -> None:
+def test_an_outage_that_lasts_is_in_the_report(book: PingTally) -> None:
     """NATS that is away at the end was away until the end."""
     book.disconnected(at(5))
-    assert book.report(at(8)).outages == (Span(began=at(5), ended=at(8)),)
+    assert book.report(at(8)).outages == (TimeSpan(began=at(5), ended=at(8)),)
 
 
-def test_a_report_survives_its_file(book: PingBook, tmp_path: Path) -> None:
+def test_a_report_survives_its_file(book: PingTally, tmp_path: Path) -> None:
     """Whoever reads the file finds what was counted."""
     report = book.report(at(30))
     path = tmp_path / "pings.json"
@@ -125,15 +125,15 @@ def test_a_report_survives_its_file(book: PingBook, tmp_path: Path) -> None:
 def test_nats_that_is_not_there_at_first_is_an_outage() -> None:
     """A moment until the first connection is none."""
     for seconds, outages in ((0.1, 0), (5, 1)):
-        book = PingBook(now=START, timeout=timedelta(seconds=2))
+        book = PingTally(now=START, timeout=timedelta(seconds=2))
         book.disconnected(at(0.05))
         book.connected(at(seconds))
         assert len(book.report(at(9)).outages) == outages
 
 
-def test_all_is_well_only_when_somebody_is_there_and_everybody_answered(book: PingBook) -> None:
+def test_all_is_well_only_when_somebody_is_there_and_everybody_answered(book: PingTally) -> None:
     """A report about nobody proves nothing, and an agent that never spoke is not well."""
-    assert not PingBook(now=START, timeout=timedelta(seconds=2)).report(at(1)).fine
+    assert not PingTally(now=START, timeout=timedelta(seconds=2)).report(at(1)).fine
     assert book.report(at(0.5)).fine
     book.present(["a", "b"], at(0.5))
     assert book.report(at(0.6)).mute == ("b",)

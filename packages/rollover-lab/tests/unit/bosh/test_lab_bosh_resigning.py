@@ -13,8 +13,8 @@ from rollover.pki.issue import issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.pki.profiles import SERVER
-from rollover_lab.bosh import resigning
-from rollover_lab.bosh.resigning import Signer
+from rollover_lab.bosh import expiry
+from rollover_lab.bosh.expiry import LabSigner
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ENDED = datetime(2026, 5, 31, tzinfo=UTC)
@@ -43,9 +43,9 @@ class Authority:
         self.ca = write_certificates((certificate,)).decode()
         self.leaf = write_certificates((leaf,)).decode()
 
-    def signer(self) -> Signer:
+    def signer(self) -> LabSigner:
         """Return what signs again."""
-        return resigning.signer(self.ca, to_pem(self.key, KeyForm.PKCS1).decode())
+        return expiry.read_signer(self.ca, to_pem(self.key, KeyForm.PKCS1).decode())
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def _only(text: str) -> x509.Certificate:
 
 def test_a_leaf_and_its_ca_have_ended(ours: Authority) -> None:
     """Both ended at the instant that is asked for, and lived as long as they would have."""
-    swap = resigning.expired((ours.ca + ours.leaf,), (ours.signer(),), at=ENDED)
-    ca, leaf = (_only(resigning.swapped(text, swap)) for text in (ours.ca, ours.leaf))
+    swap = expiry.resign_expired((ours.ca + ours.leaf,), (ours.signer(),), at=ENDED)
+    ca, leaf = (_only(expiry.swap_certificates(text, swap)) for text in (ours.ca, ours.leaf))
     assert (ca.not_valid_after_utc, leaf.not_valid_after_utc) == (ENDED, ENDED)
     assert ca.not_valid_before_utc == ENDED - YEAR
     assert leaf.not_valid_before_utc == ENDED - timedelta(days=100)
@@ -75,35 +75,35 @@ def test_a_leaf_and_its_ca_have_ended(ours: Authority) -> None:
 
 def test_all_but_the_dates_is_as_it_was(ours: Authority) -> None:
     """Subject, key, serial and extensions are kept, and the signature is the CA's."""
-    swap = resigning.expired((ours.leaf, ours.ca), (ours.signer(),), at=ENDED)
-    before, after = _only(ours.leaf), _only(resigning.swapped(ours.leaf, swap))
+    swap = expiry.resign_expired((ours.leaf, ours.ca), (ours.signer(),), at=ENDED)
+    before, after = _only(ours.leaf), _only(expiry.swap_certificates(ours.leaf, swap))
     assert after.subject == before.subject
     assert after.public_key() == before.public_key()
     assert after.serial_number == before.serial_number
     assert list(after.extensions) == list(before.extensions)
-    after.verify_directly_issued_by(_only(resigning.swapped(ours.ca, swap)))
+    after.verify_directly_issued_by(_only(expiry.swap_certificates(ours.ca, swap)))
 
 
 def test_certificates_of_another_ca_of_the_same_name_stay(
     ours: Authority, theirs: Authority
 ) -> None:
     """Who signed is told by the signature: old and new NATS CA have one name."""
-    swap = resigning.expired((ours.ca, theirs.ca + theirs.leaf), (ours.signer(),), at=ENDED)
-    assert resigning.swapped(theirs.ca + theirs.leaf, swap) == theirs.ca + theirs.leaf
-    assert resigning.swapped(ours.ca, swap) != ours.ca
+    swap = expiry.resign_expired((ours.ca, theirs.ca + theirs.leaf), (ours.signer(),), at=ENDED)
+    assert expiry.swap_certificates(theirs.ca + theirs.leaf, swap) == theirs.ca + theirs.leaf
+    assert expiry.swap_certificates(ours.ca, swap) != ours.ca
 
 
 def test_text_around_certificates_stays(ours: Authority) -> None:
     """Only the blocks change: not the key beside them, not their order, not the last newline."""
-    swap = resigning.expired((ours.ca, ours.leaf), (ours.signer(),), at=ENDED)
+    swap = expiry.resign_expired((ours.ca, ours.leaf), (ours.signer(),), at=ENDED)
     text = f"# bundle\n{ours.ca}{ours.leaf}key"
-    changed = resigning.swapped(text, swap)
+    changed = expiry.swap_certificates(text, swap)
     assert changed.startswith("# bundle\n-----BEGIN CERTIFICATE-----\n")
     assert changed.endswith("-----END CERTIFICATE-----\nkey")
-    assert len(resigning.blocks(changed)) == 2
+    assert len(expiry.read_blocks(changed)) == 2
 
 
 def test_a_key_of_another_ca_is_refused(ours: Authority, theirs: Authority) -> None:
     """Nothing is signed with a key that is not the CA's."""
     with pytest.raises(SpecError, match="do not belong together"):
-        resigning.signer(ours.ca, to_pem(theirs.key, KeyForm.PKCS1).decode())
+        expiry.read_signer(ours.ca, to_pem(theirs.key, KeyForm.PKCS1).decode())

@@ -8,14 +8,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rollover.errors import SpecError
-from rollover_lab.bosh.cloud.stemcells import ignores_mbus
+from rollover_lab.bosh.cloud.client import ignores_mbus
 from rollover_lab.bosh.shape import (
     DeploymentShape,
     GroupShape,
     Shape,
-    at_most,
-    manifest,
-    of_numbers,
+    deployment_manifest,
+    shape_of_numbers,
+    shrink,
 )
 
 
@@ -30,7 +30,7 @@ def test_a_shape_has_what_was_asked_for(
 ) -> None:
     """Every agent, disk and old stemcell is somewhere; names of deployments are distinct."""
     assume(deployments <= agents and persistent + old <= agents)
-    shape = of_numbers(
+    shape = shape_of_numbers(
         agents=agents, deployments=deployments, persistent=persistent, old_stemcell=old
     )
     groups = [group for each in shape.deployments for group in each.groups]
@@ -51,13 +51,13 @@ def test_a_shape_has_what_was_asked_for(
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, int], why: str) -> None:
     """Nothing is left out silently."""
     with pytest.raises(SpecError, match=why):
-        of_numbers(**numbers)
+        shape_of_numbers(**numbers)
 
 
 def test_a_manifest_names_the_stemcell_of_each_group() -> None:
     """Groups on different stemcells refer to them by different aliases."""
-    shape = of_numbers(agents=4, deployments=1, persistent=1, old_stemcell=1, max_in_flight=3)
-    found = manifest(shape.deployments[0])
+    shape = shape_of_numbers(agents=4, deployments=1, persistent=1, old_stemcell=1, max_in_flight=3)
+    found = deployment_manifest(shape.deployments[0])
     text = msgspec.json.decode(msgspec.json.encode(found))
     by_alias = {each["alias"]: each["version"] for each in text["stemcells"]}
     groups = {each["name"]: each for each in text["instance_groups"]}
@@ -74,9 +74,9 @@ def test_a_large_shape_shrinks_in_proportion() -> None:
         GroupShape(name="api", instances=3, detached=1),
     )
     shape = Shape(deployments=(DeploymentShape(name="cf", groups=groups),))
-    cells, api = at_most(shape, 30).deployments[0].groups
+    cells, api = shrink(shape, 30).deployments[0].groups
     assert 25 <= cells.instances <= 30
     assert cells.ignored == 4
     assert cells.stopped == cells.instances
     assert (api.instances, api.detached) == (1, 1)
-    assert at_most(shape, 400) == shape
+    assert shrink(shape, 400) == shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollover_lab.bosh.stages import Skipped, Stages
+from rollover_lab.bosh.create_env import Skipped, Stages
 
 
 def test_stages_read_as_those_of_bosh() -> None:

@@ -9,23 +9,28 @@ from pathlib import Path
 import pytest
 
 from bosh_interpolate import ManifestError
-from rollover_lab.bosh.state_file import StateFile, StemcellRecord, default_path, manifest_sha
+from rollover_lab.bosh.create_env import (
+    CreateEnvStateFile,
+    StemcellRecord,
+    default_path,
+    manifest_sha,
+)
 
 RELEASES = (("bosh", "283.1.6"),)
 STEMCELL = ("noble", "1.484")
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> StateFile:
+def state(tmp_path: Path) -> CreateEnvStateFile:
     """A state in which a manifest was deployed."""
-    state = StateFile(tmp_path / "state.json")
+    state = CreateEnvStateFile(tmp_path / "state.json")
     record = StemcellRecord(id="s", name="noble", version="1.484", api_version=3, cid="sc-1")
     state.change(stemcells=(record,), current_stemcell_id="s", current_vm_cid="vm-1")
     state.record("sha", RELEASES)
     return state
 
 
-def test_the_file_has_the_fields_of_the_real_one_in_their_order(state: StateFile) -> None:
+def test_the_file_has_the_fields_of_the_real_one_in_their_order(state: CreateEnvStateFile) -> None:
     """Another program that reads state files finds what it looks for."""
     content = json.loads(state.path.read_text())
     assert list(content) == [
@@ -46,14 +51,14 @@ def test_the_file_has_the_fields_of_the_real_one_in_their_order(state: StateFile
 def test_a_new_state_has_its_ids_and_nothing_else(tmp_path: Path) -> None:
     """Ids are made once, and kept; what was never set is null, as Go writes it."""
     path = tmp_path / "state.json"
-    first = StateFile(path).now
+    first = CreateEnvStateFile(path).now
     assert first.director_id
     assert first.installation_id
     assert json.loads(path.read_text())["stemcells"] is None
-    assert StateFile(path).now == first
+    assert CreateEnvStateFile(path).now == first
 
 
-def test_the_same_manifest_releases_and_stemcell_are_deployed(state: StateFile) -> None:
+def test_the_same_manifest_releases_and_stemcell_are_deployed(state: CreateEnvStateFile) -> None:
     """Nothing is to be done when nothing changed."""
     assert state.now.deploys("sha", releases=RELEASES, stemcell=STEMCELL)
 
@@ -67,7 +72,7 @@ def test_the_same_manifest_releases_and_stemcell_are_deployed(state: StateFile) 
     ],
 )
 def test_any_change_is_to_be_deployed(
-    state: StateFile,
+    state: CreateEnvStateFile,
     sha: str,
     releases: tuple[tuple[str, str], ...],
     stemcell: tuple[str, str],
@@ -76,7 +81,7 @@ def test_any_change_is_to_be_deployed(
     assert not state.now.deploys(sha, releases=releases, stemcell=stemcell)
 
 
-def test_a_deploy_that_failed_is_not_deployed(state: StateFile) -> None:
+def test_a_deploy_that_failed_is_not_deployed(state: CreateEnvStateFile) -> None:
     """What is cleared before a deploy stays so until it has worked; the VM is remembered."""
     state.clear()
     assert not state.now.deploys("sha", releases=RELEASES, stemcell=STEMCELL)
@@ -99,14 +104,14 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text("{")
     with pytest.raises(ManifestError, match="Unmarshalling deployment state file"):
-        StateFile(path)
+        CreateEnvStateFile(path)
     assert path.read_text() == "{"
 
 
 def test_the_mode_of_the_file_is_kept(tmp_path: Path) -> None:
     """It begins private; an operator who opened it to others keeps it so."""
     path = tmp_path / "state.json"
-    state = StateFile(path)
+    state = CreateEnvStateFile(path)
     assert path.stat().st_mode & 0o777 == 0o600
     path.chmod(0o644)
     state.clear()

@@ -12,12 +12,12 @@ import pytest
 
 from bosh_interpolate import ManifestError, load_variables
 from rigs.bosh_lab import add_new_ca, remove_old_ca
-from rollover_lab.bosh import properties, rendering, up
+from rollover_lab.bosh import director_manifest, lab, rendering
 from rollover_lab.bosh.create_env import CreateEnv, interpolated
+from rollover_lab.bosh.director_manifest import DirectorManifest
+from rollover_lab.bosh.lab import BoshLabSpec
 from rollover_lab.bosh.layout import BoshLayout
-from rollover_lab.bosh.properties import DirectorManifest
-from rollover_lab.bosh.shape import of_numbers
-from rollover_lab.bosh.up import BoshLabSpec
+from rollover_lab.bosh.shape import shape_of_numbers
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 NATS_VARIABLES = {
@@ -32,8 +32,8 @@ NATS_VARIABLES = {
 def layout(tmp_path_factory: pytest.TempPathFactory) -> BoshLayout:
     """The inputs of a lab, without one that runs, and credentials up to the documented step 1."""
     layout = BoshLayout(tmp_path_factory.mktemp("lab"))
-    spec = BoshLabSpec(shape=of_numbers(agents=2, deployments=1))
-    up.write_inputs(spec, layout, lambda count: tuple(range(4001, 4001 + count)))
+    spec = BoshLabSpec(shape=shape_of_numbers(agents=2, deployments=1))
+    lab.write_inputs(spec, layout, lambda count: tuple(range(4001, 4001 + count)))
     for name, operations in (("add.yml", add_new_ca()), ("remove.yml", remove_old_ca())):
         (layout.root / name).write_text(json.dumps(operations))
     interpolated(_call(layout, "add.yml"))
@@ -41,11 +41,13 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> BoshLayout:
 
 
 def _call(layout: BoshLayout, *ops_files: str) -> CreateEnv:
-    return up.command(layout, *(str(layout.root / name) for name in ops_files))
+    return lab.create_env_call(layout, *(str(layout.root / name) for name in ops_files))
 
 
 def _manifest(layout: BoshLayout, *ops_files: str) -> DirectorManifest:
-    return properties.read(interpolated(_call(layout, *ops_files)), path="bosh.yml")
+    return director_manifest.read_director_manifest(
+        interpolated(_call(layout, *ops_files)), path="bosh.yml"
+    )
 
 
 def _checked(layout: BoshLayout, manifest: DirectorManifest) -> subprocess.CompletedProcess[str]:

@@ -12,25 +12,23 @@ import pytest
 
 from rigs.bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
 from rollover.errors import NotFound, Rejected, Unreachable
-from rollover_lab.bosh.agent.faults import Fault
-from rollover_lab.bosh.cloud.client import Cloud
-from rollover_lab.bosh.cloud.places import Places
-from rollover_lab.bosh.cloud.requests import Vm
-from rollover_lab.bosh.cloud.stemcells import ignores_mbus
-from rollover_lab.directory import LabDirectory
-from rollover_lab.spawning import end
+from rollover_lab.bosh.agent.host import AgentFault
+from rollover_lab.bosh.cloud.client import CloudVm, LabCloud, ignores_mbus
+from rollover_lab.bosh.layout import CloudLayout
+from rollover_lab.lifecycle import end_processes
+from rollover_lab.state import LabDirectory
 
 CA = BoshAuthority()
 NOWHERE = "nats://127.0.0.1:1"
 JAMMY = {"name": "bosh-warden-boshlite-ubuntu-jammy-go_agent", "version": "1.406"}
 
 
-def _create(cloud: Cloud, agent_id: str, given: dict[str, Any] | None = None) -> str:
+def _create(cloud: LabCloud, agent_id: str, given: dict[str, Any] | None = None) -> str:
     told = given or settings(agent_id, NOWHERE, CA, (CA,))
     return cloud.create_vm(agent_id=agent_id, settings=told, stemcell=JAMMY)
 
 
-def _vm(cloud: Cloud, agent_id: str) -> Vm:
+def _vm(cloud: LabCloud, agent_id: str) -> CloudVm:
     return next(each for each in cloud.vms() if each.agent_id == agent_id)
 
 
@@ -38,7 +36,7 @@ def test_a_vm_comes_and_goes_with_its_directory(tmp_path: Path) -> None:
     """Its files are private; when it is deleted they are gone."""
     with cloud_process(tmp_path) as cloud:
         cid = _create(cloud, "a")
-        places = Places(tmp_path).vm(cid)
+        places = CloudLayout(tmp_path).vm(cid)
         wait_until(lambda: _vm(cloud, "a").running, "the agent runs")
         assert cloud.has_vm(cid)
         assert places.agent.settings.stat().st_mode & 0o777 == 0o600
@@ -58,7 +56,7 @@ def test_vms_faults_and_disks_survive_the_supervisor(tmp_path: Path) -> None:
         cloud.attach_disk(cid, disk)
         cloud.fault("b", "dead")
         before = {each.vm_cid: (each.fault, each.disk_cids) for each in cloud.vms()}
-    (Places(tmp_path).vms / "vm-half" / "agent").mkdir(parents=True)
+    (CloudLayout(tmp_path).vms / "vm-half" / "agent").mkdir(parents=True)
     with cloud_process(tmp_path) as cloud:
         assert {each.vm_cid: (each.fault, each.disk_cids) for each in cloud.vms()} == before
         wait_until(lambda: _vm(cloud, "a").running, "the agent runs again")
@@ -70,9 +68,9 @@ def test_a_dead_agent_is_not_started_until_it_is_healed(tmp_path: Path) -> None:
     with cloud_process(tmp_path) as cloud:
         _create(cloud, "a")
         wait_until(lambda: _vm(cloud, "a").running, "the agent runs")
-        cloud.fault("a", Fault.DEAD)
+        cloud.fault("a", AgentFault.DEAD)
         assert not _vm(cloud, "a").running
-        cloud.fault("a", Fault.NONE)
+        cloud.fault("a", AgentFault.NONE)
         wait_until(lambda: _vm(cloud, "a").running, "the agent runs again")
         assert _vm(cloud, "a").starts == 2
 
@@ -87,9 +85,9 @@ def test_a_disk_belongs_to_one_vm_and_outlives_it(tmp_path: Path) -> None:
             cloud.attach_disk(second, disk)
         with pytest.raises(Rejected, match="attached"):
             cloud.delete_disk(disk)
-        path = Places(tmp_path).disks / disk
+        path = CloudLayout(tmp_path).disks / disk
         (path / "data").write_text("kept")
-        told = json.loads(Places(tmp_path).vm(first).agent.settings.read_text())
+        told = json.loads(CloudLayout(tmp_path).vm(first).agent.settings.read_text())
         assert told["disks"]["persistent"][disk]["path"] == str(path)
         cloud.delete_vm(first)
         assert (path / "data").read_text() == "kept"
@@ -140,7 +138,7 @@ def test_the_socket_is_private_and_goes_with_the_supervisor(tmp_path: Path) -> N
     with cloud_process(tmp_path) as cloud:
         place = LabDirectory(tmp_path).control
         assert place.stat().st_mode & 0o777 == 0o600
-        end(LabDirectory(tmp_path))
+        end_processes(LabDirectory(tmp_path))
         assert not place.exists()
         with pytest.raises(Unreachable, match="no supervisor answers"):
             cloud.vms()

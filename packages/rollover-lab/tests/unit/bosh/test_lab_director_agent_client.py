@@ -7,12 +7,16 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from rollover_lab.bosh.director.agent_client import AgentClient, Arguments, Surroundings
-from rollover_lab.bosh.director.nats_link import NoReply
+from rollover_lab.bosh.director.agent_client import (
+    AgentClient,
+    AgentClientContext,
+    Arguments,
+    NoReply,
+)
 from rollover_lab.bosh.director.refusals import RemoteException, RpcTimeout, TaskCancelled
-from rollover_lab.bosh.rendered import Timing
+from rollover_lab.bosh.job_config import DirectorTiming
 
-TIMING = Timing(rpc_timeout=45.0, get_task_poll=0.0, agent_wait=0.0)
+TIMING = DirectorTiming(rpc_timeout=45.0, get_task_poll=0.0, agent_wait=0.0)
 RUNNING = {"agent_task_id": "t1", "state": "running"}
 LOST = None
 
@@ -45,12 +49,12 @@ def client(
     *,
     log: Callable[[str], None] = lambda _text: None,
     checkpoint: Callable[[], None] = lambda: None,
-    timing: Timing = TIMING,
+    timing: DirectorTiming = TIMING,
     seconds: float | None = None,
     retries: bool = True,
 ) -> AgentClient:
     """Return a client for the agent `a1` of the instance `g/i`."""
-    around = Surroundings(link=link, timing=timing, log=log, checkpoint=checkpoint)
+    around = AgentClientContext(link=link, timing=timing, log=log, checkpoint=checkpoint)
     return AgentClient(around, agent_id="a1", name="g/i", seconds=seconds, retries=retries)
 
 
@@ -92,7 +96,7 @@ def test_questions_about_a_task_may_be_shorter_than_changes(
     seconds: float | None, expected: list[float]
 ) -> None:
     """A busy agent has time to take a change; a time given for one call holds for all of it."""
-    hurried = Timing(rpc_timeout=15.0, get_task_timeout=2.0, get_task_poll=0.0)
+    hurried = DirectorTiming(rpc_timeout=15.0, get_task_timeout=2.0, get_task_poll=0.0)
     link = ScriptedLink(value(RUNNING), LOST, value("ok"))
     client(link, timing=hurried, seconds=seconds).call("update_settings", {})
     assert [waited for _, _, waited in link.sent] == expected
@@ -101,7 +105,7 @@ def test_questions_about_a_task_may_be_shorter_than_changes(
 def test_a_question_for_the_state_has_a_time_of_its_own() -> None:
     """It is asked three times, so each time may be a third."""
     link = ScriptedLink(LOST, value({}))
-    client(link, timing=Timing(get_state_timeout=5.0)).call("get_state")
+    client(link, timing=DirectorTiming(get_state_timeout=5.0)).call("get_state")
     assert [waited for _, _, waited in link.sent] == [5.0, 5.0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rollover.fleet.certificate import KeyKind
-from rollover_lab.bosh.director.agent_keys import SharedKeys, own_key
+from rollover_lab.bosh.director.credentials import SharedKeys, new_own_key
 
 
 def test_shared_keys_are_handed_out_over_and_over() -> None:
@@ -16,4 +16,4 @@ def test_shared_keys_are_handed_out_over_and_over() -> None:
 
 def test_a_key_of_ones_own_is_always_another() -> None:
     """As every certificate of the real director has one."""
-    assert own_key().spki != own_key().spki
+    assert new_own_key().spki != new_own_key().spki

@@ -12,9 +12,9 @@ import pytest
 from rigs.bosh_director_rig import Authority
 from rollover.pki.keys import KeyForm, to_pem
 from rollover.pki.pem import write_certificates
-from rollover_lab.bosh.director.credentials import Credentials, MbusCertificate
+from rollover_lab.bosh.director.credentials import AgentCertificateIssuer, MbusCertificate
 from rollover_lab.bosh.director.refusals import CertificateGenerationFailed
-from rollover_lab.bosh.rendered import AgentCredentials
+from rollover_lab.bosh.job_config import AgentCredentials
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def authority() -> Authority:
     return Authority()
 
 
-def credentials(folder: Path, authority: Authority, *, key: bytes | None = None) -> Credentials:
+def credentials(
+    folder: Path, authority: Authority, *, key: bytes | None = None
+) -> AgentCertificateIssuer:
     """Return credentials that this CA signs, with files in the folder."""
     files = {
         "ca.pem": write_certificates((authority.certificate,)),
@@ -32,7 +34,7 @@ def credentials(folder: Path, authority: Authority, *, key: bytes | None = None)
     }
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    return Credentials(
+    return AgentCertificateIssuer(
         AgentCredentials(
             client_ca_certificate=str(folder / "ca.pem"),
             client_ca_private_key=str(folder / "ca.key"),

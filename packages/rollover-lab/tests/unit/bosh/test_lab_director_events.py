@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from rollover_lab.bosh.director import pool
-from rollover_lab.bosh.director.event_log import Entry, EventLog
+from rollover_lab.bosh.director import work
 from rollover_lab.bosh.director.refusals import RpcTimeout
+from rollover_lab.bosh.director.task_records import EventEntry, EventLog
 
 
 def test_a_step_starts_advances_and_finishes() -> None:
     """Stage, tags and task are the same in all its lines."""
-    lines: list[Entry] = []
+    lines: list[EventEntry] = []
     stage = EventLog(lines.append).stage("Updating instance", 2, "router")
     with stage.step("router/1 (0) (canary)") as step:
         step.advance(5, "executing drain")
@@ -30,7 +30,7 @@ def test_a_step_starts_advances_and_finishes() -> None:
 
 def test_a_step_that_fails_says_why() -> None:
     """And the failure goes on to whoever runs the task."""
-    lines: list[Entry] = []
+    lines: list[EventEntry] = []
     stage = EventLog(lines.append).stage("Updating instance", 1)
     with pytest.raises(RpcTimeout), stage.step("router/1 (0)"):
         raise RpcTimeout("Timed out")
@@ -39,7 +39,7 @@ def test_a_step_that_fails_says_why() -> None:
 
 def test_a_failed_task_has_a_number_and_a_message() -> None:
     """That line is what ends the CLI's output."""
-    lines: list[Entry] = []
+    lines: list[EventEntry] = []
     EventLog(lines.append).fail(number=450002, message="Timed out")
     assert lines[0]["error"] == {"code": 450002, "message": "Timed out"}
 
@@ -54,7 +54,7 @@ def test_after_a_failure_nothing_new_begins() -> None:
         done.append(number)
 
     with pytest.raises(RpcTimeout):
-        pool.run_all((lambda n=n: job(n) for n in range(1, 6)), at_once=1)  # type: ignore[misc]  # mypy cannot type the default of a lambda
+        work.run_all((lambda n=n: job(n) for n in range(1, 6)), at_once=1)  # type: ignore[misc]  # mypy cannot type the default of a lambda
     assert done == [1]
 
 
@@ -71,5 +71,5 @@ def test_no_more_than_allowed_run_together() -> None:
         running.pop()
         together.wait()
 
-    pool.run_all((job for _ in range(6)), at_once=2)
+    work.run_all((job for _ in range(6)), at_once=2)
     assert max(most) == 2

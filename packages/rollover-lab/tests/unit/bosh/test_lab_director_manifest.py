@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollover_lab.bosh.director import desired, manifest_diff
-from rollover_lab.bosh.director.database import Database
-from rollover_lab.bosh.director.desired import Group, Overrides
+from rollover_lab.bosh.director import deployment_plan, manifest_diff
+from rollover_lab.bosh.director.database import DirectorDatabase
+from rollover_lab.bosh.director.deployment_plan import DesiredGroup, Overrides
 from rollover_lab.bosh.director.manifest import (
     CloudConfig,
     WatchTime,
@@ -20,13 +20,13 @@ from rollover_lab.bosh.director.manifest import (
     tree,
     watch_time,
 )
+from rollover_lab.bosh.director.records import Stock
 from rollover_lab.bosh.director.refusals import (
     BadManifest,
     FieldMissing,
     InvalidYaml,
     UnknownStemcell,
 )
-from rollover_lab.bosh.director.stock import Stock
 
 DEFAULT = WatchTime(first=0, last=300)
 MANIFEST = """
@@ -54,12 +54,12 @@ def groups(
     *,
     cloud: CloudConfig | None = None,
     overrides: Overrides | None = None,
-) -> tuple[Group, ...]:
+) -> tuple[DesiredGroup, ...]:
     """Return what a manifest asks for, with an empty stock."""
-    return desired.groups(
+    return deployment_plan.desired_groups(
         parse(text.encode()),
         cloud=cloud or CloudConfig(),
-        stock=Stock(Database(folder / "director.sqlite")),
+        stock=Stock(DirectorDatabase(folder / "director.sqlite")),
         overrides=overrides or Overrides(),
         watch_minimum=0,
     )
@@ -105,7 +105,7 @@ def test_the_latest_stemcell_is_in_stock_afterwards(tmp_path: Path) -> None:
     """What a manifest names counts as uploaded."""
     router = groups(tmp_path)[0]
     assert router.spec.stemcell_name == "bosh-lab-ubuntu-jammy-go_agent"
-    stock = Stock(Database(tmp_path / "director.sqlite"))
+    stock = Stock(DirectorDatabase(tmp_path / "director.sqlite"))
     assert [each.version for each in stock.stemcells()] == [router.spec.stemcell_version]
     assert [(each.name, each.version) for each in stock.releases()] == [("zk", "1.5")]
 
@@ -161,7 +161,7 @@ def test_looks_are_between_one_and_fifteen_seconds_apart(first: int, span: int) 
 
 def diff(before: str, after: str, *, redact: bool = True) -> list[tuple[str, str | None]]:
     """Return how two texts differ."""
-    return manifest_diff.lines(tree(before.encode()), tree(after.encode()), redact=redact)
+    return manifest_diff.diff_lines(tree(before.encode()), tree(after.encode()), redact=redact)
 
 
 def test_equal_manifests_have_no_diff() -> None:

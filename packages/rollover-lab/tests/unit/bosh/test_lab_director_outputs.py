@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollover_lab.bosh.director.outputs import OutputKind, Outputs, Slice, Unsatisfiable, wanted
+from rollover_lab.bosh.director.task_records import (
+    OutputKind,
+    Outputs,
+    Slice,
+    Unsatisfiable,
+    wanted_slice,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +41,7 @@ def test_a_range_is_one_part_an_empty_one_or_none(
     header: str | None, size: int, expected: Slice | Unsatisfiable | None
 ) -> None:
     """One range of octets is honoured, one past the end refused, everything else ignored."""
-    assert wanted(header, size) == expected
+    assert wanted_slice(header, size) == expected
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 60), max_size=8))
@@ -44,7 +50,7 @@ def test_reading_on_from_where_one_stopped_gives_everything(data: bytes, growth:
     seen, size = b"", 0
     for step in [*growth, len(data)]:
         size = min(len(data), size + step)
-        part = wanted(f"bytes={len(seen)}-", size)
+        part = wanted_slice(f"bytes={len(seen)}-", size)
         if isinstance(part, Slice):
             seen += data[part.first : part.end]
     assert seen == data

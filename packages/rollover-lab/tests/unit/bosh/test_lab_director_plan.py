@@ -8,25 +8,32 @@ from typing import Any
 import msgspec
 import pytest
 
-from rollover_lab.bosh.director.desired import Group
-from rollover_lab.bosh.director.manifest import UpdateRules, WatchTime
-from rollover_lab.bosh.director.nouns import Instance, Spec, State, Vm
-from rollover_lab.bosh.director.plan import (
+from rollover_lab.bosh.director.deployment_plan import (
     RUNNING,
     UNRESPONSIVE,
-    Current,
-    Demand,
-    Plan,
+    CurrentVersions,
+    DeployDemand,
+    DesiredGroup,
+    InstancePlan,
     Wish,
     differences,
     dns_records,
     full_update,
 )
+from rollover_lab.bosh.director.instances import (
+    DeployedInstance,
+    InstanceSpec,
+    InstanceState,
+    InstanceVm,
+)
+from rollover_lab.bosh.director.manifest import UpdateRules, WatchTime
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
-NOW = Current(nats_config_sha1="now", trusted_certs_sha1="none", no_trusted_certs_sha1="none")
+NOW = CurrentVersions(
+    nats_config_sha1="now", trusted_certs_sha1="none", no_trusted_certs_sha1="none"
+)
 WATCH = WatchTime(first=0, last=1)
-SPEC = Spec(
+SPEC = InstanceSpec(
     stemcell_name="jammy",
     stemcell_version="1.1",
     vm_type="default",
@@ -39,7 +46,7 @@ SPEC = Spec(
     lifecycle="service",
     tags="tags",
 )
-GROUP = Group(
+GROUP = DesiredGroup(
     name="zookeeper",
     size=1,
     azs=(),
@@ -51,9 +58,9 @@ GROUP = Group(
 )
 
 
-def vm(**changes: Any) -> Vm:
+def vm(**changes: Any) -> InstanceVm:
     """Return a VM that is up to date, but for these changes."""
-    known = Vm(
+    known = InstanceVm(
         id=1,
         instance_id=1,
         active=True,
@@ -70,9 +77,9 @@ def vm(**changes: Any) -> Vm:
     return msgspec.structs.replace(known, **changes)
 
 
-def instance(**changes: Any) -> Instance:
+def instance(**changes: Any) -> DeployedInstance:
     """Return an instance that is up to date, but for these changes."""
-    known = Instance(
+    known = DeployedInstance(
         id=1,
         uuid="uuid",
         deployment="zk",
@@ -80,7 +87,7 @@ def instance(**changes: Any) -> Instance:
         index=0,
         az=None,
         bootstrap=True,
-        state=State.STARTED,
+        state=InstanceState.STARTED,
         ignore=False,
         update_completed=True,
         spec=SPEC,
@@ -93,19 +100,19 @@ def instance(**changes: Any) -> Instance:
 
 
 def found(
-    known: Instance,
+    known: DeployedInstance,
     *,
-    group: Group = GROUP,
+    group: DesiredGroup = GROUP,
     wish: Wish = Wish.STARTED,
     job_state: str = RUNNING,
-    demand: Demand | None = None,
+    demand: DeployDemand | None = None,
 ) -> tuple[str, ...]:
     """Return what differs on an instance."""
-    plan = Plan(instance=known, group=group, wish=wish, job_state=job_state)
-    return differences(plan, demand=demand or Demand(), current=NOW)
+    plan = InstancePlan(instance=known, group=group, wish=wish, job_state=job_state)
+    return differences(plan, demand=demand or DeployDemand(), current=NOW)
 
 
-def wanting(**changes: Any) -> Group:
+def wanting(**changes: Any) -> DesiredGroup:
     """Return the group with another spec."""
     return msgspec.structs.replace(GROUP, spec=msgspec.structs.replace(SPEC, **changes))
 
@@ -120,7 +127,9 @@ def test_another_nats_fingerprint_is_one_change_in_place() -> None:
     changes = found(instance(vm=vm(nats_config_sha1="before")))
     assert changes == ("nats_config",)
     assert full_update(changes)
-    assert not Plan(instance=instance(), group=GROUP, wish=Wish.STARTED, changes=changes).recreates
+    assert not InstancePlan(
+        instance=instance(), group=GROUP, wish=Wish.STARTED, changes=changes
+    ).recreates
 
 
 def test_dns_and_nats_config_together_leave_credentials_alone() -> None:
@@ -157,7 +166,7 @@ def test_each_part_of_a_manifest_is_a_change_of_its_own(
     """Stemcell, cloud properties, env and networks cost a new VM, the rest does not."""
     changes = found(instance(), group=wanting(**spec))
     assert changes == (change,)
-    plan = Plan(instance=instance(), group=GROUP, wish=Wish.STARTED, changes=changes)
+    plan = InstancePlan(instance=instance(), group=GROUP, wish=Wish.STARTED, changes=changes)
     assert plan.recreates == recreates
 
 
@@ -193,11 +202,11 @@ def test_wishes_become_changes(wish: Wish, job_state: str, expected: tuple[str, 
 @pytest.mark.parametrize(("days", "expected"), [(1, ("recreate",)), (-1, ())])
 def test_young_vms_are_spared(days: int, expected: tuple[str, ...]) -> None:
     """`recreate_vms_created_before` leaves VMs alone that are younger."""
-    demand = Demand(recreate=True, created_before=BORN + timedelta(days=days))
+    demand = DeployDemand(recreate=True, created_before=BORN + timedelta(days=days))
     assert found(instance(), demand=demand) == expected
 
 
 def test_an_instance_without_a_vm_has_no_credentials() -> None:
     """A detached instance counts as changed: it gets everything when it comes back."""
-    known = instance(state=State.DETACHED, vm=None)
+    known = instance(state=InstanceState.DETACHED, vm=None)
     assert found(known, wish=Wish.DETACHED, job_state="") == ("nats_config",)

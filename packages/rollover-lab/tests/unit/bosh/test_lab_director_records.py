@@ -11,15 +11,22 @@ import msgspec
 import pytest
 
 from rollover.platforms.bosh.records import TaskState
-from rollover_lab.bosh.director import nats_sync
-from rollover_lab.bosh.director.configs import Configs, Facts
-from rollover_lab.bosh.director.database import Database
-from rollover_lab.bosh.director.deployments import Deployments
-from rollover_lab.bosh.director.history import Happening, History
-from rollover_lab.bosh.director.instances import Instances
-from rollover_lab.bosh.director.locks import Locks
-from rollover_lab.bosh.director.nouns import Instance, Vm
-from rollover_lab.bosh.director.placement import place
+from rollover_lab.bosh.director import process
+from rollover_lab.bosh.director.database import DirectorDatabase
+from rollover_lab.bosh.director.deployment_plan import place_instances
+from rollover_lab.bosh.director.instances import (
+    DeployedInstance,
+    DeploymentTable,
+    InstanceTable,
+    InstanceVm,
+)
+from rollover_lab.bosh.director.records import (
+    ConfigTable,
+    DirectorFacts,
+    Happening,
+    History,
+    LockTable,
+)
 from rollover_lab.bosh.director.refusals import (
     IgnoredInDeletion,
     InstanceNotFound,
@@ -27,27 +34,31 @@ from rollover_lab.bosh.director.refusals import (
     LockBusy,
     TaskNotFound,
 )
-from rollover_lab.bosh.director.task_book import TaskBook
+from rollover_lab.bosh.director.task_records import TaskTable
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> DirectorDatabase:
     """Return an empty database."""
-    return Database(tmp_path / "store" / "director.sqlite")
+    return DirectorDatabase(tmp_path / "store" / "director.sqlite")
 
 
-def made(database: Database, count: int = 1, az: str | None = None) -> tuple[Instance, ...]:
+def made(
+    database: DirectorDatabase, count: int = 1, az: str | None = None
+) -> tuple[DeployedInstance, ...]:
     """Return instances of a group of a deployment."""
-    Deployments(database).create("zk")
-    instances = Instances(database)
+    DeploymentTable(database).create("zk")
+    instances = InstanceTable(database)
     return tuple(
         instances.create("zk", group="zookeeper", index=index, az=az) for index in range(count)
     )
 
 
-def vm_of(database: Database, instance: Instance, agent_id: str = "a1") -> Vm:
+def vm_of(
+    database: DirectorDatabase, instance: DeployedInstance, agent_id: str = "a1"
+) -> InstanceVm:
     """Give an instance a VM."""
-    return Instances(database).add_vm(
+    return InstanceTable(database).add_vm(
         instance,
         agent_id=agent_id,
         cid=f"vm-{agent_id}",
@@ -58,18 +69,18 @@ def vm_of(database: Database, instance: Instance, agent_id: str = "a1") -> Vm:
     )
 
 
-def test_the_database_is_private(database: Database, tmp_path: Path) -> None:
+def test_the_database_is_private(database: DirectorDatabase, tmp_path: Path) -> None:
     """Manifests hold secrets."""
     made(database)
     for path in (tmp_path / "store").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path.name
 
 
-def test_an_instance_is_found_by_index_and_by_id(database: Database) -> None:
+def test_an_instance_is_found_by_index_and_by_id(database: DirectorDatabase) -> None:
     """Both name the same one; its VM comes along."""
     (known,) = made(database)
     vm = vm_of(database, known)
-    instances = Instances(database)
+    instances = InstanceTable(database)
     found = instances.find("zk", "zookeeper", "0")
     assert found == instances.find("zk", "zookeeper", known.uuid)
     assert found.vm == vm
@@ -80,60 +91,60 @@ def test_an_instance_is_found_by_index_and_by_id(database: Database) -> None:
     ("text", "error"), [("7", InstanceNotFound), ("what", InvalidIndex), ("../x", InvalidIndex)]
 )
 def test_what_is_no_instance_is_refused(
-    database: Database, text: str, error: type[Exception]
+    database: DirectorDatabase, text: str, error: type[Exception]
 ) -> None:
     """A wrong name is told from one that does not exist."""
     made(database)
     with pytest.raises(error):
-        Instances(database).find("zk", "zookeeper", text)
+        InstanceTable(database).find("zk", "zookeeper", text)
 
 
-def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+def test_a_failed_transaction_leaves_nothing(database: DirectorDatabase) -> None:
     """Everything or nothing."""
 
     def fail_half_way() -> None:
         with database.transaction():
-            Deployments(database).create("half")
+            DeploymentTable(database).create("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail_half_way()
-    assert not Deployments(database).exists("half")
+    assert not DeploymentTable(database).exists("half")
 
 
-def test_groups_grow_and_shrink_by_index(database: Database) -> None:
+def test_groups_grow_and_shrink_by_index(database: DirectorDatabase) -> None:
     """New instances get the lowest free index, the highest ones go."""
     known = made(database, 3)
-    grown = place(known, size=5, azs=())
+    grown = place_instances(known, size=5, azs=())
     assert [each.index for each in grown.new] == [3, 4]
-    shrunk = place(known, size=1, azs=())
+    shrunk = place_instances(known, size=1, azs=())
     assert (shrunk.kept, [each.index for each in shrunk.obsolete]) == (known[:1], [1, 2])
 
 
-def test_new_instances_go_where_fewest_are(database: Database) -> None:
+def test_new_instances_go_where_fewest_are(database: DirectorDatabase) -> None:
     """Zones are filled evenly."""
-    placed = place(made(database, 1, az="z1"), size=4, azs=("z1", "z2"))
+    placed = place_instances(made(database, 1, az="z1"), size=4, azs=("z1", "z2"))
     assert [each.az for each in placed.new] == ["z2", "z1", "z2"]
 
 
-def test_an_ignored_instance_cannot_go(database: Database) -> None:
+def test_an_ignored_instance_cannot_go(database: DirectorDatabase) -> None:
     """It is kept before others, and where that does not help, the deploy is refused."""
     known = made(database, 2)
-    ignored = Instances(database).change(known[1], ignore=1)
-    placed = place((known[0], ignored), size=1, azs=())
+    ignored = InstanceTable(database).change(known[1], ignore=1)
+    placed = place_instances((known[0], ignored), size=1, azs=())
     assert placed.kept == (ignored,)
     with pytest.raises(IgnoredInDeletion, match="instance group 'zookeeper'"):
-        place((known[0], ignored), size=0, azs=())
+        place_instances((known[0], ignored), size=0, azs=())
 
 
-def task(book: TaskBook, kind: str = "update_deployment") -> int:
+def task(book: TaskTable, kind: str = "update_deployment") -> int:
     """Add a task."""
     return book.add(kind=kind, description="x", user="admin", order=b"{}", deployment="zk").id
 
 
-def test_workers_take_the_oldest_task_that_they_may(database: Database) -> None:
+def test_workers_take_the_oldest_task_that_they_may(database: DirectorDatabase) -> None:
     """A worker for listings passes over deploys."""
-    book = TaskBook(database)
+    book = TaskTable(database)
     first, listing = task(book), task(book, "vms")
     oldest, urgent = book.next(("update_deployment", "vms")), book.next(("vms",))
     assert (oldest and oldest.id, urgent and urgent.id) == (first, listing)
@@ -142,9 +153,9 @@ def test_workers_take_the_oldest_task_that_they_may(database: Database) -> None:
     assert book.next(("update_deployment",)) is None
 
 
-def test_a_queued_task_that_is_cancelled_still_reaches_a_worker(database: Database) -> None:
+def test_a_queued_task_that_is_cancelled_still_reaches_a_worker(database: DirectorDatabase) -> None:
     """It stays cancelled when it is taken; one that has ended cannot be cancelled."""
-    book = TaskBook(database)
+    book = TaskTable(database)
     number = task(book)
     assert book.cancel(book.get(number))
     assert not book.cancel(book.get(number))
@@ -154,9 +165,9 @@ def test_a_queued_task_that_is_cancelled_still_reaches_a_worker(database: Databa
     assert not book.cancel(book.get(number))
 
 
-def test_tasks_do_not_outlive_the_process(database: Database) -> None:
+def test_tasks_do_not_outlive_the_process(database: DirectorDatabase) -> None:
     """What was running is given up, what waited waits on."""
-    book = TaskBook(database)
+    book = TaskTable(database)
     running, waiting = task(book), task(book)
     book.start(book.get(running))
     book.give_up_running()
@@ -164,9 +175,9 @@ def test_tasks_do_not_outlive_the_process(database: Database) -> None:
     assert book.get(waiting).state is TaskState.QUEUED
 
 
-def test_a_long_result_is_cut(database: Database) -> None:
+def test_a_long_result_is_cut(database: DirectorDatabase) -> None:
     """At 128 characters, between words."""
-    book = TaskBook(database)
+    book = TaskTable(database)
     number = task(book)
     book.end(book.get(number), state=TaskState.ERROR, result="word " * 40)
     assert (book.get(number).result or "").endswith("word...")
@@ -174,9 +185,9 @@ def test_a_long_result_is_cut(database: Database) -> None:
         book.get(99)
 
 
-def test_a_lock_names_who_holds_it(database: Database) -> None:
+def test_a_lock_names_who_holds_it(database: DirectorDatabase) -> None:
     """A second task of the same deployment gives up with the text of the director."""
-    locks, number = Locks(database), task(TaskBook(database))
+    locks, number = LockTable(database), task(TaskTable(database))
     with locks.deployment("zk", task=number):
         assert locks.locked("zk")
         assert [(each.type, each.resource) for each in locks.all()] == [("deployment", ("zk",))]
@@ -190,9 +201,9 @@ def test_a_lock_names_who_holds_it(database: Database) -> None:
     assert not locks.locked("zk")
 
 
-def test_configs_have_versions(database: Database) -> None:
+def test_configs_have_versions(database: DirectorDatabase) -> None:
     """The same content is no new version; only the newest is current."""
-    configs = Configs(database)
+    configs = ConfigTable(database)
     for content in ("a: 1", "a: 1", "a: 2"):
         configs.add(kind="cloud", name="default", content=content)
     configs.add(kind="runtime", name="default", content="a: 3")
@@ -203,16 +214,16 @@ def test_configs_have_versions(database: Database) -> None:
     assert configs.find(kind="cloud") == ()
 
 
-def test_resurrection_can_be_paused(database: Database) -> None:
+def test_resurrection_can_be_paused(database: DirectorDatabase) -> None:
     """And goes on."""
-    facts = Facts(database)
+    facts = DirectorFacts(database)
     assert not facts.resurrection_paused
     for paused in (True, False):
         facts.pause_resurrection(paused=paused)
         assert facts.resurrection_paused is paused
 
 
-def test_events_are_found_by_what_they_are_about(database: Database) -> None:
+def test_events_are_found_by_what_they_are_about(database: DirectorDatabase) -> None:
     """The newest first, empty fields left out."""
     history = History(database)
     for name in ("one", "two"):
@@ -226,13 +237,15 @@ def test_events_are_found_by_what_they_are_about(database: Database) -> None:
     assert history.find({"after_time": "9999999999"}) == []
 
 
-def test_bootstrap_users_go_when_credentials_are_permanent(database: Database) -> None:
+def test_bootstrap_users_go_when_credentials_are_permanent(database: DirectorDatabase) -> None:
     """Permissions are those of the reference, by subject, for each VM."""
     known = made(database, 2)
     vms = [vm_of(database, one, f"a{number}") for number, one in enumerate(known)]
-    Instances(database).change_vm(vms[0], permanent_nats_credentials=1)
-    found = [one.vm for one in Instances(database).of("zk") if one.vm]
-    users = msgspec.to_builtins(tuple(nats_sync.users("C = US, CN = d", "C = US, CN = h", found)))
+    InstanceTable(database).change_vm(vms[0], permanent_nats_credentials=1)
+    found = [one.vm for one in InstanceTable(database).of("zk") if one.vm]
+    users = msgspec.to_builtins(
+        tuple(process.nats_users("C = US, CN = d", "C = US, CN = h", found))
+    )
     assert [each["user"] for each in users] == [
         "C = US, CN = d",
         "C = US, CN = h",

@@ -6,21 +6,25 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rollover_lab.bosh.health_monitor.roster import DeploymentLine, InstanceLine, Roster
-from rollover_lab.bosh.health_monitor.status import Health
+from rollover_lab.bosh.health_monitor.roster import (
+    AgentRoster,
+    DeploymentHealth,
+    DeploymentLine,
+    InstanceLine,
+)
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LATER = START + timedelta(seconds=61)
 
 
-def _roster(count: int, *, locked: bool = False) -> Roster:
-    roster = Roster(agent_timeout=timedelta(seconds=60))
+def _roster(count: int, *, locked: bool = False) -> AgentRoster:
+    roster = AgentRoster(agent_timeout=timedelta(seconds=60))
     instances = [InstanceLine(id=f"i{n}", job="web", agent_id=f"a{n}") for n in range(count)]
     roster.learn([(DeploymentLine(name="cf", locked=locked), instances)], START)
     return roster
 
 
-def _all_but(roster: Roster, silent: int, count: int) -> dict[str, dict[str, list[str]]]:
+def _all_but(roster: AgentRoster, silent: int, count: int) -> dict[str, dict[str, list[str]]]:
     for number in range(silent, count):
         roster.hear(f"a{number}", LATER, job_state="running")
     return roster.analyze(LATER)
@@ -38,16 +42,16 @@ def test_silence_counts_from_the_discovery_and_only_beyond_the_timeout() -> None
 @pytest.mark.parametrize(
     ("silent", "count", "health"),
     [
-        (0, 10, Health.NORMAL),
-        (1, 1, Health.MANAGED),
-        (4, 4, Health.MANAGED),
-        (5, 26, Health.MANAGED),
-        (5, 25, Health.MELTDOWN),
-        (100, 100, Health.MELTDOWN),
+        (0, 10, DeploymentHealth.NORMAL),
+        (1, 1, DeploymentHealth.MANAGED),
+        (4, 4, DeploymentHealth.MANAGED),
+        (5, 26, DeploymentHealth.MANAGED),
+        (5, 25, DeploymentHealth.MELTDOWN),
+        (100, 100, DeploymentHealth.MELTDOWN),
     ],
 )
 def test_a_meltdown_needs_five_agents_and_a_fifth_of_them(
-    silent: int, count: int, health: Health
+    silent: int, count: int, health: DeploymentHealth
 ) -> None:
     """Hazard H15: below either threshold the resurrector acts."""
     roster = _roster(count)
@@ -61,8 +65,8 @@ def test_an_alert_counts_for_ten_minutes_even_when_the_agent_is_back() -> None:
     roster = _roster(2)
     _all_but(roster, 1, 2)
     roster.hear("a0", LATER, job_state="running")
-    assert roster.health("cf", LATER + timedelta(minutes=10)) is Health.MANAGED
-    assert roster.health("cf", LATER + timedelta(minutes=10, seconds=1)) is Health.NORMAL
+    assert roster.health("cf", LATER + timedelta(minutes=10)) is DeploymentHealth.MANAGED
+    assert roster.health("cf", LATER + timedelta(minutes=10, seconds=1)) is DeploymentHealth.NORMAL
 
 
 def test_a_locked_deployment_is_left_alone() -> None:
@@ -83,7 +87,7 @@ def test_an_agent_that_took_its_leave_is_not_missed_until_it_is_named_again() ->
 
 def test_an_instance_that_should_have_a_vm_and_has_none_is_missed() -> None:
     """One that was stopped hard is not."""
-    roster = Roster(agent_timeout=timedelta(seconds=60))
+    roster = AgentRoster(agent_timeout=timedelta(seconds=60))
     gone = [
         InstanceLine(id="i0", job="web", expects_vm=True),
         InstanceLine(id="i1", job="web", expects_vm=False),

@@ -8,9 +8,16 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from rollover_lab.bosh.rendered import Client, Member, UaaConfig
-from rollover_lab.bosh.uaa.grants import Answer, Grants, Refused
-from rollover_lab.bosh.uaa.tokens import BadToken, Claims, signed, verified
+from rollover_lab.bosh.job_config import Client, UaaConfig, UaaUser
+from rollover_lab.bosh.uaa.app import (
+    BadToken,
+    Claims,
+    GrantRefused,
+    Grants,
+    TokenAnswer,
+    sign_token,
+    verify_token,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONFIG = UaaConfig(
@@ -37,7 +44,7 @@ CONFIG = UaaConfig(
             refresh_seconds=600,
         ),
     ),
-    members=(Member(name="eva", password="p", groups=("bosh.admin",)),),
+    members=(UaaUser(name="eva", password="p", groups=("bosh.admin",)),),
 )
 PERSON = {"grant_type": "password", "username": "eva", "password": "p"}
 
@@ -54,8 +61,8 @@ def grants(key: RSAPrivateKey) -> Grants:
     return Grants(CONFIG, key)
 
 
-def _claims(answer: Answer, key: RSAPrivateKey) -> Claims:
-    return verified(answer.access_token, key.public_key(), now=NOW)
+def _claims(answer: TokenAnswer, key: RSAPrivateKey) -> Claims:
+    return verify_token(answer.access_token, key.public_key(), now=NOW)
 
 
 def test_a_client_gets_what_it_may_do_and_nothing_to_refresh(
@@ -83,12 +90,12 @@ def test_a_refresh_token_gets_another_pair_until_it_expires(
 ) -> None:
     """It outlives the token that came with it, and gets nothing at a director."""
     first = grants.answer("bosh_cli", "", PERSON, now=NOW)
-    assert verified(first.refresh_token, key.public_key(), now=NOW).refreshes
+    assert verify_token(first.refresh_token, key.public_key(), now=NOW).refreshes
     form = {"grant_type": "refresh_token", "refresh_token": first.refresh_token}
     later = NOW + timedelta(seconds=599)
     again = grants.answer("bosh_cli", "", form, now=later)
-    assert verified(again.access_token, key.public_key(), now=later).user_name == "eva"
-    with pytest.raises(Refused) as caught:
+    assert verify_token(again.access_token, key.public_key(), now=later).user_name == "eva"
+    with pytest.raises(GrantRefused) as caught:
         grants.answer("bosh_cli", "", form, now=NOW + timedelta(seconds=600))
     assert (caught.value.status, caught.value.code) == (401, "invalid_token")
 
@@ -114,7 +121,7 @@ def test_everything_else_is_refused(
     grants: Grants, client: str, secret: str, form: dict[str, str], code: str
 ) -> None:
     """With the code that a UAA answers."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(GrantRefused) as caught:
         grants.answer(client, secret, form, now=NOW)
     assert caught.value.code == code
 
@@ -122,7 +129,7 @@ def test_everything_else_is_refused(
 def test_an_access_token_refreshes_nothing(grants: Grants) -> None:
     """Who takes one off the wire cannot make it last."""
     token = grants.answer("bosh_cli", "", PERSON, now=NOW).access_token
-    with pytest.raises(Refused):
+    with pytest.raises(GrantRefused):
         grants.answer(
             "bosh_cli", "", {"grant_type": "refresh_token", "refresh_token": token}, now=NOW
         )
@@ -131,13 +138,13 @@ def test_an_access_token_refreshes_nothing(grants: Grants) -> None:
 def test_a_token_counts_until_it_expires_and_only_as_it_was_signed(key: RSAPrivateKey) -> None:
     """Another key, another content, another algorithm, or no token at all: none counts."""
     claims = Claims(jti="1", client_id="hm", iss="here", iat=0, exp=NOW.timestamp() + 1)
-    token, public = signed(claims, key), key.public_key()
-    assert verified(token, public, now=NOW) == claims
-    other = signed(claims, generate_private_key(public_exponent=65537, key_size=2048))
+    token, public = sign_token(claims, key), key.public_key()
+    assert verify_token(token, public, now=NOW) == claims
+    other = sign_token(claims, generate_private_key(public_exponent=65537, key_size=2048))
     head, body, signature = token.split(".")
     bare = "eyJhbGciOiJub25lIn0"  # {"alg":"none"}
     for bad in (other, f"{head}.{body}x.{signature}", f"{bare}.{body}.", "é.b.c", "", "a.b", "."):
         with pytest.raises(BadToken):
-            verified(bad, public, now=NOW)
+            verify_token(bad, public, now=NOW)
     with pytest.raises(BadToken, match="expired"):
-        verified(token, public, now=NOW + timedelta(seconds=1))
+        verify_token(token, public, now=NOW + timedelta(seconds=1))

@@ -17,7 +17,7 @@ from rollover.pki.pem import read_certificates
 from rollover.platforms.nats.disk import Contents, unwritable
 from rollover.platforms.nats.material import after_delivery, files_of
 from rollover.platforms.nats.places import demands, public_paths, resolved
-from rollover_lab.readonly import make_read_only, make_writable
+from rollover_lab.nats.lab import make_read_only, make_writable
 
 OLD, NEW = Authority("old"), Authority("new")
 

@@ -1,21 +1,107 @@
-"""A connection to NATS as the agent's library has it: it comes back by itself, for ever or not.
-
-What nats.go does and others do not: the delays between attempts grow, what is published meanwhile
-is kept and sent later, and the second refusal in a row by the server ends it for good.
-"""
+"""TLS for an agent: makes of its credentials what Go would, and refuses what Go refuses."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import ssl
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
+from rollover.pki import gopem
 from rollover.probe import nats_protocol as nats
-from rollover_lab.bosh.agent.credentials import WrongServer
+from rollover_lab.bosh.agent.directory import CertKeyPair
+
+_SERVER_NAME = re.compile(r"[a-zA-Z0-9*\-]*.nats.bosh-internal")
+"""Of the server certificate's common name; the unescaped dots are the real agent's."""
+_KEY = b"PRIVATE KEY"
+
+
+class BadCredentials(Exception):
+    """The process ends at once with these; says which, never what is in them."""
+
+
+class WrongServer(Exception):
+    """The server's certificate is trusted, but it is not that of a BOSH NATS."""
+
+
+def client_context(credentials: CertKeyPair) -> ssl.SSLContext:
+    """Return the context for connections with these credentials; raise `BadCredentials`.
+
+    TLS 1.2 or later, chain and name of the server are verified. No CA at all means the
+    system's; a CA that holds no certificate is refused (bosh-agent, mbus/nats_handler.go).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # As Go does: whatever is in the pool is an anchor, self-signed or not.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if credentials.ca:
+        _trust_ca(context, credentials.ca.encode())
+    else:
+        context.load_default_certs()
+    _present_certificate(context, credentials)
+    return context
+
+
+def check_server(peer: ssl.SSLObject) -> None:
+    """Raise `WrongServer` unless the common name is one of `*.nats.bosh-internal`."""
+    certificate: Mapping[str, Any] = peer.getpeercert() or {}
+    names = (pair for rdn in certificate.get("subject", ()) for pair in rdn)
+    common = next((value for key, value in names if key == "commonName"), "")
+    if not _SERVER_NAME.fullmatch(common):
+        raise WrongServer("server Certificate CommonName does not match *.nats.bosh-internal")
+
+
+def _trust_ca(context: ssl.SSLContext, bundle: bytes) -> None:
+    added = 0
+    for certificate in gopem.certificates(bundle):
+        try:
+            context.load_verify_locations(cadata=certificate)
+        except ssl.SSLError:
+            continue  # AppendCertsFromPEM skips what it cannot parse
+        added += 1
+    if not added:
+        raise BadCredentials("Failed to load Mbus CA cert")
+
+
+def _present_certificate(context: ssl.SSLContext, credentials: CertKeyPair) -> None:
+    chain = list(gopem.certificates(credentials.certificate.encode()))
+    keys = [
+        block
+        for block in gopem.blocks(credentials.private_key.encode())
+        if block.label.endswith(_KEY)
+    ]
+    if not chain or not keys:
+        raise BadCredentials("failed to find any PEM data in certificate or key input")
+    pem = "".join(ssl.DER_cert_to_PEM_cert(each) for each in chain)
+    try:
+        _load_pem(context, f"{pem}{credentials.private_key.strip()}\n".encode())
+    except (ssl.SSLError, ValueError):
+        # The cause is left out: a parser's message may quote what it was given.
+        raise BadCredentials("private key does not match public key, or cannot be read") from None
+
+
+def _load_pem(context: ssl.SSLContext, pem: bytes) -> None:
+    """Hand a chain and key to OpenSSL, which takes files only, without leaving one on a disk."""
+    descriptor = os.memfd_create("mbus")
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
+    finally:
+        os.close(descriptor)
+
+
+# A connection to NATS as the agent's library has it: it comes back by itself, for ever or not.
+#
+# What nats.go does and others do not: the delays between attempts grow, what is published
+# meanwhile is kept and sent later, and the second refusal in a row by the server ends it for
+# good.
+
 
 PENDING_LIMIT = 8 * 1024 * 1024
 """Octets kept while there is no connection; nats.go's `ReconnectBufSize`."""
@@ -29,11 +115,11 @@ class BusClosed(Exception):
     """There will be no connection any more."""
 
 
-class Refused(Exception):
+class BusRefused(Exception):
     """The server does not let this user in."""
 
 
-class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+class ConnectionBehaviour(msgspec.Struct, frozen=True, kw_only=True):
     """How a client of NATS goes about its connection."""
 
     name: str
@@ -53,14 +139,14 @@ class _Address(NamedTuple):
     port: int
 
 
-class Bus:
+class AgentBus:
     """Subscribes, delivers and publishes. `deliver` gets subject and payload, in order."""
 
     def __init__(
         self,
         urls: Sequence[str],
         context: ssl.SSLContext,
-        behaviour: Behaviour,
+        behaviour: ConnectionBehaviour,
         *,
         subjects: Sequence[str],
         deliver: Callable[[str, bytes], None],
@@ -124,7 +210,7 @@ class Bus:
                     await wire.open(address, self._context, self._behaviour, hello=self._hello)
                 self._begin(wire)
                 await wire.lost.wait()
-            except Refused as error:
+            except BusRefused as error:
                 self._refuse(str(error))
             except (OSError, TimeoutError, WrongServer, nats.BadProtocol) as error:
                 self._behaviour.note(f"not connected: {type(error).__name__}")
@@ -168,7 +254,12 @@ class _Wire(asyncio.Protocol):
         self.refusal = ""
 
     async def open(
-        self, address: _Address, context: ssl.SSLContext, behaviour: Behaviour, *, hello: bytes
+        self,
+        address: _Address,
+        context: ssl.SSLContext,
+        behaviour: ConnectionBehaviour,
+        *,
+        hello: bytes,
     ) -> None:
         """Connect, shake hands and log in; raises as `Bus._once` lists."""
         loop = asyncio.get_running_loop()
@@ -236,7 +327,7 @@ class _Wire(asyncio.Protocol):
             for each in waits:
                 each.cancel()
         if self.refusal:
-            raise Refused(self.refusal)
+            raise BusRefused(self.refusal)
         if not event.is_set():
             raise ConnectionResetError("the server closed the connection")
 

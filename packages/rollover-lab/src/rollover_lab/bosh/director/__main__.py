@@ -12,7 +12,7 @@ import msgspec
 
 from rollover.errors import RolloverError
 from rollover_lab.bosh.director import process
-from rollover_lab.bosh.rendered import DirectorConfig
+from rollover_lab.bosh.job_config import DirectorConfig
 
 LOST_NATS, UNUSABLE = 3, 1
 

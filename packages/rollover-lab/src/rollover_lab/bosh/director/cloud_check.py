@@ -9,23 +9,28 @@ from functools import partial
 import msgspec
 
 from rollover.errors import RolloverError
-from rollover_lab.bosh.director import jobs_running, pool, vm_creating
-from rollover_lab.bosh.director.errors import failure
-from rollover_lab.bosh.director.event_log import Stage
-from rollover_lab.bosh.director.jobs_running import Quiet
-from rollover_lab.bosh.director.nouns import Instance, State, Vm
-from rollover_lab.bosh.director.order import ApplyOrder, ScanAndFixOrder
-from rollover_lab.bosh.director.problems import BY_ITSELF, Problem, ProblemType, Resolution
-from rollover_lab.bosh.director.refusals import DirectorError, LockBusy, RpcTimeout
-from rollover_lab.bosh.director.single_instance import group_of
-from rollover_lab.bosh.director.work import Work
+from rollover_lab.bosh.director import updating, vms
+from rollover_lab.bosh.director import work as director_work
+from rollover_lab.bosh.director.deployment_plan import ApplyOrder, ScanAndFixOrder
+from rollover_lab.bosh.director.instance_tasks import group_of
+from rollover_lab.bosh.director.instances import DeployedInstance, InstanceState, InstanceVm
+from rollover_lab.bosh.director.records import BY_ITSELF, InstanceProblem, ProblemType, Resolution
+from rollover_lab.bosh.director.refusals import (
+    DirectorError,
+    LockBusy,
+    RpcTimeout,
+    as_director_error,
+)
+from rollover_lab.bosh.director.task_records import EventStage
+from rollover_lab.bosh.director.updating import Quiet
+from rollover_lab.bosh.director.work import TaskWork
 
 AGENT_SECONDS = 10.0
 """For one answer, in a hurry less; nobody is asked twice (`vm_scan_stage.rb`)."""
 _LOCKED = "Unable to get deployment lock, maybe a deployment is in progress. Try again later."
 
 
-def scan(work: Work, _data: bytes) -> str:
+def scan_deployment(work: TaskWork, _data: bytes) -> str:
     """Run the job that looks at every VM of a deployment."""
     name = work.task.deployment or ""
     try:
@@ -36,7 +41,7 @@ def scan(work: Work, _data: bytes) -> str:
     return "scan complete"
 
 
-def apply(work: Work, data: bytes) -> str:
+def apply_resolutions(work: TaskWork, data: bytes) -> str:
     """Run the job that resolves problems as it is told."""
     order = msgspec.json.decode(data, type=ApplyOrder)
     name = work.task.deployment or ""
@@ -47,11 +52,11 @@ def apply(work: Work, data: bytes) -> str:
             if str(problem.id) in order.resolutions
         }
         count = _resolve(work, wanted)
-        jobs_running.post_deploy(work, name)
+        updating.run_post_deploy(work, name)
     return f"{count} resolved"
 
 
-def scan_and_fix(work: Work, data: bytes) -> str:
+def scan_and_fix(work: TaskWork, data: bytes) -> str:
     """Run the job of the resurrector: recreate those of these VMs that do not answer."""
     order = msgspec.json.decode(data, type=ScanAndFixOrder)
     name = work.task.deployment or ""
@@ -67,25 +72,25 @@ def scan_and_fix(work: Work, data: bytes) -> str:
             known = {each.id for each in chosen}
             found = [each for each in director.problems.open(name) if each.instance_id in known]
             if _resolve(work, dict.fromkeys(found, Resolution.RECREATE)):
-                jobs_running.post_deploy(work, name)
+                updating.run_post_deploy(work, name)
     except LockBusy:
         raise DirectorError(_LOCKED) from None
     return "scan and fix complete"
 
 
-def _scan(work: Work, deployment: str, instances: Sequence[Instance]) -> None:
+def _scan(work: TaskWork, deployment: str, instances: Sequence[DeployedInstance]) -> None:
     work.director.problems.close_all(deployment)
     expected = [each for each in instances if each.expects_vm]
     ignored = sum(each.ignore for each in expected)
     counts: Counter[str] = Counter()
     stage = work.events.stage(f"Scanning {len(expected)} VMs", 2)
 
-    def look(instance: Instance) -> None:
-        counts[_look(work, deployment, instance)] += 1
+    def look(instance: DeployedInstance) -> None:
+        counts[_observe_instance(work, deployment, instance)] += 1
 
     with stage.step("Checking VM states"):
         jobs = (partial(look, each) for each in expected if not each.ignore)
-        pool.run_all(jobs, at_once=work.director.config.max_threads)
+        director_work.run_all(jobs, at_once=work.director.config.max_threads)
     kinds = ("OK", "unresponsive", "missing", "unbound")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
     with stage.step(summary + (f", {ignored} ignored" if ignored else "")):
@@ -93,7 +98,7 @@ def _scan(work: Work, deployment: str, instances: Sequence[Instance]) -> None:
     _scan_disks(work, expected)
 
 
-def _scan_disks(work: Work, instances: Sequence[Instance]) -> None:
+def _scan_disks(work: TaskWork, instances: Sequence[DeployedInstance]) -> None:
     """Say that disks are as they should be: nothing in the lab takes one away."""
     count = sum(each.disk is not None and not each.ignore for each in instances)
     stage = work.events.stage(f"Scanning {count} persistent disks", 2)
@@ -103,7 +108,7 @@ def _scan_disks(work: Work, instances: Sequence[Instance]) -> None:
             pass
 
 
-def _look(work: Work, deployment: str, instance: Instance) -> str:
+def _observe_instance(work: TaskWork, deployment: str, instance: DeployedInstance) -> str:
     kind = _problem(work, instance, instance.vm)
     if kind is None:
         return "OK"
@@ -111,7 +116,9 @@ def _look(work: Work, deployment: str, instance: Instance) -> str:
     return "missing" if kind is ProblemType.MISSING else "unresponsive"
 
 
-def _problem(work: Work, instance: Instance, vm: Vm | None) -> ProblemType | None:
+def _problem(
+    work: TaskWork, instance: DeployedInstance, vm: InstanceVm | None
+) -> ProblemType | None:
     if vm is None:
         return ProblemType.MISSING
     seconds = min(AGENT_SECONDS, work.director.config.timing.get_state_timeout)
@@ -122,30 +129,34 @@ def _problem(work: Work, instance: Instance, vm: Vm | None) -> ProblemType | Non
     return None
 
 
-def _resolve(work: Work, wanted: dict[Problem, str | None]) -> int:
+def _resolve(work: TaskWork, wanted: dict[InstanceProblem, str | None]) -> int:
     """Do what is wanted about each problem; `DirectorError` at the end when some failed."""
     stage = work.events.stage("Applying problem resolutions", len(wanted))
     errors: list[str] = []
 
-    def resolve_one(problem: Problem, wish: str | None) -> None:
+    def resolve_one(problem: InstanceProblem, wish: str | None) -> None:
         try:
             _resolve_one(work, problem, wish, stage)
         except (RolloverError, ValueError) as error:
-            errors.append(f"Error resolving problem '{problem.id}': {failure(error).message}")
+            errors.append(
+                f"Error resolving problem '{problem.id}': {as_director_error(error).message}"
+            )
         work.director.problems.close(problem)
 
     jobs = (partial(resolve_one, problem, wish) for problem, wish in wanted.items())
-    pool.run_all(jobs, at_once=work.director.config.max_threads)
+    director_work.run_all(jobs, at_once=work.director.config.max_threads)
     if errors:
         raise DirectorError("\n".join(errors))
     return len(wanted)
 
 
-def _resolve_one(work: Work, problem: Problem, wish: str | None, stage: Stage) -> None:
+def _resolve_one(
+    work: TaskWork, problem: InstanceProblem, wish: str | None, stage: EventStage
+) -> None:
     resolution = Resolution(wish) if wish else BY_ITSELF[problem.type]
     instance = work.director.instances.get(problem.instance_id)
     what = f"({problem.type} {problem.instance_id}): {problem.plan(resolution)}"
-    with stage.step(f"{description(instance, problem.type)} {what}"):
+    with stage.step(f"{describe_problem(instance, problem.type)} {what}"):
         if resolution is Resolution.IGNORE:
             return
         if problem.type is ProblemType.UNRESPONSIVE and _answers(work, instance):
@@ -153,14 +164,14 @@ def _resolve_one(work: Work, problem: Problem, wish: str | None, stage: Stage) -
         _RESOLVE[resolution](work, instance)
 
 
-def description(instance: Instance, kind: ProblemType) -> str:
+def describe_problem(instance: DeployedInstance, kind: ProblemType) -> str:
     """Return a problem in words, as the real director has them."""
     cid = f" with cloud ID '{instance.vm.cid}'" if instance.vm else ""
     ending = "missing." if kind is ProblemType.MISSING else "is not responding."
     return f"VM for '{instance.label}'{cid} {ending}"
 
 
-def _answers(work: Work, instance: Instance) -> bool:
+def _answers(work: TaskWork, instance: DeployedInstance) -> bool:
     if instance.vm is None:
         return False
     try:
@@ -170,36 +181,36 @@ def _answers(work: Work, instance: Instance) -> bool:
     return True
 
 
-def _recreate(work: Work, instance: Instance, *, wait: bool) -> None:
+def _recreate(work: TaskWork, instance: DeployedInstance, *, wait: bool) -> None:
     """Make a new VM, whatever the old one does: like every new VM with today's credentials."""
     group = group_of(work, instance)
     _delete(work, instance)
-    vm = vm_creating.create(work, instance, group)
+    vm = vms.create_vm(work, instance, group)
     work.director.instances.change(instance, update_completed=0)
-    jobs_running.apply(work, instance, vm, group=group, step=Quiet())
-    if instance.state is State.STARTED:
+    updating.apply_jobs(work, instance, vm, group=group, step=Quiet())
+    if instance.state is InstanceState.STARTED:
         watch = group.update.update_watch if wait else None
-        jobs_running.start(work, instance, vm, watch=watch, step=Quiet())
+        updating.start_jobs(work, instance, vm, watch=watch, step=Quiet())
     work.director.instances.change(instance, update_completed=1)
 
 
-def _reboot(work: Work, instance: Instance) -> None:
+def _reboot(work: TaskWork, instance: DeployedInstance) -> None:
     """Wait for the agent once more: the lab's cloud has no power button."""
     if instance.vm is not None:
         work.agent(instance, instance.vm).wait_until_ready(instance.vm.cid)
 
 
-def _delete(work: Work, instance: Instance) -> None:
+def _delete(work: TaskWork, instance: DeployedInstance) -> None:
     if instance.vm is not None:
-        vm_creating.delete(work, instance, instance.vm)
+        vms.delete_vm(work, instance, instance.vm)
 
 
-def _delete_reference(work: Work, instance: Instance) -> None:
+def _delete_reference(work: TaskWork, instance: DeployedInstance) -> None:
     if instance.vm is not None:
         work.director.instances.delete_vm(instance.vm)
 
 
-_RESOLVE: dict[Resolution, Callable[[Work, Instance], None]] = {
+_RESOLVE: dict[Resolution, Callable[[TaskWork, DeployedInstance], None]] = {
     Resolution.REBOOT: _reboot,
     Resolution.RECREATE: partial(_recreate, wait=True),
     Resolution.RECREATE_WITHOUT_WAIT: partial(_recreate, wait=False),

@@ -8,33 +8,36 @@ from functools import partial
 
 import msgspec
 
-from rollover_lab.bosh.director import deleting, group_updating, jobs_running, pool, vm_creating
 from rollover_lab.bosh.director import manifest as manifests
-from rollover_lab.bosh.director.binding import Bound, bind
-from rollover_lab.bosh.director.deployments import Deployment
-from rollover_lab.bosh.director.desired import Group
-from rollover_lab.bosh.director.errors import failure
-from rollover_lab.bosh.director.manifest import Manifest
-from rollover_lab.bosh.director.nouns import Instance, State
-from rollover_lab.bosh.director.order import DeployOrder
-from rollover_lab.bosh.director.plan import Plan, dns_records
-from rollover_lab.bosh.director.refusals import BadManifest
-from rollover_lab.bosh.director.work import Work
+from rollover_lab.bosh.director import updating, vms
+from rollover_lab.bosh.director import work as director_work
+from rollover_lab.bosh.director.deployment_plan import (
+    BoundDeployment,
+    DeployOrder,
+    DesiredGroup,
+    InstancePlan,
+    bind_deployment,
+    dns_records,
+)
+from rollover_lab.bosh.director.instances import DeployedInstance, DeploymentRecord, InstanceState
+from rollover_lab.bosh.director.manifest import DeploymentManifest
+from rollover_lab.bosh.director.refusals import BadManifest, as_director_error
+from rollover_lab.bosh.director.work import TaskWork
 
 ALERTS = "hm.director.alert"
 _ERROR, _WARNING = 3, 4
 
 
-def deploy(work: Work, data: bytes) -> str:
+def deploy(work: TaskWork, data: bytes) -> str:
     """Run the job."""
     order = msgspec.json.decode(data, type=DeployOrder)
     name = work.task.deployment or ""
     error = ""
     try:
         with work.director.locks.deployment(name, task=work.task.id):
-            _deploy(work, order, name)
+            _deploy_locked(work, order, name)
     except Exception as caught:
-        error = failure(caught).message
+        error = as_director_error(caught).message
         _tell(work, name, _ERROR, "error during", f"Error during update deployment: {error}")
         raise
     finally:
@@ -42,7 +45,7 @@ def deploy(work: Work, data: bytes) -> str:
     return f"/deployments/{name}"
 
 
-def _deploy(work: Work, order: DeployOrder, name: str) -> None:
+def _deploy_locked(work: TaskWork, order: DeployOrder, name: str) -> None:
     if order.manifest is None:
         raise BadManifest("No successful BOSH deployment manifest available")
     _tell(work, name, _WARNING, "begin", "Begin update deployment")
@@ -52,17 +55,17 @@ def _deploy(work: Work, order: DeployOrder, name: str) -> None:
         return
     _delete_obsolete(work, bound)
     _create_missing_vms(work, bound)
-    changed = group_updating.update_all(work, bound.groups)
+    changed = updating.update_groups(work, bound.groups)
     _keep(work, manifest, order)
     if changed:
-        jobs_running.post_deploy(work, name)
+        updating.run_post_deploy(work, name)
     _tell(work, name, _WARNING, "finish", "Finish update deployment")
 
 
-def _prepare(work: Work, manifest: Manifest, order: DeployOrder) -> Bound:
+def _prepare(work: TaskWork, manifest: DeploymentManifest, order: DeployOrder) -> BoundDeployment:
     stage = work.events.stage("Preparing deployment", 1)
     with stage.step("Preparing deployment"):
-        bound = bind(work, manifest, order)
+        bound = bind_deployment(work, manifest, order)
     if bound.ignored:
         work.events.warn("You have ignored instances. They will not be changed.")
     with stage.step("Rendering templates"):
@@ -72,15 +75,15 @@ def _prepare(work: Work, manifest: Manifest, order: DeployOrder) -> Bound:
     return bound
 
 
-def _delete_obsolete(work: Work, bound: Bound) -> None:
+def _delete_obsolete(work: TaskWork, bound: BoundDeployment) -> None:
     if bound.obsolete:
         stage = work.events.stage("Deleting unneeded instances", len(bound.obsolete))
-        deleting.delete_instances(
+        updating.delete_instances(
             work, bound.obsolete, stage, at_once=work.director.config.max_threads
         )
 
 
-def _create_missing_vms(work: Work, bound: Bound) -> None:
+def _create_missing_vms(work: TaskWork, bound: BoundDeployment) -> None:
     """Make the VMs that are missing, all groups together."""
     missing = [
         (each.group, plan)
@@ -92,26 +95,26 @@ def _create_missing_vms(work: Work, bound: Bound) -> None:
         return
     stage = work.events.stage("Creating missing vms", len(missing))
 
-    def create(group: Group, instance: Instance) -> None:
+    def create(group: DesiredGroup, instance: DeployedInstance) -> None:
         with stage.step(instance.label):
-            vm_creating.create(work, instance, group)
+            vms.create_vm(work, instance, group)
         work.director.instances.change(instance, dns=dns_records(group, instance))
 
     jobs = (partial(create, group, plan.instance) for group, plan in missing)
-    pool.run_all(jobs, at_once=work.director.config.max_threads)
+    director_work.run_all(jobs, at_once=work.director.config.max_threads)
     work.checkpoint()
 
 
-def _lacks_vm(plan: Plan) -> bool:
+def _lacks_vm(plan: InstancePlan) -> bool:
     ignored = plan.instance.ignore
-    return plan.instance.vm is None and not ignored and plan.state is not State.DETACHED
+    return plan.instance.vm is None and not ignored and plan.state is not InstanceState.DETACHED
 
 
-def _keep(work: Work, manifest: Manifest, order: DeployOrder) -> None:
+def _keep(work: TaskWork, manifest: DeploymentManifest, order: DeployOrder) -> None:
     """Write down what was deployed; a deploy that failed half-way never comes here (H6)."""
     deployments = work.director.deployments
     deployments.keep_manifest(
-        Deployment(
+        DeploymentRecord(
             name=manifest.name,
             manifest=order.manifest,
             cloud_configs=order.cloud_configs,
@@ -124,7 +127,7 @@ def _keep(work: Work, manifest: Manifest, order: DeployOrder) -> None:
     deployments.keep_variables(manifest.name, tuple(absolute))
 
 
-def _tell(work: Work, name: str, severity: int, what: str, summary: str) -> None:
+def _tell(work: TaskWork, name: str, severity: int, what: str, summary: str) -> None:
     """Tell the health monitor (`notifier.rb`)."""
     director = work.director
     director.bus.publish(

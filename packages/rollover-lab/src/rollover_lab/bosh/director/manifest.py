@@ -42,7 +42,7 @@ class UpdateDescription(_Part, frozen=True, kw_only=True):
     serial: bool | None = None
 
 
-class InstanceGroup(_Part, frozen=True, kw_only=True):
+class ManifestInstanceGroup(_Part, frozen=True, kw_only=True):
     """An instance group."""
 
     name: str
@@ -84,13 +84,13 @@ class VariableDescription(_Part, frozen=True, kw_only=True):
     name: str
 
 
-class Manifest(_Part, frozen=True, kw_only=True):
+class DeploymentManifest(_Part, frozen=True, kw_only=True):
     """A deployment manifest."""
 
     name: str
     releases: tuple[ReleaseDescription, ...] = ()
     stemcells: tuple[StemcellDescription, ...] = ()
-    instance_groups: tuple[InstanceGroup, ...] = ()
+    instance_groups: tuple[ManifestInstanceGroup, ...] = ()
     update: UpdateDescription = UpdateDescription()
     variables: tuple[VariableDescription, ...] = ()
     tags: object = None
@@ -144,13 +144,13 @@ def _plain(value: Tree) -> object:
             return value
 
 
-def parse(text: bytes) -> Manifest:
+def parse(text: bytes) -> DeploymentManifest:
     """Return a manifest; `InvalidYaml`, `FieldMissing` without a name, `BadManifest`."""
     found = tree(text)
     if not found.get("name"):
         raise FieldMissing("Deployment manifest must have a 'name' key")
     try:
-        return msgspec.convert(found, Manifest)
+        return msgspec.convert(found, DeploymentManifest)
     except msgspec.ValidationError as error:
         raise BadManifest(f"Manifest cannot be used: {error}") from None
 

@@ -31,11 +31,11 @@ _FIRST_SECTIONS: Final = (
     "variables",
 )
 
-Line = tuple[str, str | None]
-Map = dict[str, object]
+DiffLine = tuple[str, str | None]
+YamlMap = dict[str, object]
 
 
-class Hide(Enum):
+class HideValue(Enum):
     """Which values a reader does not see."""
 
     NOTHING = auto()
@@ -43,10 +43,10 @@ class Hide(Enum):
     ALL = auto()
 
 
-def lines(before: Map, after: Map, *, redact: bool) -> list[Line]:
+def diff_lines(before: YamlMap, after: YamlMap, *, redact: bool) -> list[DiffLine]:
     """Return the lines of a diff, section by section with an empty line between."""
-    hide = Hide.SECRETS if redact else Hide.NOTHING
-    found: list[Line] = []
+    hide = HideValue.SECRETS if redact else HideValue.NOTHING
+    found: list[DiffLine] = []
     for key in sorted({**before, **after}, key=_section):
         section = list(_map_lines(_only(before, key), _only(after, key), depth=0, hide=hide))
         if found and section:
@@ -59,11 +59,13 @@ def _section(key: str) -> int:
     return _FIRST_SECTIONS.index(key) if key in _FIRST_SECTIONS else len(_FIRST_SECTIONS)
 
 
-def _only(document: Map, key: str) -> Map:
+def _only(document: YamlMap, key: str) -> YamlMap:
     return {key: document[key]} if key in document else {}
 
 
-def _map_lines(before: Map, after: Map, *, depth: int, hide: Hide) -> Iterator[Line]:
+def _map_lines(
+    before: YamlMap, after: YamlMap, *, depth: int, hide: HideValue
+) -> Iterator[DiffLine]:
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
         if old == new:
@@ -79,7 +81,7 @@ def _map_lines(before: Map, after: Map, *, depth: int, hide: Hide) -> Iterator[L
             yield from _yaml({key: new}, ADDED, depth=depth, hide=hide)
 
 
-def _inner_lines(old: object, new: object, *, depth: int, hide: Hide) -> list[Line] | None:
+def _inner_lines(old: object, new: object, *, depth: int, hide: HideValue) -> list[DiffLine] | None:
     """Return what differs inside two maps or two lists; None: they are no such pair."""
     if isinstance(old, dict) and isinstance(new, dict):
         return list(_map_lines(old, new, depth=depth + 1, hide=hide))
@@ -89,8 +91,8 @@ def _inner_lines(old: object, new: object, *, depth: int, hide: Hide) -> list[Li
 
 
 def _list_lines(
-    before: list[object], after: list[object], *, depth: int, hide: Hide
-) -> Iterator[Line]:
+    before: list[object], after: list[object], *, depth: int, hide: HideValue
+) -> Iterator[DiffLine]:
     removed = [each for each in before if each not in after]
     for new in after:
         if new in before:
@@ -112,24 +114,24 @@ def _same_name(one: object, other: object) -> bool:
     return "name" in one and one["name"] == other.get("name")
 
 
-def _below(hide: Hide, key: str, value: object) -> Hide:
+def _below(hide: HideValue, key: str, value: object) -> HideValue:
     """Return what is hidden below a key: everything, once the key is a secretive one."""
     secretive = key in _SECRETIVE and isinstance(value, dict)
-    return Hide.ALL if hide is Hide.SECRETS and secretive else hide
+    return HideValue.ALL if hide is HideValue.SECRETS and secretive else hide
 
 
-def _yaml(value: object, status: str | None, *, depth: int, hide: Hide) -> Iterator[Line]:
+def _yaml(value: object, status: str | None, *, depth: int, hide: HideValue) -> Iterator[DiffLine]:
     for line in bosh_interpolate.emit(_shown(value, hide)).splitlines():
         yield _INDENT * depth + line, status
 
 
-def _shown(value: object, hide: Hide) -> Tree:
+def _shown(value: object, hide: HideValue) -> Tree:
     match value:
         case dict():
             return {key: _shown(each, _below(hide, str(key), each)) for key, each in value.items()}
         case list():
             return [_shown(each, hide) for each in value]
         case str() | int() | float() | None:
-            return _REDACTED if hide is Hide.ALL else value
+            return _REDACTED if hide is HideValue.ALL else value
         case _:
             raise AssertionError(f"no value of a manifest: {type(value).__name__}")

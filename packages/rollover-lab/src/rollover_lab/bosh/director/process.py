@@ -1,37 +1,210 @@
-"""The director's process: NATS, workers, bosh-nats-sync, the health check and the API, wired up."""
+"""Who may do what on NATS: `auth.json`, kept up to date as bosh-nats-sync does it.
+
+Authorization is by subject only; it does not tell certificates of one CA from those of another.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
-from rollover_lab.bosh.cloud.client import Cloud
-from rollover_lab.bosh.director import health_check
-from rollover_lab.bosh.director.agent_keys import NewKey, SharedKeys, own_key
+from rollover_lab import machine
+from rollover_lab.bosh.cloud.client import LabCloud
+from rollover_lab.bosh.director.agent_client import NatsLink
 from rollover_lab.bosh.director.api import app as api
-from rollover_lab.bosh.director.configs import Configs, Facts
-from rollover_lab.bosh.director.cpi import Cloud as CloudPort
-from rollover_lab.bosh.director.credentials import Credentials
-from rollover_lab.bosh.director.database import Database
-from rollover_lab.bosh.director.deployments import Deployments
-from rollover_lab.bosh.director.expiry import Expiries
-from rollover_lab.bosh.director.history import History
-from rollover_lab.bosh.director.instances import Instances
-from rollover_lab.bosh.director.locks import Locks
-from rollover_lab.bosh.director.nats_link import NatsLink
-from rollover_lab.bosh.director.nats_sync import NatsSync
-from rollover_lab.bosh.director.outputs import Outputs
-from rollover_lab.bosh.director.problems import Problems
-from rollover_lab.bosh.director.stock import Stock
-from rollover_lab.bosh.director.task_book import TaskBook
-from rollover_lab.bosh.director.work import Bus, Director
+from rollover_lab.bosh.director.credentials import (
+    AgentCertificateIssuer,
+    NewKey,
+    SharedKeys,
+    VariableExpiries,
+    new_own_key,
+)
+from rollover_lab.bosh.director.database import DirectorDatabase
+from rollover_lab.bosh.director.deployment_plan import DeleteOrder, DeployOrder, JobType
+from rollover_lab.bosh.director.instances import DeploymentTable, InstanceTable, InstanceVm
+from rollover_lab.bosh.director.records import (
+    ConfigTable,
+    DirectorFacts,
+    History,
+    LockTable,
+    ProblemTable,
+    Stock,
+)
+from rollover_lab.bosh.director.task_records import Outputs, TaskTable
+from rollover_lab.bosh.director.work import AgentMessages, LabDirector
+from rollover_lab.bosh.director.work import CpiCloud as CloudPort
 from rollover_lab.bosh.director.workers import Workers
-from rollover_lab.bosh.rendered import DirectorConfig
+from rollover_lab.bosh.job_config import (
+    DIRECTOR_PERMISSIONS,
+    HEALTH_MONITOR_PERMISSIONS,
+    DirectorConfig,
+    NatsUser,
+    Permissions,
+    auth_file,
+)
+
+log = logging.getLogger(__name__)
+
+
+class NatsSync:
+    """Rewrites the file when its content changes, and has nats-server read it again."""
+
+    def __init__(self, director: LabDirector) -> None:
+        self._director = director
+        self._file = Path(director.config.auth_file)
+        self._pid_file = Path(director.config.nats_pid_file)
+
+    def start(self) -> None:
+        """Begin: nats-server reads what is there, and the first look is one interval later."""
+        threading.Thread(target=self._keep, daemon=True).start()
+
+    def write(self) -> bool:
+        """Write the file; return whether its MD5 has changed."""
+        content = nats_authorization(self._director)
+        try:
+            before = self._file.read_bytes()
+        except FileNotFoundError:
+            before = b""
+        if _md5_of_file(before) == _md5_of_file(content):
+            return False
+        machine.write_private(self._file, content)
+        return True
+
+    def _keep(self) -> None:
+        stale = True
+        while True:
+            stale = stale and not self._reload()
+            time.sleep(self._director.config.timing.sync_interval)
+            stale = self.write() or stale
+
+    def _reload(self) -> bool:
+        try:
+            os.kill(int(self._pid_file.read_text()), signal.SIGHUP)
+        except (OSError, ValueError) as error:
+            log.warning("nats-server was not told to reload: %s", error)
+            return False
+        log.info("nats-server was told to reload")
+        return True
+
+
+def nats_authorization(director: LabDirector) -> bytes:
+    """Return `auth.json` for the VMs that there are."""
+    return auth_file(nats_users(*director.config.nats_subjects, director.instances.vms()))
+
+
+def nats_users(director: str, health_monitor: str, vms: Iterable[InstanceVm]) -> Iterable[NatsUser]:
+    """Yield who may log in: two subjects, and one or two names for each VM."""
+    yield NatsUser(user=director, permissions=DIRECTOR_PERMISSIONS)
+    yield NatsUser(user=health_monitor, permissions=HEALTH_MONITOR_PERMISSIONS)
+    for vm in vms:
+        if not vm.permanent_nats_credentials:
+            yield _agent_user(vm.agent_id, f"{vm.agent_id}.bootstrap")
+        yield _agent_user(vm.agent_id, vm.agent_id)
+
+
+def _agent_user(agent_id: str, name: str) -> NatsUser:
+    return NatsUser(
+        user=f"C=USA, O=Cloud Foundry, CN={name}.agent.bosh-internal",
+        permissions=Permissions(
+            publish=(
+                f"hm.agent.heartbeat.{agent_id}",
+                f"hm.agent.alert.{agent_id}",
+                f"hm.agent.shutdown.{agent_id}",
+                f"director.*.{agent_id}.*",
+            ),
+            subscribe=(f"agent.{agent_id}",),
+        ),
+    )
+
+
+def _md5_of_file(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+# A deployment that comes and goes, as Healthwatch's `bosh-health` does every ten minutes.
+
+
+HEALTH_CHECK_PREFIX = "bosh-health-"
+SHARE_OF_TIME = 1 / 20
+"""How much of its interval such a deployment lives: 30 s of ten minutes (KB 297427)."""
+_LOOK_SECONDS = 0.1
+
+_HEALTH_CHECK_MANIFEST = """\
+name: {name}
+releases: []
+stemcells:
+- alias: default
+  os: ubuntu-jammy
+  version: latest
+update:
+  canaries: 1
+  max_in_flight: 1
+instance_groups:
+- name: bosh-health-check
+  instances: 1
+  stemcell: default
+"""
+
+
+def start_health_check(director: LabDirector, workers: Workers, *, every_seconds: float) -> None:
+    """Deploy and delete such a deployment again and again, from a thread of its own."""
+    check = _HealthCheck(director, workers)
+    threading.Thread(target=check.keep, args=(every_seconds,), daemon=True).start()
+
+
+class _HealthCheck:
+    def __init__(self, director: LabDirector, workers: Workers) -> None:
+        self._director = director
+        self._workers = workers
+        self._user = director.config.users[0].name
+
+    def keep(self, every_seconds: float) -> None:
+        self._sweep()
+        number = 0
+        while True:
+            time.sleep(every_seconds)
+            number += 1
+            self._check(f"{HEALTH_CHECK_PREFIX}{number}", lives=every_seconds * SHARE_OF_TIME)
+
+    def _check(self, name: str, *, lives: float) -> None:
+        self._director.deployments.create(name)
+        order = DeployOrder(manifest=_HEALTH_CHECK_MANIFEST.format(name=name), new=True)
+        self._run(JobType.DEPLOY, order, name, "create deployment")
+        time.sleep(lives)
+        self._delete(name)
+
+    def _sweep(self) -> None:
+        """Delete what an earlier process left."""
+        for each in self._director.deployments.all():
+            if each.name.startswith(HEALTH_CHECK_PREFIX):
+                self._delete(each.name)
+
+    def _delete(self, name: str) -> None:
+        self._run(JobType.DELETE, DeleteOrder(force=True), name, f"delete deployment {name}")
+
+    def _run(
+        self, kind: JobType, order: DeployOrder | DeleteOrder, name: str, description: str
+    ) -> None:
+        task = self._workers.add(
+            kind, order, description=description, user=self._user, deployment=name
+        )
+        while not self._director.tasks.get(task.id).state.ended:
+            time.sleep(_LOOK_SECONDS)
+
+
+# The director's process: NATS, workers, bosh-nats-sync, the health check and the API, wired up.
+
 
 _STOP_SECONDS = 2
 """How long connections of clients may stay open when the process ends."""
@@ -48,15 +221,15 @@ def serve(config: DirectorConfig) -> None:
 
 async def _serve(config: DirectorConfig) -> None:
     lost = asyncio.Event()
-    database = Database(Path(config.database))
+    database = DirectorDatabase(Path(config.database))
     link = NatsLink(config.nats, reconnect_seconds=config.timing.nats_reconnect, ended=lost.set)
-    director = assemble(config, database, bus=link, cloud=Cloud(config.cloud))
+    director = assemble(config, database, bus=link, cloud=LabCloud(config.cloud))
     workers = Workers(director)
-    server = _server(config, api.make(director, workers, Expiries(config)))
+    server = _server(config, api.make_app(director, workers, VariableExpiries(config)))
     NatsSync(director).start()
     workers.start()
     if config.health_check is not None:
-        health_check.start(director, workers, every_seconds=config.health_check)
+        start_health_check(director, workers, every_seconds=config.health_check)
     async with _beside(link.open()), _beside(_end(server, lost)):
         await server.serve()
     await link.close()
@@ -64,22 +237,26 @@ async def _serve(config: DirectorConfig) -> None:
         raise LostNats
 
 
-def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: CloudPort) -> Director:
+def assemble(
+    config: DirectorConfig, database: DirectorDatabase, *, bus: AgentMessages, cloud: CloudPort
+) -> LabDirector:
     """Return a director's parts; nothing runs yet."""
     new_key = _new_key(config)
-    return Director(
+    return LabDirector(
         config=config,
-        deployments=Deployments(database),
-        instances=Instances(database),
-        tasks=TaskBook(database),
+        deployments=DeploymentTable(database),
+        instances=InstanceTable(database),
+        tasks=TaskTable(database),
         outputs=Outputs(Path(config.tasks)),
         stock=Stock(database),
-        configs=Configs(database),
-        facts=Facts(database),
+        configs=ConfigTable(database),
+        facts=DirectorFacts(database),
         history=History(database),
-        locks=Locks(database),
-        problems=Problems(database),
-        credentials=Credentials(config.agents, trusted_certs=config.trusted_certs, new_key=new_key),
+        locks=LockTable(database),
+        problems=ProblemTable(database),
+        credentials=AgentCertificateIssuer(
+            config.agents, trusted_certs=config.trusted_certs, new_key=new_key
+        ),
         bus=bus,
         cloud=cloud,
     )
@@ -87,7 +264,7 @@ def assemble(config: DirectorConfig, database: Database, *, bus: Bus, cloud: Clo
 
 def _new_key(config: DirectorConfig) -> NewKey:
     if config.shared_keys is None:
-        return own_key
+        return new_own_key
     kept = None if config.ready_keys is None else Path(config.ready_keys)
     return SharedKeys(config.shared_keys, kept=kept).next
 

@@ -1,33 +1,171 @@
-"""What a job has at hand while its task runs: the director's parts, its outputs, its agents."""
+"""What a task of the director works with: its parts, the cloud, the agents, and threads."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from rollover_lab.bosh.director.agent_client import AgentClient, Arguments, Surroundings
-from rollover_lab.bosh.director.configs import Configs, Facts
-from rollover_lab.bosh.director.cpi import Cloud, Cpi
-from rollover_lab.bosh.director.credentials import Credentials
-from rollover_lab.bosh.director.deployments import Deployments
-from rollover_lab.bosh.director.event_log import Entry, EventLog
-from rollover_lab.bosh.director.history import Happening, History
-from rollover_lab.bosh.director.instances import Instances
-from rollover_lab.bosh.director.locks import Locks
-from rollover_lab.bosh.director.nouns import Instance, Vm
-from rollover_lab.bosh.director.outputs import OutputKind, Outputs
-from rollover_lab.bosh.director.problems import Problems
+from rollover.errors import NotFound
+from rollover_lab.bosh.director.agent_client import AgentClient, AgentClientContext, Arguments
+from rollover_lab.bosh.director.credentials import AgentCertificateIssuer
+from rollover_lab.bosh.director.instances import (
+    DeployedInstance,
+    DeploymentTable,
+    InstanceTable,
+    InstanceVm,
+    PersistentDisk,
+)
+from rollover_lab.bosh.director.records import (
+    ConfigTable,
+    DirectorFacts,
+    Happening,
+    History,
+    LockTable,
+    ProblemTable,
+    Stock,
+)
 from rollover_lab.bosh.director.refusals import TaskCancelled
-from rollover_lab.bosh.director.stock import Stock
-from rollover_lab.bosh.director.task_book import Task, TaskBook
-from rollover_lab.bosh.rendered import DirectorConfig
+from rollover_lab.bosh.director.task_records import (
+    EventEntry,
+    EventLog,
+    OutputKind,
+    Outputs,
+    TaskRecord,
+    TaskTable,
+)
+from rollover_lab.bosh.job_config import DirectorConfig
+
+# Runs work side by side, at most so much at a time (`thread_pool.rb`).
 
 
-class Bus(Protocol):
+PooledJob = Callable[[], None]
+
+
+def run_all(jobs: Iterable[PooledJob], *, at_once: int) -> None:
+    """Run every job, in order, `at_once` of them together, and wait for them.
+
+    After the first that fails no other begins; those under way are waited for, then its error is
+    raised. The threads do not keep a process alive.
+    """
+    waiting = deque(jobs)
+    failed: list[Exception] = []
+
+    def work() -> None:
+        while not failed:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                job()
+            except Exception as error:  # noqa: BLE001 - handed to the caller below
+                failed.append(error)
+
+    count = min(max(1, at_once), len(waiting))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+# What the director asks of the cloud, and a note of each call in the task's CPI output.
+
+
+SettingsDocument = dict[str, object]
+
+
+class CpiCloud(Protocol):
+    """The cloud to rehearse on, as far as a director uses it."""
+
+    def create_vm(
+        self, *, agent_id: str, settings: SettingsDocument, stemcell: dict[str, str]
+    ) -> str:
+        """Make a VM whose agent starts with these settings; return its cid."""
+
+    def delete_vm(self, vm_cid: str) -> None:
+        """Delete a VM; its persistent disks stay."""
+
+    def has_vm(self, vm_cid: str) -> bool:
+        """Tell whether there is such a VM."""
+
+    def create_disk(self, size: int) -> str:
+        """Make a persistent disk of so many MiB; return its cid."""
+
+    def attach_disk(self, vm_cid: str, disk_cid: str) -> None:
+        """Attach a disk to a VM."""
+
+    def detach_disk(self, vm_cid: str, disk_cid: str) -> None:
+        """Take a disk off a VM."""
+
+    def delete_disk(self, disk_cid: str) -> None:
+        """Delete a disk that no VM has."""
+
+
+class Cpi:
+    """The cloud, for one task."""
+
+    def __init__(self, cloud: CpiCloud, log: Callable[[str], None]) -> None:
+        self._cloud = cloud
+        self._log = log
+
+    def create_vm(
+        self, *, agent_id: str, settings: SettingsDocument, stemcell: tuple[str, str]
+    ) -> str:
+        """Make a VM; its settings hold a private key and are not noted."""
+        self._log(f"create_vm agent_id={agent_id} stemcell={'/'.join(stemcell)}")
+        name, version = stemcell
+        wanted = {"name": name, "version": version}
+        cid = self._cloud.create_vm(agent_id=agent_id, settings=settings, stemcell=wanted)
+        self._log(f"create_vm -> {cid}")
+        return cid
+
+    def delete_vm(self, vm: InstanceVm) -> None:
+        """Delete a VM; one that is gone already is no error."""
+        self._log(f"delete_vm {vm.cid}")
+        try:
+            self._cloud.delete_vm(vm.cid)
+        except NotFound:
+            self._log(f"VM '{vm.cid}' might have already been deleted from the cloud")
+
+    def has_vm(self, vm: InstanceVm) -> bool:
+        """Tell whether the cloud still has the VM."""
+        self._log(f"has_vm {vm.cid}")
+        return self._cloud.has_vm(vm.cid)
+
+    def create_disk(self, instance: DeployedInstance, size: int) -> str:
+        """Make a persistent disk."""
+        self._log(f"create_disk {size} for {instance.name}")
+        return self._cloud.create_disk(size)
+
+    def attach_disk(self, vm: InstanceVm, disk_cid: str) -> None:
+        """Attach a persistent disk."""
+        self._log(f"attach_disk {vm.cid} {disk_cid}")
+        self._cloud.attach_disk(vm.cid, disk_cid)
+
+    def detach_disk(self, vm: InstanceVm, disk: PersistentDisk) -> None:
+        """Take a persistent disk off a VM."""
+        self._log(f"detach_disk {vm.cid} {disk.cid}")
+        self._cloud.detach_disk(vm.cid, disk.cid)
+
+    def delete_disk(self, disk: PersistentDisk) -> None:
+        """Delete a persistent disk."""
+        self._log(f"delete_disk {disk.cid}")
+        self._cloud.delete_disk(disk.cid)
+
+
+# What a job has at hand while its task runs: the director's parts, its outputs, its agents.
+
+
+class AgentMessages(Protocol):
     """NATS, as far as jobs use it."""
 
     def request(self, agent_id: str, method: str, arguments: Arguments, *, seconds: float) -> bytes:
@@ -37,34 +175,34 @@ class Bus(Protocol):
         """Send a message without waiting for anything."""
 
 
-class Director(NamedTuple):
+class LabDirector(NamedTuple):
     """The parts of a director that its jobs and its API share."""
 
     config: DirectorConfig
-    deployments: Deployments
-    instances: Instances
-    tasks: TaskBook
+    deployments: DeploymentTable
+    instances: InstanceTable
+    tasks: TaskTable
     outputs: Outputs
     stock: Stock
-    configs: Configs
-    facts: Facts
+    configs: ConfigTable
+    facts: DirectorFacts
     history: History
-    locks: Locks
-    problems: Problems
-    credentials: Credentials
-    bus: Bus
-    cloud: Cloud
+    locks: LockTable
+    problems: ProblemTable
+    credentials: AgentCertificateIssuer
+    bus: AgentMessages
+    cloud: CpiCloud
 
 
-class Work:
+class TaskWork:
     """One running task."""
 
-    def __init__(self, director: Director, task: Task) -> None:
+    def __init__(self, director: LabDirector, task: TaskRecord) -> None:
         self.director = director
         self.task = task
         self.events = EventLog(self._event)
         self.cpi = Cpi(director.cloud, lambda text: self._line(OutputKind.CPI, text))
-        self._around = Surroundings(
+        self._around = AgentClientContext(
             link=director.bus,
             timing=director.config.timing,
             log=self.log,
@@ -86,7 +224,12 @@ class Work:
             raise TaskCancelled(f"Task {self.task.id} cancelled")
 
     def agent(
-        self, instance: Instance, vm: Vm, *, seconds: float | None = None, retries: bool = True
+        self,
+        instance: DeployedInstance,
+        vm: InstanceVm,
+        *,
+        seconds: float | None = None,
+        retries: bool = True,
     ) -> AgentClient:
         """Return a client for the agent of a VM."""
         return AgentClient(
@@ -112,7 +255,7 @@ class Work:
             )
         )
 
-    def _event(self, entry: Entry) -> None:
+    def _event(self, entry: EventEntry) -> None:
         line = msgspec.json.encode(entry).decode()
         self.director.outputs.append(self.task.id, OutputKind.EVENT, line)
 
@@ -121,5 +264,5 @@ class Work:
         self.director.outputs.append(self.task.id, kind, f"I, [{at.isoformat()}] {text}")
 
 
-Run = Callable[[Work, bytes], str]
+RunTask = Callable[[TaskWork, bytes], str]
 """A job: takes what it was told, encoded, and returns the task's result."""

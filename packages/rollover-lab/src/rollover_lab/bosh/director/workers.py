@@ -10,29 +10,21 @@ from types import MappingProxyType
 import msgspec
 
 from rollover.platforms.bosh.records import TaskState
-from rollover_lab.bosh.director import (
-    cloud_check,
-    deleting,
-    deploying,
-    errands,
-    single_instance,
-    vm_listing,
-)
-from rollover_lab.bosh.director.errors import failure
-from rollover_lab.bosh.director.order import JobType
-from rollover_lab.bosh.director.refusals import TaskCancelled
-from rollover_lab.bosh.director.task_book import Task
-from rollover_lab.bosh.director.work import Director, Run, Work
+from rollover_lab.bosh.director import cloud_check, deploying, instance_tasks, updating
+from rollover_lab.bosh.director.deployment_plan import JobType
+from rollover_lab.bosh.director.refusals import TaskCancelled, as_director_error
+from rollover_lab.bosh.director.task_records import TaskRecord
+from rollover_lab.bosh.director.work import LabDirector, RunTask, TaskWork
 
-JOBS = MappingProxyType[str, Run](
+JOBS = MappingProxyType[str, RunTask](
     {
         JobType.DEPLOY: deploying.deploy,
-        JobType.DELETE: deleting.delete_deployment,
-        JobType.INSTANCE: single_instance.act,
-        JobType.ERRAND: errands.run,
-        JobType.VMS: vm_listing.list_vms,
-        JobType.SCAN: cloud_check.scan,
-        JobType.APPLY: cloud_check.apply,
+        JobType.DELETE: updating.delete_deployment,
+        JobType.INSTANCE: instance_tasks.act_on_instance,
+        JobType.ERRAND: instance_tasks.run_errand,
+        JobType.VMS: instance_tasks.list_vms,
+        JobType.SCAN: cloud_check.scan_deployment,
+        JobType.APPLY: cloud_check.apply_resolutions,
         JobType.SCAN_AND_FIX: cloud_check.scan_and_fix,
     }
 )
@@ -46,7 +38,7 @@ log = logging.getLogger(__name__)
 class Workers:
     """The workers of one director; their threads do not keep its process alive."""
 
-    def __init__(self, director: Director) -> None:
+    def __init__(self, director: LabDirector) -> None:
         self._director = director
         self._waiting = threading.Condition()
 
@@ -68,7 +60,7 @@ class Workers:
         user: str,
         deployment: str | None = None,
         context_id: str = "",
-    ) -> Task:
+    ) -> TaskRecord:
         """Add a task and wake a worker."""
         task = self._director.tasks.add(
             kind=kind,
@@ -78,7 +70,7 @@ class Workers:
             context_id=context_id,
             order=msgspec.json.encode(order),
         )
-        work = Work(self._director, task)
+        work = TaskWork(self._director, task)
         work.log(f"Director Version: {self._director.config.version}")
         work.log(f"Enqueuing task: {task.id}")
         with self._waiting:
@@ -98,8 +90,8 @@ class Workers:
                 self._director.tasks.start(task)
             self._run(task)
 
-    def _run(self, task: Task) -> None:
-        work = Work(self._director, task)
+    def _run(self, task: TaskRecord) -> None:
+        work = TaskWork(self._director, task)
         work.log(f"Starting task: {task.id}")
         try:
             work.checkpoint()  # cancelled in the queue?
@@ -108,7 +100,7 @@ class Workers:
             work.events.fail(number=cancelled.number, message=cancelled.message)
             state, result = TaskState.CANCELLED, "task cancelled"
         except Exception as caught:  # noqa: BLE001 - whatever a job raises ends its task, not us
-            error = failure(caught)
+            error = as_director_error(caught)
             work.log("".join(traceback.format_exception(caught)))
             work.events.fail(number=error.number, message=error.message)
             state, result = TaskState.ERROR, error.message

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 
 from rollover_lab.bosh.health_monitor import monitor
-from rollover_lab.bosh.rendered import HealthMonitorConfig
+from rollover_lab.bosh.job_config import HealthMonitorConfig
 
 
 async def _until_told(config: HealthMonitorConfig) -> int:
     """Run until SIGTERM (0) or the end of the connection to NATS (1)."""
-    work = asyncio.create_task(monitor.run(config))
+    work = asyncio.create_task(monitor.run_monitor(config))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, work.cancel)

@@ -1,23 +1,169 @@
-"""The health monitor at work: hears, looks around every so often, and mends."""
+"""The health monitor's view of the director: who is there, and `scan_and_fix`."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 import sys
 from collections import deque
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from urllib.parse import quote
 
+import httpx2
 import msgspec
 
-from rollover_lab.bosh.agent.bus import Behaviour, Bus
-from rollover_lab.bosh.health_monitor import status
-from rollover_lab.bosh.health_monitor.director import DirectorApi, DirectorFailed
-from rollover_lab.bosh.health_monitor.roster import Roster, Silent
-from rollover_lab.bosh.health_monitor.status import Alert, Health, MonitorStatus
-from rollover_lab.bosh.rendered import HealthMonitorConfig, MessageBus
+from rollover_lab.bosh.agent.bus import AgentBus, ConnectionBehaviour
+from rollover_lab.bosh.health_monitor import roster
+from rollover_lab.bosh.health_monitor.roster import (
+    AgentRoster,
+    DeploymentHealth,
+    DeploymentLine,
+    InstanceLine,
+    MonitorAlert,
+    MonitorStatus,
+    SilentAgent,
+)
+from rollover_lab.bosh.job_config import DirectorUser, HealthMonitorConfig, MessageBus
+
+_TIMEOUT_SECONDS: Final = 30.0
+_SCAN_AND_FIX: Final = "scan and fix"
+
+T = TypeVar("T")
+
+
+class DirectorFailed(Exception):
+    """The director does not answer, or not as it should."""
+
+
+class _StartedTask(msgspec.Struct, frozen=True):
+    description: str = ""
+
+
+class MonitorDirectorApi:
+    """A connection to the API, by password or by tokens; an asynchronous context manager."""
+
+    def __init__(self, config: HealthMonitorConfig) -> None:
+        # Its CA is named; nothing of the environment (proxies, certificate stores) has a say.
+        context = ssl.create_default_context(cadata=Path(config.director_ca).read_text("ascii"))
+        self._client = httpx2.AsyncClient(
+            base_url=config.director,
+            auth=_basic_auth(config),
+            verify=context,
+            timeout=_TIMEOUT_SECONDS,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _where: TracebackType | None,
+    ) -> None:
+        await self._client.aclose()
+
+    async def known(self) -> list[tuple[DeploymentLine, Sequence[InstanceLine]]]:
+        """Return all deployments and their instances; raise `DirectorFailed`."""
+        flags = "exclude_configs=true&exclude_releases=true&exclude_stemcells=true"
+        deployments = await self._get(f"/deployments?{flags}", list[DeploymentLine])
+        return [
+            (each, await self._get(f"/deployments/{quote(each.name)}/instances", _INSTANCES))
+            for each in deployments
+        ]
+
+    async def mends(self, deployment: str) -> bool:
+        """Say whether a `scan_and_fix` of a deployment waits or runs already."""
+        query = f"deployment={quote(deployment)}&state=queued,processing&verbose=2"
+        tasks = await self._get(f"/tasks?{query}", list[_StartedTask])
+        return any(each.description == _SCAN_AND_FIX for each in tasks)
+
+    async def scan_and_fix(self, deployment: str, silent: SilentAgent) -> None:
+        """Have the director recreate the VMs of these instances, if it finds them silent too."""
+        await self._send(
+            "PUT",
+            f"/deployments/{quote(deployment)}/scan_and_fix",
+            content=msgspec.json.encode({"jobs": silent}),
+        )
+
+    async def _get(self, path: str, kind: type[T]) -> T:
+        response = await self._send("GET", path)
+        try:
+            return msgspec.json.decode(response, type=kind)
+        except msgspec.MsgspecError as error:
+            raise DirectorFailed(f"GET {path}: {error}") from None
+
+    async def _send(self, method: str, path: str, *, content: bytes | None = None) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        try:
+            response = await self._client.request(method, path, content=content, headers=headers)
+        except httpx2.HTTPError as error:
+            raise DirectorFailed(f"{method} {path}: {type(error).__name__}") from None
+        if response.status_code >= HTTPStatus.BAD_REQUEST:
+            raise DirectorFailed(f"{method} {path}: {response.status_code}")
+        return response.content
+
+
+class _Token(msgspec.Struct, frozen=True):
+    access_token: str
+
+
+class _Tokens(httpx2.Auth):
+    """A token of a UAA (RFC 6749 §4.4), kept until the director does not take it any more."""
+
+    requires_response_body = True
+
+    def __init__(self, uaa: str, client: DirectorUser) -> None:
+        pair = base64.b64encode(f"{client.name}:{client.password}".encode()).decode()
+        self._asking = httpx2.Request(
+            "POST",
+            f"{uaa}/oauth/token",
+            data={"grant_type": "client_credentials"},
+            headers={"Authorization": f"Basic {pair}", "Accept": "application/json"},
+        )
+        self._token = ""
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Send a request with a token; with a new one when it is refused."""
+        if not self._token:
+            self._take((yield self._asking))
+        request.headers["Authorization"] = f"bearer {self._token}"
+        response = yield request
+        if response.status_code == HTTPStatus.UNAUTHORIZED:
+            self._take((yield self._asking))
+            request.headers["Authorization"] = f"bearer {self._token}"
+            yield request
+
+    def _take(self, response: httpx2.Response) -> None:
+        self._token = ""
+        if response.status_code != HTTPStatus.OK:
+            raise DirectorFailed(f"no token: {response.status_code} of the UAA")
+        try:
+            self._token = msgspec.json.decode(response.content, type=_Token).access_token
+        except msgspec.MsgspecError as error:
+            raise DirectorFailed(f"no token: {error}") from None
+
+
+def _basic_auth(config: HealthMonitorConfig) -> httpx2.Auth:
+    if config.uaa is None:
+        return httpx2.BasicAuth(config.user.name, config.user.password)
+    return _Tokens(config.uaa, config.user)
+
+
+_INSTANCES: Final = list[InstanceLine]
+
+
+# The health monitor at work: hears, looks around every so often, and mends.
+
 
 HEARTBEAT, ALERT, SHUTDOWN = "hm.agent.heartbeat.", "hm.agent.alert.", "hm.agent.shutdown."
 DIRECTOR_ALERT = "hm.director.alert"
@@ -39,23 +185,23 @@ class _AlertLine(msgspec.Struct, frozen=True):
     summary: str = ""
 
 
-class Monitor:
+class HealthMonitor:
     """What a health monitor knows and does."""
 
-    def __init__(self, config: HealthMonitorConfig, director: DirectorApi) -> None:
+    def __init__(self, config: HealthMonitorConfig, director: MonitorDirectorApi) -> None:
         self._config = config
         self._director = director
-        self._roster = Roster(agent_timeout=timedelta(seconds=config.agent_timeout))
-        self._alerts: deque[Alert] = deque(maxlen=_KEPT_ALERTS)
+        self._roster = AgentRoster(agent_timeout=timedelta(seconds=config.agent_timeout))
+        self._alerts: deque[MonitorAlert] = deque(maxlen=_KEPT_ALERTS)
         self._resurrections = 0
-        self._bus = Bus(
+        self._bus = AgentBus(
             (f"nats://{config.nats.address}",),
-            _context(config.nats),
-            Behaviour(
+            _tls_context(config.nats),
+            ConnectionBehaviour(
                 name="health monitor",
                 delay=lambda _: RECONNECT_SECONDS,
                 attempts=RECONNECT_ATTEMPTS,
-                note=_note,
+                note=_note_alert,
             ),
             subjects=(f"{HEARTBEAT}*", f"{ALERT}*", f"{SHUTDOWN}*", DIRECTOR_ALERT),
             deliver=self._hear,
@@ -90,7 +236,7 @@ class Monitor:
                 source = subject.removeprefix(ALERT)
                 self._alert(line.title, source=source, summary=line.summary)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            _note(f"an event that cannot be read, on {subject}")
+            _note_alert(f"an event that cannot be read, on {subject}")
 
     async def _look(self) -> None:
         """Ask the director and analyze, again and again."""
@@ -108,12 +254,12 @@ class Monitor:
         except DirectorFailed as error:
             self._alert("the director cannot be asked", source="hm", summary=str(error))
 
-    async def _mend(self, deployment: str, silent: Silent) -> None:
+    async def _mend(self, deployment: str, silent: SilentAgent) -> None:
         names = ", ".join(f"{job}/{each}" for job, ids in silent.items() for each in ids)
         self._alert("instances with timed out agents", source=deployment, summary=names)
         if not self._config.resurrection:
             return
-        if self._roster.health(deployment, datetime.now(UTC)) is Health.MELTDOWN:
+        if self._roster.health(deployment, datetime.now(UTC)) is DeploymentHealth.MELTDOWN:
             self._alert("we are in meltdown", source=deployment, summary=f"left alone: {names}")
             return
         try:
@@ -131,7 +277,7 @@ class Monitor:
 
     def _write_now(self) -> None:
         now = datetime.now(UTC)
-        status.write(
+        roster.write_status(
             Path(self._config.status_file),
             MonitorStatus(
                 written_at=now,
@@ -146,18 +292,18 @@ class Monitor:
 
     def _alert(self, title: str, *, source: str, summary: str = "") -> None:
         self._alerts.append(
-            Alert(created_at=datetime.now(UTC), title=title, source=source, summary=summary)
+            MonitorAlert(created_at=datetime.now(UTC), title=title, source=source, summary=summary)
         )
-        _note(f"{source}: {title}: {summary}")
+        _note_alert(f"{source}: {title}: {summary}")
 
 
-async def run(config: HealthMonitorConfig) -> None:
+async def run_monitor(config: HealthMonitorConfig) -> None:
     """Be the health monitor until its connection to NATS is given up."""
-    async with DirectorApi(config) as director:
-        await Monitor(config, director).run()
+    async with MonitorDirectorApi(config) as director:
+        await HealthMonitor(config, director).run()
 
 
-def _context(nats: MessageBus) -> ssl.SSLContext:
+def _tls_context(nats: MessageBus) -> ssl.SSLContext:
     """Return the context of the real one: TLS 1.2 and no other, OpenSSL's reading of the files."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -166,6 +312,6 @@ def _context(nats: MessageBus) -> ssl.SSLContext:
     return context
 
 
-def _note(line: str) -> None:
+def _note_alert(line: str) -> None:
     sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
     sys.stderr.flush()

@@ -1,16 +1,97 @@
-"""Who should be heard, when each was, and whether silence is to be mended. Pure: time comes in.
-
-The rules are those of bosh-monitor: agent.rb, instance_manager.rb, plugins/resurrector_helper.rb.
-"""
+"""What the health monitor writes down for whoever wants to know: a JSON file, replaced whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
-from rollover_lab.bosh.health_monitor.status import AgentStatus, DeploymentStatus, Health
+from rollover.errors import SpecError
+from rollover_lab import machine
+
+
+class DeploymentHealth(StrEnum):
+    """How a deployment is, as the resurrector sees it."""
+
+    NORMAL = "normal"
+    MANAGED = "managed"
+    """Some agents are silent: their VMs are to be recreated."""
+    MELTDOWN = "meltdown"
+    """So many are silent that it looks like a fault of something else: it keeps its hands off."""
+
+
+class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent that the director knows."""
+
+    agent_id: str
+    deployment: str
+    job: str
+    instance_id: str
+    heard_at: datetime | None = None
+    """When the last heartbeat came; None: none yet."""
+    missing: bool = False
+    job_state: str | None = None
+
+
+class DeploymentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment."""
+
+    name: str
+    agents: int
+    unhealthy: int
+    """Instances with an alert in the last ten minutes, those that came back included."""
+    health: DeploymentHealth
+    locked: bool = False
+
+
+class MonitorAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an agent, the director or the monitor itself has to say."""
+
+    created_at: datetime
+    title: str
+    source: str
+    summary: str = ""
+
+
+class MonitorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file."""
+
+    written_at: datetime
+    connected: bool
+    heartbeats: int
+    resurrections: int
+    """How often it has asked the director to recreate VMs."""
+    agents: tuple[AgentStatus, ...] = ()
+    deployments: tuple[DeploymentStatus, ...] = ()
+    alerts: tuple[MonitorAlert, ...] = ()
+    """The last ones, oldest first."""
+
+
+def write_status(path: Path, status: MonitorStatus) -> None:
+    """Replace the file."""
+    machine.write_private(path, msgspec.json.encode(status))
+
+
+def read_status(path: Path) -> MonitorStatus:
+    """Return what the monitor wrote last; `SpecError` when it has not written yet."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=MonitorStatus)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SpecError(
+            f"no status of a health monitor ({type(error).__name__})",
+            place=str(path),
+            hint="does the director VM run?",
+        ) from None
+
+
+# Who should be heard, when each was, and whether silence is to be mended. Pure: time comes in.
+#
+# The rules are those of bosh-monitor: agent.rb, instance_manager.rb,
+# plugins/resurrector_helper.rb.
+
 
 MELTDOWN_AGENTS = 5
 MELTDOWN_SHARE = 0.2
@@ -34,7 +115,7 @@ class InstanceLine(msgspec.Struct, frozen=True, kw_only=True):
     expects_vm: bool = True
 
 
-class _Heard(msgspec.Struct, kw_only=True):
+class _HeardAgent(msgspec.Struct, kw_only=True):
     discovered: datetime
     at: datetime | None = None
     job_state: str | None = None
@@ -43,24 +124,24 @@ class _Heard(msgspec.Struct, kw_only=True):
         return now - (self.at or self.discovered) > timeout
 
 
-class _Deployment(msgspec.Struct, kw_only=True):
+class _KnownDeployment(msgspec.Struct, kw_only=True):
     locked: bool = False
     instances: tuple[InstanceLine, ...] = ()
     alerted: dict[str, datetime] = {}
     """When there was an alert about an instance last."""
 
 
-Silent = dict[str, list[str]]
+SilentAgent = dict[str, list[str]]
 """Ids of instances by their instance group."""
 
 
-class Roster:
+class AgentRoster:
     """The deployments of a director and what was heard of their agents."""
 
     def __init__(self, *, agent_timeout: timedelta) -> None:
         self._timeout = agent_timeout
-        self._deployments: dict[str, _Deployment] = {}
-        self._heard: dict[str, _Heard] = {}
+        self._deployments: dict[str, _KnownDeployment] = {}
+        self._heard: dict[str, _HeardAgent] = {}
         self.heartbeats = 0
 
     def learn(
@@ -69,7 +150,7 @@ class Roster:
         """Take over what the director knows; forget what it does not know any more."""
         before, self._deployments = self._deployments, {}
         for line, instances in known:
-            deployment = before.get(line.name, _Deployment())
+            deployment = before.get(line.name, _KnownDeployment())
             deployment.locked = line.locked
             deployment.instances = tuple(instances)
             self._deployments[line.name] = deployment
@@ -79,7 +160,7 @@ class Roster:
             for each in deployment.instances
             if each.agent_id
         ]
-        self._heard = {each: self._heard.get(each) or _Heard(discovered=now) for each in ids}
+        self._heard = {each: self._heard.get(each) or _HeardAgent(discovered=now) for each in ids}
 
     def hear(self, agent_id: str, now: datetime, *, job_state: str | None) -> None:
         """Take a heartbeat; agents that the director does not know are nobody's business."""
@@ -92,12 +173,12 @@ class Roster:
         """Take an agent's word that it goes: until the director names it again it is not missed."""
         self._heard.pop(agent_id, None)
 
-    def analyze(self, now: datetime) -> dict[str, Silent]:
+    def analyze(self, now: datetime) -> dict[str, SilentAgent]:
         """Return the instances without a voice of each deployment that nobody works on.
 
         Those whose agent is silent for too long, and those which should have a VM and have none.
         """
-        found: dict[str, Silent] = {}
+        found: dict[str, SilentAgent] = {}
         for name, deployment in self._deployments.items():
             if deployment.locked:
                 continue
@@ -107,16 +188,16 @@ class Roster:
                     found.setdefault(name, {}).setdefault(instance.job, []).append(instance.id)
         return found
 
-    def health(self, deployment: str, now: datetime) -> Health:
+    def health(self, deployment: str, now: datetime) -> DeploymentHealth:
         """Say whether silence in a deployment is to be mended."""
         known = self._deployments[deployment]
         unhealthy = _unhealthy(known, now)
         if not unhealthy:
-            return Health.NORMAL
+            return DeploymentHealth.NORMAL
         share = unhealthy / len(known.instances)
         if unhealthy >= MELTDOWN_AGENTS and share >= MELTDOWN_SHARE:
-            return Health.MELTDOWN
-        return Health.MANAGED
+            return DeploymentHealth.MELTDOWN
+        return DeploymentHealth.MANAGED
 
     def agents(self, now: datetime) -> tuple[AgentStatus, ...]:
         """Return what is known of every agent."""
@@ -155,7 +236,7 @@ class Roster:
         return heard is not None and heard.silent(now, self._timeout)
 
 
-def _unhealthy(deployment: _Deployment, now: datetime) -> int:
+def _unhealthy(deployment: _KnownDeployment, now: datetime) -> int:
     return sum(
         each.id in deployment.alerted and now - deployment.alerted[each.id] <= ALERT_LASTS
         for each in deployment.instances

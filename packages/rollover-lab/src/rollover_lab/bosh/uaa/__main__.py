@@ -11,9 +11,9 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from rollover_lab.bosh.rendered import UaaConfig
+from rollover_lab.bosh.job_config import UaaConfig
 from rollover_lab.bosh.uaa import app
-from rollover_lab.bosh.uaa.grants import Grants
+from rollover_lab.bosh.uaa.app import Grants
 
 _STOP_SECONDS = 2
 
@@ -43,7 +43,7 @@ def _server(config: UaaConfig, grants: Grants) -> uvicorn.Server:
     host, _, port = config.listen.rpartition(":")
     return uvicorn.Server(
         uvicorn.Config(
-            app.make(grants),
+            app.make_app(grants),
             host=host.strip("[]"),
             port=int(port),
             ssl_certfile=config.certificate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -13,12 +13,16 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rollover_lab.bosh.director.order import JobType
+from rollover_lab.bosh.director import manifest as manifests
+from rollover_lab.bosh.director.deployment_plan import JobType
+from rollover_lab.bosh.director.instances import DeploymentRecord
+from rollover_lab.bosh.director.manifest import DeploymentManifest
+from rollover_lab.bosh.director.records import UploadedRelease, UploadedStemcell
 from rollover_lab.bosh.director.refusals import BadManifest, ContextTooLong, InvalidJson
-from rollover_lab.bosh.director.work import Director
+from rollover_lab.bosh.director.work import LabDirector
 from rollover_lab.bosh.director.workers import Workers
-from rollover_lab.bosh.rendered import Issuer, User
-from rollover_lab.bosh.uaa.tokens import BadToken, verified
+from rollover_lab.bosh.job_config import DirectorUser, TokenIssuer
+from rollover_lab.bosh.uaa.app import BadToken, verify_token
 
 BODY_LIMIT: Final = 16 * 1024 * 1024
 """Octets of a request; the largest manifests have a tenth of that."""
@@ -28,9 +32,9 @@ _SCOPE: Final = "bosh.admin"
 T = TypeVar("T")
 
 
-def director_of(request: Request) -> Director:
+def director_of(request: Request) -> LabDirector:
     """Return the director that serves the request."""
-    found: Director = request.app.state.director
+    found: LabDirector = request.app.state.director
     return found
 
 
@@ -49,13 +53,13 @@ def user_of(request: Request) -> str | None:
     return _basic(text, request) if scheme.lower() == "basic" else None
 
 
-def _bearer(token: str, issuer: Issuer, request: Request) -> str | None:
+def _bearer(token: str, issuer: TokenIssuer, request: Request) -> str | None:
     """Return whose token it is; None when it has expired, or does not allow what is asked."""
     key = load_pem_public_key(issuer.public_key.encode())
     if not isinstance(key, RSAPublicKey):
         return None
     try:
-        claims = verified(token, key, now=datetime.now(UTC))
+        claims = verify_token(token, key, now=datetime.now(UTC))
     except BadToken:
         return None
     scopes = {_SCOPE, f"bosh.{director_of(request).config.uuid}.admin"}
@@ -73,7 +77,7 @@ def _basic(text: str, request: Request) -> str | None:
     return next((each.name for each in users if _is(each, name, password)), None)
 
 
-def _is(user: User, name: str, password: str) -> bool:
+def _is(user: DirectorUser, name: str, password: str) -> bool:
     same = hmac.compare_digest(user.password.encode(), password.encode())
     return same and user.name == name
 
@@ -124,7 +128,7 @@ def context_of(request: Request) -> str:
     return found
 
 
-def start(
+def start_task(
     request: Request,
     kind: JobType,
     order: msgspec.Struct,
@@ -143,3 +147,39 @@ def start(
     )
     host = request.headers.get("Host") or director_of(request).config.listen
     return Response(status_code=302, headers={"Location": f"https://{host}/tasks/{task.id}"})
+
+
+# Which stemcells and releases a deployment uses: those that its last manifest names.
+
+
+class Parts(NamedTuple):
+    """What a deployment is made from."""
+
+    stemcells: tuple[UploadedStemcell, ...] = ()
+    releases: tuple[UploadedRelease, ...] = ()
+
+
+def manifest_of(deployment: DeploymentRecord) -> DeploymentManifest | None:
+    """Return the last manifest of a deployment, None before its first success."""
+    if deployment.manifest is None:
+        return None
+    return manifests.parse(deployment.manifest.encode())
+
+
+def parts_in_use(director: LabDirector, deployment: DeploymentRecord) -> Parts:
+    """Return what a deployment uses."""
+    manifest = manifest_of(deployment)
+    if manifest is None:
+        return Parts()
+    return Parts(
+        tuple(
+            director.stock.stemcell(
+                name=each.name, operating_system=each.os, version=str(each.version)
+            )
+            for each in manifest.stemcells
+        ),
+        tuple(
+            director.stock.release(name=each.name, version=str(each.version), jobs=())
+            for each in manifest.releases
+        ),
+    )

@@ -18,8 +18,7 @@ from rollover_lab.bosh.director.api.calls import (
     json_body,
     user_of,
 )
-from rollover_lab.bosh.director.configs import Config
-from rollover_lab.bosh.director.history import Happening
+from rollover_lab.bosh.director.records import Happening, StoredConfig
 from rollover_lab.bosh.director.refusals import (
     BadConfig,
     BadConfigRequest,
@@ -100,7 +99,7 @@ async def diff(request: Request) -> Response:
     known = director_of(request).configs
     if asked.before is not None and asked.after is not None:
         before, after = (_content(request, side) for side in (asked.before, asked.after))
-        return answer({"diff": manifest_diff.lines(_tree(before), _tree(after), redact=True)})
+        return answer({"diff": manifest_diff.diff_lines(_tree(before), _tree(after), redact=True)})
     if not (asked.type and asked.name and asked.content is not None):
         raise BadConfigRequest(
             'The following request formats are allowed:\n1. {"from":<config>,"to":<config>} '
@@ -109,7 +108,7 @@ async def diff(request: Request) -> Response:
         )
     newest = next(iter(known.find(kind=asked.type, name=asked.name)), None)
     had = _tree(newest.content) if newest else {}
-    found = manifest_diff.lines(had, _tree(asked.content), redact=True)
+    found = manifest_diff.diff_lines(had, _tree(asked.content), redact=True)
     return answer({"from": {"id": str(newest.id) if newest else "0"}, "diff": found})
 
 
@@ -152,7 +151,7 @@ async def default_diff(request: Request) -> Response:
     newest = next(iter(director_of(request).configs.find(kind=kind, name=name)), None)
     before = _tree(newest.content) if newest else {}
     redact = request.query_params.get("redact") != "false"
-    return answer({"diff": manifest_diff.lines(before, after, redact=redact)})
+    return answer({"diff": manifest_diff.diff_lines(before, after, redact=redact)})
 
 
 def _default(request: Request) -> tuple[str, str]:
@@ -190,7 +189,7 @@ def _tree(content: str) -> dict[str, object]:
         raise BadConfig("YAML hash expected") from None
 
 
-def _shown(found: Config) -> dict[str, object]:
+def _shown(found: StoredConfig) -> dict[str, object]:
     return {
         "content": found.content,
         "id": str(found.id),
@@ -202,7 +201,7 @@ def _shown(found: Config) -> dict[str, object]:
     }
 
 
-ROUTES = (
+CONFIG_ROUTES = (
     Route("/configs", configs),
     Route("/configs", update, methods=["POST"]),
     Route("/configs", delete, methods=["DELETE"]),

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rollover_lab.bosh.director import errands as errand_jobs
+from rollover_lab.bosh.director import instance_tasks as errand_jobs
 from rollover_lab.bosh.director import manifest as manifests
 from rollover_lab.bosh.director import manifest_diff
 from rollover_lab.bosh.director.api.calls import (
@@ -17,13 +17,12 @@ from rollover_lab.bosh.director.api.calls import (
     empty,
     flag,
     json_body,
-    start,
+    manifest_of,
+    parts_in_use,
+    start_task,
 )
-from rollover_lab.bosh.director.api.parts import manifest_of, parts_in_use
-from rollover_lab.bosh.director.cloud_check import description
-from rollover_lab.bosh.director.deployments import Deployment
-from rollover_lab.bosh.director.nouns import Instance
-from rollover_lab.bosh.director.order import (
+from rollover_lab.bosh.director.cloud_check import describe_problem
+from rollover_lab.bosh.director.deployment_plan import (
     ApplyOrder,
     ErrandOrder,
     JobType,
@@ -31,10 +30,11 @@ from rollover_lab.bosh.director.order import (
     ScanOrder,
     VmsOrder,
 )
-from rollover_lab.bosh.director.problems import OFFERED, Problem
+from rollover_lab.bosh.director.instance_tasks import format_time
+from rollover_lab.bosh.director.instances import DeployedInstance, DeploymentRecord
+from rollover_lab.bosh.director.records import OFFERED, InstanceProblem
 from rollover_lab.bosh.director.refusals import ResurrectionPaused
-from rollover_lab.bosh.director.vm_listing import shown_time
-from rollover_lab.bosh.director.work import Director
+from rollover_lab.bosh.director.work import LabDirector
 
 
 class _Ignore(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class _Chosen(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-def _deployment(request: Request) -> Deployment:
+def _deployment(request: Request) -> DeploymentRecord:
     return director_of(request).deployments.get(request.path_params["deployment"])
 
 
@@ -62,7 +62,9 @@ async def deployments(request: Request) -> Response:
     return answer([_listed(request, director, each) for each in director.deployments.all()])
 
 
-def _listed(request: Request, director: Director, deployment: Deployment) -> dict[str, object]:
+def _listed(
+    request: Request, director: LabDirector, deployment: DeploymentRecord
+) -> dict[str, object]:
     parts = parts_in_use(director, deployment)
     shown: dict[str, object] = {"name": deployment.name, "teams": []}
     if not flag(request, "exclude_configs"):
@@ -75,7 +77,7 @@ def _listed(request: Request, director: Director, deployment: Deployment) -> dic
     return shown
 
 
-def _cloud_config_state(director: Director, deployment: Deployment) -> str:
+def _cloud_config_state(director: LabDirector, deployment: DeploymentRecord) -> str:
     if not deployment.cloud_configs:
         return "none"
     newest = tuple(sorted(each.id for each in director.configs.find(kind="cloud")))
@@ -119,8 +121,8 @@ def _in_full(request: Request) -> bool:
     return request.query_params.get("format") == "full"
 
 
-def _ask_agents(request: Request, deployment: Deployment, order: VmsOrder) -> Response:
-    return start(
+def _ask_agents(request: Request, deployment: DeploymentRecord, order: VmsOrder) -> Response:
+    return start_task(
         request,
         JobType.VMS,
         order,
@@ -129,7 +131,7 @@ def _ask_agents(request: Request, deployment: Deployment, order: VmsOrder) -> Re
     )
 
 
-def _short(instance: Instance) -> dict[str, object]:
+def _short(instance: DeployedInstance) -> dict[str, object]:
     vm = instance.vm
     return {
         "agent_id": vm.agent_id if vm else None,
@@ -139,7 +141,7 @@ def _short(instance: Instance) -> dict[str, object]:
         "id": instance.uuid,
         "az": instance.az,
         "ips": [vm.ip] if vm else [],
-        "vm_created_at": shown_time(instance),
+        "vm_created_at": format_time(instance),
     }
 
 
@@ -160,7 +162,7 @@ async def diff(request: Request) -> Response:
         f"{kind}_config_ids": [str(each.id) for each in director.configs.find(kind=kind)]
         for kind in ("cloud", "runtime")
     }
-    found = manifest_diff.lines(before, after, redact=redact)
+    found = manifest_diff.diff_lines(before, after, redact=redact)
     return answer({"context": ids, "diff": found})
 
 
@@ -177,7 +179,7 @@ async def ignore(request: Request) -> Response:
 async def errands(request: Request) -> Response:
     """List errands."""
     found = manifest_of(_deployment(request))
-    names = errand_jobs.names(found) if found else ()
+    names = errand_jobs.errand_names(found) if found else ()
     return answer([{"name": name} for name in names])
 
 
@@ -191,7 +193,7 @@ async def run_errand(request: Request) -> Response:
         instances=tuple(_chosen(each) for each in wanted.instances),
     )
     text = f"run errand {name} from deployment {deployment.name}"
-    return start(request, JobType.ERRAND, order, description=text, deployment=deployment.name)
+    return start_task(request, JobType.ERRAND, order, description=text, deployment=deployment.name)
 
 
 def _chosen(raw: msgspec.Raw) -> str:
@@ -205,7 +207,7 @@ def _chosen(raw: msgspec.Raw) -> str:
 async def scan(request: Request) -> Response:
     """Look for problems."""
     name = _deployment(request).name
-    return start(request, JobType.SCAN, ScanOrder(), description="scan cloud", deployment=name)
+    return start_task(request, JobType.SCAN, ScanOrder(), description="scan cloud", deployment=name)
 
 
 async def problems(request: Request) -> Response:
@@ -215,13 +217,13 @@ async def problems(request: Request) -> Response:
     return answer([_problem(director, each) for each in found])
 
 
-def _problem(director: Director, problem: Problem) -> dict[str, object]:
+def _problem(director: LabDirector, problem: InstanceProblem) -> dict[str, object]:
     instance = director.instances.get(problem.instance_id)
     return {
         "id": problem.id,
         "type": problem.type,
         "data": {},
-        "description": description(instance, problem.type),
+        "description": describe_problem(instance, problem.type),
         "instance_group": instance.group,
         "resolutions": [
             {"name": each, "plan": problem.plan(each)} for each in OFFERED[problem.type]
@@ -233,7 +235,9 @@ async def resolve(request: Request) -> Response:
     """Resolve problems as told."""
     name = _deployment(request).name
     order = await json_body(request, ApplyOrder)
-    return start(request, JobType.APPLY, order, description="apply resolutions", deployment=name)
+    return start_task(
+        request, JobType.APPLY, order, description="apply resolutions", deployment=name
+    )
 
 
 async def scan_and_fix(request: Request) -> Response:
@@ -242,12 +246,14 @@ async def scan_and_fix(request: Request) -> Response:
     order = await json_body(request, ScanAndFixOrder)
     if director_of(request).facts.resurrection_paused:
         raise ResurrectionPaused("Resurrector is paused")
-    return start(request, JobType.SCAN_AND_FIX, order, description="scan and fix", deployment=name)
+    return start_task(
+        request, JobType.SCAN_AND_FIX, order, description="scan and fix", deployment=name
+    )
 
 
 _ONE = "/deployments/{deployment}"
 
-ROUTES = (
+DEPLOYMENT_ROUTES = (
     Route("/deployments", deployments),
     Route(_ONE, manifest),
     Route(f"{_ONE}/vms", vms),

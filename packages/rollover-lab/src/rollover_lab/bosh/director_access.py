@@ -1,0 +1,295 @@
+"""How one reaches the director of a lab: env.sh, create-env.sh, fleet.yml, and calls of its API."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from bosh_interpolate import FileStore
+from rollover.codec.fleet_file import read_fleet, write_fleet
+from rollover.codec.manifests import manifest_errors
+from rollover.errors import Rejected, RolloverError, SpecError
+from rollover.fleet.description import (
+    AuthorityDescription,
+    DirectorDescription,
+    FleetDescription,
+)
+from rollover.fleet.names import AuthorityName
+from rollover.pki.pem import read_certificates
+from rollover.platforms.bosh.access import Access, access_to
+from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.http import Http, Request
+from rollover.platforms.bosh.records import Task, TaskState
+from rollover.platforms.bosh.uaa import Basic, Tokens
+from rollover_lab import machine
+from rollover_lab.bosh.layout import BoshLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from rollover.platforms.bosh.access import Access
+    from rollover.platforms.bosh.http import Authorization
+    from rollover.platforms.bosh.records import BoshInstance, TaskEvent
+
+
+# The files of a BOSH lab for people and for Rollover: env.sh, create-env.sh, fleet.yml.
+
+
+AUTHORITY = AuthorityName("nats_ca")
+USER = "admin"
+_EXECUTABLE = 0o700
+
+
+class LabAddresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things of a lab listen, all `host:port`."""
+
+    director: str
+    nats: str
+    monitor: str
+
+    @property
+    def environment(self) -> str:
+        """The director's URL."""
+        return f"https://{self.director}"
+
+
+class OperatorSecrets(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vars store says of the director's API."""
+
+    password: str
+    director_ca: str
+    nats_ca: str
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+def operator_secrets(layout: BoshLayout) -> OperatorSecrets:
+    """Return them from the vars store, once `create-env` has made it."""
+    with manifest_errors():
+        store = FileStore(layout.credentials).variables()
+    return OperatorSecrets(
+        password=_text(store, "admin_password"),
+        director_ca=_text(store, "director_ssl", "ca"),
+        nats_ca=_text(store, "nats_ca", "certificate"),
+    )
+
+
+def _text(store: Mapping[str, object], *path: str) -> str:
+    value: object = store
+    for step in path:
+        value = value.get(step) if isinstance(value, Mapping) else None
+    if not isinstance(value, str):
+        raise SpecError(f"there is no `{'/'.join(path)}` in the vars store")
+    return value
+
+
+def director_access(layout: BoshLayout) -> Access:
+    """Return how to log in to the director of a lab that is up."""
+    described = read_fleet(layout.fleet.read_bytes(), place=str(layout.fleet)).director
+    if described is None:
+        raise SpecError("it describes no director", place=str(layout.fleet))
+    return access_to(described, environment={}, base=layout.root)
+
+
+def ops_files(layout: BoshLayout) -> tuple[str, ...]:
+    """Return those that belong to the director from the start."""
+    return (str(layout.uaa),) if layout.uaa.exists() else ()
+
+
+def write_create_env(layout: BoshLayout) -> None:
+    """Write the operator's command line; it is run in the lab's directory.
+
+    With `--tty`, so that whoever keeps its output has the stages: without a terminal it says no
+    more than bosh does, nothing.
+    """
+    words = (
+        _program(),
+        *("lab", "create-env", layout.manifest.name, "--tty"),
+        *(word for each in ops_files(layout) for word in ("-o", f"./{Path(each).name}")),
+        *("--state", f"./{layout.state.name}"),
+        *("--vars-store", f"./{layout.credentials.name}"),
+        *("-l", f"./{layout.variables.name}"),
+    )
+    text = f"#!/bin/sh\n# How this director is deployed. Run it here.\n{shlex.join(words)}\n"
+    _executable(layout.create_env, text)
+
+
+def write_operator_files(layout: BoshLayout, addresses: LabAddresses) -> None:
+    """Write what a shell and Rollover need to talk to the director."""
+    found = operator_secrets(layout)
+    machine.write_private(layout.client_secret, found.password.encode() + b"\n")
+    machine.write_private(layout.director_ca, found.director_ca.encode())
+    machine.write_private(layout.environment, _environment(layout, addresses).encode())
+    machine.write_private(layout.fleet, write_fleet(_fleet(layout, addresses, found)))
+
+
+def _environment(layout: BoshLayout, addresses: LabAddresses) -> str:
+    lines = (
+        ("BOSH_ENVIRONMENT", shlex.quote(addresses.environment)),
+        ("BOSH_CLIENT", USER),
+        ("BOSH_CLIENT_SECRET", f'"$(cat {shlex.quote(str(layout.client_secret))})"'),
+        ("BOSH_CA_CERT", shlex.quote(str(layout.director_ca))),
+        ("ROLLOVER_FLEET", shlex.quote(str(layout.fleet))),
+    )
+    return "".join(f"export {name}={value}\n" for name, value in lines)
+
+
+def _fleet(layout: BoshLayout, addresses: LabAddresses, found: OperatorSecrets) -> FleetDescription:
+    ca = read_certificates(found.nats_ca.encode()).certificates[0]
+    return FleetDescription(
+        version=1,
+        name=layout.root.name,
+        groups=(),
+        authorities=(AuthorityDescription(name=AUTHORITY, certificates=(ca.fingerprint,)),),
+        director=DirectorDescription(
+            environment=addresses.environment,
+            client=USER,
+            client_secret_file=layout.client_secret.name,
+            ca_cert=layout.director_ca.name,
+            create_env=layout.create_env.name,
+            nats=addresses.nats,
+            monitor=f"http://{addresses.monitor}",
+        ),
+    )
+
+
+def _executable(path: Path, text: str) -> None:
+    machine.write_private(path, text.encode())
+    path.chmod(_EXECUTABLE)
+
+
+def _program() -> str:
+    """Return what calls Rollover: by its name where the shell finds it."""
+    if shutil.which("rollover"):
+        return "rollover"
+    return str(Path(sys.executable).parent / "rollover")
+
+
+# The calls to a director that only a lab makes; all others are those of the platform.
+
+
+SYSTEM = "director"
+TASK_SECONDS = 3600.0
+_INFO_SECONDS = 5.0
+_JSON, _YAML = "application/json", "text/yaml"
+
+CLOUD_CONFIG = """\
+---
+azs:
+- name: z1
+vm_types:
+- name: default
+disk_types:
+- name: default
+  disk_size: 1024
+networks:
+- name: default
+  type: manual
+  subnets:
+  - az: z1
+    range: 10.244.0.0/16
+    gateway: 10.244.0.1
+compilation:
+  workers: 1
+  az: z1
+  vm_type: default
+  network: default
+"""
+"""What manifests of a lab name."""
+
+
+class DirectorSetup:
+    """Sets up a director that has just been made."""
+
+    def __init__(self, access: Access) -> None:
+        self.director = Director(access)
+        self._http = Http(access.url, system=SYSTEM, ca=access.ca)
+        self._uaa: Http | None = None
+        self._access = access
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self._http.close()
+        self.director.close()
+        if self._uaa is not None:
+            self._uaa.close()
+
+    def update_cloud_config(self) -> None:
+        """Store the cloud config that manifests of a lab name."""
+        body = {"type": "cloud", "name": "default", "content": CLOUD_CONFIG}
+        self._http.send(
+            Request(
+                path="/configs",
+                method="POST",
+                body=msgspec.json.encode(body),
+                content_type=_JSON,
+            ),
+            self._authorization(),
+        )
+
+    def stop(self, instance: BoshInstance, *, hard: bool = False) -> None:
+        """Stop an instance, with `hard` without its VM, and wait for it."""
+        where = "/".join(quote(each) for each in (instance.group, instance.id))
+        request = Request(
+            path=f"/deployments/{quote(instance.deployment)}/jobs/{where}",
+            method="PUT",
+            query=(("state", "detached" if hard else "stopped"),),
+            content_type=_YAML,
+        )
+        answer = self._http.send(request, self._authorization())
+        self.finish(int(answer.location.rpartition("/tasks/")[2]))
+
+    def _authorization(self) -> Authorization:
+        """Return how to log in now: a token may have expired since the last call."""
+        client, secret = self._access.client, self._access.secret
+        uaa = self.director.info().uaa
+        if uaa is None:
+            return Basic(client, secret)
+        if self._uaa is None:
+            self._uaa = Http(uaa, system="uaa", ca=self._access.ca)
+        return Tokens(self._uaa, client=client, secret=secret)
+
+    def finish(self, number: int, on_event: Callable[[TaskEvent], None] | None = None) -> None:
+        """Wait until a task has ended; `Rejected` with its own words when it failed."""
+        following = self.director.follow(number, deadline_seconds=TASK_SECONDS)
+        task = _followed(following, on_event)
+        if task.state is not TaskState.DONE:
+            raise Rejected(
+                f"it ended as `{task.state}`: {task.result}",
+                system=SYSTEM,
+                operation=f"task {number}",
+                hint=f"`bosh task {number} --debug` says more",
+            )
+
+
+def why_director_is_silent(url: str, ca: bytes) -> str:
+    """Return why a director does not answer `GET /info` there; nothing when it does."""
+    http = Http(url, system=SYSTEM, ca=ca, timeout_seconds=_INFO_SECONDS, pause=lambda _: None)
+    try:
+        http.read(Request(path="/info"))
+    except RolloverError as error:
+        return error.message
+    finally:
+        http.close()
+    return ""
+
+
+def _followed(
+    following: Generator[TaskEvent, None, Task], on_event: Callable[[TaskEvent], None] | None
+) -> Task:
+    while True:
+        try:
+            event = next(following)
+        except StopIteration as ended:
+            task: Task = ended.value
+            return task
+        if on_event is not None:
+            on_event(event)

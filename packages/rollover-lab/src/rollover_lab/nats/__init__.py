@@ -1,0 +1,1 @@
+"""A lab of nats-servers: clusters, gateways, leaf nodes, and what disturbs them."""

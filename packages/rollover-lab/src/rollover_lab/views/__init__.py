@@ -1,1 +1,0 @@
-"""How results of the lab look."""
