@@ -25,21 +25,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from rigs.bosh_nats_rig import DIRECTOR_NAME, BoshAuthority, BoshNats, bosh_nats, cloud_process
-from rollover.engine.platform_port import Pacing
-from rollover.engine.window import in_window
+from rollover.engine.ports import Pacing
+from rollover.engine.rollout import in_window
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Applied, EndpointMaterial, Order
 from rollover.fleet.names import InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.certificate import parse_der
-from rollover.platforms.bosh.births import Births
+from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
+from rollover.platforms.bosh.agent_proof import MBUS, AgentPatience, AgentProver
+from rollover.platforms.bosh.agent_rollout import AgentSettings, DirectUpdate
 from rollover.platforms.bosh.connections import MonitoredConnections
-from rollover.platforms.bosh.direct import Direct, Settings
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.mbus import Mbus, MbusAccess
-from rollover.platforms.bosh.proving import MBUS, Patience, Prover
-from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile, VmCreationTimes
 from rollover_lab.bosh.cloud.client import LabCloud
 
 DIRECTOR_POLL_SECONDS = 45.0
@@ -74,7 +72,7 @@ class Bench:
         self._nats, self._new = nats, new
         self.names = [f"agent-{number:03d}" for number in range(agents)]
         self.mbus = Mbus(self._access)
-        self._ledger = Ledger(state / "agents.json")
+        self._ledger = ProvenanceFile(state / "agents.json")
         self._old = certificate(nats.authority)
 
     def _access(self) -> MbusAccess:
@@ -94,28 +92,28 @@ class Bench:
         answers = self.mbus.ping(self.names, timeout_seconds=START_SECONDS)
         assert len(answers) == len(self.names), f"{len(answers)} agents answer"
 
-    def hand_out(self, *bundle: Certificate) -> Handout:
+    def hand_out(self, *bundle: Certificate) -> IssuedCredentials:
         """Have the new CA sign from now on, with that bundle."""
-        handout = Handout(signer=certificate(self._new), bundle=bundle)
+        handout = IssuedCredentials(signer=certificate(self._new), bundle=bundle)
         self._ledger.handed_out(handout, at=now())
         return handout
 
     def give(
-        self, names: Sequence[str], handout: Handout, *, poll: float, in_flight: int
+        self, names: Sequence[str], handout: IssuedCredentials, *, poll: float, in_flight: int
     ) -> tuple[float, list[float]]:
         """Update agents and return the seconds of all, and of each agent's update."""
-        patience = Patience(ping=10.0, prove=120.0, update=250.0, poll=poll)
+        patience = AgentPatience(ping=10.0, prove=120.0, update=250.0, poll=poll)
         trusted = frozenset(each.fingerprint for each in (self._old, handout.signer))
-        prover = Prover(
+        prover = AgentProver(
             connections=MonitoredConnections(f"http://127.0.0.1:{self._nats.monitor}"),
             mbus=self.mbus,
             ledger=self._ledger,
-            births=Births(_Forgetful(), self._ledger),
+            births=VmCreationTimes(_Forgetful(), self._ledger),
             trusted=lambda: trusted,
             clock=now,
             patience=patience,
         )
-        direct = Direct(
+        direct = DirectUpdate(
             mbus=self.mbus,
             prover=prover,
             ledger=self._ledger,
@@ -131,7 +129,7 @@ class Bench:
         results = list(
             in_window(
                 lambda order: direct.give(
-                    order, instances[order.instance], Settings(trusted_certs="")
+                    order, instances[order.instance], AgentSettings(trusted_certs="")
                 ),
                 [Order(instance=name, endpoints=(material,)) for name in instances],
                 pacing=Pacing(canaries=1 if in_flight < len(names) else 0, max_in_flight=in_flight),

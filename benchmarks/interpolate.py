@@ -36,7 +36,7 @@ RUN = (
     "-c",
     """
 import sys
-from rollover.cli.commands.interpolate import command
+from rollover.cli.interpolate import command
 sys.exit(int(command(args=sys.argv[1:], standalone_mode=False) or 0))
 """,
 )

@@ -31,14 +31,13 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rollover.engine.authorities import SigningAuthority
-from rollover.engine.issuing import Mint, Wanted
+from rollover.engine.leaves import LeafIssuer, WantedLeaf
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.pki.issue import issue_authority, issue_leaf, reissue_like
+from rollover.pki.issue import SERVER, issue_authority, issue_leaf, reissue_like
 from rollover.pki.keys import RSA_BITS, PrivateKey, SigningKey, from_pem, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
-from rollover.pki.profiles import SERVER
+from rollover.store.credentials import SqliteCredentials, open_credentials
 from rollover.store.sealing import keys_from_file
-from rollover.store.sqlite_credentials import SqliteCredentials, open_credentials
 
 GOAL = 0.9
 LIFETIME = timedelta(days=30)
@@ -191,7 +190,7 @@ def on_all_cores(
     return count / (perf_counter() - start)
 
 
-def stored(mint: Mint, wanted: Sequence[Wanted]) -> float:
+def stored(mint: LeafIssuer, wanted: Sequence[WantedLeaf]) -> float:
     """Return leaves per second that a rollout makes and stores."""
     start = perf_counter()
     assert len(mint.leaves(wanted)) == len(wanted)
@@ -218,12 +217,12 @@ def measure(
     signing = signing_authority(authority)
     key = generate(kind)
     likes = [leaf(signing, key, number=number) for number in range(count)]
-    mint = Mint(credentials, authority=signing, clock=lambda: datetime.now(UTC))
+    mint = LeafIssuer(credentials, authority=signing, clock=lambda: datetime.now(UTC))
     rates: dict[str, list[float]] = {"bare": [], "issue": [], "stored": []}
     with workers(kind) as pool:
         for turn in range(rounds):
             wanted = [
-                Wanted(f"/{kind}/{turn}/n{number}", like) for number, like in enumerate(likes)
+                WantedLeaf(f"/{kind}/{turn}/n{number}", like) for number, like in enumerate(likes)
             ]
             arms = {
                 "bare": partial(on_all_cores, bare, authority, kind, count=count, pool=pool),

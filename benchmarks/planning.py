@@ -24,8 +24,7 @@ from rollover.fleet.certificate import (
     Question,
     Verdict,
 )
-from rollover.fleet.goal import Prospect, RotateAuthority
-from rollover.fleet.model import (
+from rollover.fleet.fleet import (
     Authority,
     Endpoint,
     EndpointRef,
@@ -35,6 +34,7 @@ from rollover.fleet.model import (
     Link,
     Touch,
 )
+from rollover.fleet.goal import Prospect, RotateAuthority
 from rollover.fleet.names import (
     AuthorityName,
     EndpointName,
@@ -43,8 +43,8 @@ from rollover.fleet.names import (
     InstanceName,
     SlotName,
 )
-from rollover.planner.knowledge import Knowledge
 from rollover.planner.planner import plan
+from rollover.planner.safety import Knowledge
 
 SIZES = (100, 1_000, 10_000, 100_000)
 LINKS_PER_INSTANCE = 10

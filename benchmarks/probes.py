@@ -26,9 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from rollover.probe.handshake import probe_all
-from rollover.probe.identity import Identity
-from rollover.probe.result import ClientVerdict
+from rollover.probe.handshake import ClientVerdict, probe_all
+from rollover.probe.identity import ClientIdentity
 from rollover.probe.target import Port, Target
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -152,7 +151,7 @@ def bare_loop(address: str, context: ssl.SSLContext, concurrency: int, count: in
         list(pool.map(lambda _: bare_handshake(address, context), range(count)))
 
 
-def probe_loop(address: str, identity: Identity, concurrency: int, count: int) -> None:
+def probe_loop(address: str, identity: ClientIdentity, concurrency: int, count: int) -> None:
     """Probe; every handshake must have been accepted."""
     targets = [Target(address=address, port=Port.CLIENT)] * count
     seen = probe_all(
@@ -168,7 +167,7 @@ def measure(make: Callable[[], Key], count: int) -> Iterator[tuple[int, Speed, S
         folder = Path(name)
         write_material(folder, make)
         pair = ((folder / f"client.{kind}").read_bytes() for kind in ("pem", "key"))
-        identity, context = Identity.from_pem(*pair), client_context(folder)
+        identity, context = ClientIdentity.from_pem(*pair), client_context(folder)
         with nats_server(folder) as address:
             for concurrency in CONCURRENCIES:
                 bare: list[Speed] = []

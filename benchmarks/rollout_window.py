@@ -21,12 +21,12 @@ from os import getloadavg
 from pathlib import Path
 from time import monotonic, sleep
 
-from rollover.engine.platform_port import Pacing
-from rollover.engine.window import in_window
+from rollover.engine.ports import Pacing
+from rollover.engine.rollout import in_window
 from rollover.fleet.evidence import Applied, Order, Result
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import InstanceName
-from rollover.store.sqlite_journal import SqliteJournal, open_journal
+from rollover.store.journal import SqliteJournal, open_journal
 
 GOAL = 1.15
 SIGMAS = (0.3, 0.6)

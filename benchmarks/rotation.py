@@ -27,9 +27,9 @@ from rollover.codec.fleet_file import read_fleet, write_fleet
 from rollover.delivery import client_status
 from rollover.delivery.local import LocalDelivery
 from rollover.engine import events
-from rollover.engine.delivery_port import File, Receipt
+from rollover.engine.events import Conduct, Ending
 from rollover.engine.goals import Request
-from rollover.engine.outcome import Conduct, Ending
+from rollover.engine.ports import DeliveredFile, Receipt
 from rollover.fleet.evidence import Applied
 from rollover.site import open_fleet
 from rollover_lab.nats.description import AUTHORITY, CLIENTS
@@ -130,7 +130,7 @@ class Stopwatch:
         deliver, confirm = LocalDelivery.deliver, LocalDelivery.confirm
 
         def timed_deliver(
-            delivery: LocalDelivery, instance: str, files: tuple[File, ...]
+            delivery: LocalDelivery, instance: str, files: tuple[DeliveredFile, ...]
         ) -> Receipt:
             start = monotonic()
             receipt = deliver(delivery, instance, files)

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from rollover.fleet.journal import EntryKind, Plain
-from rollover.store.sqlite_journal import open_journal
+from rollover.store.journal import open_journal
 
 ROUNDS = 25
 INSTANCES = 200

@@ -20,7 +20,7 @@ from rollover.cli.options import FLEET_VARIABLE
 from rollover.codec.fleet_file import schema
 from rollover.delivery import client_status
 from rollover.fleet import description, journal
-from rollover.platforms.bosh import access, address, saved_login
+from rollover.platforms.bosh import login
 from rollover.rule_catalogue import CATALOGUE
 from rollover.site import KEY_VARIABLE
 
@@ -48,13 +48,13 @@ VARIABLES = {
     "before it.",
     "XDG_DATA_HOME": "Where `rollover issue` keeps its CA: in `rollover/ca` below it. "
     "By default `~/.local/share`.",
-    address.ENVIRONMENT: "A BOSH director, or its alias, as for the bosh CLI. What the fleet "
-    "file or an option says goes before all of these.",
-    access.CLIENT: "The user or UAA client at that director; else whoever logged in with "
+    login.ENVIRONMENT_VARIABLE: "A BOSH director, or its alias, as for the bosh CLI. What the "
+    "fleet file or an option says goes before all of these.",
+    login.CLIENT: "The user or UAA client at that director; else whoever logged in with "
     "`bosh log-in`.",
-    access.SECRET: "Its secret. It is never written down.",
-    access.CA_CERT: "The CA of the director's certificate: a file, or PEM.",
-    saved_login.CONFIG: "The bosh CLI's own file, with aliases and logins; by default "
+    login.SECRET: "Its secret. It is never written down.",
+    login.CA_CERT: "The CA of the director's certificate: a file, or PEM.",
+    login.CONFIG_VARIABLE: "The bosh CLI's own file, with aliases and logins; by default "
     "`~/.bosh/config`.",
 }
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import sys
 
 import rollover
-from rollover.engine.events import Event, RolloutFinished
+from rollover.engine.events import Conduct, Ending, Event, Outcome, RolloutFinished
 from rollover.engine.goals import Request
-from rollover.engine.outcome import Conduct, Ending, Outcome
 from rollover.fleet.plan import Plan, Rollout
 
 

@@ -13,17 +13,17 @@ import pytest
 from rigs.memory_fleet import NamedPlatforms
 from rigs.memory_platform import MemoryPlatform
 from rigs.memory_state import MemoryJournal, MemoryLeases
+from rollover.cli import plan as plan_view
 from rollover.cli.printer import Printer
-from rollover.cli.views import plan as plan_view
 from rollover.codec.fleet_file import read_fleet
-from rollover.delivery.command import CommandDelivery, Verb
+from rollover.delivery.command import OperatorCommandDelivery, Verb
 from rollover.engine.authorities import Authorities
-from rollover.engine.delivery_port import File
+from rollover.engine.events import Ending
+from rollover.engine.fleet_context import FleetContext
 from rollover.engine.goals import Request
 from rollover.engine.known_certificates import KnownCertificates
-from rollover.engine.outcome import Ending
+from rollover.engine.ports import DeliveredFile
 from rollover.engine.service import Rollover
-from rollover.engine.site import Site
 from rollover.errors import Rejected
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.description import (
@@ -32,17 +32,16 @@ from rollover.fleet.description import (
     GroupDescription,
     InstanceDescription,
 )
-from rollover.fleet.evidence import Seen
+from rollover.fleet.evidence import ObservedEndpoint
 from rollover.fleet.names import AuthorityName
 from rollover.fleet.plan import Plan
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import ROUTE, issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import ROUTE
 from rollover.rule_catalogue import CATALOGUE
-from rollover.store.memory import MemoryCredentials
-from rollover.store.processes import this_process
+from rollover.store.credentials import MemoryCredentials
+from rollover.store.leases import this_process
 from rollover_lab.nats import lab
 from rollover_lab.nats import spec as nats_spec
 
@@ -73,14 +72,14 @@ class ExampleCA:
             lifetime=10 * YEAR,
         )
 
-    def bring_into(self, site: Site, *, successors: int) -> None:
+    def bring_into(self, site: FleetContext, *, successors: int) -> None:
         """Give the CA, with its key, to the site's store, and make the next ones ahead."""
         pem, key = write_certificates((self._certificate,)), SecretBytes(to_pem(self._key))
         site.authorities.bring_in(AUTHORITY, pem, key, at=NOW)
         for _ in range(successors):
             site.authorities.make_next(AUTHORITY, self._certificate, at=NOW, key_kind=None)
 
-    def state(self, instance: InstanceDescription) -> tuple[Seen, ...]:
+    def state(self, instance: InstanceDescription) -> tuple[ObservedEndpoint, ...]:
         """Return what an instance uses: one certificate for all its endpoints."""
         hosts = [each.address.partition(":")[0] for each in instance.endpoints if each.address]
         leaf = issue_leaf(
@@ -94,7 +93,7 @@ class ExampleCA:
             lifetime=YEAR,
         )
         return tuple(
-            Seen(
+            ObservedEndpoint(
                 endpoint=each.name,
                 presents=(leaf,) if each.certificate else (),
                 trusts=(self._certificate,) if each.ca else None,
@@ -113,7 +112,7 @@ def planned(described: FleetDescription, request: Request) -> Plan:
     authority = ExampleCA()
     platforms = {str(group.name): authority.platform(group) for group in described.groups}
     credentials = MemoryCredentials()
-    site = Site(
+    site = FleetContext(
         described,
         platforms=NamedPlatforms(platforms),
         known=KnownCertificates(Authorities(credentials, described), clock=lambda: NOW),
@@ -131,7 +130,7 @@ def planned(described: FleetDescription, request: Request) -> Plan:
 def shown(plan: Plan) -> str:
     """Return what `rollover plan` prints of it."""
     out = io.StringIO()
-    plan_view.show(Printer(color=False, out=out, talk=out), plan)
+    plan_view.show_plan(Printer(color=False, out=out, talk=out), plan)
     return out.getvalue()
 
 
@@ -186,9 +185,9 @@ def _remote_shell(directory: Path) -> str:
 
 
 @pytest.fixture
-def by_script(tmp_path: Path) -> CommandDelivery:
+def by_script(tmp_path: Path) -> OperatorCommandDelivery:
     """The example's delivery script, on a machine that is this one."""
-    return CommandDelivery(
+    return OperatorCommandDelivery(
         (str(EXAMPLES / "command-delivery/deliver.sh"),),
         state=tmp_path / "state",
         environment={"PATH": "/usr/bin:/bin", "REMOTE_SHELL": _remote_shell(tmp_path)},
@@ -197,10 +196,10 @@ def by_script(tmp_path: Path) -> CommandDelivery:
     )
 
 
-def _server_files(directory: Path, word: bytes) -> tuple[File, ...]:
+def _server_files(directory: Path, word: bytes) -> tuple[DeliveredFile, ...]:
     return (
-        File(path=str(directory / "server.crt"), content=b"certificate " + word),
-        File(path=str(directory / "server.key"), content=SecretBytes(b"key " + word)),
+        DeliveredFile(path=str(directory / "server.crt"), content=b"certificate " + word),
+        DeliveredFile(path=str(directory / "server.key"), content=SecretBytes(b"key " + word)),
     )
 
 
@@ -209,7 +208,7 @@ def _contents(directory: Path) -> set[bytes]:
 
 
 def test_the_example_script_delivers_and_confirms(
-    by_script: CommandDelivery, tmp_path: Path
+    by_script: OperatorCommandDelivery, tmp_path: Path
 ) -> None:
     """New files are in place with their modes, they can be read back, and no copy stays."""
     target = tmp_path / "tls"
@@ -224,7 +223,7 @@ def test_the_example_script_delivers_and_confirms(
 
 
 def test_the_example_script_puts_back_what_it_replaced(
-    by_script: CommandDelivery, tmp_path: Path
+    by_script: OperatorCommandDelivery, tmp_path: Path
 ) -> None:
     """A restore brings the files of before, and may be asked for twice."""
     target = tmp_path / "tls"
@@ -237,14 +236,14 @@ def test_the_example_script_puts_back_what_it_replaced(
 
 
 def test_the_example_script_changes_nothing_when_it_fails(
-    by_script: CommandDelivery, tmp_path: Path
+    by_script: OperatorCommandDelivery, tmp_path: Path
 ) -> None:
     """One file that cannot be written leaves all as they were, whatever came before unconfirmed."""
     target = tmp_path / "tls"
     target.mkdir()
     by_script.deliver("n1", _server_files(target, b"older"))
     by_script.deliver("n1", _server_files(target, b"old"))
-    lost = File(path=str(tmp_path / "missing" / "ca.crt"), content=b"ca")
+    lost = DeliveredFile(path=str(tmp_path / "missing" / "ca.crt"), content=b"ca")
     with pytest.raises(Rejected):
         by_script.deliver("n1", (*_server_files(target, b"new"), lost))
     assert (target / "server.crt").read_bytes() == b"certificate old"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from rollover import engine
-from rollover.checks.refusals import PLAN_RULES
-from rollover.checks.rule import Rule
-from rollover.checks.run import FLEET_RULES
-from rollover.checks.silence import WITHOUT_EFFECT
 from rollover.engine.rules import GATE_RULES, MATERIAL_RULES
+from rollover.rules.plan_rules import PLAN_RULES
+from rollover.rules.report import FLEET_RULES
+from rollover.rules.rule import Rule
+from rollover.rules.silencing import SILENCE_WITHOUT_EFFECT
 
 OF_ONE_PLATFORM = re.compile(
     r"nats\.conf|\bcharts?\b|\bhelm\b|\bdirector\b|\bbosh\b|create-env", re.IGNORECASE
@@ -49,7 +49,7 @@ def test_the_engine_names_nothing_of_one_platform(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    [*PLAN_RULES, *GATE_RULES, *MATERIAL_RULES, *FLEET_RULES, WITHOUT_EFFECT],
+    [*PLAN_RULES, *GATE_RULES, *MATERIAL_RULES, *FLEET_RULES, SILENCE_WITHOUT_EFFECT],
     ids=lambda rule: rule.id,
 )
 def test_rules_on_any_fleet_say_nothing_of_one_platform(rule: Rule) -> None:

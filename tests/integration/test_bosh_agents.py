@@ -9,9 +9,9 @@ import pytest
 
 from rigs.bosh_agents_rig import AgentsRig
 from rigs.bosh_lab import BoshLab, add_new_ca, bosh_lab, eventually, in_a_hurry, remove_old_ca
-from rollover.engine.platform_extras import Moment
+from rollover.engine.ports import Moment
 from rollover.fleet.evidence import Applied, Failed
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from rigs.bosh_nats_rig import DIRECTOR_NAME, BoshAuthority, BoshNats, NatsLine, bosh_nats
 from rollover.errors import Denied, Rejected, TimedOut, Unreachable
 from rollover.fleet.secret import SecretBytes
+from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.connections import MonitoredConnections
-from rollover.platforms.bosh.mbus import Mbus, MbusAccess
 
 
 class Answering:

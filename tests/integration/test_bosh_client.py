@@ -29,9 +29,15 @@ from rollover.fleet.certificate import KeyKind
 from rollover.pki.issue import issue_authority
 from rollover.pki.keys import generate
 from rollover.pki.pem import write_certificates
-from rollover.platforms.bosh import http
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.records import BoshInstance, Extent, Task, TaskEvent, TaskState
+from rollover.platforms.bosh import director_http
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_records import (
+    BoshInstance,
+    DeployExtent,
+    DirectorTask,
+    TaskEvent,
+    TaskState,
+)
 
 INSTANCES = "/deployments/web/instances"
 
@@ -75,7 +81,7 @@ def listing(served: Served, *instances: object) -> StubTask:
     return task
 
 
-def followed(director: Director, number: int) -> tuple[list[TaskEvent], Task]:
+def followed(director: Director, number: int) -> tuple[list[TaskEvent], DirectorTask]:
     """The events of a task, and how it ended."""
     events: list[TaskEvent] = []
     following = director.follow(number)
@@ -220,7 +226,7 @@ def test_an_answer_without_end_is_given_up(
     served: Served, director: Director, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Octets are counted as they come."""
-    monkeypatch.setattr(http, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(director_http, "MOST_BYTES", 100_000)
     fails(served, 1, Response(b"[" + b" " * 200_000 + b"]"))
     with pytest.raises(Rejected, match="more than 100,000 octets"):
         director.locks()
@@ -394,20 +400,20 @@ def test_a_director_that_goes_away_meanwhile_is_waited_for(
 @pytest.mark.parametrize(
     ("extent", "target"),
     [
-        (Extent(), "/deployments/web/jobs/*?state=recreate"),
-        (Extent(group="db"), "/deployments/web/jobs/db?state=recreate"),
+        (DeployExtent(), "/deployments/web/jobs/*?state=recreate"),
+        (DeployExtent(group="db"), "/deployments/web/jobs/db?state=recreate"),
         (
-            Extent(group="db", instance="1-2", fix=True, skip_drain=True),
+            DeployExtent(group="db", instance="1-2", fix=True, skip_drain=True),
             "/deployments/web/jobs/db/1-2?state=recreate&fix=true&skip_drain=true",
         ),
         (
-            Extent(canaries="2", max_in_flight="10%"),
+            DeployExtent(canaries="2", max_in_flight="10%"),
             "/deployments/web/jobs/*?state=recreate&canaries=2&max_in_flight=10%25",
         ),
     ],
 )
 def test_recreate_is_the_request_of_the_cli(
-    served: Served, director: Director, extent: Extent, target: str
+    served: Served, director: Director, extent: DeployExtent, target: str
 ) -> None:
     """Path, query, an empty body as YAML; the task of the location comes back."""
     served.director.starts[f"PUT {target.partition('?')[0]}"] = 12
@@ -427,7 +433,7 @@ def test_restart_is_the_request_of_the_cli(served: Served, director: Director) -
 def test_deploy_sends_the_manifest_as_it_is(served: Served, director: Director) -> None:
     """With the flags of the CLI."""
     served.director.starts["POST /deployments"] = 13
-    extent = Extent(recreate=True, fix=True, skip_drain=True, canaries="1", max_in_flight="4")
+    extent = DeployExtent(recreate=True, fix=True, skip_drain=True, canaries="1", max_in_flight="4")
     assert director.deploy("web", "name: web # as it is\n", extent) == 13
     sent = served.director.requests[-1]
     assert sent.target == (
@@ -439,7 +445,7 @@ def test_deploy_sends_the_manifest_as_it_is(served: Served, director: Director) 
 def test_a_deploy_of_one_group_is_no_deploy(director: Director) -> None:
     """It would deploy everything."""
     with pytest.raises(SpecError, match="cannot be limited"):
-        director.deploy("web", "name: web\n", Extent(group="db"))
+        director.deploy("web", "name: web\n", DeployExtent(group="db"))
 
 
 def test_an_answer_without_a_task_is_refused(served: Served, director: Director) -> None:

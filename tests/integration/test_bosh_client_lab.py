@@ -13,9 +13,15 @@ from bosh_interpolate import load
 from rigs import bosh_lab, commands
 from rigs.bosh_lab import BoshLab
 from rollover.errors import ExitCode, NotFound
-from rollover.fleet import assemble
-from rollover.platforms.bosh import describe, properties
-from rollover.platforms.bosh.records import BoshInstance, Extent, Task, TaskEvent, TaskState
+from rollover.fleet import description
+from rollover.platforms.bosh import director_fleet, nats_properties
+from rollover.platforms.bosh.director_records import (
+    BoshInstance,
+    DeployExtent,
+    DirectorTask,
+    TaskEvent,
+    TaskState,
+)
 from rollover.site import load_fleet
 from rollover_lab.bosh import director_access
 
@@ -30,7 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoshLab]:
         yield found
 
 
-def followed(lab: BoshLab, number: int) -> tuple[list[TaskEvent], Task]:
+def followed(lab: BoshLab, number: int) -> tuple[list[TaskEvent], DirectorTask]:
     """The events of a task, and how it ended."""
     events: list[TaskEvent] = []
     following = lab.director.follow(number, deadline_seconds=bosh_lab.TASK_SECONDS)
@@ -126,7 +132,9 @@ def test_one_instance_can_be_recreated(lab: BoshLab) -> None:
     """Its name outlives its VM."""
     name = lab.deployments()[-1]
     before = lab.director.placed(name)[0]
-    number = lab.director.recreate(name, Extent(group=before.group, instance=before.id, fix=True))
+    number = lab.director.recreate(
+        name, DeployExtent(group=before.group, instance=before.id, fix=True)
+    )
     _, task = followed(lab, number)
     assert task.state is TaskState.DONE, task.result
     after = the_same(lab, before)
@@ -136,7 +144,7 @@ def test_one_instance_can_be_recreated(lab: BoshLab) -> None:
 
 def test_stopping_ends_a_deploy_early(lab: BoshLab) -> None:
     """The task is cancelled, or had ended by then; nothing is locked afterwards."""
-    number = lab.director.restart(lab.deployments()[0], Extent(max_in_flight="1"))
+    number = lab.director.restart(lab.deployments()[0], DeployExtent(max_in_flight="1"))
     list(lab.director.follow(number, stopping=lambda: True))
     assert lab.director.task(number).state in {TaskState.CANCELLED, TaskState.DONE}
     lab.director.cancel(number)
@@ -183,10 +191,10 @@ def test_the_lab_is_discovered_and_expanded(lab: BoshLab, tmp_path: Path) -> Non
     assert made.director is not None
     assert there.director is not None
     assert made.director.nats == there.director.nats
-    expanded = describe.expand(made, lab.director)
-    assert properties.Part.SERVER.value in (
+    expanded = director_fleet.expand_fleet(made, lab.director)
+    assert nats_properties.NatsPart.SERVER.value in (
         expanded.groups[0].instances[0].endpoints[0].certificate or ""
     )
-    fleet = assemble.assemble(expanded, {})
+    fleet = description.assemble(expanded, {})
     assert [len(each.instances) for each in fleet.groups] == [1, AGENTS]
     assert len(fleet.links) == AGENTS + 2

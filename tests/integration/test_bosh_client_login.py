@@ -14,9 +14,8 @@ from rigs.bosh_api_stub import Served
 from rollover.errors import Denied
 from rollover.fleet.description import DirectorDescription
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.bosh.access import Access, access_to
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.saved_login import read
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.login import DirectorAccess, access_to, read_config
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def _logged_in(served: Served, home: Path, *, number: int = 1) -> Path:
     return path
 
 
-def _access(home: Path) -> Access:
+def _access(home: Path) -> DirectorAccess:
     """How to reach `prod` with nothing but the file."""
     return access_to(
         DirectorDescription(environment="prod"), environment={"HOME": str(home)}, base=home
@@ -93,10 +92,10 @@ def test_a_refresh_token_that_was_replaced_is_written_down(served: Served, tmp_p
     """Else the next `bosh` would be logged out; nothing else in the file changes."""
     served.director.rotates = True
     path = _logged_in(served, tmp_path, number=0)
-    before = read(path)
+    before = read_config(path)
     with Director(_access(tmp_path)) as director:
         assert director.locks() == ()
-    (other, prod), (other_now, prod_now) = before, read(path)
+    (other, prod), (other_now, prod_now) = before, read_config(path)
     assert other_now == other
     assert prod_now == msgspec.structs.replace(
         prod, access_token=SecretBytes(b"token-2"), refresh_token=SecretBytes(b"refresh-2")

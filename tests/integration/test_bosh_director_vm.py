@@ -14,21 +14,19 @@ from rigs import bosh_lab
 from rigs.bosh_director_files import Generation, Made, again, both_trusted, new_only
 from rigs.bosh_lab import BoshLab
 from rollover.codec.fleet_file import read_fleet
-from rollover.engine.platform_extras import Moment
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Moment, Pacing
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.evidence import Applied, EndpointMaterial, Identity, Order, Signer
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
 from rollover.fleet.names import EndpointName
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import CLIENT, issue_authority, issue_leaf
 from rollover.pki.keys import from_pem, generate, to_pem
-from rollover.pki.profiles import CLIENT
-from rollover.platforms.bosh.describe import DIRECTOR_VM, expand
+from rollover.platforms.bosh.create_env import CreateEnvironment
+from rollover.platforms.bosh.director_fleet import DIRECTOR_VM, expand_fleet
 from rollover.platforms.bosh.director_vm import DirectorVm
-from rollover.platforms.bosh.environment import Environment
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.properties import Part
+from rollover.platforms.bosh.nats_properties import NatsPart
+from rollover.platforms.bosh.provenance import ProvenanceFile
 
 SKEW = timedelta(minutes=5)
 YEAR = timedelta(days=365)
@@ -48,15 +46,17 @@ class Rotation:
     def __init__(self, lab: BoshLab) -> None:
         self.lab = lab
         self.root = lab.layout.root
-        described = expand(read_fleet(lab.layout.fleet.read_bytes(), place="fleet"), lab.director)
+        described = expand_fleet(
+            read_fleet(lab.layout.fleet.read_bytes(), place="fleet"), lab.director
+        )
         assert described.director is not None
         self.identities: list[Identity] = []
         self.vm = DirectorVm(
             msgspec.structs.replace(described.groups[0], confirm_seconds=60.0),
             settings=described.director,
-            environment=Environment.from_file(lab.layout.create_env, environment=os.environ),
+            environment=CreateEnvironment.from_file(lab.layout.create_env, environment=os.environ),
             director=lab.director,
-            ledger=Ledger(self.root / ".rollover/agents.json"),
+            ledger=ProvenanceFile(self.root / ".rollover/agents.json"),
             identities=lambda: tuple(self.identities),
             known=tuple,
             base=self.root,
@@ -80,21 +80,21 @@ class Rotation:
             not_before=datetime.now(UTC) - SKEW,
             lifetime=YEAR,
         )
-        made = Generation({Part.CLIENT_CA: Made(ca, ca_key)})
+        made = Generation({NatsPart.CLIENT_CA: Made(ca, ca_key)})
         self.new = Generation(
             {
                 **made.of,
                 **{
                     part: again(self.old, part, under=made)
-                    for part in Part
-                    if part is not Part.CLIENT_CA
+                    for part in NatsPart
+                    if part is not NatsPart.CLIENT_CA
                 },
             }
         )
         self.identities += [self._identity("old", self.old), self._identity("new", self.new)]
 
     def _identity(self, label: str, of: Generation) -> Identity:
-        key, signer = generate(KeyKind.P256), of.of[Part.CLIENT_CA]
+        key, signer = generate(KeyKind.P256), of.of[NatsPart.CLIENT_CA]
         leaf = issue_leaf(
             profile=CLIENT,
             common_name="rollover-probe",
@@ -152,10 +152,10 @@ class Rotation:
     ) -> dict[str, tuple[str, int]]:
         """What `observed` should say."""
         of = {
-            "nats": server.of[Part.SERVER],
-            "director": rest.of[Part.DIRECTOR],
-            "health-monitor": rest.of[Part.HEALTH_MONITOR],
-            "agents": rest.of[Part.CLIENT_CA],
+            "nats": server.of[NatsPart.SERVER],
+            "director": rest.of[NatsPart.DIRECTOR],
+            "health-monitor": rest.of[NatsPart.HEALTH_MONITOR],
+            "agents": rest.of[NatsPart.CLIENT_CA],
         }
         return {name: (made.certificate.fingerprint, trusted) for name, made in of.items()}
 
@@ -163,8 +163,8 @@ class Rotation:
 def back(rotation: Rotation) -> Order:
     """What was there before, ordered once more."""
     old, bundle = rotation.old, (rotation.old.ca,)
-    clients = (("director", Part.DIRECTOR), ("health-monitor", Part.HEALTH_MONITOR))
-    signer = old.of[Part.CLIENT_CA]
+    clients = (("director", NatsPart.DIRECTOR), ("health-monitor", NatsPart.HEALTH_MONITOR))
+    signer = old.of[NatsPart.CLIENT_CA]
     return Order(
         instance=DIRECTOR_VM,
         endpoints=(

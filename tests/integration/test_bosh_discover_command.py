@@ -19,11 +19,11 @@ from rollover.engine.authorities import Authorities
 from rollover.engine.known_certificates import KnownCertificates
 from rollover.errors import ExitCode
 from rollover.fleet.description import DirectorDescription, FleetDescription
-from rollover.platforms.bosh import describe
+from rollover.platforms.bosh import director_fleet
 from rollover.platforms.bosh.connection import DirectorConnection
-from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.director_api import Director
 from rollover.site import load_fleet, now
-from rollover.store.memory import MemoryCredentials
+from rollover.store.credentials import MemoryCredentials
 
 JAMMY = {"name": "bosh-warden-ubuntu-jammy", "version": "1.199"}
 MANIFEST = "update: {canaries: 1, max_in_flight: 2, update_watch_time: 1000}\n"
@@ -179,7 +179,7 @@ def test_the_fleet_is_expanded_from_the_director_as_it_is_then(
     deploy(served, "late", stub.instance(7), stub.instance(8, vm_cid=None))
     served.director.requests.clear()
     with Director(served.access()) as director:
-        fleet = describe.expand(load_fleet(out), director)
+        fleet = director_fleet.expand_fleet(load_fleet(out), director)
     assert names(fleet, "agents") == [
         "late/router/00000000-0007", "web/router/00000000-0000", "web/router/00000000-0001",
     ]  # fmt: skip

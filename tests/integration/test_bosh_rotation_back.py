@@ -10,7 +10,7 @@ import rollover
 from rigs.bosh_lab import NAMES, BoshLab, bosh_lab, eventually, in_a_hurry
 from rigs.bosh_rotating import command, machines, task_descriptions, trusted_by_nats, variables
 from rigs.rotating import first, request
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.errors import ExitCode
 from rollover_lab.bosh.director_access import AUTHORITY
 

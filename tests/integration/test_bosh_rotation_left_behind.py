@@ -15,7 +15,7 @@ from rigs.bosh_rotating import (
     trusted_by_nats,
 )
 from rollover.errors import ExitCode
-from rollover.platforms.bosh.records import BoshInstance, Extent, TaskState
+from rollover.platforms.bosh.director_records import BoshInstance, DeployExtent, TaskState
 from rollover_lab.bosh.agent.host import AgentFault
 
 
@@ -28,8 +28,8 @@ def _start(lab: BoshLab, stopped: BoshInstance) -> None:
     _end(lab, lab.director._change(stopped.deployment, "started", _only(stopped)))
 
 
-def _only(one: BoshInstance) -> Extent:
-    return Extent(group=one.group, instance=one.id)
+def _only(one: BoshInstance) -> DeployExtent:
+    return DeployExtent(group=one.group, instance=one.id)
 
 
 def _end(lab: BoshLab, task: int) -> None:

@@ -18,14 +18,14 @@ from rigs import kubernetes_stand_in as stand_in
 from rigs.kubernetes_stand_in import StandIn
 from rigs.nats_fleet_rig import Rig, go_on, now, only, rig, seen
 from rollover.codec.fleet_file import write_fleet
-from rollover.delivery.kubernetes import KubernetesDelivery
-from rollover.delivery.kubernetes_volumes import Volumes
-from rollover.engine.platform_port import Pacing
+from rollover.delivery.kubernetes import ApiServerDelivery
+from rollover.delivery.kubernetes_api import open_cluster
+from rollover.delivery.kubernetes_objects import Volumes
+from rollover.engine.ports import Pacing
 from rollover.errors import ExitCode
 from rollover.fleet.description import FleetDescription, KubernetesVolume
 from rollover.fleet.description import KubernetesDelivery as Settings
 from rollover.fleet.evidence import Applied, Failed
-from rollover.kubernetes.api import open_cluster
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.servers import NatsServers
 
@@ -60,9 +60,9 @@ class Pod:
             (self.folder / name).write_bytes(content or b"")
 
 
-def delivery(folder: Path, pod: Pod, kubeconfig: Path) -> KubernetesDelivery:
+def delivery(folder: Path, pod: Pod, kubeconfig: Path) -> ApiServerDelivery:
     """Return a delivery in whose wait kubelet acts."""
-    return KubernetesDelivery(
+    return ApiServerDelivery(
         lambda: open_cluster(kubeconfig=kubeconfig),
         volumes=Volumes("nats", (KubernetesVolume(path=str(pod.folder), secret="n1-tls"),)),
         state=folder / "deliveries",
@@ -71,7 +71,7 @@ def delivery(folder: Path, pod: Pod, kubeconfig: Path) -> KubernetesDelivery:
     )
 
 
-def platform(fleet: Rig, by: KubernetesDelivery) -> NatsServers:
+def platform(fleet: Rig, by: ApiServerDelivery) -> NatsServers:
     """Return the platform of the servers, with this delivery."""
     return NatsServers(
         fleet.group(),

@@ -13,10 +13,10 @@ import pytest
 from rigs import commands
 from rigs.pki_forge import CA, forge
 from rigs.probe_lab import Authority, server, write_material
-from rollover.bundles import files
+from rollover.certificates import bundle_files
+from rollover.codec import kubernetes
 from rollover.errors import ExitCode
 from rollover.fleet.certificate import Certificate
-from rollover.kubernetes import manifests
 from rollover.pki.pem import read_certificates
 from rollover.probe.target import Port
 
@@ -27,7 +27,7 @@ EVIL = ("plain", "a: b", "-----BEGIN CERTIFICATE-----", "x\n\ny", "é" * 30, "#"
 def annotated() -> tuple[tuple[Certificate, ...], bytes]:
     """CAs with subjects that look like something else, and their annotated bundle."""
     several = tuple(forge(name, CA, now=NOW).certificate for name in EVIL)
-    return several, files.render(several, annotate=True)
+    return several, bundle_files.render(several, annotate=True)
 
 
 def test_go_loads_every_member_of_an_annotated_bundle(tmp_path: Path) -> None:
@@ -36,7 +36,9 @@ def test_go_loads_every_member_of_an_annotated_bundle(tmp_path: Path) -> None:
     authority = Authority("Own CA")
     own = read_certificates(authority.pem).certificates
     write_material(
-        tmp_path, server=authority.issue("n1"), trusted=files.render(own, annotate=True) + content
+        tmp_path,
+        server=authority.issue("n1"),
+        trusted=bundle_files.render(own, annotate=True) + content,
     )
     with server(tmp_path) as running:
         url = f"nats://127.0.0.1:{running.ports[Port.CLIENT]}"
@@ -87,7 +89,7 @@ def test_a_port_is_a_source_of_the_cas_that_it_serves(tmp_path: Path) -> None:
 def test_what_kubectl_writes_is_a_source_and_the_same_object(tmp_path: Path, kind: str) -> None:
     """What kubectl makes of a file we make too, value by value; no cluster is asked."""
     path = tmp_path / "ca.crt"
-    path.write_bytes(files.render([forge("root", CA, now=NOW).certificate]))
+    path.write_bytes(bundle_files.render([forge("root", CA, now=NOW).certificate]))
     kubectl = shutil.which("kubectl")
     assert kubectl is not None
     words = ["create", *(["secret", "generic"] if kind == "secret" else [kind]), "nats-ca"]
@@ -102,7 +104,9 @@ def test_what_kubectl_writes_is_a_source_and_the_same_object(tmp_path: Path, kin
     ran = commands.run("bundle", "build", path, "--kubernetes", kind, "--name", "nats-ca",
                        "--namespace", "nats", "-o", ours)  # fmt: skip
     assert ran.code == ExitCode.DONE, ran.talk
-    (one,), (other,) = (manifests.read(each.read_bytes(), place="m") for each in (theirs, ours))
+    (one,), (other,) = (
+        kubernetes.read_manifests(each.read_bytes(), place="m") for each in (theirs, ours)
+    )
     assert (one.ref, dict(one.data)) == (other.ref, dict(other.data))
     again = tmp_path / "again.pem"
     assert commands.run("bundle", "build", theirs, "-o", again).code == ExitCode.DONE

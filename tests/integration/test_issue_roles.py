@@ -17,11 +17,9 @@ import pytest
 
 from rigs.loopback_ports import free_port
 from rigs.probe_lab import Running, await_that, server
-from rollover.issuing.issue import Issued, Order, issue
-from rollover.issuing.roles import Role
-from rollover.probe.handshake import probe
-from rollover.probe.identity import Identity
-from rollover.probe.result import ClientVerdict, Handshake
+from rollover.certificates.issue_for_role import IssuedLeaf, LeafOrder, LeafRole, issue
+from rollover.probe.handshake import ClientVerdict, Handshake, probe
+from rollover.probe.identity import ClientIdentity
 from rollover.probe.target import Port, Target
 
 LOOPBACK = ("localhost", "127.0.0.1")
@@ -35,11 +33,13 @@ class Shop(NamedTuple):
 
     folder: Path
 
-    def issue(self, role: Role, *, user: str = "", names: tuple[str, ...] = LOOPBACK) -> Issued:
+    def issue(
+        self, role: LeafRole, *, user: str = "", names: tuple[str, ...] = LOOPBACK
+    ) -> IssuedLeaf:
         """Issue one more certificate of a role."""
         files = self.folder / f"{role}-{len(list(self.folder.iterdir()))}"
         files.mkdir()
-        order = Order(
+        order = LeafOrder(
             role=role, names=names, user=user, authority=self.folder / "ca", directory=files
         )
         return issue(order, now=datetime.now(UTC))
@@ -51,10 +51,10 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def identity(issued: Issued) -> Identity:
+def identity(issued: IssuedLeaf) -> ClientIdentity:
     """Return what was issued, ready to be presented."""
     chain, key = Path(issued.certificate_file), Path(issued.key_file)
-    return Identity.from_pem(chain.read_bytes(), key.read_bytes())
+    return ClientIdentity.from_pem(chain.read_bytes(), key.read_bytes())
 
 
 class Node(NamedTuple):
@@ -95,14 +95,14 @@ def node(folder: Path, text: str) -> Iterator[Node]:
         yield Node(running, client, monitor)
 
 
-def inside(block: str, issued: Issued, more: str) -> str:
+def inside(block: str, issued: IssuedLeaf, more: str) -> str:
     """Return what `issue` says to put into nats.conf, with the addresses of a test in its block."""
     opening = f"{block} {{\n"
     assert opening in issued.nats_conf
     return issued.nats_conf.replace(opening, opening + more + "\n", 1)
 
 
-def dial(port: int, issued: Issued | None) -> Handshake:
+def dial(port: int, issued: IssuedLeaf | None) -> Handshake:
     """Dial a client port, presenting what was issued."""
     target = Target(address=f"127.0.0.1:{port}", port=Port.CLIENT, server_name="localhost")
     return probe(
@@ -112,7 +112,7 @@ def dial(port: int, issued: Issued | None) -> Handshake:
 
 def verifying(shop: Shop) -> str:
     """Return a client port as advised for a server and its clients, merged into one block."""
-    issued = shop.issue(Role.SERVER)
+    issued = shop.issue(LeafRole.SERVER)
     hint = re.search(r"# To demand .*: (ca_file: .*)", issued.nats_conf)
     assert hint is not None
     return issued.nats_conf.replace("tls {\n", f"tls {{\n{hint[1]}\n", 1)
@@ -123,10 +123,10 @@ def test_a_client_port_takes_what_is_for_clients_and_nothing_that_is_not(
 ) -> None:
     """Client, route, gateway and leaf may dial; server and monitoring certificates may not."""
     with node(tmp_path / "n1", verifying(shop)) as n1:
-        for role in (Role.CLIENT, Role.ROUTE, Role.GATEWAY, Role.LEAF):
+        for role in (LeafRole.CLIENT, LeafRole.ROUTE, LeafRole.GATEWAY, LeafRole.LEAF):
             shown = dial(n1.client, shop.issue(role))
             assert shown.client_verdict is ClientVerdict.ACCEPTED, role
-        for role in (Role.SERVER, Role.MONITORING):
+        for role in (LeafRole.SERVER, LeafRole.MONITORING):
             shown = dial(n1.client, shop.issue(role))
             assert shown.client_verdict is ClientVerdict.REFUSED, role
         n1.await_log(WRONG_USAGE)
@@ -138,17 +138,19 @@ def test_a_client_is_mapped_to_the_user_that_it_was_issued_for(
     shop: Shop, tmp_path: Path, user: str
 ) -> None:
     """`--user` in each of its forms logs in by `verify_and_map`; another certificate does not."""
-    mapped = shop.issue(Role.CLIENT, user=user, names=("host.example.com",))
-    files = shop.issue(Role.SERVER)
+    mapped = shop.issue(LeafRole.CLIENT, user=user, names=("host.example.com",))
+    files = shop.issue(LeafRole.SERVER)
     pair = f'cert_file: "{files.certificate_file}"\nkey_file: "{files.key_file}"\n'
     text = mapped.nats_conf.replace("tls {\n", f"tls {{\n{pair}", 1)
     with node(tmp_path / "n1", text) as n1:
         assert dial(n1.client, mapped).answer.startswith("PONG")
-        stranger = shop.issue(Role.CLIENT, user="other@example.com", names=("host.example.com",))
+        stranger = shop.issue(
+            LeafRole.CLIENT, user="other@example.com", names=("host.example.com",)
+        )
         assert "Authorization" in dial(n1.client, stranger).answer
 
 
-def secure(port: int, issued: Issued) -> bool:
+def secure(port: int, issued: IssuedLeaf) -> bool:
     """Say whether a client that trusts the CA, and nobody else, takes the port for `localhost`."""
     context = ssl.create_default_context(cafile=issued.authority.file)
     try:
@@ -162,24 +164,24 @@ def secure(port: int, issued: Issued) -> bool:
         raise
 
 
-@pytest.mark.parametrize(("role", "taken"), [(Role.MONITORING, True), (Role.CLIENT, False)])
+@pytest.mark.parametrize(("role", "taken"), [(LeafRole.MONITORING, True), (LeafRole.CLIENT, False)])
 def test_the_monitoring_port_is_taken_with_its_own_certificate_only(
     shop: Shop,
     tmp_path: Path,
-    role: Role,
+    role: LeafRole,
     taken: bool,  # noqa: FBT001 - a case of the table
 ) -> None:
     """HTTPS monitoring works as advised; with a client's certificate nobody believes the port."""
-    port, issued, wrong = free_port(), shop.issue(Role.MONITORING), shop.issue(role)
+    port, issued, wrong = free_port(), shop.issue(LeafRole.MONITORING), shop.issue(role)
     text = issued.nats_conf.replace("https_port: 8222", f'https: "127.0.0.1:{port}" # https_port')
     text = text.replace(issued.certificate_file, wrong.certificate_file)
     with node(tmp_path / "n1", text.replace(issued.key_file, wrong.key_file)):
         assert secure(port, issued) is taken
 
 
-def routes(shop: Shop, *, own: Role, port: int, dials: int | None) -> str:
+def routes(shop: Shop, *, own: LeafRole, port: int, dials: int | None) -> str:
     """Return a cluster block as advised for routes, with the files of a role in it."""
-    advised, files = shop.issue(Role.ROUTE), shop.issue(own)
+    advised, files = shop.issue(LeafRole.ROUTE), shop.issue(own)
     dialled = f'routes: ["nats-route://localhost:{dials}"]' if dials else ""
     text = inside("cluster", advised, f'name: c\nlisten: "127.0.0.1:{port}"\n{dialled}')
     text = text.replace(advised.certificate_file, files.certificate_file)
@@ -191,22 +193,22 @@ def test_two_servers_are_peers_with_route_certificates(shop: Shop, tmp_path: Pat
     port = free_port()
     with ExitStack() as stack:
         n1 = stack.enter_context(
-            node(tmp_path / "n1", routes(shop, own=Role.ROUTE, port=port, dials=None))
+            node(tmp_path / "n1", routes(shop, own=LeafRole.ROUTE, port=port, dials=None))
         )
         n2 = stack.enter_context(
-            node(tmp_path / "n2", routes(shop, own=Role.ROUTE, port=free_port(), dials=port))
+            node(tmp_path / "n2", routes(shop, own=LeafRole.ROUTE, port=free_port(), dials=port))
         )
         for each in (n1, n2):
             each.await_page("routez", lambda page: page["num_routes"] > 0)
 
 
-@pytest.mark.parametrize("role", [Role.SERVER, Role.MONITORING])
-def test_a_server_certificate_dials_no_route(shop: Shop, tmp_path: Path, role: Role) -> None:
+@pytest.mark.parametrize("role", [LeafRole.SERVER, LeafRole.MONITORING])
+def test_a_server_certificate_dials_no_route(shop: Shop, tmp_path: Path, role: LeafRole) -> None:
     """Its peer demands client authentication, and there is no route."""
     port = free_port()
     with ExitStack() as stack:
         n1 = stack.enter_context(
-            node(tmp_path / "n1", routes(shop, own=Role.ROUTE, port=port, dials=None))
+            node(tmp_path / "n1", routes(shop, own=LeafRole.ROUTE, port=port, dials=None))
         )
         stack.enter_context(
             node(tmp_path / "n2", routes(shop, own=role, port=free_port(), dials=port))
@@ -220,18 +222,18 @@ def test_a_client_certificate_accepts_no_route(shop: Shop, tmp_path: Path) -> No
     port = free_port()
     with ExitStack() as stack:
         stack.enter_context(
-            node(tmp_path / "n1", routes(shop, own=Role.CLIENT, port=port, dials=None))
+            node(tmp_path / "n1", routes(shop, own=LeafRole.CLIENT, port=port, dials=None))
         )
         n2 = stack.enter_context(
-            node(tmp_path / "n2", routes(shop, own=Role.ROUTE, port=free_port(), dials=port))
+            node(tmp_path / "n2", routes(shop, own=LeafRole.ROUTE, port=free_port(), dials=port))
         )
         n2.await_log(WRONG_USAGE)
         assert n2.ask("routez")["num_routes"] == 0
 
 
-def gateway(shop: Shop, name: str, *, own: Role, ports: dict[str, int]) -> str:
+def gateway(shop: Shop, name: str, *, own: LeafRole, ports: dict[str, int]) -> str:
     """Return a gateway block as advised, with the files of a role in it."""
-    advised, files = shop.issue(Role.GATEWAY), shop.issue(own)
+    advised, files = shop.issue(LeafRole.GATEWAY), shop.issue(own)
     remotes = ", ".join(
         f'{{ name: {other}, url: "nats://localhost:{port}" }}' for other, port in ports.items()
     )
@@ -247,27 +249,28 @@ def gates(page: Any) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("role", "of_b"), [(Role.GATEWAY, (1, 1)), (Role.SERVER, (0, 1)), (Role.CLIENT, (1, 0))]
+    ("role", "of_b"),
+    [(LeafRole.GATEWAY, (1, 1)), (LeafRole.SERVER, (0, 1)), (LeafRole.CLIENT, (1, 0))],
 )
 def test_gateways_need_both_usages(
-    shop: Shop, tmp_path: Path, role: Role, of_b: tuple[int, int]
+    shop: Shop, tmp_path: Path, role: LeafRole, of_b: tuple[int, int]
 ) -> None:
     """Gateway certificates join two clusters; another role's makes the supercluster one-way."""
     ports = {"A": free_port(), "B": free_port()}
     with ExitStack() as stack:
         a = stack.enter_context(
-            node(tmp_path / "a", gateway(shop, "A", own=Role.GATEWAY, ports=ports))
+            node(tmp_path / "a", gateway(shop, "A", own=LeafRole.GATEWAY, ports=ports))
         )
         b = stack.enter_context(node(tmp_path / "b", gateway(shop, "B", own=role, ports=ports)))
         b.await_page("gatewayz", lambda page: gates(page) == of_b)
-        if role is not Role.GATEWAY:
+        if role is not LeafRole.GATEWAY:
             a.await_log(WRONG_USAGE)
             assert gates(b.ask("gatewayz")) == of_b
 
 
-def leaf(shop: Shop, *, hub: int, own: Role, dials: bool) -> str:
+def leaf(shop: Shop, *, hub: int, own: LeafRole, dials: bool) -> str:
     """Return one end of a leaf node connection as advised, with the files of a role in it."""
-    advised, files = shop.issue(Role.LEAF), shop.issue(own)
+    advised, files = shop.issue(LeafRole.LEAF), shop.issue(own)
     accepting, dialling = advised.nats_conf.split("# or where one dials\n")
     text = dialling.replace("HUB:7422", f"localhost:{hub}") if dials else accepting
     text = text.replace("port: 7422", f'listen: "127.0.0.1:{hub}"')
@@ -280,20 +283,20 @@ def test_a_leaf_node_joins_its_hub(shop: Shop, tmp_path: Path) -> None:
     port = free_port()
     with ExitStack() as stack:
         hub = stack.enter_context(
-            node(tmp_path / "hub", leaf(shop, hub=port, own=Role.LEAF, dials=False))
+            node(tmp_path / "hub", leaf(shop, hub=port, own=LeafRole.LEAF, dials=False))
         )
         stack.enter_context(
-            node(tmp_path / "spoke", leaf(shop, hub=port, own=Role.LEAF, dials=True))
+            node(tmp_path / "spoke", leaf(shop, hub=port, own=LeafRole.LEAF, dials=True))
         )
         hub.await_page("leafz", lambda page: page["leafnodes"] == 1)
 
 
 @pytest.mark.parametrize(
     ("of_hub", "of_spoke", "refuses"),
-    [(Role.LEAF, Role.SERVER, "hub"), (Role.CLIENT, Role.LEAF, "spoke")],
+    [(LeafRole.LEAF, LeafRole.SERVER, "hub"), (LeafRole.CLIENT, LeafRole.LEAF, "spoke")],
 )
 def test_a_leaf_node_is_refused_without_the_usage_of_its_end(
-    shop: Shop, tmp_path: Path, of_hub: Role, of_spoke: Role, refuses: str
+    shop: Shop, tmp_path: Path, of_hub: LeafRole, of_spoke: LeafRole, refuses: str
 ) -> None:
     """A server's certificate does not dial, a client's does not accept."""
     port = free_port()

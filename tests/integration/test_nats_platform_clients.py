@@ -28,9 +28,9 @@ from rigs.nats_fleet_rig import (
 from rollover.delivery import client_status
 from rollover.errors import EvidenceMissing
 from rollover.fleet.evidence import Applied, Fact, Failed, Order
-from rollover.fleet.model import Availability, Touch
+from rollover.fleet.fleet import Availability, Touch
 from rollover.fleet.names import InstanceName
-from rollover.platforms.nats.roster import Roster
+from rollover.platforms.nats.connections import ConnectionRoster
 
 NAME = InstanceName("c1")
 
@@ -242,7 +242,7 @@ def test_without_a_system_account_nobody_can_be_asked_to_move(single: Rig) -> No
 def test_many_who_ask_at_once_share_one_listing() -> None:
     """A fresh listing serves every client's question."""
     asked: list[int] = []
-    roster = Roster(lambda: asked.append(1) or ())  # type: ignore[func-returns-value]  # counts
+    roster = ConnectionRoster(lambda: asked.append(1) or ())  # type: ignore[func-returns-value]  # counts
     for name in ("a", "b", "c"):
         assert roster.of(name) == ()
     assert len(asked) == 1

@@ -7,11 +7,10 @@ from pathlib import Path
 import msgspec
 
 from rigs.nats_fleet_rig import connected, rig, write_material
-from rollover.fleet.assemble import links
 from rollover.fleet.certificate import Stack
-from rollover.fleet.description import FleetDescription
-from rollover.fleet.model import Availability, Touch
-from rollover.platforms.nats.discover import discover
+from rollover.fleet.description import FleetDescription, links
+from rollover.fleet.fleet import Availability, Touch
+from rollover.platforms.nats.discovery import discover_fleet
 from rollover.platforms.nats.servers import NatsServers
 
 
@@ -23,14 +22,14 @@ def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) 
         )
         with connected(running.servers[0].url, tmp_path / "c1", name="orders"):
             parts = [
-                discover(
+                discover_fleet(
                     (each.folder / "server.conf",),
                     environment={},
                     working_directory=each.folder,
                 )
                 for each in running.servers
             ]
-            from_ports = discover(
+            from_ports = discover_fleet(
                 (),
                 environment={},
                 monitors=[f"http://127.0.0.1:{each.monitor}" for each in running.servers],

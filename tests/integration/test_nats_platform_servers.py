@@ -22,7 +22,7 @@ from rollover.fleet.evidence import (
     Order,
     Result,
 )
-from rollover.fleet.model import Availability, Touch
+from rollover.fleet.fleet import Availability, Touch
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.servers import NatsServers
 from rollover_lab.nats.lab import make_read_only, make_writable

@@ -27,10 +27,8 @@ from rigs.pki_stack_lab import (
 from rollover.errors import PemError
 from rollover.fleet.certificate import KeyKind, Question, Stack, Usage
 from rollover.pki import keys
-from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import CLOCK_SKEW, issue_authority, issue_leaf
+from rollover.pki.issue import CLOCK_SKEW, ROUTE, cross_sign, issue_authority, issue_leaf
 from rollover.pki.pem import RemarkKind, loaded_by_go, read_certificates, write_certificates
-from rollover.pki.profiles import ROUTE
 from rollover.pki.stacks import Verifier
 
 NOW = datetime.now(UTC)

@@ -13,12 +13,11 @@ import pytest
 from rigs.loopback_ports import free_port
 from rigs.probe_lab import Authority
 from rollover.errors import PemError
-from rollover.probe.handshake import probe, probe_all
-from rollover.probe.identity import Identity
-from rollover.probe.result import ClientVerdict, Failure, Handshake
+from rollover.probe.handshake import ClientVerdict, Failure, Handshake, probe, probe_all
+from rollover.probe.identity import ClientIdentity
 from rollover.probe.target import Port, Target
 
-IDENTITY = Identity.from_pem(*Authority("root").issue("client"))
+IDENTITY = ClientIdentity.from_pem(*Authority("root").issue("client"))
 INFO_WITHOUT_TLS = b'INFO {"server_id":"N1","client_id":1}\r\n'
 INFO_WITH_TLS = b'INFO {"server_id":"N1","tls_required":true}\r\n'
 
@@ -197,10 +196,10 @@ def test_results_come_in_the_order_of_the_targets() -> None:
 def test_an_identity_that_openssl_cannot_use_is_an_error_of_ours() -> None:
     """A mismatched pair is refused before anybody is dialled."""
     certificates = IDENTITY.certificates
-    key = Identity.from_pem(*Authority("root").issue("other")).private_key
+    key = ClientIdentity.from_pem(*Authority("root").issue("other")).private_key
     with pytest.raises(PemError, match="cannot be used"):
         probe(
             Target(address="127.0.0.1:1", port=Port.PLAIN),
-            identity=Identity(certificates, key),
+            identity=ClientIdentity(certificates, key),
             timeout_seconds=1,
         )

@@ -11,15 +11,15 @@ import pytest
 from rigs.loopback_ports import free_port
 from rigs.probe_lab import ALL_PORTS, Authority, Running, server, write_material
 from rollover.errors import NotFound, Rejected, SpecError, Unreachable
-from rollover.probe.identity import Identity, Login
-from rollover.probe.monitoring import Monitor, read
-from rollover.probe.nats_wire import NatsConnection, connect
+from rollover.probe.identity import ClientIdentity, Login
+from rollover.probe.monitoring import Monitor, read_page
+from rollover.probe.nats_client import NatsConnection, connect
+from rollover.probe.server_views import Varz
 from rollover.probe.target import Port
-from rollover.probe.views import Varz
 
 TRUSTED, ALIEN = Authority("trusted"), Authority("alien")
 SERVER = TRUSTED.issue("server")
-CLIENT = Identity.from_pem(*TRUSTED.issue("client"))
+CLIENT = ClientIdentity.from_pem(*TRUSTED.issue("client"))
 SECONDS = 300.0
 
 
@@ -115,7 +115,7 @@ def test_a_page_that_is_not_there(monitor: Monitor, running: Running) -> None:
     """An unknown page is not found, by name."""
     url = f"http://127.0.0.1:{running.plain_monitoring}/nowhere"
     with pytest.raises(NotFound, match="GET /nowhere: HTTP status 404"):
-        read(url, into=Varz, timeout_seconds=SECONDS)
+        read_page(url, into=Varz, timeout_seconds=SECONDS)
 
 
 def test_ports_that_are_no_monitoring_ports(running: Running) -> None:

@@ -11,15 +11,15 @@ import pytest
 from rigs.loopback_ports import free_port
 from rigs.probe_lab import SYSTEM_PASSWORD, SYSTEM_USER, Authority, Running, server, write_material
 from rollover.errors import Denied, NotFound, Rejected, SpecError, TimedOut, Unreachable
-from rollover.probe import system
-from rollover.probe.contexts import Trust
-from rollover.probe.identity import Identity, Login
-from rollover.probe.nats_wire import NatsConnection, connect
+from rollover.probe import system_account
+from rollover.probe.identity import ClientIdentity, Login
+from rollover.probe.nats_client import NatsConnection, connect
+from rollover.probe.stream import Trust
 from rollover.probe.target import Port
 
 TRUSTED, ALIEN = Authority("trusted"), Authority("alien")
 SERVER = TRUSTED.issue("server")
-CLIENT = Identity.from_pem(*TRUSTED.issue("client"))
+CLIENT = ClientIdentity.from_pem(*TRUSTED.issue("client"))
 SYSTEM = Login(SYSTEM_USER, SYSTEM_PASSWORD)
 APPLICATION = Login("app", "app")
 SECONDS = 300.0
@@ -48,10 +48,10 @@ def test_a_reload_that_succeeds_moves_the_load_time(running: Running) -> None:
     """A reload through the system account answers once it is done."""
     with enter(running) as connection:
         server_id = connection.info.server_id
-        before = system.varz(connection, server_id, timeout_seconds=SECONDS)
-        done = system.reload(connection, server_id, timeout_seconds=SECONDS)
-        after = system.varz(connection, server_id, timeout_seconds=SECONDS)
-    assert isinstance(done, system.Reloaded)
+        before = system_account.varz(connection, server_id, timeout_seconds=SECONDS)
+        done = system_account.reload(connection, server_id, timeout_seconds=SECONDS)
+        after = system_account.varz(connection, server_id, timeout_seconds=SECONDS)
+    assert isinstance(done, system_account.Reloaded)
     assert (done.server.id, done.server.name) == (server_id, "probed")
     assert after.config_load_time > before.config_load_time
     assert after.config_digest == before.config_digest
@@ -62,10 +62,10 @@ def test_a_reload_that_is_refused_says_why_and_where(running: Running) -> None:
     (running.folder / "ca.pem").write_text("no certificate")
     with enter(running) as connection:
         server_id = connection.info.server_id
-        before = system.varz(connection, server_id, timeout_seconds=SECONDS)
-        refused = system.reload(connection, server_id, timeout_seconds=SECONDS)
-        after = system.varz(connection, server_id, timeout_seconds=SECONDS)
-    assert isinstance(refused, system.ReloadRefused)
+        before = system_account.varz(connection, server_id, timeout_seconds=SECONDS)
+        refused = system_account.reload(connection, server_id, timeout_seconds=SECONDS)
+        after = system_account.varz(connection, server_id, timeout_seconds=SECONDS)
+    assert isinstance(refused, system_account.ReloadRefused)
     assert "server.conf:" in refused.description
     assert refused.description.endswith("failed to parse root ca certificate")
     assert after.config_load_time == before.config_load_time
@@ -74,7 +74,9 @@ def test_a_reload_that_is_refused_says_why_and_where(running: Running) -> None:
 def test_connections_show_the_certificates_of_their_peers(running: Running) -> None:
     """The connection list names each peer's certificate by its fingerprint, the drain proof."""
     with enter(running, login=APPLICATION) as peer, enter(running) as connection:
-        listed = system.connections(connection, connection.info.server_id, timeout_seconds=SECONDS)
+        listed = system_account.connections(
+            connection, connection.info.server_id, timeout_seconds=SECONDS
+        )
     by_id = {each.cid: each for each in listed}
     assert set(by_id) == {peer.info.client_id, connection.info.client_id}
     seen = by_id[peer.info.client_id]
@@ -87,17 +89,17 @@ def test_a_kicked_connection_is_closed(running: Running) -> None:
     """KICK ends exactly the connection that it names; a second time there is none."""
     with enter(running, login=APPLICATION) as peer, enter(running) as connection:
         server_id, cid = connection.info.server_id, peer.info.client_id
-        system.kick(connection, server_id, cid=cid, timeout_seconds=SECONDS)
+        system_account.kick(connection, server_id, cid=cid, timeout_seconds=SECONDS)
         with pytest.raises(Unreachable, match="closed the connection"):
             peer.request("any.subject", timeout_seconds=SECONDS)
         with pytest.raises(Rejected, match="no such client"):
-            system.kick(connection, server_id, cid=cid, timeout_seconds=SECONDS)
+            system_account.kick(connection, server_id, cid=cid, timeout_seconds=SECONDS)
 
 
 def test_a_client_in_lame_duck_mode_stays_connected(running: Running) -> None:
     """LDM tells one client to move and cuts nothing."""
     with enter(running, login=APPLICATION) as peer, enter(running) as connection:
-        system.lame_duck(
+        system_account.lame_duck(
             connection,
             connection.info.server_id,
             cid=peer.info.client_id,
@@ -111,7 +113,7 @@ def test_a_client_in_lame_duck_mode_stays_connected(running: Running) -> None:
 def test_servers_are_found_by_ping(running: Running) -> None:
     """Every server that the system account reaches names itself."""
     with enter(running) as connection:
-        found = system.servers(connection, timeout_seconds=SECONDS)
+        found = system_account.servers(connection, timeout_seconds=SECONDS)
         assert [each.id for each in found] == [connection.info.server_id]
     assert found[0].version.startswith("2.")
 
@@ -122,14 +124,14 @@ def test_only_the_system_account_may_ask(running: Running) -> None:
         enter(running, login=APPLICATION) as connection,
         pytest.raises(NotFound, match="nobody listens") as caught,
     ):
-        system.reload(connection, connection.info.server_id, timeout_seconds=SECONDS)
+        system_account.reload(connection, connection.info.server_id, timeout_seconds=SECONDS)
     assert "system account" in caught.value.hint
 
 
 def test_a_server_that_is_not_there(running: Running) -> None:
     """A server id that nobody has is not found."""
     with enter(running) as connection, pytest.raises(NotFound):
-        system.reload(connection, "NOSUCH", timeout_seconds=SECONDS)
+        system_account.reload(connection, "NOSUCH", timeout_seconds=SECONDS)
 
 
 def test_a_wrong_password_is_denied(running: Running) -> None:
@@ -143,12 +145,12 @@ def test_a_wrong_password_is_denied(running: Running) -> None:
     ("identity", "alert"),
     [
         (None, "certificate_required"),
-        (Identity.from_pem(*ALIEN.issue("alien")), "unknown_ca"),
+        (ClientIdentity.from_pem(*ALIEN.issue("alien")), "unknown_ca"),
     ],
     ids=["none", "alien"],
 )
 def test_a_certificate_that_the_server_refuses(
-    running: Running, identity: Identity | None, alert: str
+    running: Running, identity: ClientIdentity | None, alert: str
 ) -> None:
     """The alert is told, also in TLS 1.3, where it comes late."""
     with pytest.raises(Denied, match=alert):
@@ -222,7 +224,7 @@ def test_handshake_first(tmp_path: Path) -> None:
             timeout_seconds=SECONDS,
         ) as connection,
     ):
-        assert system.servers(connection, timeout_seconds=SECONDS)
+        assert system_account.servers(connection, timeout_seconds=SECONDS)
 
 
 PLAIN = """
@@ -240,8 +242,10 @@ def test_a_server_without_tls_is_served_in_the_clear_unless_tls_is_demanded(
     with server(tmp_path, wanted=(), text=PLAIN.format(port=port)):
         address = f"127.0.0.1:{port}"
         with connect(address, login=SYSTEM, timeout_seconds=SECONDS) as connection:
-            done = system.reload(connection, connection.info.server_id, timeout_seconds=SECONDS)
-            assert isinstance(done, system.Reloaded)
+            done = system_account.reload(
+                connection, connection.info.server_id, timeout_seconds=SECONDS
+            )
+            assert isinstance(done, system_account.Reloaded)
         with pytest.raises(Rejected, match="offers no TLS"):
             connect(address, login=SYSTEM, trust=TRUSTED.pem, timeout_seconds=SECONDS)
 
@@ -253,7 +257,7 @@ def test_a_request_without_an_answer_times_out(running: Running) -> None:
         inbox = f"{quiet._inbox}.never"
         with pytest.raises(TimedOut):
             connection.request(inbox, timeout_seconds=0.2)
-        assert system.servers(connection, timeout_seconds=SECONDS)
+        assert system_account.servers(connection, timeout_seconds=SECONDS)
 
 
 def test_nobody_at_the_address() -> None:
@@ -280,7 +284,7 @@ def test_a_request_above_the_servers_limit_is_not_sent(running: Running) -> None
 def test_varz_tells_when_the_loaded_certificate_ends(running: Running) -> None:
     """The end of validity is that of the first certificate that the server has loaded."""
     with enter(running) as connection:
-        seen = system.varz(connection, connection.info.server_id, timeout_seconds=SECONDS)
+        seen = system_account.varz(connection, connection.info.server_id, timeout_seconds=SECONDS)
     assert seen.tls_cert_not_after is not None
     assert seen.tls_cert_not_after.tzinfo is not None
     assert abs(seen.tls_cert_not_after - dt.datetime.now(dt.UTC)) < dt.timedelta(days=6)

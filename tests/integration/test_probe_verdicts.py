@@ -10,19 +10,18 @@ from cryptography import x509
 
 from rigs.probe_lab import ALL_PORTS, Authority, Running, server, write_material
 from rollover.probe import handshake
-from rollover.probe.contexts import Contexts
-from rollover.probe.handshake import probe
-from rollover.probe.identity import Identity
-from rollover.probe.result import ClientVerdict, Failure, Handshake
+from rollover.probe.handshake import ClientVerdict, Failure, Handshake, probe
+from rollover.probe.identity import ClientIdentity
+from rollover.probe.stream import Contexts
 from rollover.probe.target import Port, Target, Versions
 
 TRUSTED, ALIEN = Authority("trusted"), Authority("alien")
 SERVER = TRUSTED.issue("server")
 IDENTITIES = {
     "none": None,
-    "trusted": Identity.from_pem(*TRUSTED.issue("trusted client")),
-    "alien": Identity.from_pem(*ALIEN.issue("alien client")),
-    "expired": Identity.from_pem(*TRUSTED.issue("expired client", valid_days=-1)),
+    "trusted": ClientIdentity.from_pem(*TRUSTED.issue("trusted client")),
+    "alien": ClientIdentity.from_pem(*ALIEN.issue("alien client")),
+    "expired": ClientIdentity.from_pem(*TRUSTED.issue("expired client", valid_days=-1)),
 }
 MUTUAL = tuple(port for port in ALL_PORTS if port is not Port.MONITORING)
 GREETING = (Port.CLIENT, Port.ROUTE, Port.GATEWAY, Port.LEAFNODE)

@@ -20,7 +20,7 @@ from rigs.rotating import (
     rotate,
     trusted_and_presented,
 )
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.journal import EntryKind
 from rollover_lab.nats.lab import Lab, running

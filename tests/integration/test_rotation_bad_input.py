@@ -18,7 +18,7 @@ from rigs.rotating import (
     rotate,
     trusted_and_presented,
 )
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.errors import ExitCode
 from rollover_lab.nats.lab import Lab, running
 

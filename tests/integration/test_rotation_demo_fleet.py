@@ -19,7 +19,7 @@ from rigs.rotating import (
     trusted_and_presented,
 )
 from rollover.engine import events
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.fleet.plan import Phase
 from rollover_lab.nats.lab import Lab, running
 from rollover_lab.nats.spec import preset_named

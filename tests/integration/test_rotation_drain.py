@@ -27,8 +27,8 @@ from rigs.rotating import (
     request,
     rotate,
 )
-from rollover.engine.outcome import Ending
-from rollover.engine.site import Waits
+from rollover.engine.events import Ending
+from rollover.engine.fleet_context import Waits
 from rollover.errors import ExitCode
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import RuleId

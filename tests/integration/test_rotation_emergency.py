@@ -19,7 +19,7 @@ from rigs.rotating import (
     trusted_and_presented,
 )
 from rollover.engine import events
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.errors import SpecError
 from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.plan import Rollout

@@ -23,7 +23,7 @@ from rigs.rotating import (
     trusted_and_presented,
 )
 from rollover.codec.fleet_file import read_fleet, write_fleet
-from rollover.engine.outcome import Ending, Outcome
+from rollover.engine.events import Ending, Outcome
 from rollover.errors import ExitCode
 from rollover.fleet.description import FleetDescription, GroupDescription
 from rollover.fleet.evidence import Failed

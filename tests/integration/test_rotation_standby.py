@@ -17,7 +17,7 @@ from rigs.rotating import (
     rotate,
     trusted_and_presented,
 )
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.errors import SpecError
 from rollover_lab.nats.lab import running
 

@@ -34,7 +34,7 @@ from rigs.rotating import (
     roll_back,
     rotate,
 )
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover.errors import ExitCode, Interrupted, SpecError, StaleError
 from rollover.fleet.journal import EntryKind
 from rollover_lab.nats.lab import Lab, running

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from rigs.rotating import UNHARMED, Losses, holds, rotate, trusted_and_presented
-from rollover.engine.outcome import Ending
+from rollover.engine.events import Ending
 from rollover_lab.nats.gateway_renewal import observe_gateways
 from rollover_lab.nats.lab import running
 from rollover_lab.nats.spec import RateSpec, preset_named

@@ -13,10 +13,9 @@ from rigs.rotating import UNHARMED, Losses, await_true, command
 from rollover.delivery.local import LocalDelivery
 from rollover.errors import ExitCode
 from rollover.fleet.evidence import EndpointMaterial, Order
-from rollover.fleet.model import Role
-from rollover.platforms.nats import configured
-from rollover.platforms.nats.material import files_of
-from rollover.platforms.nats.places import resolved
+from rollover.fleet.fleet import Role
+from rollover.platforms.nats import configuration
+from rollover.platforms.nats.instance_files import files_of, resolved
 from rollover_lab.nats import certificates
 from rollover_lab.nats.gateway_renewal import observe_gateways, restart_cluster
 from rollover_lab.nats.lab import Lab, running
@@ -176,9 +175,9 @@ def test_a_run_that_was_killed_before_the_reload_is_gone_on_with(two: Lab) -> No
             if each.role in {Role.GATEWAY, Role.GATEWAY_REMOTE}
         ),
     )
-    files = files_of(order, configured.repointed(instance, order))
+    files = files_of(order, configuration.repointed(instance, order))
     delivery.deliver(
-        instance.name, (*files, *configured.edited(delivery, instance, order, environment={}))
+        instance.name, (*files, *configuration.edited(delivery, instance, order, environment={}))
     )
     moving = ("--bundle", bundle(two, curated=True), "--as", "tls/late.pem", *ROLES)
     code, said = command(two, "plan", *moving)

@@ -12,7 +12,7 @@ import msgspec
 from bosh_interpolate import FileStore
 from rigs.bosh_lab import BoshLab
 from rollover.codec.fleet_file import read_fleet
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Pacing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
     DirectorDescription,
@@ -21,18 +21,19 @@ from rollover.fleet.description import (
     InstanceDescription,
 )
 from rollover.fleet.evidence import EndpointMaterial, Observation, Order, Result
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.pem import read_certificates
+from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
+from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.agents import BoshAgents
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.mbus import Mbus, MbusAccess
-from rollover.platforms.bosh.proving import Patience
+from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile
 from rollover_lab.bosh.job_config import DirectorConfig
 
-PATIENCE = Patience(ping=4.0, answer=90.0, prove=90.0, unchanged=8.0, briefly=2.0, update=120.0)
+PATIENCE = AgentPatience(
+    ping=4.0, answer=90.0, prove=90.0, unchanged=8.0, briefly=2.0, update=120.0
+)
 MBUS = EndpointName("mbus")
 
 
@@ -51,7 +52,7 @@ class AgentsRig:
         *,
         in_place: Literal["director", "direct"] = "director",
         recover: bool = False,
-        patience: Patience = PATIENCE,
+        patience: AgentPatience = PATIENCE,
     ) -> None:
         self.lab = lab
         fleet = read_fleet(lab.layout.fleet.read_bytes(), place="fleet.yml")
@@ -60,7 +61,7 @@ class AgentsRig:
             fleet.director, in_place=in_place
         )
         self.mbus = Mbus(self.access)
-        self.ledger = Ledger(state / "agents.json")
+        self.ledger = ProvenanceFile(state / "agents.json")
         self.group = self._group()
         self.platform = BoshAgents(
             self.group,
@@ -85,12 +86,14 @@ class AgentsRig:
         path = self.lab.layout.director_vm.director_config
         return msgspec.json.decode(path.read_bytes(), type=DirectorConfig)
 
-    def handout(self) -> Handout:
+    def handout(self) -> IssuedCredentials:
         """Return what the director hands out."""
         agents = self.config().agents
         signer = read_certificates(Path(agents.client_ca_certificate).read_bytes())
         bundle = read_certificates(Path(agents.bundle).read_bytes())
-        return Handout(signer=signer.certificates[0], bundle=bundle.certificates, trusted_certs="")
+        return IssuedCredentials(
+            signer=signer.certificates[0], bundle=bundle.certificates, trusted_certs=""
+        )
 
     def signer_key(self, fingerprint: Fingerprint) -> SecretBytes | None:
         """Return the key of a CA from the vars store."""

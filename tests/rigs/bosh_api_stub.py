@@ -26,11 +26,10 @@ from starlette.routing import Route
 
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import SERVER, issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import SERVER
-from rollover.platforms.bosh.access import Access
+from rollover.platforms.bosh.login import DirectorAccess
 
 CLIENT, SECRET = "ci", "correct horse battery staple"
 TASK = re.compile(r"/tasks/(\d+)")
@@ -223,9 +222,9 @@ class Served(NamedTuple):
     url: str
     ca: bytes
 
-    def access(self, *, secret: str = SECRET, ca: bytes | None = None) -> Access:
+    def access(self, *, secret: str = SECRET, ca: bytes | None = None) -> DirectorAccess:
         """How to reach it."""
-        return Access(
+        return DirectorAccess(
             url=self.url, client=CLIENT, secret=SecretBytes(secret.encode()), ca=ca or self.ca
         )
 

@@ -15,19 +15,18 @@ from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.evidence import EndpointMaterial, Order, Signer
 from rollover.fleet.names import EndpointName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import issue_authority, issue_leaf, reissue_like
+from rollover.pki.issue import CLIENT, SERVER, Profile, issue_authority, issue_leaf, reissue_like
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import CLIENT, SERVER, Profile
-from rollover.platforms.bosh.environment import Environment
-from rollover.platforms.bosh.properties import Part
+from rollover.platforms.bosh.create_env import CreateEnvironment
+from rollover.platforms.bosh.nats_properties import NatsPart
 
 VM = InstanceName("director/0")
 NAMES = {
-    Part.CLIENT_CA: "nats_ca",
-    Part.SERVER: "nats_server_tls",
-    Part.DIRECTOR: "nats_clients_director_tls",
-    Part.HEALTH_MONITOR: "nats_clients_health_monitor_tls",
+    NatsPart.CLIENT_CA: "nats_ca",
+    NatsPart.SERVER: "nats_server_tls",
+    NatsPart.DIRECTOR: "nats_clients_director_tls",
+    NatsPart.HEALTH_MONITOR: "nats_clients_health_monitor_tls",
 }
 MANIFEST = """\
 name: bosh
@@ -90,10 +89,10 @@ variables:
 """
 """Shaped like bosh-deployment's `bosh.yml`, as far as NATS is concerned."""
 
-_COMMON_NAMES: Mapping[Part, tuple[str, Profile, tuple[str, ...]]] = {
-    Part.SERVER: ("default.nats.bosh-internal", SERVER, ("127.0.0.1",)),
-    Part.DIRECTOR: ("default.director.bosh-internal", CLIENT, ()),
-    Part.HEALTH_MONITOR: ("default.hm.bosh-internal", CLIENT, ()),
+_COMMON_NAMES: Mapping[NatsPart, tuple[str, Profile, tuple[str, ...]]] = {
+    NatsPart.SERVER: ("default.nats.bosh-internal", SERVER, ("127.0.0.1",)),
+    NatsPart.DIRECTOR: ("default.director.bosh-internal", CLIENT, ()),
+    NatsPart.HEALTH_MONITOR: ("default.hm.bosh-internal", CLIENT, ()),
 }
 YEAR = timedelta(days=365)
 
@@ -113,18 +112,18 @@ class Made(NamedTuple):
 class Generation(NamedTuple):
     """A CA with what it issued for a director VM."""
 
-    of: Mapping[Part, Made]
+    of: Mapping[NatsPart, Made]
 
     @property
     def ca(self) -> Certificate:
         """The CA."""
-        return self.of[Part.CLIENT_CA].certificate
+        return self.of[NatsPart.CLIENT_CA].certificate
 
     def values(self) -> dict[str, Tree]:
         """What a vars store holds of it, under the names of bosh-deployment."""
-        return {NAMES[part]: self.value(part) for part in Part}
+        return {NAMES[part]: self.value(part) for part in NatsPart}
 
-    def value(self, part: Part) -> Tree:
+    def value(self, part: NatsPart) -> Tree:
         """One of these values."""
         made = self.of[part]
         return {
@@ -153,14 +152,14 @@ def generation(
         not_before=start,
         lifetime=lifetime,
     )
-    made = {Part.CLIENT_CA: Made(ca, key)}
+    made = {NatsPart.CLIENT_CA: Made(ca, key)}
     for part, (common_name, profile, _) in _COMMON_NAMES.items():
         own = generate(KeyKind.RSA_2048)
         leaf = issue_leaf(
             profile=profile,
             common_name=common_name,
             organization="Cloud Foundry",
-            names=names if part is Part.SERVER else (),
+            names=names if part is NatsPart.SERVER else (),
             key=own,
             authority=ca,
             authority_key=key,
@@ -171,10 +170,10 @@ def generation(
     return Generation(made)
 
 
-def again(old: Generation, part: Part, *, under: Generation) -> Made:
+def again(old: Generation, part: NatsPart, *, under: Generation) -> Made:
     """Return a certificate like that of a part, issued by another generation's CA."""
     key = generate(KeyKind.RSA_2048)
-    signer = under.of[Part.CLIENT_CA]
+    signer = under.of[NatsPart.CLIENT_CA]
     leaf = reissue_like(
         old.of[part].certificate,
         key=key,
@@ -210,9 +209,9 @@ class Director(NamedTuple):
         """`create-env.sh`."""
         return self.folder / "create-env.sh"
 
-    def environment(self) -> Environment:
+    def environment(self) -> CreateEnvironment:
         """Read the command line."""
-        return Environment.from_file(self.line, environment={"HOME": str(self.folder)})
+        return CreateEnvironment.from_file(self.line, environment={"HOME": str(self.folder)})
 
     def stored(self) -> dict[str, Tree]:
         """What the vars store holds."""
@@ -277,12 +276,12 @@ def interpolated(director: Director, *ops: bytes, stored: Mapping[str, Tree]) ->
 
 
 def both_trusted(
-    old: Generation, new: Generation, leaves: Mapping[Part, Made] | None = None
+    old: Generation, new: Generation, leaves: Mapping[NatsPart, Made] | None = None
 ) -> Order:
     """The first rollout of the director VM: both trusted, new signer, new clients."""
     found = leaves or new.of
     bundle = (old.ca, new.ca)
-    signer = new.of[Part.CLIENT_CA]
+    signer = new.of[NatsPart.CLIENT_CA]
     return Order(
         instance=VM,
         endpoints=(
@@ -297,9 +296,9 @@ def both_trusted(
     )
 
 
-def new_only(new: Generation, leaves: Mapping[Part, Made] | None = None) -> Order:
+def new_only(new: Generation, leaves: Mapping[NatsPart, Made] | None = None) -> Order:
     """The second one: new server certificate, the old CA gone."""
-    server = (leaves or new.of)[Part.SERVER]
+    server = (leaves or new.of)[NatsPart.SERVER]
     bundle = (new.ca,)
     names = ("director", "health-monitor", "agents")
     return Order(
@@ -317,9 +316,9 @@ def new_only(new: Generation, leaves: Mapping[Part, Made] | None = None) -> Orde
 
 
 def _clients(
-    found: Mapping[Part, Made], bundle: tuple[Certificate, ...]
+    found: Mapping[NatsPart, Made], bundle: tuple[Certificate, ...]
 ) -> tuple[EndpointMaterial, ...]:
-    parts = (("director", Part.DIRECTOR), ("health-monitor", Part.HEALTH_MONITOR))
+    parts = (("director", NatsPart.DIRECTOR), ("health-monitor", NatsPart.HEALTH_MONITOR))
     return tuple(
         EndpointMaterial(
             endpoint=EndpointName(name),

@@ -22,10 +22,9 @@ from rigs.bosh_lab import ready
 from rigs.bosh_nats_rig import cloud_process, wait_until
 from rigs.loopback_ports import free_ports
 from rollover.fleet.certificate import KeyKind
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import LEAF_NODE, issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import LEAF_NODE
 from rollover_lab.bosh.cloud.client import LabCloud
 from rollover_lab.bosh.job_config import (
     AgentCredentials,

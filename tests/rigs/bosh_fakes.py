@@ -26,26 +26,27 @@ from rollover.fleet.description import (
     InstanceDescription,
 )
 from rollover.fleet.evidence import EndpointMaterial, Order
-from rollover.fleet.model import Role, Touch
+from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import issue_authority
 from rollover.pki.keys import PrivateKey, generate, to_pem
+from rollover.platforms.bosh.agent_pinger import AgentAnswer
 from rollover.platforms.bosh.connections import AgentConnection, Listing, OtherConnection
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.mbus import Answer
-from rollover.platforms.bosh.parsing import Config, DiffLine
-from rollover.platforms.bosh.records import (
+from rollover.platforms.bosh.director_records import (
     BoshInstance,
+    DeployExtent,
     Deployment,
-    Extent,
-    Info,
-    Lock,
+    DiffLine,
+    DirectorInfo,
+    DirectorLock,
+    DirectorTask,
+    NamedConfig,
     Stemcell,
-    Task,
     TaskEvent,
     TaskState,
 )
+from rollover.platforms.bosh.provenance import IssuedCredentials
 
 BEGUN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 JAMMY = Stemcell(name="bosh-lab-ubuntu-jammy-go_agent", version="1.500")
@@ -97,7 +98,9 @@ class Mishap(StrEnum):
 class Vm:
     """The truth about one VM."""
 
-    def __init__(self, instance: BoshInstance, *, signer: Fingerprint, bundle: Handout) -> None:
+    def __init__(
+        self, instance: BoshInstance, *, signer: Fingerprint, bundle: IssuedCredentials
+    ) -> None:
         self.instance = instance
         self.mishap = Mishap.NONE
         self.signer = signer
@@ -129,7 +132,9 @@ class World:
         self.lock = RLock()
         self.now = BEGUN
         self.old, self.new = ca("old"), ca("new")
-        self.handout = Handout(signer=self.old.certificate, bundle=(self.old.certificate,))
+        self.handout = IssuedCredentials(
+            signer=self.old.certificate, bundle=(self.old.certificate,)
+        )
         self.cids = 100
         self.vms: dict[InstanceName, Vm] = {}
         self.others: tuple[OtherConnection, ...] = ()
@@ -171,7 +176,7 @@ class World:
     def hand_out(self, signer: Ca, *bundle: Ca) -> None:
         """Have `create-env` run: from now on the director hands this out."""
         self.now += timedelta(minutes=10)
-        self.handout = Handout(
+        self.handout = IssuedCredentials(
             signer=signer.certificate, bundle=tuple(each.certificate for each in bundle)
         )
 
@@ -226,8 +231,8 @@ class FakeDirector:
         self.world = world
         self.version = version
         self.calls: list[str] = []
-        self.held: list[Lock] = []
-        self.deploy_configs: tuple[Config, ...] = ()
+        self.held: list[DirectorLock] = []
+        self.deploy_configs: tuple[NamedConfig, ...] = ()
         self.resurrects: bool | None = None
         self.made: dict[str, int] = {}
         """The tasks that made VMs, by the VM."""
@@ -239,11 +244,11 @@ class FakeDirector:
         """A deployment whose VMs run on although the director does not list it any more."""
         self.during: Callable[[str], None] = lambda _: None
         """Called with the deployment when a task begins."""
-        self._tasks: dict[int, tuple[str, list[TaskEvent], Task]] = {}
+        self._tasks: dict[int, tuple[str, list[TaskEvent], DirectorTask]] = {}
 
-    def info(self) -> Info:
+    def info(self) -> DirectorInfo:
         """Return who it is."""
-        return Info(name="fake", uuid="fake", version=self.version)
+        return DirectorInfo(name="fake", uuid="fake", version=self.version)
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Return all deployments."""
@@ -274,13 +279,13 @@ class FakeDirector:
         self._there(deployment)
         return MANIFEST.format(name=deployment)
 
-    def locks(self) -> tuple[Lock, ...]:
+    def locks(self) -> tuple[DirectorLock, ...]:
         """Return what is locked; each look lets go of a lock that is held for so many looks."""
         found = tuple(self.held)
         self.held = [each for each in self.held if not each.task_id.startswith("brief")]
         return found
 
-    def configs(self, kind: str | None = None) -> tuple[Config, ...]:
+    def configs(self, kind: str | None = None) -> tuple[NamedConfig, ...]:
         """Return the deploy configs."""
         return self.deploy_configs if kind == "deploy" else ()
 
@@ -301,21 +306,21 @@ class FakeDirector:
         assert manifest.startswith("---")
         return self.diffs.get(deployment, ())
 
-    def tasks(self, deployment: str | None = None) -> tuple[Task, ...]:
+    def tasks(self, deployment: str | None = None) -> tuple[DirectorTask, ...]:
         """Return no tasks: those of this director end at once."""
         assert deployment
         return ()
 
-    def deploy(self, deployment: str, manifest: str, extent: Extent | None = None) -> int:
+    def deploy(self, deployment: str, manifest: str, extent: DeployExtent | None = None) -> int:
         """Begin a deploy."""
-        extent = extent or Extent()
+        extent = extent or DeployExtent()
         assert deployment in manifest
         self.calls.append(f"deploy {deployment}{' --fix' if extent.fix else ''}")
         return self._run(deployment, self._there(deployment), recreate=False, fix=extent.fix)
 
-    def recreate(self, deployment: str, extent: Extent | None = None) -> int:
+    def recreate(self, deployment: str, extent: DeployExtent | None = None) -> int:
         """Begin to make VMs anew."""
-        extent = extent or Extent()
+        extent = extent or DeployExtent()
         named = f" {extent.group}/{extent.instance}" if extent.instance else ""
         self.calls.append(f"recreate {deployment}{named}{' --fix' if extent.fix else ''}")
         chosen = [
@@ -329,7 +334,7 @@ class FakeDirector:
         *,
         stopping: Callable[[], bool] = lambda: False,  # noqa: ARG002 - tasks have ended
         deadline_seconds: float | None = None,
-    ) -> Generator[TaskEvent, None, Task]:
+    ) -> Generator[TaskEvent, None, DirectorTask]:
         """Yield a task's events."""
         assert deadline_seconds
         _, events, task = self._tasks[number]
@@ -363,7 +368,7 @@ class FakeDirector:
             self._change(vm, recreate=recreate or not vm.answers)
             events.append(self._event(named, "finished"))
         state = TaskState.ERROR if failure else TaskState.DONE
-        task = Task(id=number, state=state, result=failure, deployment=deployment)
+        task = DirectorTask(id=number, state=state, result=failure, deployment=deployment)
         self._tasks[number] = (deployment, events, task)
         return number
 
@@ -438,24 +443,24 @@ class FakeMbus:
         *,
         timeout_seconds: float,  # noqa: ARG002 - nobody is slow here
         wanted: int | None = None,  # noqa: ARG002 - likewise
-    ) -> Mapping[str, Answer]:
+    ) -> Mapping[str, AgentAnswer]:
         """Return who answers."""
         there = {each.instance.agent_id: each for each in self.world.vms.values()}
         return {
-            each: Answer(agent=each, value=b'"pong"')
+            each: AgentAnswer(agent=each, value=b'"pong"')
             for each in agents
             if each in there and there[each].answers
         }
 
     def call(
         self, agent: str, method: str, arguments: Sequence[object] = (), *, timeout_seconds: float
-    ) -> Answer:
+    ) -> AgentAnswer:
         """Take settings, or tell of a task that has ended."""
         vm = next(each for each in self.world.vms.values() if each.instance.agent_id == agent)
         if not vm.answers:
             raise TimedOut(f"{timeout_seconds:g} s", system=f"agent {agent}", operation=method)
         if method == "get_task":
-            return Answer(agent=agent, value=b'"ok"')
+            return AgentAnswer(agent=agent, value=b'"ok"')
         settings = arguments[0]
         assert isinstance(settings, dict)
         self.sent.append((agent, settings))
@@ -463,7 +468,7 @@ class FakeMbus:
         leaf = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256())
         if vm.mishap is not Mishap.KEEPS:
             self.world.update(vm, certificate=Fingerprint(leaf.hex()))
-        return Answer(agent=agent, value=b'{"agent_task_id":"t1","state":"running"}')
+        return AgentAnswer(agent=agent, value=b'{"agent_task_id":"t1","state":"running"}')
 
 
 SETTINGS = DirectorDescription(environment="https://192.0.2.1:25555")

@@ -14,8 +14,8 @@ import msgspec
 
 from rigs.loopback_ports import free_ports
 from rigs.patience import Patience
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.records import BoshInstance, TaskState
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_records import BoshInstance, TaskState
 from rollover_lab.bosh import director_access, lab, pinging
 from rollover_lab.bosh.cloud.client import LabCloud
 from rollover_lab.bosh.create_env import create_env

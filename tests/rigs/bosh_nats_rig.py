@@ -343,7 +343,7 @@ class NatsLine:
                     return event
                 if isinstance(event, nats.Ping):
                     self._socket.sendall(nats.PONG)
-                if isinstance(event, nats.Refusal):
+                if isinstance(event, nats.ServerRefusal):
                     raise PermissionError(event.text)
             self._socket.settimeout(max(0.001, deadline - time.monotonic()))
             data = self._socket.recv(65536)

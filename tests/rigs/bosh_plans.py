@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from rigs.bosh_director_files import VM, Generation
+from rollover.fleet.fleet import Touch
 from rollover.fleet.goal import RotateAuthority
-from rollover.fleet.model import Touch
 from rollover.fleet.names import (
     AuthorityName,
     EndpointName,
@@ -15,11 +15,18 @@ from rollover.fleet.names import (
     InstanceName,
 )
 from rollover.fleet.plan import Assignment, Change, Phase, Plan, Proof, Rollout
-from rollover.platforms.bosh import describe
-from rollover.platforms.bosh.properties import Part
+from rollover.platforms.bosh import director_fleet
+from rollover.platforms.bosh.nats_properties import NatsPart
 
-ENDPOINTS = (*(describe.NATS, describe.DIRECTOR_CLIENT, describe.HEALTH_MONITOR, describe.SOURCE),)
-PARTS = (Part.SERVER, Part.DIRECTOR, Part.HEALTH_MONITOR, Part.CLIENT_CA)
+ENDPOINTS = (
+    *(
+        director_fleet.NATS_ENDPOINT,
+        director_fleet.DIRECTOR_CLIENT,
+        director_fleet.HEALTH_MONITOR_CLIENT,
+        director_fleet.AGENT_SOURCE,
+    ),
+)
+PARTS = (NatsPart.SERVER, NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR, NatsPart.CLIENT_CA)
 OLD, NEW = "nats_ca@1", "nats_ca@2"
 
 
@@ -42,7 +49,9 @@ def of_director(
         ),
         trusts=(tuple(each.ca.fingerprint for each in trusts),) * len(ENDPOINTS),
     )
-    return _rollout(number, describe.DIRECTOR, assignment, phases=phases, changes=changes, at=at)
+    return _rollout(
+        number, director_fleet.DIRECTOR_GROUP, assignment, phases=phases, changes=changes, at=at
+    )
 
 
 def of_agents(
@@ -55,7 +64,9 @@ def of_agents(
 ) -> Rollout:
     """A rollout of agents."""
     given = Assignment(instances=instances, endpoints=(), presents=(), trusts=())
-    return _rollout(number, describe.AGENTS, given, phases=phases, changes=changes, at=at)
+    return _rollout(
+        number, director_fleet.AGENTS_GROUP, given, phases=phases, changes=changes, at=at
+    )
 
 
 def _rollout(
@@ -155,7 +166,7 @@ def _change(
     name: str, *, present: str | None = None, trust_from: tuple[str, ...], trust: tuple[str, ...]
 ) -> Change:
     return Change(
-        group=describe.DIRECTOR,
+        group=director_fleet.DIRECTOR_GROUP,
         endpoint=EndpointName(name),
         present_from=None if present is None else OLD,
         present=present,

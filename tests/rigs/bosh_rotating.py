@@ -21,8 +21,8 @@ from bosh_interpolate.values import Tree
 from rigs.bosh_lab import BoshLab
 from rigs.patience import Patience
 from rollover.fleet.journal import Entry, EntryKind
-from rollover.platforms.bosh.records import BoshInstance
-from rollover.store.sqlite_journal import open_journal
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.store.journal import open_journal
 from rollover_lab.bosh.pinging import TimeSpan
 
 PROGRAM = str(Path(sys.executable).with_name("rollover"))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rigs.patience import Patience
 from rollover.fleet.description import DirectorDescription
-from rollover.platforms.bosh.access import access_to
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.records import BoshInstance, Extent, TaskState
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_records import BoshInstance, DeployExtent, TaskState
+from rollover.platforms.bosh.login import access_to
 
 TASK_SECONDS = 240.0
 IGNORED_FLAGS = frozenset(("-n", "--tty", "--no-color", "--json", "--details"))
@@ -99,14 +99,14 @@ def deploy(asked: Director, words: list[str], deployment: str) -> None:
         for each in asked.diff(deployment, text):
             sys.stdout.write(f"{marks.get(each.change, '  ')}{each.text}\n")
         return
-    end(asked, asked.deploy(deployment, text, Extent(fix="--fix" in words)))
+    end(asked, asked.deploy(deployment, text, DeployExtent(fix="--fix" in words)))
 
 
 def recreate(asked: Director, words: list[str], deployment: str) -> None:
     """Make VMs anew."""
     named = [each for each in words if not each.startswith("-")]
     group, _, one = named[0].partition("/") if named else ("", "", "")
-    extent = Extent(group=group or None, instance=one or None, fix="--fix" in words)
+    extent = DeployExtent(group=group or None, instance=one or None, fix="--fix" in words)
     end(asked, asked.recreate(deployment, extent))
 
 

@@ -20,8 +20,7 @@ from rollover.fleet.certificate import (
     Stack,
     Verdict,
 )
-from rollover.fleet.goal import Prospect, RotateAuthority
-from rollover.fleet.model import (
+from rollover.fleet.fleet import (
     Authority,
     Availability,
     Endpoint,
@@ -35,6 +34,7 @@ from rollover.fleet.model import (
     State,
     Touch,
 )
+from rollover.fleet.goal import Prospect, RotateAuthority
 from rollover.fleet.names import (
     AuthorityName,
     EndpointName,
@@ -44,7 +44,7 @@ from rollover.fleet.names import (
     SlotName,
 )
 from rollover.fleet.plan import Rollout
-from rollover.planner.knowledge import Knowledge
+from rollover.planner.safety import Knowledge
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LONG = timedelta(days=365)

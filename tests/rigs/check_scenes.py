@@ -9,9 +9,6 @@ from typing import Any
 import msgspec
 
 from rigs import builders as build
-from rollover.checks.rule import Finding
-from rollover.checks.run import Report, check
-from rollover.checks.scene import Knowledge
 from rollover.fleet.description import (
     EndpointDescription,
     FleetDescription,
@@ -19,9 +16,12 @@ from rollover.fleet.description import (
     InstanceDescription,
     Silence,
 )
-from rollover.fleet.model import Fleet, Group, Link
+from rollover.fleet.fleet import Fleet, Group, Link
 from rollover.fleet.names import Fingerprint
 from rollover.rule_catalogue import CATALOGUE
+from rollover.rules.context import RuleKnowledge
+from rollover.rules.report import Report, check
+from rollover.rules.rule import Finding
 
 SECOND = Fingerprint("old:second")
 ANOTHER = msgspec.structs.replace(build.endpoint("accepts"), presents=(SECOND,))
@@ -112,7 +112,7 @@ def run(
         description or described(fleet, silenced=silenced, margin_seconds=margin_seconds),
         accepts=made.accepts,
         shape=made.shape,
-        knowledge=Knowledge(
+        knowledge=RuleKnowledge(
             issuers=issuers,
             keys=frozenset(Fingerprint(each) for each in keys),
             expires_within=expires_within,

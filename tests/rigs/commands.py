@@ -14,10 +14,9 @@ from unittest import mock
 
 from rollover.cli.app import main
 from rollover.fleet.certificate import KeyKind
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import CLIENT, issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import CLIENT
 
 NOW = datetime.now(UTC)
 FLEET = """\

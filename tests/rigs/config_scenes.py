@@ -13,11 +13,11 @@ from cryptography import x509
 
 from nats_config.systemd_unit import read_unit
 from rigs.pki_forge import CA, DAY, INTERMEDIATE, LEAF, NOW, Forged, Shape, forge
-from rollover.checks.configs.run import check_configs
-from rollover.checks.configs.scene import ConfigScene
-from rollover.checks.rule import Finding
 from rollover.pki.pem import write_certificates
-from rollover.platforms.nats.config_scene import config_scene
+from rollover.platforms.nats.rules.context import ConfigContext
+from rollover.platforms.nats.rules.reading import read_context
+from rollover.platforms.nats.rules.report import check_configs
+from rollover.rules.rule import Finding
 
 __all__ = ("CA", "DAY", "INTERMEDIATE", "LEAF", "NOW", "Desk", "Tls", "named")
 
@@ -150,9 +150,9 @@ class Desk:
             self.write(f"{name}-client.pem", write_certificates((leaf.certificate,)))
         )
 
-    def scene(self) -> ConfigScene:
+    def scene(self) -> ConfigContext:
         """Read everything back."""
-        return config_scene(
+        return read_context(
             self.configs,
             working_directory=self.folder,
             environment=os.environ,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rigs.memory_fleet import MemoryFleet
 from rigs.memory_state import MemoryJournal
-from rollover.engine.outcome import Outcome
+from rollover.engine.events import Outcome
 from rollover.errors import JournalError
 from rollover.fleet.journal import Entry, EntryKind, Plain
 

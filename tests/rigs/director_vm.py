@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rigs import builders as build
 from rollover.fleet.certificate import Stack
-from rollover.fleet.model import Fleet, Touch
+from rollover.fleet.fleet import Fleet, Touch
 
 
 def bosh(world: build.World, *, agents: int = 10) -> Fleet:

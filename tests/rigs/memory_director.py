@@ -20,12 +20,11 @@ from rollover.fleet.description import (
     InstanceDescription,
     LinkDescription,
 )
-from rollover.fleet.evidence import Seen
-from rollover.fleet.model import Role, Touch
+from rollover.fleet.evidence import ObservedEndpoint
+from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
-from rollover.pki.issue import issue_leaf
+from rollover.pki.issue import LEAF_NODE, issue_leaf
 from rollover.pki.keys import from_pem, generate
-from rollover.pki.profiles import LEAF_NODE
 
 DIRECTOR, AGENTS = GroupName("director"), GroupName("agents")
 VM = InstanceName("director/0")
@@ -54,16 +53,18 @@ class DirectorFleet(MemoryFleet):
             source=MemorySource(self.held, self.issue),
         )
 
-    def _of_director(self, each: EndpointDescription, bundle: tuple[Certificate, ...]) -> Seen:
+    def _of_director(
+        self, each: EndpointDescription, bundle: tuple[Certificate, ...]
+    ) -> ObservedEndpoint:
         leaf = self.ca.certificate if each.role is Role.SOURCE else self.ca.leaf(each.name)
-        return Seen(endpoint=each.name, presents=(leaf,), trusts=bundle)
+        return ObservedEndpoint(endpoint=each.name, presents=(leaf,), trusts=bundle)
 
     @staticmethod
-    def of_agent(name: str, ca: Issued, bundle: tuple[Certificate, ...]) -> Seen:
+    def of_agent(name: str, ca: Issued, bundle: tuple[Certificate, ...]) -> ObservedEndpoint:
         """Return an agent with a leaf of a CA."""
-        return Seen(endpoint=MBUS, presents=(ca.leaf(name),), trusts=bundle)
+        return ObservedEndpoint(endpoint=MBUS, presents=(ca.leaf(name),), trusts=bundle)
 
-    def held(self) -> Seen:
+    def held(self) -> ObservedEndpoint:
         """Return what the director signs with and hands out now."""
         return next(each for each in self.instance(VM).state if each.endpoint == SIGNER)
 

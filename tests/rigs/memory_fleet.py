@@ -12,16 +12,13 @@ from functools import cache
 from rigs.memory_platform import MemoryInstance, MemoryPlatform
 from rigs.memory_state import MemoryJournal, MemoryLeases
 from rollover.engine.authorities import Authorities, store_name
+from rollover.engine.events import Conduct, Outcome
+from rollover.engine.fleet_context import FleetContext, Waits
 from rollover.engine.goals import Request
 from rollover.engine.known_certificates import KnownCertificates
-from rollover.engine.lease_port import Holder, Leases
-from rollover.engine.outcome import Conduct, Outcome
-from rollover.engine.platform_port import Pacing, Platform
+from rollover.engine.ports import Holder, Leases, Pacing, Platform
 from rollover.engine.service import Rollover
-from rollover.engine.site import Site, Waits
-from rollover.fleet.assemble import links
-from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.credential import Flags
+from rollover.fleet.certificate import Certificate, Flags, KeyKind
 from rollover.fleet.description import (
     AuthorityDescription,
     EndpointDescription,
@@ -29,27 +26,26 @@ from rollover.fleet.description import (
     GroupDescription,
     InstanceDescription,
     LinkDescription,
+    links,
 )
 from rollover.fleet.evidence import (
     Evidence,
     Holdout,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
-from rollover.fleet.model import Link, Role, Touch
+from rollover.fleet.fleet import Link, Role, Touch
 from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.anatomy import anatomy
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.certificate import Signed, anatomy, check_signature
+from rollover.pki.issue import LEAF_NODE, issue_authority, issue_leaf
 from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import LEAF_NODE
-from rollover.pki.signatures import Signed, check
 from rollover.rule_catalogue import CATALOGUE
-from rollover.store.memory import MemoryCredentials
+from rollover.store.credentials import MemoryCredentials
 
 AUTHORITY = AuthorityName("nats-ca")
 SERVERS, CLIENTS = GroupName("servers"), GroupName("clients")
@@ -159,7 +155,7 @@ class MemoryFleet:
             group,
             {
                 instance.name: tuple(
-                    Seen(endpoint=endpoint.name, presents=chain, trusts=bundle)
+                    ObservedEndpoint(endpoint=endpoint.name, presents=chain, trusts=bundle)
                     for chain in [(self.ca.leaf(instance.name),)]
                     for endpoint in instance.endpoints
                 )
@@ -213,10 +209,10 @@ class MemoryFleet:
         refresh: Callable[[FleetDescription], FleetDescription] = lambda described: described,
         recover: bool = False,
         **more: float,
-    ) -> Site:
+    ) -> FleetContext:
         """Return a site as another process would open it."""
         waits = {"drain_seconds": 0.05, "return_seconds": 0.01, "poll_seconds": 0.005} | more
-        return Site(
+        return FleetContext(
             self.described,
             platforms=NamedPlatforms(self.platforms, refresh=refresh),
             known=KnownCertificates(
@@ -295,11 +291,11 @@ class Through:
         return self.behind.cycle(holdouts)
 
 
-def _accepts(verifier: Seen, presenter: Seen) -> bool:
+def _accepts(verifier: ObservedEndpoint, presenter: ObservedEndpoint) -> bool:
     for anchor in verifier.trusts or ():
         for each in presenter.presents:
             if anchor.subject == each.issuer:
-                return check(anatomy(each), by=anatomy(anchor)) is Signed.GOOD
+                return check_signature(anatomy(each), by=anatomy(anchor)) is Signed.GOOD
     return False
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.engine.platform_port import Pacing
-from rollover.engine.window import in_window
+from rollover.engine.ports import Pacing
+from rollover.engine.rollout import in_window
 from rollover.errors import EvidenceMissing, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import EndpointDescription, GroupDescription
@@ -28,14 +28,14 @@ from rollover.fleet.evidence import (
     Holdout,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
-from rollover.fleet.model import Availability, EndpointRef, Role
+from rollover.fleet.fleet import Availability, EndpointRef, Role
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 
-State = tuple[Seen, ...]
+State = tuple[ObservedEndpoint, ...]
 
 
 class Fault(StrEnum):
@@ -164,7 +164,7 @@ def after(state: State, ordered: Iterable[EndpointMaterial]) -> State:
     return changed
 
 
-def _changed(seen: Seen, material: EndpointMaterial | None) -> Seen:
+def _changed(seen: ObservedEndpoint, material: EndpointMaterial | None) -> ObservedEndpoint:
     if material is None:
         return seen
     chain = (material.signer.certificate,) if material.signer else material.chain
@@ -182,7 +182,7 @@ Issue = Callable[[Certificate, InstanceName], Certificate]
 class MemorySource(NamedTuple):
     """Hands out chains of the CA that it signs with, and its bundle, as they are at that moment."""
 
-    held: Callable[[], Seen]
+    held: Callable[[], ObservedEndpoint]
     issue: Issue
 
     def deliver(self, name: InstanceName, ordered: EndpointMaterial) -> EndpointMaterial:
@@ -353,7 +353,9 @@ class MemoryPlatform:
                     turns_away = identity.issuer not in trusted and not silent
                     yield self._answer(Fact.REFUSES, name, seen, identity, holds=turns_away)
 
-    def _presents(self, name: InstanceName, seen: Seen, *, silent: bool = False) -> Evidence:
+    def _presents(
+        self, name: InstanceName, seen: ObservedEndpoint, *, silent: bool = False
+    ) -> Evidence:
         leaf = seen.presents[0].fingerprint if seen.presents else ""
         return Evidence(
             fact=Fact.PRESENTS,
@@ -365,7 +367,13 @@ class MemoryPlatform:
         )
 
     def _answer(
-        self, fact: Fact, name: InstanceName, seen: Seen, identity: Identity, *, holds: bool
+        self,
+        fact: Fact,
+        name: InstanceName,
+        seen: ObservedEndpoint,
+        identity: Identity,
+        *,
+        holds: bool,
     ) -> Evidence:
         return Evidence(
             fact=fact,

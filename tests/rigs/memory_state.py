@@ -1,7 +1,7 @@
 """The journal and the leases in memory: the reference that their contract suites start from.
 
-The reference of the credential store is `rollover.store.memory`: plans that shall leave nothing
-behind are made on it.
+The reference of the credential store is `rollover.store.credentials`: plans that shall leave
+nothing behind are made on it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from rollover.engine import chain, leasing
-from rollover.engine.journal_port import PAGE
-from rollover.engine.lease_port import Holder, Lease
+from rollover.engine import journal, leasing
+from rollover.engine.ports import JOURNAL_PAGE, Holder, Lease
 from rollover.fleet.journal import Entry, EntryKind, Head, Plain, RotationSummary
 
 
@@ -37,21 +36,21 @@ class MemoryJournal:
         """Add an entry behind the last one and return it."""
         with self._lock:
             head = self._head()
-            entry = chain.follow(
+            entry = journal.next_entry(
                 head, at=at, rotation=rotation, kind=kind, subject=subject, data=data
             )
             self._entries.append(entry)
         return entry
 
     def entries(
-        self, *, rotation: str | None = None, after: int = 0, limit: int = PAGE
+        self, *, rotation: str | None = None, after: int = 0, limit: int = JOURNAL_PAGE
     ) -> tuple[Entry, ...]:
         """Return entries with a sequence above `after`, in order."""
         chosen = [entry for entry in self._entries[after:] if rotation in (None, entry.rotation)]
         return tuple(chosen[:limit])
 
     def rotations(
-        self, *, before: int | None = None, limit: int = PAGE
+        self, *, before: int | None = None, limit: int = JOURNAL_PAGE
     ) -> tuple[RotationSummary, ...]:
         """Return rotations, the last begun first."""
         grouped: dict[str, list[Entry]] = {}
@@ -63,13 +62,13 @@ class MemoryJournal:
 
     def verify(self) -> Head:
         """Walk the whole chain and return its head."""
-        return chain.verify(tuple(self._entries))
+        return journal.verify_entries(tuple(self._entries))
 
     def _head(self) -> Head:
         if not self._entries:
-            return chain.EMPTY
+            return journal.EMPTY_HEAD
         last = self._entries[-1]
-        return chain.check(Head(sequence=last.sequence - 1, hash=last.previous), last)
+        return journal.check_entry(Head(sequence=last.sequence - 1, hash=last.previous), last)
 
 
 def _summary(entries: list[Entry]) -> RotationSummary:
@@ -98,7 +97,7 @@ class MemoryLeases:
         """Take the lease, or raise `StaleError`."""
         with self._lock:
             held = self._leases.get(name)
-            lease = leasing.grant(
+            lease = leasing.grant_lease(
                 name,
                 holder,
                 held=held,
@@ -116,7 +115,7 @@ class MemoryLeases:
         with self._lock:
             held = self._leases.get(lease.name)
             if held is None or held.token != lease.token:
-                raise leasing.lost(lease, held=held)
+                raise leasing.lease_lost(lease, held=held)
             renewed = msgspec.structs.replace(held, expires_at=now + timedelta(seconds=seconds))
             self._leases[lease.name] = renewed
         return renewed

@@ -23,7 +23,7 @@ from nats_rotating_client.rotation import Pace
 from rigs.loopback_ports import free_ports
 from rigs.patience import Patience
 from rollover.delivery.local import LocalDelivery
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Pacing
 from rollover.errors import AdapterError
 from rollover.fleet.certificate import Certificate, KeyKind, Stack
 from rollover.fleet.description import (
@@ -36,17 +36,16 @@ from rollover.fleet.evidence import (
     EndpointMaterial,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
-from rollover.fleet.model import Role, Touch
+from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import LEAF_NODE, issue_authority, issue_leaf
 from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import LEAF_NODE
 from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.servers import NatsServers
 from rollover.probe.monitoring import Monitor
@@ -359,7 +358,7 @@ def rig(base: Path, count: int = 1) -> Iterator[Rig]:
         yield made
 
 
-def seen(observation: Observation, name: EndpointName = CLIENT_PORT) -> Seen:
+def seen(observation: Observation, name: EndpointName = CLIENT_PORT) -> ObservedEndpoint:
     """Return what an endpoint was observed to use."""
     return next(each for each in observation.endpoints if each.endpoint == name)
 

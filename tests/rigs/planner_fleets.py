@@ -7,8 +7,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from rigs import builders as build
+from rollover.fleet.fleet import Fleet, Group, Link, Role, Touch
 from rollover.fleet.goal import RotateAuthority
-from rollover.fleet.model import Fleet, Group, Link, Role, Touch
 
 
 class Case(NamedTuple):

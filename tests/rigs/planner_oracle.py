@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from rollover.fleet.fleet import Availability, Endpoint, EndpointRef, Fleet, Group, Instance, State
 from rollover.fleet.goal import RotateAuthority
-from rollover.fleet.model import Availability, Endpoint, EndpointRef, Fleet, Group, Instance, State
 from rollover.fleet.plan import Rollout
 
 Value = tuple[str, ...]

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from rigs.patience import Patience
 from rollover.engine import events
+from rollover.engine.events import Conduct, Outcome
+from rollover.engine.fleet_context import Waits
 from rollover.engine.goals import Request
-from rollover.engine.outcome import Conduct, Outcome
 from rollover.engine.service import Rollover
-from rollover.engine.site import Waits
 from rollover.fleet.journal import Entry, EntryKind
 from rollover.fleet.names import AuthorityName, RuleId
 from rollover.fleet.plan import Plan, Rollout
 from rollover.site import open_fleet
-from rollover.store.sqlite_journal import open_journal
+from rollover.store.journal import open_journal
 from rollover_lab.nats.lab import Lab
 from rollover_lab.nats.spec import LabSpec
 from rollover_lab.traffic.report import TrafficReport

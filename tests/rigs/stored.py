@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from rollover.engine.lease_port import Holder
+from rollover.engine.ports import Holder
 from rollover.fleet.secret import SecretBytes
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

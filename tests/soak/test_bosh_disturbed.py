@@ -23,7 +23,7 @@ from rigs.bosh_rotating import (
 )
 from rollover.errors import AdapterError, ExitCode
 from rollover.fleet.journal import EntryKind
-from rollover.platforms.bosh.http import Request
+from rollover.platforms.bosh.director_http import HttpRequest
 from rollover_lab.bosh.agent.host import AgentFault
 
 pytestmark = pytest.mark.soak
@@ -85,7 +85,7 @@ def _recreated(lab: BoshLab) -> int:
 
 
 def _deleted(lab: BoshLab) -> int:
-    request = Request(method="DELETE", path="/deployments/redis", query=(("force", "true"),))
+    request = HttpRequest(method="DELETE", path="/deployments/redis", query=(("force", "true"),))
     return lab.director._start(request)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import rollover
+from rollover.engine.events import Conduct
 from rollover.engine.goals import Request
-from rollover.engine.outcome import Conduct
 from rollover_lab.nats.lab import running
 from rollover_lab.nats.spec import preset_named
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rollover.errors import NotFound, Rejected
-from rollover.store.processes import life
+from rollover.store.leases import life
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ORPHANED = 70

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rollover import replacing
+from rollover import files
 from rollover.errors import NotFound, Rejected, Unreachable
 
 # Writes the files of a lab: nobody but their owner can read them, and nobody sees half of one.
@@ -25,7 +25,7 @@ def write_private(path: Path, content: bytes) -> None:
     """Replace the file at `path`; its directories are made (0700) where they are missing."""
     try:
         _make_private_directory(path.parent)
-        replacing.replace(path, content, mode=PRIVATE_FILE, durable=False)
+        files.atomic_write(path, content, mode=PRIVATE_FILE, durable=False)
     except OSError as error:
         raise Rejected(
             f"`{path}`: {error.strerror}",

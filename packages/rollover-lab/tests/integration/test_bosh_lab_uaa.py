@@ -15,7 +15,7 @@ from rigs.bosh_lab import BoshLab, bosh_lab, eventually, every_agent_answers, in
 from rigs.bosh_rotating import command, rotate, trusted_by_nats
 from rollover.errors import Denied, ExitCode
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.director_api import Director
 from rollover_lab.bosh import director_access, director_manifest
 from rollover_lab.bosh.create_env import interpolated
 from rollover_lab.bosh.director_manifest import UaaProperties

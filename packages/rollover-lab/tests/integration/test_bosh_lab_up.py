@@ -28,7 +28,7 @@ from rigs.bosh_lab import (
 )
 from rollover.codec.fleet_file import read_fleet
 from rollover.errors import ExitCode, StaleError
-from rollover.platforms.bosh.records import Extent, TaskState
+from rollover.platforms.bosh.director_records import DeployExtent, TaskState
 from rollover_lab import children, state
 from rollover_lab.bosh import expiry, shape
 from rollover_lab.bosh import lab as rollover_lab_bosh_lab
@@ -267,7 +267,7 @@ def test_an_expired_ca_cuts_agents_off_and_the_documented_way_out_works(tmp_path
 
         _forget(lab)
         lab.create_env()
-        number = lab.director.recreate(name, Extent(fix=True))
+        number = lab.director.recreate(name, DeployExtent(fix=True))
         assert lab.ended(number) is TaskState.DONE
         eventually(lab.all_answer)
         assert kept.read_text() == "precious"

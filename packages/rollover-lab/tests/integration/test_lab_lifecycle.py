@@ -16,13 +16,12 @@ import pytest
 
 from rigs.patience import Patience
 from rollover.errors import Rejected, SpecError, StaleError, Unreachable
-from rollover.fleet.certificate import KeyKind
-from rollover.fleet.credential import Flags
+from rollover.fleet.certificate import Flags, KeyKind
 from rollover.fleet.description import FleetDescription
 from rollover.pki import keys, pem
-from rollover.pki.signing import check_issuer
+from rollover.pki.issue import check_issuer
+from rollover.store.credentials import open_credentials
 from rollover.store.sealing import keys_from_file
-from rollover.store.sqlite_credentials import open_credentials
 from rollover_lab import children, state
 from rollover_lab.machine import FindPorts, free_ports
 from rollover_lab.nats import lab

@@ -8,9 +8,8 @@ import msgspec
 
 import nats_config
 from rollover.codec.fleet_file import read_fleet, write_fleet
-from rollover.fleet.assemble import links, slots
-from rollover.fleet.description import FleetDescription
-from rollover.fleet.model import Touch
+from rollover.fleet.description import FleetDescription, links, slots
+from rollover.fleet.fleet import Touch
 from rollover.fleet.names import Fingerprint
 from rollover_lab.nats.description import describe
 from rollover_lab.nats.layout import NatsLayout

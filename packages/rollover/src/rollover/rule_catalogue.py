@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from rollover.checks import bosh_agents, bosh_director
-from rollover.checks.catalogue import Catalogue
-from rollover.checks.configs.run import CONFIG_RULES
-from rollover.checks.refusals import PLAN_RULES
-from rollover.checks.run import FLEET_RULES
-from rollover.checks.silence import WITHOUT_EFFECT
 from rollover.engine.rules import GATE_RULES, MATERIAL_RULES
+from rollover.platforms.bosh.rules import agents, director
+from rollover.platforms.nats.rules.report import CONFIG_RULES
+from rollover.rules.plan_rules import PLAN_RULES
+from rollover.rules.report import FLEET_RULES
+from rollover.rules.rule import Catalogue
+from rollover.rules.silencing import SILENCE_WITHOUT_EFFECT
 
-_FOUND_BY_PLATFORMS = (*bosh_director.RULES, *bosh_agents.RULES)
+_FOUND_BY_PLATFORMS = (*director.RULES, *agents.RULES)
 
 CATALOGUE = Catalogue(
     rules=(
         *PLAN_RULES,
         *GATE_RULES,
-        bosh_agents.RECOVERY_NEEDED,
+        agents.RECOVERY_NEEDED,
         *MATERIAL_RULES,
         *_FOUND_BY_PLATFORMS,
         *FLEET_RULES,
         *CONFIG_RULES,
-        WITHOUT_EFFECT,
+        SILENCE_WITHOUT_EFFECT,
     ),
     found_by_platforms=_FOUND_BY_PLATFORMS,
 )

@@ -24,37 +24,33 @@ import msgspec
 
 from rollover.codec.fleet_file import read_fleet
 from rollover.engine.authorities import Authorities
-from rollover.engine.credentials_port import Credentials
-from rollover.engine.delivery_port import Delivery
+from rollover.engine.fleet_context import FleetContext, Waits
 from rollover.engine.known_certificates import KnownCertificates
-from rollover.engine.platform_port import Platform
+from rollover.engine.ports import CredentialStore, Delivery, Platform
 from rollover.engine.service import Rollover
-from rollover.engine.site import Site, Waits
 from rollover.errors import SpecError, StoreError
 from rollover.fleet.description import CommandDelivery as CommandSettings
 from rollover.fleet.description import FleetDescription, GroupDescription
 from rollover.fleet.description import KubernetesDelivery as KubernetesSettings
 from rollover.fleet.names import InstanceName
-from rollover.platforms.nats import discover_again, places
+from rollover.platforms.nats import discovery, instance_files
 from rollover.platforms.nats.clients import NatsClients
-from rollover.platforms.nats.discover import Discovery as NatsDiscovery
-from rollover.platforms.nats.discover import DiscoveryRemark, discover
+from rollover.platforms.nats.discovery import Discovery as NatsDiscovery
+from rollover.platforms.nats.discovery import DiscoveryRemark, discover_fleet
 from rollover.platforms.nats.servers import NatsServers, configured
 from rollover.rule_catalogue import CATALOGUE
-from rollover.store import files
-from rollover.store.memory import MemoryCredentials
-from rollover.store.processes import this_process
+from rollover.store import state_files
+from rollover.store.credentials import MemoryCredentials, open_credentials
+from rollover.store.journal import open_journal
+from rollover.store.leases import open_leases, this_process
 from rollover.store.sealing import SealingKeys, keys_from_file, keys_from_text
-from rollover.store.sqlite_credentials import open_credentials
-from rollover.store.sqlite_journal import open_journal
-from rollover.store.sqlite_lease import open_leases
 
 if TYPE_CHECKING:
     from rollover.platforms.bosh.agents import BoshAgents
     from rollover.platforms.bosh.connection import DirectorConnection
     from rollover.platforms.bosh.director_options import DirectorOptions
     from rollover.platforms.bosh.director_vm import DirectorVm
-    from rollover.platforms.bosh.discovery import Discovery as BoshDiscovery
+    from rollover.platforms.bosh.discovery import DirectorDiscovery as BoshDiscovery
 
 KEY_VARIABLE = "ROLLOVER_KEY"
 
@@ -101,7 +97,7 @@ def discover_nats(
             hint="name configurations (`--config FILE…`) or monitoring ports (`--monitor URL`), "
             "or look at a BOSH director (`--bosh`)",
         )
-    found = discover(
+    found = discover_fleet(
         configs,
         environment=dict(environment),
         working_directory=working_directory,
@@ -116,7 +112,7 @@ def discover_nats(
             subject=str(former), message=f"nothing of it can be kept: {error.message}"
         )
         return msgspec.structs.replace(found, remarks=(*found.remarks, remark))
-    return discover_again.again(found, before)
+    return discovery.discover_again(found, before)
 
 
 def discover_bosh(
@@ -160,8 +156,10 @@ def open_fleet(
     described = load_fleet(file)
     base, state = file.parent.resolve(), file.parent / described.state
     with ExitStack() as stack:
-        credentials: Credentials = stack.enter_context(
-            open_credentials(state / files.CREDENTIALS, keys=_sealing_keys(state, environment))
+        credentials: CredentialStore = stack.enter_context(
+            open_credentials(
+                state / state_files.CREDENTIALS, keys=_sealing_keys(state, environment)
+            )
         )
         if scratch:
             credentials = _copied(credentials)
@@ -169,19 +167,19 @@ def open_fleet(
         if director is not None:
             stack.callback(director.close)
         known = KnownCertificates(Authorities(credentials, described), clock=now)
-        site = Site(
+        site = FleetContext(
             described,
             platforms=GroupPlatforms(
                 described, base=base, known=known, director=director, environment=environment
             ),
             known=known,
             credentials=credentials,
-            journal=stack.enter_context(open_journal(state / files.JOURNAL)),
-            leases=stack.enter_context(open_leases(state / files.LEASES)),
+            journal=stack.enter_context(open_journal(state / state_files.JOURNAL)),
+            leases=stack.enter_context(open_leases(state / state_files.LEASES)),
             clock=now,
             holder=this_process(),
             catalogue=CATALOGUE,
-            pause_requested=(state / files.PAUSE).exists,
+            pause_requested=(state / state_files.PAUSE).exists,
             recover=recover,
             waits=waits,
         )
@@ -245,7 +243,7 @@ def _sealing_keys(state: Path, environment: Mapping[str, str]) -> SealingKeys:
     text = environment.get(KEY_VARIABLE)
     if text:
         return keys_from_text(text, source=f"${KEY_VARIABLE}")
-    path, store = state / files.SEALING_KEY, state / files.CREDENTIALS
+    path, store = state / state_files.SEALING_KEY, state / state_files.CREDENTIALS
     if store.exists() and not path.exists():
         raise StoreError(
             f"`{path}` is missing, and the private keys in `{store}` are sealed with it",
@@ -255,7 +253,7 @@ def _sealing_keys(state: Path, environment: Mapping[str, str]) -> SealingKeys:
     return keys_from_file(path)
 
 
-def _copied(credentials: Credentials) -> MemoryCredentials:
+def _copied(credentials: CredentialStore) -> MemoryCredentials:
     """Return the authorities and bridges of a store in memory, with the same numbers."""
     scratch = MemoryCredentials()
     for prefix in ("/authorities/", "/bridges/"):
@@ -381,18 +379,18 @@ class GroupPlatforms:
 
     @cached_property
     def _shared(self) -> Mapping[InstanceName, str]:
-        return places.shared(self._described.groups, base=self._base)
+        return instance_files.shared(self._described.groups, base=self._base)
 
     def _all_servers(self) -> list[NatsServers]:
         found = [self(group.name) for group in self._described.groups if group.platform == "nats"]
         return [platform for platform in found if isinstance(platform, NatsServers)]
 
     def _delivery(self, group: GroupDescription) -> Delivery:
-        from rollover.delivery.command import CommandDelivery, Verb  # noqa: PLC0415 - one form is used
+        from rollover.delivery.command import OperatorCommandDelivery, Verb  # noqa: PLC0415 - one form is used
         from rollover.delivery.local import LocalDelivery  # noqa: PLC0415 - likewise
 
         if isinstance(group.delivery, CommandSettings):
-            return CommandDelivery(
+            return OperatorCommandDelivery(
                 group.delivery.command,
                 state=self._deliveries,
                 environment=self._environment,

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from rigs.stored import NOON, Pair, authority, leaf
-from rollover.engine.credentials_port import Addition, Credentials
+from rollover.engine.ports import Addition, CredentialStore
 from rollover.errors import StaleError, StoreError
-from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
+from rollover.fleet.certificate import CertificateVersion, FlagChange, Flags
 from rollover.fleet.secret import SecretBytes
-from rollover.store.memory import MemoryCredentials
+from rollover.store.credentials import MemoryCredentials, open_credentials
 from rollover.store.sealing import keys_from_file
-from rollover.store.sqlite_credentials import open_credentials
 
 CA = "/demo/authorities/nats-ca"
 TLS = "/demo/servers/n1/tls"
@@ -25,7 +24,7 @@ TRANSITIONAL = Flags(transitional=True)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def credentials(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Credentials]:
+def credentials(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CredentialStore]:
     """A store of each implementation, empty."""
     if request.param == "memory":
         yield MemoryCredentials()
@@ -36,12 +35,12 @@ def credentials(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cred
 
 
 def _add(
-    credentials: Credentials, name: str, pair: Pair, flags: Flags = PLAIN
+    credentials: CredentialStore, name: str, pair: Pair, flags: Flags = PLAIN
 ) -> CertificateVersion:
     return credentials.add(name, pair.chain, key=pair.key, flags=flags, at=NOON)
 
 
-def test_a_version_is_read_back_as_it_was_added(credentials: Credentials) -> None:
+def test_a_version_is_read_back_as_it_was_added(credentials: CredentialStore) -> None:
     """Chain, flags, time and key survive the store."""
     flags = Flags(signing=True, generated=True, self_signed=True)
 
@@ -55,7 +54,7 @@ def test_a_version_is_read_back_as_it_was_added(credentials: Credentials) -> Non
     assert credentials.private_key(CA, 1) == authority().key
 
 
-def test_versions_are_numbered_and_listed_newest_first(credentials: Credentials) -> None:
+def test_versions_are_numbered_and_listed_newest_first(credentials: CredentialStore) -> None:
     """Numbers count up within a name."""
     for common_name in ("a", "b", "c"):
         _add(credentials, TLS, leaf(common_name))
@@ -64,7 +63,7 @@ def test_versions_are_numbered_and_listed_newest_first(credentials: Credentials)
     assert credentials.versions("/demo/other") == ()
 
 
-def test_a_forgotten_number_is_not_given_again(credentials: Credentials) -> None:
+def test_a_forgotten_number_is_not_given_again(credentials: CredentialStore) -> None:
     """A number means one certificate for ever."""
     _add(credentials, TLS, leaf("a"))
     _add(credentials, TLS, leaf("b"))
@@ -74,7 +73,7 @@ def test_a_forgotten_number_is_not_given_again(credentials: Credentials) -> None
     assert _add(credentials, TLS, leaf("c")).number == 3
 
 
-def test_forgetting_removes_version_key_and_empty_name(credentials: Credentials) -> None:
+def test_forgetting_removes_version_key_and_empty_name(credentials: CredentialStore) -> None:
     """Nothing of a forgotten version can be read."""
     _add(credentials, TLS, leaf())
     credentials.forget(TLS, 1)
@@ -84,7 +83,7 @@ def test_forgetting_removes_version_key_and_empty_name(credentials: Credentials)
         credentials.private_key(TLS, 1)
 
 
-def test_the_signing_version_is_not_forgotten(credentials: Credentials) -> None:
+def test_the_signing_version_is_not_forgotten(credentials: CredentialStore) -> None:
     """What signs now is needed."""
     _add(credentials, CA, authority(), SIGNING)
 
@@ -93,7 +92,7 @@ def test_the_signing_version_is_not_forgotten(credentials: Credentials) -> None:
     assert credentials.version(CA, 1)
 
 
-def test_names_are_found_by_prefix_in_pages(credentials: Credentials) -> None:
+def test_names_are_found_by_prefix_in_pages(credentials: CredentialStore) -> None:
     """A prefix is taken literally, also where SQL has wildcards."""
     for name in ("/a_b/x", "/a_b/y", "/aXb/x", "/a%b/x", "/B"):
         _add(credentials, name, leaf())
@@ -105,7 +104,7 @@ def test_names_are_found_by_prefix_in_pages(credentials: Credentials) -> None:
     )  # fmt: skip
 
 
-def test_a_version_without_key_says_so(credentials: Credentials) -> None:
+def test_a_version_without_key_says_so(credentials: CredentialStore) -> None:
     """A certificate that was brought in without its key has none to give."""
     version = credentials.add(CA, authority().chain, key=None, flags=PLAIN, at=NOON)
 
@@ -114,7 +113,7 @@ def test_a_version_without_key_says_so(credentials: Credentials) -> None:
         credentials.private_key(CA, 1)
 
 
-def test_a_second_transitional_version_is_refused(credentials: Credentials) -> None:
+def test_a_second_transitional_version_is_refused(credentials: CredentialStore) -> None:
     """CredHub's rule: at most one transitional version of a name."""
     _add(credentials, CA, authority("a"), TRANSITIONAL)
 
@@ -123,19 +122,19 @@ def test_a_second_transitional_version_is_refused(credentials: Credentials) -> N
     assert len(credentials.versions(CA)) == 1
 
 
-def test_a_leaf_never_signs(credentials: Credentials) -> None:
+def test_a_leaf_never_signs(credentials: CredentialStore) -> None:
     """Only a CA can be the signing version, whatever the caller says."""
     with pytest.raises(StoreError, match="is not a CA"):
         _add(credentials, TLS, leaf(), SIGNING)
 
 
-def test_what_signs_has_its_key(credentials: Credentials) -> None:
+def test_what_signs_has_its_key(credentials: CredentialStore) -> None:
     """A CA whose key is elsewhere cannot sign here."""
     with pytest.raises(StoreError, match="no private key here"):
         credentials.add(CA, authority().chain, key=None, flags=SIGNING, at=NOON)
 
 
-def test_flags_move_between_versions_in_one_call(credentials: Credentials) -> None:
+def test_flags_move_between_versions_in_one_call(credentials: CredentialStore) -> None:
     """Transitional and signing change places without a moment in between."""
     _add(credentials, CA, authority("old"), SIGNING)
     _add(credentials, CA, authority("new"), TRANSITIONAL)
@@ -152,7 +151,7 @@ def test_flags_move_between_versions_in_one_call(credentials: Credentials) -> No
     assert (new.flags, old.flags) == (SIGNING, TRANSITIONAL)
 
 
-def test_flags_that_changed_meanwhile_stop_the_whole_change(credentials: Credentials) -> None:
+def test_flags_that_changed_meanwhile_stop_the_whole_change(credentials: CredentialStore) -> None:
     """Compare and swap: nothing changes when one expectation fails."""
     _add(credentials, CA, authority("old"), SIGNING)
     _add(credentials, CA, authority("new"))
@@ -183,7 +182,7 @@ def test_flags_that_changed_meanwhile_stop_the_whole_change(credentials: Credent
     ],
 )
 def test_a_change_that_breaks_a_rule_is_refused(
-    credentials: Credentials, changes: tuple[FlagChange, ...], message: str
+    credentials: CredentialStore, changes: tuple[FlagChange, ...], message: str
 ) -> None:
     """The result of a change obeys the rules or the change does not happen."""
     _add(credentials, CA, authority("old"), SIGNING)
@@ -195,7 +194,7 @@ def test_a_change_that_breaks_a_rule_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "x", "/", "/a//b", "/a/", "a/b", "/a\nb", "/" + "a" * 1024])
-def test_a_name_that_is_no_path_is_refused(credentials: Credentials, name: str) -> None:
+def test_a_name_that_is_no_path_is_refused(credentials: CredentialStore, name: str) -> None:
     """Names are paths of non-empty printable parts."""
     with pytest.raises(StoreError, match="is not a certificate name"):
         _add(credentials, name, leaf())
@@ -214,7 +213,7 @@ def test_a_name_that_is_no_path_is_refused(credentials: Credentials, name: str) 
     ids=["empty", "truncated", "swapped", "huge", "certificate as key", "mismatched"],
 )
 def test_a_chain_or_key_that_is_not_right_is_refused(
-    credentials: Credentials, chain: bytes, key: SecretBytes | None, message: str
+    credentials: CredentialStore, chain: bytes, key: SecretBytes | None, message: str
 ) -> None:
     """Nothing is stored that could not be used later, and the error names the certificate."""
     with pytest.raises(StoreError, match=message) as refusal:
@@ -229,7 +228,7 @@ def _addition(name: str, pair: Pair, flags: Flags = PLAIN) -> Addition:
     return Addition(name=name, chain=pair.chain, key=pair.key, flags=flags, at=NOON)
 
 
-def test_versions_are_added_together_in_their_order(credentials: Credentials) -> None:
+def test_versions_are_added_together_in_their_order(credentials: CredentialStore) -> None:
     """One call adds versions of several names, and several of one name."""
     wanted = [_addition(TLS, leaf("a")), _addition(CA, authority()), _addition(TLS, leaf("b"))]
 
@@ -241,7 +240,7 @@ def test_versions_are_added_together_in_their_order(credentials: Credentials) ->
     assert credentials.add_many(()) == ()
 
 
-def test_one_version_that_is_refused_keeps_all_others_out(credentials: Credentials) -> None:
+def test_one_version_that_is_refused_keeps_all_others_out(credentials: CredentialStore) -> None:
     """Versions are added together or not at all, and no number is used up."""
     refused = _addition(TLS, leaf(), flags=SIGNING)
 
@@ -252,7 +251,7 @@ def test_one_version_that_is_refused_keeps_all_others_out(credentials: Credentia
     assert _add(credentials, CA, authority()).number == 1
 
 
-def test_threads_add_versions_without_losing_any(credentials: Credentials) -> None:
+def test_threads_add_versions_without_losing_any(credentials: CredentialStore) -> None:
     """Numbers are given once each, also to threads at the same time."""
     pair = leaf()
     with ThreadPoolExecutor(4) as pool:

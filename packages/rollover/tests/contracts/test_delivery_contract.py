@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rollover.delivery.command import CommandDelivery, Verb
+from rollover.delivery.command import OperatorCommandDelivery, Verb
 from rollover.delivery.local import LocalDelivery
-from rollover.engine.delivery_port import Delivery, File
+from rollover.engine.ports import DeliveredFile, Delivery
 from rollover.errors import NotFound, Rejected
 from rollover.fleet.secret import SecretBytes
 
@@ -38,7 +38,7 @@ def delivery(request: pytest.FixtureRequest, tmp_path: Path) -> Delivery:
     if request.param == "local":
         return LocalDelivery(state=tmp_path / "state")
     (tmp_path / "carrier.py").write_text(CARRIER)
-    return CommandDelivery(
+    return OperatorCommandDelivery(
         (sys.executable, str(tmp_path / "carrier.py")),
         state=tmp_path / "state",
         environment=dict(os.environ),
@@ -54,10 +54,10 @@ def paths(tmp_path: Path) -> tuple[str, str]:
     return (str(tmp_path / "server.pem"), str(tmp_path / "server.key"))
 
 
-def _files(paths: tuple[str, str]) -> tuple[File, ...]:
+def _files(paths: tuple[str, str]) -> tuple[DeliveredFile, ...]:
     return (
-        File(path=paths[0], content=b"new"),
-        File(path=paths[1], content=SecretBytes(b"new")),
+        DeliveredFile(path=paths[0], content=b"new"),
+        DeliveredFile(path=paths[1], content=SecretBytes(b"new")),
     )
 
 
@@ -97,7 +97,7 @@ def test_a_delivery_that_fails_leaves_all_as_it_was(
     delivery: Delivery, paths: tuple[str, str]
 ) -> None:
     """A missing directory refuses the files that could have been written too."""
-    missing = File(path=f"{paths[0]}.d/ca.pem", content=b"new")
+    missing = DeliveredFile(path=f"{paths[0]}.d/ca.pem", content=b"new")
 
     with pytest.raises(Rejected, match="n1") as refusal:
         delivery.deliver("n1", (*_files(paths), missing))

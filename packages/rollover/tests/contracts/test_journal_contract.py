@@ -12,11 +12,11 @@ import pytest
 
 from rigs.memory_state import MemoryJournal
 from rigs.stored import NOON, later, leaf
-from rollover.engine.journal_port import Journal
+from rollover.engine.ports import Journal
 from rollover.errors import JournalError
 from rollover.fleet.journal import GENESIS, EntryKind, Plain
 from rollover.fleet.secret import SecretBytes
-from rollover.store.sqlite_journal import open_journal
+from rollover.store.journal import open_journal
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -10,9 +10,9 @@ import pytest
 
 from rigs.memory_state import MemoryLeases
 from rigs.stored import NOON, holder, later
-from rollover.engine.lease_port import Holder, Lease, Leases
+from rollover.engine.ports import Holder, Lease, Leases
 from rollover.errors import StaleError
-from rollover.store.sqlite_lease import open_leases
+from rollover.store.leases import open_leases
 
 GONE = holder("gone", pid=1234)
 

@@ -24,7 +24,7 @@ from rigs.nats_fleet_rig import (
     rotating,
     write_material,
 )
-from rollover.engine.platform_port import Pacing, Platform
+from rollover.engine.ports import Pacing, Platform
 from rollover.errors import EvidenceMissing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
@@ -39,11 +39,11 @@ from rollover.fleet.evidence import (
     Failed,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
-from rollover.fleet.model import Availability, Role, Touch
+from rollover.fleet.fleet import Availability, Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 
 FIRST, SECOND = InstanceName("n1"), InstanceName("n2")
@@ -86,7 +86,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
         (found,) = self.platform.observe((name,))
         return found
 
-    def seen(self, name: InstanceName) -> Seen:
+    def seen(self, name: InstanceName) -> ObservedEndpoint:
         """Return what the endpoint of an instance uses."""
         return next(e for e in self.observe(name).endpoints if e.endpoint == self.endpoint)
 
@@ -126,9 +126,9 @@ def _connected_in_memory(instance: MemoryInstance, old: Authority) -> Iterator[N
     instance.disconnect(made.number)
 
 
-def _state(authority: Authority, name: str) -> Seen:
+def _state(authority: Authority, name: str) -> ObservedEndpoint:
     leaf = authority.issue(name).certificate
-    return Seen(endpoint=CLIENT_PORT, presents=(leaf,), trusts=(authority.certificate,))
+    return ObservedEndpoint(endpoint=CLIENT_PORT, presents=(leaf,), trusts=(authority.certificate,))
 
 
 @contextmanager

@@ -15,7 +15,12 @@ from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import InstanceName, short
 from rollover.pki.keys import from_pem
 from rollover.platforms.bosh import runbook
-from rollover.platforms.bosh.runbook_facts import Access, DeploymentFacts, Facts, InstanceFacts
+from rollover.platforms.bosh.runbook import (
+    DeploymentFacts,
+    InstanceFacts,
+    OperatorAccess,
+    RunbookFacts,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "examples/bosh"
 INPUTS = ("bosh.yml", "create-env.sh", "vars.yml")
@@ -31,8 +36,8 @@ LEGACY = (
     InstanceFacts(name=InstanceName("legacy/worker/9b2e"), recreate=OLD),
     InstanceFacts(name=InstanceName("legacy/api/01c3")),
 )
-FACTS = Facts(
-    access=Access(
+FACTS = RunbookFacts(
+    access=OperatorAccess(
         url="https://10.0.0.6:25555",
         client="rollover",
         ca_cert=Path("/srv/director/director-ca.pem"),

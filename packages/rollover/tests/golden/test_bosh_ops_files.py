@@ -13,9 +13,9 @@ from bosh_interpolate.values import Tree
 from rigs import bosh_director_files as files
 from rigs import bosh_lab
 from rigs.bosh_director_files import MANIFEST, Director, Generation
-from rollover.platforms.bosh import ops_files, properties
-from rollover.platforms.bosh.ops_files import OpsFile, Wanted
-from rollover.platforms.bosh.properties import NatsTls, Part
+from rollover.platforms.bosh import nats_properties, ops_files
+from rollover.platforms.bosh.nats_properties import NatsPart, NatsTls
+from rollover.platforms.bosh.ops_files import OpsFile, WantedTls
 
 OTHER_NAMES = MANIFEST.replace("nats_server_tls", "bus_server").replace("nats_ca", "bus_ca")
 OTHER_GROUP = MANIFEST.replace("- name: bosh\n  instances", "- name: director\n  instances")
@@ -28,35 +28,35 @@ WHOLE_PAIRS = MANIFEST.replace(
 )
 
 
-def wanted(old: Generation, new: Generation, *, both: bool) -> Wanted:
+def wanted(old: Generation, new: Generation, *, both: bool) -> WantedTls:
     """What the first or the second rollout of the director VM leads to."""
-    chains = {part: (new.of[part].certificate,) for part in Part}
+    chains = {part: (new.of[part].certificate,) for part in NatsPart}
     if both:
-        chains[Part.SERVER] = (old.of[Part.SERVER].certificate,)
-    return Wanted(bundle=(old.ca, new.ca) if both else (new.ca,), chains=chains)
+        chains[NatsPart.SERVER] = (old.of[NatsPart.SERVER].certificate,)
+    return WantedTls(bundle=(old.ca, new.ca) if both else (new.ca,), chains=chains)
 
 
 def stored_with(
-    director: Director, new: Generation, *, only: tuple[Part, ...] = tuple(Part)
+    director: Director, new: Generation, *, only: tuple[NatsPart, ...] = tuple(NatsPart)
 ) -> dict[str, Tree]:
     """The vars store with the successors of some properties."""
     successors = {f"{files.NAMES[part]}_2": new.value(part) for part in only}
     return {**director.stored(), **successors}
 
 
-def written(director: Director, what: Wanted, stored: dict[str, Tree]) -> OpsFile:
+def written(director: Director, what: WantedTls, stored: dict[str, Tree]) -> OpsFile:
     """The ops file for it."""
     director.write_store(stored)
     inputs = director.environment().inputs()
-    plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
-    found = ops_files.written(plain, what, stored)
+    plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
+    found = ops_files.write_ops_file(plain, what, stored)
     assert found is not None
     return found
 
 
 def tls(text: str) -> NatsTls:
     """What a manifest comes to."""
-    return properties.read(load(text.encode())).tls
+    return nats_properties.read_properties(load(text.encode())).tls
 
 
 def documented(operations_: list[dict[str, object]]) -> bytes:
@@ -132,12 +132,12 @@ def test_a_manifest_comes_to_what_is_wanted(tmp_path: Path, manifest: str, *, bo
 def test_other_names_of_variables_are_followed(tmp_path: Path) -> None:
     """Successors of what the manifest refers to, not of what others call it."""
     old, new = files.generation(), files.generation(2)
-    names = {**files.NAMES, Part.SERVER: "bus_server", Part.CLIENT_CA: "bus_ca"}
-    values = {names[part]: old.value(part) for part in Part}
+    names = {**files.NAMES, NatsPart.SERVER: "bus_server", NatsPart.CLIENT_CA: "bus_ca"}
+    values = {names[part]: old.value(part) for part in NatsPart}
     director = files.director(
         tmp_path, manifest=OTHER_NAMES, values={"nats_password": "x", **values}
     )
-    stored = {**director.stored(), **{f"{names[part]}_2": new.value(part) for part in Part}}
+    stored = {**director.stored(), **{f"{names[part]}_2": new.value(part) for part in NatsPart}}
     what = wanted(old, new, both=True)
     found = written(director, what, stored)
     assert tls(files.interpolated(director, found.content, stored=stored)).state == what.state
@@ -165,7 +165,7 @@ def test_a_ca_that_no_variable_holds_is_written_out(tmp_path: Path) -> None:
     old, new, other = files.generation(), files.generation(2), files.generation(7)
     director = files.director(tmp_path)
     stored = stored_with(director, new)
-    what = Wanted(bundle=(old.ca, other.ca, new.ca), chains=wanted(old, new, both=True).chains)
+    what = WantedTls(bundle=(old.ca, other.ca, new.ca), chains=wanted(old, new, both=True).chains)
     found = written(director, what, stored)
     assert tls(files.interpolated(director, found.content, stored=stored)).state == what.state
     assert "PRIVATE KEY-----" not in found.text
@@ -176,9 +176,11 @@ def test_what_is_as_the_manifest_says_needs_no_ops_file(tmp_path: Path) -> None:
     old = files.generation()
     director = files.director(tmp_path)
     inputs = director.environment().inputs()
-    plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
-    same = Wanted(bundle=(old.ca,), chains={part: (old.of[part].certificate,) for part in Part})
-    assert ops_files.written(plain, same, director.stored()) is None
+    plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
+    same = WantedTls(
+        bundle=(old.ca,), chains={part: (old.of[part].certificate,) for part in NatsPart}
+    )
+    assert ops_files.write_ops_file(plain, same, director.stored()) is None
 
 
 def test_what_a_certificate_has_is_carried_over(tmp_path: Path) -> None:
@@ -188,8 +190,8 @@ def test_what_a_certificate_has_is_carried_over(tmp_path: Path) -> None:
     )
     director = files.director(tmp_path, values={"nats_password": "x", **present.values()})
     inputs = director.environment().inputs()
-    plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
-    assert ops_files.options(plain, Part.SERVER, ca="nats_ca_2") == {
+    plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
+    assert ops_files.definition_options(plain, NatsPart.SERVER, ca="nats_ca_2") == {
         "ca": "nats_ca_2",
         "common_name": "default.nats.bosh-internal",
         "alternative_names": ["((internal_ip))", "nats.example.com", "10.0.0.9"],
@@ -197,7 +199,7 @@ def test_what_a_certificate_has_is_carried_over(tmp_path: Path) -> None:
         "key_length": 2048,
         "duration": 800,
     }
-    assert ops_files.options(plain, Part.CLIENT_CA, ca="") == {
+    assert ops_files.definition_options(plain, NatsPart.CLIENT_CA, ca="") == {
         "is_ca": True,
         "common_name": "default.nats-ca.bosh-internal",
         "key_length": 2048,
@@ -210,8 +212,8 @@ def test_a_definition_that_is_not_there_is_read_off_the_certificate(tmp_path: Pa
     manifest = MANIFEST[: MANIFEST.index("- name: nats_ca\n")]
     director = files.director(tmp_path, manifest=manifest)
     inputs = director.environment().inputs()
-    plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
-    assert ops_files.options(plain, Part.SERVER, ca="nats_ca_2") == {
+    plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
+    assert ops_files.definition_options(plain, NatsPart.SERVER, ca="nats_ca_2") == {
         "ca": "nats_ca_2",
         "common_name": "default.nats.bosh-internal",
         "alternative_names": ["127.0.0.1"],
@@ -227,7 +229,7 @@ def test_the_clean_up_is_that_of_the_documentation(tmp_path: Path) -> None:
     stored = stored_with(director, new)
     director.write_store(stored)
     renames = {name: f"{name}_2" for name in files.NAMES.values()}
-    ours = ops_files.clean_up(renames, renames.values())
+    ours = ops_files.clean_up_ops_file(renames, renames.values())
     assert ours.name == "update_nats_var_values.yml"
 
     def applied(content: bytes) -> Tree:

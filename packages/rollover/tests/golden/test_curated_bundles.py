@@ -9,8 +9,8 @@ import pytest
 
 from rigs import builders as build
 from rollover.fleet.certificate import FaultKind
+from rollover.fleet.fleet import Availability, Endpoint, EndpointRef, Fleet, Role
 from rollover.fleet.goal import Installation, InstallMaterial
-from rollover.fleet.model import Availability, Endpoint, EndpointRef, Fleet, Role
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 from rollover.fleet.plan import Phase, Plan
 from rollover.planner.planner import plan

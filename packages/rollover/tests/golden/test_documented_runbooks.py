@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rigs import builders as build
 from rigs.director_vm import bosh
-from rollover.fleet.model import Fleet, Role, Touch
+from rollover.fleet.fleet import Fleet, Role, Touch
 from rollover.fleet.plan import Phase, Plan, Rollout
 from rollover.planner.planner import plan
 

@@ -9,7 +9,7 @@ import pytest
 
 from rigs import builders as build
 from rigs.director_vm import bosh
-from rollover.fleet.model import Availability, Fleet, State, Touch
+from rollover.fleet.fleet import Availability, Fleet, State, Touch
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.plan import Phase, Plan, Side
 from rollover.planner.planner import naive, plan

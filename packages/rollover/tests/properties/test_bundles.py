@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from rigs.examples_budget import examples
 from rigs.pki_forge import CA, forge
-from rollover.bundles import files
-from rollover.bundles.build import build
-from rollover.bundles.difference import compare
-from rollover.bundles.offers import Offer, Offers
+from rollover.certificates import bundle_files
+from rollover.certificates.bundle_build import build
+from rollover.certificates.bundle_difference import compare
+from rollover.certificates.bundle_sources import BundleCandidate, BundleCandidates
+from rollover.codec import kubernetes
+from rollover.codec.kubernetes import ClusterObject, ObjectKind, ObjectRef
 from rollover.errors import SpecError
 from rollover.fleet.secret import SecretBytes
-from rollover.kubernetes import manifests
-from rollover.kubernetes.objects import ObjectKind, ObjectRef, Stored
 from rollover.pki.pem import loaded_by_go, read_certificates
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -29,14 +29,14 @@ CHOSEN = st.lists(st.sampled_from(POOL), min_size=1, max_size=12)
 @examples(40)
 def test_a_bundle_is_its_own_source(chosen: list[object], annotate: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     """Built from what was built: the same bytes; Go loads the same; first places decide order."""
-    offers = Offers(offers=tuple(Offer(each, "x") for each in chosen))  # type: ignore[arg-type]  # see CHOSEN
+    offers = BundleCandidates(offers=tuple(BundleCandidate(each, "x") for each in chosen))  # type: ignore[arg-type]  # see CHOSEN
     bundle = build(offers, now=NOW)
     assert list(bundle.certificates) == list(dict.fromkeys(chosen))
-    content = files.render(bundle.certificates, annotate=annotate)
+    content = bundle_files.render(bundle.certificates, annotate=annotate)
     found = read_certificates(content)
     assert found.certificates == bundle.certificates == loaded_by_go(content)
     assert found.remarks == ()
-    assert files.render(found.certificates, annotate=annotate) == content
+    assert bundle_files.render(found.certificates, annotate=annotate) == content
 
 
 @given(CHOSEN, CHOSEN)
@@ -54,8 +54,8 @@ def test_a_difference_leads_from_old_to_new(old: list[object], new: list[object]
 def test_objects_survive_their_manifest(values: dict[str, bytes], kind: ObjectKind) -> None:
     """Any bytes, any key."""
     data = {key: SecretBytes(value) for key, value in values.items()}
-    stored = Stored(ref=ObjectRef(kind, "nats", "x"), data=data)
-    (found,) = manifests.read(manifests.write((stored,)), place="m")
+    stored = ClusterObject(ref=ObjectRef(kind, "nats", "x"), data=data)
+    (found,) = kubernetes.read_manifests(kubernetes.write_manifests((stored,)), place="m")
     assert dict(found.data) == data
 
 
@@ -67,6 +67,6 @@ def test_objects_survive_their_manifest(values: dict[str, bytes], kind: ObjectKi
 def test_no_text_ends_the_reader_of_manifests(text: bytes) -> None:
     """Either objects or a `SpecError`."""
     with suppress(SpecError):
-        manifests.read(b"apiVersion: v1\nkind: Secret\n" + text, place="m")
+        kubernetes.read_manifests(b"apiVersion: v1\nkind: Secret\n" + text, place="m")
     with suppress(SpecError):
-        manifests.read(text, place="m")
+        kubernetes.read_manifests(text, place="m")

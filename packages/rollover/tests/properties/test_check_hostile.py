@@ -17,9 +17,9 @@ from rigs.commands import run
 from rigs.config_scenes import LEAF, Desk, Tls, named
 from rigs.examples_budget import examples
 from rigs.pki_forge import CA, forge
-from rollover.checks.configs.run import check_configs
 from rollover.errors import ExitCode
 from rollover.pki.pem import write_certificates
+from rollover.platforms.nats.rules.report import check_configs
 
 SECONDS = 60.0
 ROOT = forge("root", CA)

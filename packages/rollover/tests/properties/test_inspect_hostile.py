@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from rigs import commands
 from rigs.examples_budget import examples
 from rigs.pki_forge import CA, LEAF, NOW, forge
+from rollover.certificates.inspect_findings import InspectionProblem
+from rollover.certificates.inspect_report import report_on
+from rollover.certificates.inspect_targets import Ways, read_targets
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.secret import holds_private_key
-from rollover.inspecting.found import Problem
-from rollover.inspecting.reading import Ways, read_targets
-from rollover.inspecting.report import report
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
 
@@ -63,9 +63,9 @@ def survives(name: str, data: bytes) -> None:
         found = tuple(read_targets([str(path)], Ways({}, Path(folder))))
         assert found
         for each in found:
-            if isinstance(each, Problem):
+            if isinstance(each, InspectionProblem):
                 assert each.message.startswith(folder)
-        result = report(found, trusted=(ROOT.certificate,), now=NOW + timedelta(days=1))
+        result = report_on(found, trusted=(ROOT.certificate,), now=NOW + timedelta(days=1))
         shown = commands.run("inspect", path, "--output", "json")
         assert not holds_private_key(repr(result) + shown.out + shown.talk)
         assert "Traceback" not in shown.talk

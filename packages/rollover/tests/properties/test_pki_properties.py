@@ -15,16 +15,13 @@ from rigs.pki_chain_cases import Case, chain_cases
 from rigs.pki_forge import CA, NOW, forge
 from rollover.errors import PemError
 from rollover.fleet.certificate import Certificate, KeyKind, Stack, Usage
-from rollover.pki import gopem
-from rollover.pki.anatomy import anatomy
+from rollover.pki import pem
 from rollover.pki.bundle import union, without
-from rollover.pki.certificate import parse_der
-from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import issue_authority, issue_leaf, reissue_like
+from rollover.pki.certificate import anatomy, parse_der
+from rollover.pki.issue import PROFILES, cross_sign, issue_authority, issue_leaf, reissue_like
 from rollover.pki.keys import from_pem, generate, to_pem
 from rollover.pki.names import covers
 from rollover.pki.pem import RemarkKind, loaded_by_go, read_certificates, write_certificates
-from rollover.pki.profiles import PROFILES
 from rollover.pki.stacks import Verifier
 
 KEY = generate(KeyKind.P256)
@@ -173,7 +170,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             reader(data)
         except PemError as refusal:
             assert refusal.hint  # noqa: PT017 - most inputs are refused, not all
-    list(gopem.blocks(data))
+    list(pem.blocks(data))
 
 
 @examples(60)

@@ -12,10 +12,9 @@ from rollover.fleet.goal import DEFAULT_STEP_MARGIN
 from rollover.planner.classes import Classifier
 from rollover.planner.estimate import Estimate, Part
 from rollover.planner.graph import Graph, State
-from rollover.planner.moves import window
 from rollover.planner.safety import Judge
-from rollover.planner.scope import Scope, closed
-from rollover.planner.search import Search, Terms
+from rollover.planner.search import Search, SearchTerms
+from rollover.planner.step_limits import Scope, is_closed, step_window
 
 
 def classified(case: Case) -> tuple[Graph, Judge]:
@@ -41,12 +40,12 @@ def stages(graph: Graph, state: State) -> list[int]:
 def test_narrowing_finds_the_furthest_of_all_safe_rollouts(case: Case, data: st.DataObject) -> None:
     """In any state on the way, no safe rollout of the group takes any slot further."""
     graph, judge = classified(case)
-    assume(closed(graph, judge, range(len(graph.edges)), build.NOW))
+    assume(is_closed(graph, judge, range(len(graph.edges)), build.NOW))
     state = graph.observed()
     for _ in range(4):
         unit = data.draw(st.sampled_from(graph.units), label="group")
         scope = Scope(graph, judge, unit.index, graph.edges_of[unit.index])
-        during = window(graph, unit, build.NOW, DEFAULT_STEP_MARGIN)
+        during = step_window(graph, unit, build.NOW, DEFAULT_STEP_MARGIN)
         furthest = scope.furthest(state, during, {})
         every = list(scope.every(state, during, {}))
         assert (furthest is None) == (not every)
@@ -67,8 +66,8 @@ def test_what_parts_cost_alone_never_exceeds_what_they_cost_in_the_whole(
 ) -> None:
     """Any two groups, seen alone, need no more rollouts than they have in the cheapest plan."""
     graph, judge = classified(case)
-    terms = Terms(now=build.NOW, margin=DEFAULT_STEP_MARGIN, start=graph.observed())
-    assume(closed(graph, judge, range(len(graph.edges)), build.NOW))
+    terms = SearchTerms(now=build.NOW, margin=DEFAULT_STEP_MARGIN, start=graph.observed())
+    assume(is_closed(graph, judge, range(len(graph.edges)), build.NOW))
     search = Search(graph, judge, terms)
     found = search.cheapest(most_states=300).found
     assume(found is not None)

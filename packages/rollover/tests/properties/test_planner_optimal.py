@@ -9,7 +9,7 @@ from rigs.examples_budget import examples
 from rigs.planner_fleets import Case, fleets
 from rigs.planner_oracle import Cheapest, Oracle
 from rollover.fleet.plan import Plan
-from rollover.planner.planner import Limits, plan
+from rollover.planner.planner import SearchLimits, plan
 
 
 def planned(case: Case, *, most_states: int = 20_000) -> Plan:
@@ -19,7 +19,7 @@ def planned(case: Case, *, most_states: int = 20_000) -> Plan:
         case.goal,
         knowledge=case.world.knowledge(),
         now=build.NOW,
-        limits=Limits(most_states=most_states, ways_back=False),
+        limits=SearchLimits(most_states=most_states, ways_back=False),
     )
 
 

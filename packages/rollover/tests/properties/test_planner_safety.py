@@ -14,11 +14,11 @@ from rigs import builders as build
 from rigs.examples_budget import examples
 from rigs.planner_fleets import Case, fleets
 from rigs.planner_oracle import Oracle, Wire, World
-from rollover.fleet.model import Availability, Fleet, State
+from rollover.fleet.fleet import Availability, Fleet, State
 from rollover.fleet.plan import Plan, Rollout
-from rollover.planner.planner import Limits, plan
+from rollover.planner.planner import SearchLimits, plan
 
-NO_WAY_BACK = Limits(ways_back=False)
+NO_WAY_BACK = SearchLimits(ways_back=False)
 
 
 def planned(case: Case, fleet: Fleet | None = None, *, now: datetime = build.NOW) -> Plan:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollover.engine import chain
+from rollover.engine import journal
 from rollover.errors import JournalError
 from rollover.fleet.journal import Entry, EntryKind, Plain
 
@@ -55,10 +55,10 @@ DRAFTS = st.lists(
 
 def _chained(drafts: list[Draft]) -> list[Entry]:
     entries: list[Entry] = []
-    head = chain.EMPTY
+    head = journal.EMPTY_HEAD
     for draft in drafts:
-        entry = chain.follow(head, **draft._asdict())
-        head = chain.check(head, entry)
+        entry = journal.next_entry(head, **draft._asdict())
+        head = journal.check_entry(head, entry)
         entries.append(entry)
     return entries
 
@@ -70,11 +70,11 @@ def test_a_chain_of_any_entries_is_valid_and_survives_json(
     """What was written can be read from its canonical JSON and still matches its hash."""
     entries = _chained(drafts)
     again = [
-        msgspec.structs.replace(entry, data=json.loads(chain.canonical(entry.data)))
+        msgspec.structs.replace(entry, data=json.loads(journal.canonical_json(entry.data)))
         for entry in entries
     ]
 
-    assert chain.verify(again) == chain.verify(entries)
+    assert journal.verify_entries(again) == journal.verify_entries(entries)
 
 
 @given(DRAFTS, st.data())
@@ -98,10 +98,10 @@ def test_any_change_to_any_entry_is_found_at_its_sequence(
     entries[place] = msgspec.structs.replace(entry, **{field: changes[field]})
 
     with pytest.raises(JournalError, match=f"broken at entry {place + 1}:"):
-        chain.verify(entries)
+        journal.verify_entries(entries)
 
 
 @given(DATA)
 def test_canonical_json_does_not_depend_on_the_order_of_keys(data: dict[str, Plain]) -> None:
     """The same object in any order is one text."""
-    assert chain.canonical(dict(reversed(data.items()))) == chain.canonical(data)
+    assert journal.canonical_json(dict(reversed(data.items()))) == journal.canonical_json(data)

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from rigs.examples_budget import examples
 from rigs.stored import NOON, authority, leaf
-from rollover.engine.credentials_port import Credentials
+from rollover.engine.ports import CredentialStore
 from rollover.errors import RolloverError
-from rollover.fleet.credential import CertificateVersion, FlagChange, Flags
+from rollover.fleet.certificate import CertificateVersion, FlagChange, Flags
 from rollover.fleet.names import Fingerprint
-from rollover.store import rules
-from rollover.store.memory import MemoryCredentials
+from rollover.store import credential_rules
+from rollover.store.credentials import MemoryCredentials, open_credentials
 from rollover.store.sealing import keys_from_file
-from rollover.store.sqlite_credentials import open_credentials
 
 FLAGS = st.builds(Flags, transitional=st.booleans(), signing=st.booleans())
 VERSIONS = st.lists(st.tuples(FLAGS, st.booleans(), st.booleans()), max_size=5).map(
@@ -49,7 +48,7 @@ def test_versions_are_refused_exactly_when_they_break_a_rule(
         and all(version.certificate_authority and version.has_key for version in signing)
     )
 
-    assert (not list(rules.of_versions(versions))) == obeys
+    assert (not list(credential_rules.versions_refusals(versions))) == obeys
 
 
 @given(VERSIONS, st.lists(st.tuples(st.integers(1, 5), FLAGS), max_size=3))
@@ -60,7 +59,7 @@ def test_a_change_touches_only_the_versions_that_it_names(
     changes = [FlagChange(number=n, expected=Flags(), wanted=flags) for n, flags in wanted]
     named = {change.number: change.wanted for change in changes}
 
-    after = rules.changed(versions, changes)
+    after = credential_rules.with_wanted_flags(versions, changes)
 
     assert [v.number for v in after] == [v.number for v in versions]
     assert [v.flags for v in after] == [named.get(v.number, v.flags) for v in versions]
@@ -72,7 +71,7 @@ def test_a_name_passes_exactly_when_it_is_a_path(name: str) -> None:
     parts = name.split("/")[1:]
     is_path = bool(parts) and all(parts) and name == "/" + "/".join(parts) and name.isprintable()
 
-    assert (not list(rules.of_name(name))) == is_path
+    assert (not list(credential_rules.name_refusals(name))) == is_path
 
 
 STEPS = st.lists(
@@ -96,10 +95,10 @@ def test_the_file_behaves_like_the_reference(steps: list[tuple[object, ...]]) ->
             for step in steps:
                 assert _tried(stored, step) == _tried(reference, step)
                 assert stored.versions("/ca") == reference.versions("/ca")
-                assert not list(rules.of_versions(stored.versions("/ca")))
+                assert not list(credential_rules.versions_refusals(stored.versions("/ca")))
 
 
-def _tried(credentials: Credentials, step: tuple[object, ...]) -> str:
+def _tried(credentials: CredentialStore, step: tuple[object, ...]) -> str:
     try:
         _take(credentials, step)
     except RolloverError as error:
@@ -107,7 +106,7 @@ def _tried(credentials: Credentials, step: tuple[object, ...]) -> str:
     return "done"
 
 
-def _take(credentials: Credentials, step: tuple[object, ...]) -> None:
+def _take(credentials: CredentialStore, step: tuple[object, ...]) -> None:
     match step:
         case ("add", bool(is_authority), Flags() as flags):
             pair = authority() if is_authority else leaf()

@@ -26,8 +26,8 @@ import pytest
 from rigs.memory_fleet import MemoryFleet, conduct, first
 from rigs.memory_platform import Fault
 from rollover.engine import events
-from rollover.engine.outcome import Conduct, Outcome
-from rollover.engine.status import read_status
+from rollover.engine.events import Conduct, Outcome
+from rollover.engine.journal import read_status
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.txt"))
 WISHES = {

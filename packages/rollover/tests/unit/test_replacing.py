@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rigs.small_disk import mounted
-from rollover import replacing
+from rollover import files
 
 
 @pytest.mark.parametrize("mask", [0, 0o077])
@@ -21,7 +21,7 @@ def test_a_file_has_the_mode_asked_for_whatever_the_umask(
     path = tmp_path / "file"
     before = os.umask(mask)
     try:
-        replacing.replace(path, b"new", mode=mode, durable=True)
+        files.atomic_write(path, b"new", mode=mode, durable=True)
     finally:
         os.umask(before)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", mode)
@@ -32,8 +32,8 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     (taken / "below").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        replacing.replace(taken, b"new", mode=0o600, durable=False)
-    replacing.replace(tmp_path / "file", b"new", mode=0o600, durable=False)
+        files.atomic_write(taken, b"new", mode=0o600, durable=False)
+    files.atomic_write(tmp_path / "file", b"new", mode=0o600, durable=False)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "taken"]
 
 
@@ -41,14 +41,14 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
     """Where the new content finds no room the old file stays, whole."""
     with mounted(tmp_path / "disk") as disk:
         path = disk.path / "file"
-        replacing.replace(path, b"old", mode=0o600, durable=True)
+        files.atomic_write(path, b"old", mode=0o600, durable=True)
         disk.fill()
         with pytest.raises(OSError, match="space"):
-            replacing.replace(path, bytes(8192), mode=0o600, durable=True)
+            files.atomic_write(path, bytes(8192), mode=0o600, durable=True)
         assert path.read_bytes() == b"old"
         assert sorted(each.name for each in disk.path.iterdir()) == ["file", "filler"]
 
 
 def test_a_directory_that_is_gone_has_no_names_to_keep(tmp_path: Path) -> None:
     """Making names durable is no error where there are none."""
-    replacing.sync_directory(tmp_path / "gone")
+    files.sync_directory(tmp_path / "gone")

@@ -21,9 +21,9 @@ import msgspec
 
 from bosh_interpolate import arguments, interpolate
 from bosh_interpolate.errors import ManifestError
-from rollover import replacing
+from rollover import files
 from rollover.errors import Rejected, RolloverError
-from rollover.probe.greeting import read_greeting_before_tls
+from rollover.probe.nats_client import read_greeting_before_tls
 from rollover.probe.nats_protocol import BadProtocol
 from rollover.probe.stream import Deadline, NotTls, dial
 from rollover.probe.target import parse_address
@@ -178,7 +178,7 @@ class CreateEnvStateFile:
         self.now = msgspec.structs.replace(self.now, **fields)
         content = json.dumps(msgspec.to_builtins(self.now), indent=4).encode()
         try:
-            replacing.replace(self.path, content, mode=_mode(self.path), durable=True)
+            files.atomic_write(self.path, content, mode=_mode(self.path), durable=True)
         except OSError as error:
             raise Rejected(
                 f"`{self.path}`: {error.strerror}",

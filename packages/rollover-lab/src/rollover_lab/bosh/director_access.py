@@ -23,20 +23,19 @@ from rollover.fleet.description import (
 )
 from rollover.fleet.names import AuthorityName
 from rollover.pki.pem import read_certificates
-from rollover.platforms.bosh.access import Access, access_to
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.http import Http, Request
-from rollover.platforms.bosh.records import Task, TaskState
-from rollover.platforms.bosh.uaa import Basic, Tokens
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_http import HttpRequest, HttpServer
+from rollover.platforms.bosh.director_records import DirectorTask, TaskState
+from rollover.platforms.bosh.login import BasicLogin, ClientTokens, DirectorAccess, access_to
 from rollover_lab import machine
 from rollover_lab.bosh.layout import BoshLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from rollover.platforms.bosh.access import Access
-    from rollover.platforms.bosh.http import Authorization
-    from rollover.platforms.bosh.records import BoshInstance, TaskEvent
+    from rollover.platforms.bosh.director_http import Authorization
+    from rollover.platforms.bosh.director_records import BoshInstance, TaskEvent
+    from rollover.platforms.bosh.login import DirectorAccess
 
 
 # The files of a BOSH lab for people and for Rollover: env.sh, create-env.sh, fleet.yml.
@@ -91,7 +90,7 @@ def _text(store: Mapping[str, object], *path: str) -> str:
     return value
 
 
-def director_access(layout: BoshLayout) -> Access:
+def director_access(layout: BoshLayout) -> DirectorAccess:
     """Return how to log in to the director of a lab that is up."""
     described = read_fleet(layout.fleet.read_bytes(), place=str(layout.fleet)).director
     if described is None:
@@ -209,10 +208,10 @@ compilation:
 class DirectorSetup:
     """Sets up a director that has just been made."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: DirectorAccess) -> None:
         self.director = Director(access)
-        self._http = Http(access.url, system=SYSTEM, ca=access.ca)
-        self._uaa: Http | None = None
+        self._http = HttpServer(access.url, system=SYSTEM, ca=access.ca)
+        self._uaa: HttpServer | None = None
         self._access = access
 
     def close(self) -> None:
@@ -226,7 +225,7 @@ class DirectorSetup:
         """Store the cloud config that manifests of a lab name."""
         body = {"type": "cloud", "name": "default", "content": CLOUD_CONFIG}
         self._http.send(
-            Request(
+            HttpRequest(
                 path="/configs",
                 method="POST",
                 body=msgspec.json.encode(body),
@@ -238,7 +237,7 @@ class DirectorSetup:
     def stop(self, instance: BoshInstance, *, hard: bool = False) -> None:
         """Stop an instance, with `hard` without its VM, and wait for it."""
         where = "/".join(quote(each) for each in (instance.group, instance.id))
-        request = Request(
+        request = HttpRequest(
             path=f"/deployments/{quote(instance.deployment)}/jobs/{where}",
             method="PUT",
             query=(("state", "detached" if hard else "stopped"),),
@@ -252,10 +251,10 @@ class DirectorSetup:
         client, secret = self._access.client, self._access.secret
         uaa = self.director.info().uaa
         if uaa is None:
-            return Basic(client, secret)
+            return BasicLogin(client, secret)
         if self._uaa is None:
-            self._uaa = Http(uaa, system="uaa", ca=self._access.ca)
-        return Tokens(self._uaa, client=client, secret=secret)
+            self._uaa = HttpServer(uaa, system="uaa", ca=self._access.ca)
+        return ClientTokens(self._uaa, client=client, secret=secret)
 
     def finish(self, number: int, on_event: Callable[[TaskEvent], None] | None = None) -> None:
         """Wait until a task has ended; `Rejected` with its own words when it failed."""
@@ -272,9 +271,11 @@ class DirectorSetup:
 
 def why_director_is_silent(url: str, ca: bytes) -> str:
     """Return why a director does not answer `GET /info` there; nothing when it does."""
-    http = Http(url, system=SYSTEM, ca=ca, timeout_seconds=_INFO_SECONDS, pause=lambda _: None)
+    http = HttpServer(
+        url, system=SYSTEM, ca=ca, timeout_seconds=_INFO_SECONDS, pause=lambda _: None
+    )
     try:
-        http.read(Request(path="/info"))
+        http.read(HttpRequest(path="/info"))
     except RolloverError as error:
         return error.message
     finally:
@@ -283,13 +284,14 @@ def why_director_is_silent(url: str, ca: bytes) -> str:
 
 
 def _followed(
-    following: Generator[TaskEvent, None, Task], on_event: Callable[[TaskEvent], None] | None
-) -> Task:
+    following: Generator[TaskEvent, None, DirectorTask],
+    on_event: Callable[[TaskEvent], None] | None,
+) -> DirectorTask:
     while True:
         try:
             event = next(following)
         except StopIteration as ended:
-            task: Task = ended.value
+            task: DirectorTask = ended.value
             return task
         if on_event is not None:
             on_event(event)

@@ -14,8 +14,8 @@ from bosh_interpolate import emit
 from bosh_interpolate.values import Tree
 from rollover.codec.manifests import manifest_errors
 from rollover.errors import NotFound, Unreachable
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_records import BoshInstance
 from rollover_lab import lifecycle, machine, state
 from rollover_lab.bosh import director_access, shape
 from rollover_lab.bosh.cloud.client import CloudVm, JobProcessStatus, LabCloud, ignores_mbus

@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from rollover.errors import RolloverError
-from rollover.platforms.bosh.mbus import AgentRequests
-from rollover.probe import nats_wire
-from rollover.probe.identity import Identity
+from rollover.platforms.bosh.agent_pinger import AgentRequests
+from rollover.probe import nats_client
+from rollover.probe.identity import ClientIdentity
+from rollover.probe.nats_client import ClientOptions, NatsConnection
 from rollover.probe.nats_protocol import BadProtocol
-from rollover.probe.nats_wire import ClientOptions, NatsConnection
 from rollover.probe.stream import Deadline
 from rollover_lab import machine
 from rollover_lab.bosh.cloud.client import LabCloud
@@ -351,10 +351,10 @@ def _connected(layout: BoshLayout, options: ClientOptions) -> NatsConnection:
     """Connect with the director's certificates of this moment."""
     path = layout.director_vm.director_config
     bus = msgspec.json.decode(path.read_bytes(), type=DirectorConfig).nats
-    identity = Identity.from_pem(
+    identity = ClientIdentity.from_pem(
         Path(bus.certificate).read_bytes(), Path(bus.private_key).read_bytes()
     )
-    return nats_wire.connect(
+    return nats_client.connect(
         bus.address,
         timeout_seconds=_CONNECT_SECONDS,
         identity=identity,

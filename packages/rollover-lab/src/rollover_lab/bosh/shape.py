@@ -11,9 +11,9 @@ import msgspec
 
 from bosh_interpolate.values import Key, Tree
 from rollover.errors import SpecError
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.records import BoshInstance, Deployment
-from rollover.platforms.bosh.update_block import updates
+from rollover.platforms.bosh.cost import read_pacing
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_records import BoshInstance, Deployment
 
 NEW_STEMCELL = ("bosh-openstack-kvm-ubuntu-jammy-go_agent", "1.651")
 OLD_STEMCELL = ("bosh-openstack-kvm-ubuntu-bionic-go_agent", "1.10")
@@ -238,7 +238,7 @@ def _shape_of_deployment(director: Director, deployment: Deployment) -> Deployme
         (StemcellName(each.name, each.version) for each in deployment.stemcells),
         StemcellName(*NEW_STEMCELL),
     )
-    update = updates(director.manifest(deployment.name)).default
+    update = read_pacing(director.manifest(deployment.name)).default
     return DeploymentShape(
         name=deployment.name,
         groups=tuple(

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rollover.cli.printer import Printer
-    from rollover.engine.events import CertificateLine
-    from rollover.engine.outcome import Outcome, RolloutReport
+    from rollover.engine.events import CertificateLine, Outcome, RolloutReport
     from rollover_lab.nats.lab import Lab
     from rollover_lab.traffic.report import TrafficReport
 
@@ -168,7 +167,7 @@ COOL_DOWN_SECONDS = 2.0
 def command(**values: Any) -> int:
     """Start real nats-servers and clients, rotate their CA, say what the traffic saw of it."""
     from rollover.cli.picture import recording  # noqa: PLC0415 - imports a whole lab
-    from rollover.cli.views.goal import outcome_fields  # noqa: PLC0415
+    from rollover.cli.running import outcome_fields  # noqa: PLC0415
     from rollover_lab.nats.lab import running  # noqa: PLC0415
     from rollover_lab.nats.spec import preset_named  # noqa: PLC0415
 
@@ -197,9 +196,9 @@ def command(**values: Any) -> int:
 
 
 def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
-    from rollover.cli.conduct import conducted  # noqa: PLC0415 - imports certificates
-    from rollover.cli.requests import request_of  # noqa: PLC0415
-    from rollover.cli.views import plan as plan_view  # noqa: PLC0415
+    from rollover.cli import plan as plan_view  # noqa: PLC0415
+    from rollover.cli.goal_options import request_of  # noqa: PLC0415
+    from rollover.cli.running import conducted  # noqa: PLC0415 - imports certificates
     from rollover.site import open_fleet  # noqa: PLC0415
 
     time.sleep(WARM_UP_SECONDS)  # the traffic is to be seen before, during and after
@@ -207,7 +206,7 @@ def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
         request = request_of(library, {**values, "authority": None})
         if not printer.json:
             with open_fleet(lab.layout.fleet, scratch=True) as scratch:
-                plan_view.show(printer, scratch.plan(request))
+                plan_view.show_plan(printer, scratch.plan(request))
             printer.line()
         with conducted(printer, yes=True, ticker=lambda: traffic_line(lab.traffic())) as conduct:
             outcome = library.rotate(request, conduct)

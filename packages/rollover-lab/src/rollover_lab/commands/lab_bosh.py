@@ -365,8 +365,8 @@ def _shape_wanted(values: dict[str, Any]) -> Shape:
 
 def _shape_of_director(values: dict[str, Any]) -> Shape:
     from rollover.fleet.description import DirectorDescription  # noqa: PLC0415
-    from rollover.platforms.bosh.access import CLIENT, access_to  # noqa: PLC0415
-    from rollover.platforms.bosh.director import Director  # noqa: PLC0415
+    from rollover.platforms.bosh.director_api import Director  # noqa: PLC0415
+    from rollover.platforms.bosh.login import CLIENT, access_to  # noqa: PLC0415
     from rollover_lab.bosh import shape  # noqa: PLC0415
 
     secret = values["client_secret_file"]

@@ -11,10 +11,18 @@ from typing import NamedTuple
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.secret import SecretBytes
 from rollover.pki import keys, pem
-from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import (
+    CLIENT,
+    GATEWAY,
+    LEAF_NODE,
+    ROUTE,
+    SERVER,
+    Profile,
+    cross_sign,
+    issue_authority,
+    issue_leaf,
+)
 from rollover.pki.keys import PrivateKey
-from rollover.pki.profiles import CLIENT, GATEWAY, LEAF_NODE, ROUTE, SERVER, Profile
 from rollover_lab import machine
 from rollover_lab.nats.layout import MaterialPaths, NatsLayout
 from rollover_lab.nats.spec import CertificateSpec, GatewayTrust, Intermediate, LabServer

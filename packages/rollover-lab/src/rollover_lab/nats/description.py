@@ -17,9 +17,9 @@ from rollover.fleet.description import (
     LinkDescription,
     SystemAccount,
 )
-from rollover.fleet.model import Role, Touch
+from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, InstanceName
-from rollover.platforms.nats.discover import discover
+from rollover.platforms.nats.discovery import discover_fleet
 from rollover_lab.nats.layout import MaterialPaths, NatsLayout
 from rollover_lab.nats.server_config import SYSTEM_USER, ServerPorts, address
 from rollover_lab.nats.spec import LabSpec
@@ -101,7 +101,9 @@ def describe(
 def _discovered(
     layout: NatsLayout, spec: LabSpec, *, clients: tuple[CastClient, ...], binary: Path
 ) -> FleetDescription:
-    found = discover([layout.config(name) for name in spec.servers], environment={}).description
+    found = discover_fleet(
+        [layout.config(name) for name in spec.servers], environment={}
+    ).description
     groups = [
         msgspec.structs.replace(
             group,

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.codec.fleet_file import write_fleet
-from rollover.fleet.credential import Flags
+from rollover.fleet.certificate import Flags
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki import keys
+from rollover.store.credentials import open_credentials
 from rollover.store.sealing import keys_from_file
-from rollover.store.sqlite_credentials import open_credentials
 from rollover_lab import machine, state
 from rollover_lab.machine import FindPorts
 from rollover_lab.nats import certificates

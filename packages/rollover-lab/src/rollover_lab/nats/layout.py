@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from rollover.store import files
+from rollover.store import state_files
 from rollover_lab.state import LabDirectory
 
 
@@ -40,12 +40,12 @@ class NatsLayout(NamedTuple):
     @property
     def credentials(self) -> Path:
         """The credential store."""
-        return self.state / files.CREDENTIALS
+        return self.state / state_files.CREDENTIALS
 
     @property
     def sealing_key(self) -> Path:
         """The key of the credential store."""
-        return self.state / files.SEALING_KEY
+        return self.state / state_files.SEALING_KEY
 
     @property
     def system_password(self) -> Path:

@@ -14,11 +14,15 @@ from signal import SIGHUP
 import msgspec
 
 from rollover.errors import SpecError, Unreachable
-from rollover.fleet.assemble import links
 from rollover.fleet.certificate import Stack
-from rollover.fleet.description import EndpointDescription, FleetDescription, InstanceDescription
-from rollover.fleet.model import EndpointRef, Link, Role
-from rollover.probe import dialogue
+from rollover.fleet.description import (
+    EndpointDescription,
+    FleetDescription,
+    InstanceDescription,
+    links,
+)
+from rollover.fleet.fleet import EndpointRef, Link, Role
+from rollover.probe import handshake
 from rollover.probe.monitoring import Monitor
 from rollover.probe.target import Port, Target
 from rollover_lab import children, state
@@ -90,7 +94,7 @@ def _dial(dialer: EndpointDescription, acceptor: EndpointDescription, *, name: s
                 tls.sendall(_HELLO)
             elif acceptor.role in _PROMPTED:
                 target = Target(address=acceptor.address or "", port=_PROMPTED[acceptor.role])
-                tls.sendall(dialogue.prompt(target))
+                tls.sendall(handshake.prompt(target))
             _await(tls, *answers)
 
 

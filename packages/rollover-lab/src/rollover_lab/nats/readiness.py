@@ -11,8 +11,8 @@ import msgspec
 
 from rollover.errors import Rejected, RolloverError, SpecError, Unreachable
 from rollover.fleet.description import InstanceDescription
-from rollover.fleet.model import Role
-from rollover.probe.monitoring import Monitor, read
+from rollover.fleet.fleet import Role
+from rollover.probe.monitoring import Monitor, read_page
 from rollover_lab import state
 from rollover_lab.lifecycle import READY_SECONDS, await_nothing_missing
 from rollover_lab.machine import LOOPBACK
@@ -178,7 +178,7 @@ def _lack_of_jetstream(url: str, monitor: Monitor, *, alone: bool) -> str:
         return health.error or health.status
     if alone:
         return ""
-    jsz = read(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
+    jsz = read_page(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
     return "" if jsz.meta_cluster.leader else "JetStream has no leader"
 
 

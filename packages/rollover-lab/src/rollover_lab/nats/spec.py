@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from rollover.codec import strict_yaml, typed
+from rollover.codec import strict_yaml
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
 
@@ -212,7 +212,7 @@ def load_lab_file(path: Path) -> LabSpec:
 def read_lab_file(data: bytes, *, place: str) -> LabSpec:
     """Read a lab file's content; `place` names it in errors."""
     document = strict_yaml.load(data, place=place)
-    spec = typed.read(
+    spec = strict_yaml.convert(
         document, LabSpec, hint="the example `examples/nats-cluster/lab.yml` shows every field"
     )
     check_lab(spec, place=place)

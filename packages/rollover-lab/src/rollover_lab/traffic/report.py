@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollover import replacing
+from rollover import files
 from rollover.errors import SpecError
 from rollover_lab.traffic.spec import ClientRole
 
@@ -166,6 +166,6 @@ def read(path: Path) -> TrafficReport:
 def write(path: Path, report: TrafficReport) -> None:
     """Replace the report at `path` at once."""
     try:
-        replacing.replace(path, msgspec.json.encode(report), mode=0o644, durable=False)
+        files.atomic_write(path, msgspec.json.encode(report), mode=0o644, durable=False)
     except OSError as error:
         raise SpecError(f"cannot write the report: {error.strerror}", place=str(path)) from error

@@ -9,10 +9,9 @@ from cryptography import x509
 
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import SERVER, issue_authority, issue_leaf
 from rollover.pki.keys import KeyForm, PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.pki.profiles import SERVER
 from rollover_lab.bosh import expiry
 from rollover_lab.bosh.expiry import LabSigner
 

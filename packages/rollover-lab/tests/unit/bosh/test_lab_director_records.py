@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rollover.platforms.bosh.records import TaskState
+from rollover.platforms.bosh.director_records import TaskState
 from rollover_lab.bosh.director import process
 from rollover_lab.bosh.director.database import DirectorDatabase
 from rollover_lab.bosh.director.deployment_plan import place_instances

@@ -1,4 +1,4 @@
-"""The `rollover` command: its sub-commands are imported only when they are used."""
+"""The `rollover` command: its sub-commands, ours and others', are imported when they are used."""
 
 from __future__ import annotations
 
@@ -6,14 +6,74 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
 import click
 
 from rollover import __version__
-from rollover.cli.added_commands import added_commands, load
 from rollover.errors import ExitCode, RolloverError, SpecError
+
+# Commands that other distributions add, by the entry points of the group `rollover.commands`.
+#
+# `importlib.metadata` would find them too, but imports a parser for e-mail to do so: 65 ms beside
+# the 80 that `rollover --help` takes beyond the interpreter. So the files that it reads are read
+# here (https://packaging.python.org/specifications/entry-points/), and it is used to load only.
+
+
+GROUP = "rollover.commands"
+
+
+def added_commands(directories: Iterable[str] | None = None) -> dict[str, str]:
+    """Return where each added command is, `module:attribute`, by its name; imports none.
+
+    `directories`: where distributions are installed, by default `sys.path`. Of two commands of
+    one name the first is taken, as of two modules.
+    """
+    found: dict[str, str] = {}
+    for text in _files(sys.path if directories is None else directories):
+        for name, where in commands_in(text):
+            found.setdefault(name, where)
+    return found
+
+
+def commands_in(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands that an `entry_points.txt` names."""
+    section = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            section = line[1:].rstrip("]")
+        elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
+            name, _, where = line.partition("=")
+            yield name.strip(), where.strip()
+
+
+def load_command(name: str, where: str) -> click.Command:
+    """Import an added command."""
+    from importlib.metadata import EntryPoint  # noqa: PLC0415 - takes its time, see above
+
+    command: click.Command = EntryPoint(name, where, GROUP).load()
+    return command
+
+
+def _files(directories: Iterable[str]) -> Iterator[str]:
+    for directory in directories:
+        try:
+            with os.scandir(directory or ".") as entries:
+                found = sorted(each.path for each in entries if each.name.endswith(".dist-info"))
+        except OSError:
+            continue  # `sys.path` may name what is not there, and archives
+        for path in found:
+            try:
+                with open(f"{path}/entry_points.txt", encoding="utf-8") as file:  # noqa: PTH123 - `pathlib` takes its time, too
+                    yield file.read()
+            except OSError:
+                continue
+
+
+# The `rollover` command: its sub-commands are imported only when they are used.
+
 
 ADDED_BY = {"demo": "rollover-lab", "lab": "rollover-lab"}
 """Commands that another distribution of ours adds; each is told of where it is not installed."""
@@ -65,12 +125,12 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return one command; in the place of one that is not installed, what to do."""
         if cmd_name in COMMANDS and cmd_name not in ADDED_BY:
-            module = import_module(f"rollover.cli.commands.{COMMANDS[cmd_name][0]}")
+            module = import_module(f"rollover.cli.{COMMANDS[cmd_name][0]}")
             command: click.Command = module.command
             return command
         where = added_commands().get(cmd_name)
         if where is not None:
-            return load(cmd_name, where)
+            return load_command(cmd_name, where)
         return _not_installed(cmd_name) if cmd_name in ADDED_BY else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

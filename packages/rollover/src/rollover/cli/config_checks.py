@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 
 from nats_config.systemd_unit import CommandLine, read_unit
-from rollover.checks.configs.run import check_configs, together, with_idle
-from rollover.checks.run import Report
 from rollover.codec.nats_configuration import config_errors
 from rollover.errors import SpecError
 from rollover.files import read_start
 from rollover.fleet.description import FileDelivery, FleetDescription, Silence
-from rollover.platforms.nats.config_scene import config_scene
+from rollover.platforms.nats.rules.reading import read_context
+from rollover.platforms.nats.rules.report import check_configs, joined, with_idle_silences
 from rollover.rule_catalogue import CATALOGUE
+from rollover.rules.report import Report
 from rollover.site import now
 
 _UNIT_LIMIT = 1 << 20
@@ -51,7 +51,7 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
             hint="write `--running FILE=OLD` with FILE as it is given on the command line",
         )
     started = tuple(line for path in wanted.units for line in _started(path))
-    configs = config_scene(
+    configs = read_context(
         wanted.files,
         working_directory=wanted.working_directory or Path.cwd(),
         environment=os.environ,
@@ -63,7 +63,7 @@ def check_files(wanted: Wanted, *, known: Sequence[Silence] = ()) -> Report:
         started=started,
     )
     report = check_configs(configs, silenced=(*wanted.silences, *known))
-    return with_idle(report, wanted.silences)
+    return with_idle_silences(report, wanted.silences)
 
 
 def _there(path: Path) -> None:
@@ -111,8 +111,8 @@ def with_configs(
     directories = _named(described, base=base)
     silences = (*wanted.silences, *described.silenced)
     if not directories:
-        return with_idle(report, silences) if wanted.silences else report
-    configs = config_scene(
+        return with_idle_silences(report, silences) if wanted.silences else report
+    configs = read_context(
         tuple(directories),
         working_directory=base,
         environment=os.environ,
@@ -120,7 +120,7 @@ def with_configs(
         expires_within=wanted.expires_within,
         directories=directories,
     )
-    return together(report, check_configs(configs, silenced=silences), silences)
+    return joined(report, check_configs(configs, silenced=silences), silences)
 
 
 def _named(described: FleetDescription, *, base: Path) -> dict[Path, Path]:

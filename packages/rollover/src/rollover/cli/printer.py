@@ -115,3 +115,11 @@ class Printer:
         for number, row in enumerate(table):
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.line(text.rstrip(), "bold" if number == 0 else "")
+
+
+# Numbers of things, in words.
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 link`, `2 links`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

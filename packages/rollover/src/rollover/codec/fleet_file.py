@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from rollover.codec import typed
-from rollover.codec.strict_yaml import Document, Path, Tree, load
+from rollover.codec import strict_yaml
+from rollover.codec.strict_yaml import Document, FieldPath, Tree, load
 from rollover.codec.strict_yaml import dump as dump_yaml
 from rollover.errors import SpecError
 from rollover.fleet.description import FLEET_VERSION, FleetDescription
@@ -22,7 +22,7 @@ def read_fleet(data: bytes, *, place: str) -> FleetDescription:
     document = load(data, place=place)
     if isinstance(document.value, dict):
         _check_version(document.value.get("version"), document)
-    described = typed.read(
+    described = strict_yaml.convert(
         document, FleetDescription, hint="`rollover schema` prints what a fleet file may say"
     )
     _check_names(described, document)
@@ -76,20 +76,20 @@ def _check_names(described: FleetDescription, document: Document) -> None:
             raise SpecError(
                 f"{kind} `{name}` is there twice",
                 place=document.place(path),
-                field=typed.field_name(path),
+                field=strict_yaml.field_name(path),
                 hint="give each a name of its own",
             )
         seen.add((kind, name))
 
 
-def _named(described: FleetDescription) -> Iterator[tuple[Path, str, str]]:
+def _named(described: FleetDescription) -> Iterator[tuple[FieldPath, str, str]]:
     """Yield where each name stands, and what it must be unique among."""
     for number, authority in enumerate(described.authorities):
         yield ("authorities", number, "name"), "authority", authority.name
     for number, group in enumerate(described.groups):
         yield ("groups", number, "name"), "group", group.name
         for index, instance in enumerate(group.instances):
-            path: Path = ("groups", number, "instances", index)
+            path: FieldPath = ("groups", number, "instances", index)
             yield (*path, "name"), "instance", instance.name
             for position, endpoint in enumerate(instance.endpoints):
                 where = (*path, "endpoints", position, "name")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from nats_config.errors import NatsConfigError
 from nats_config.tls import TlsContext
 from rollover.errors import ConfigError
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 
 CONTEXT_OF: Mapping[Role, TlsContext] = MappingProxyType(
     {

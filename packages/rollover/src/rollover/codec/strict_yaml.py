@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import msgspec
 import yaml
 
 from rollover.errors import SpecError
@@ -22,7 +23,7 @@ MOST_VALUES = 2_000_000
 """How many values a document may come to, those that aliases repeat included."""
 
 Tree = dict[str, "Tree"] | list["Tree"] | str | int | float | bool | None
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 """Longer ones stay text: no field counts that far, and Python refuses to read the longest."""
@@ -33,12 +34,12 @@ _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 class Document:
     """What was read: the value, and where each of its parts stands."""
 
-    def __init__(self, value: Tree, places: dict[Path, tuple[int, int]], source: str) -> None:
+    def __init__(self, value: Tree, places: dict[FieldPath, tuple[int, int]], source: str) -> None:
         self.value = value
         self._places = places
         self._source = source
 
-    def place(self, path: Path) -> str:
+    def place(self, path: FieldPath) -> str:
         """Return `file:line:column` of a part, or of the nearest part around it."""
         while path and path not in self._places:
             path = path[:-1]
@@ -91,7 +92,7 @@ class _Reader:
     def __init__(self, events: Iterator[yaml.Event], source: str) -> None:
         self._events = events
         self._source = source
-        self._places: dict[Path, tuple[int, int]] = {}
+        self._places: dict[FieldPath, tuple[int, int]] = {}
         self._anchors: dict[str, _Anchored] = {}
         self._count = 0
 
@@ -108,7 +109,7 @@ class _Reader:
             raise self._refuse(after, "a second document begins", "keep one in a file")
         return Document(value, self._places, self._source)
 
-    def _value(self, event: yaml.Event, path: Path) -> Tree:
+    def _value(self, event: yaml.Event, path: FieldPath) -> Tree:
         self._places[path] = _position(event)
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(event)
@@ -123,7 +124,7 @@ class _Reader:
             self._anchors[event.anchor] = _Anchored(value, self._count - before + 1)
         return value
 
-    def _built(self, event: _Start, path: Path) -> Tree:
+    def _built(self, event: _Start, path: FieldPath) -> Tree:
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -148,13 +149,13 @@ class _Reader:
                 event, f"more than {MOST_VALUES:,} values, aliases included", "split the file"
             )
 
-    def _sequence(self, path: Path) -> list[Tree]:
+    def _sequence(self, path: FieldPath) -> list[Tree]:
         items: list[Tree] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._value(event, (*path, len(items))))
         return items
 
-    def _mapping(self, path: Path) -> dict[str, Tree]:
+    def _mapping(self, path: FieldPath) -> dict[str, Tree]:
         mapping: dict[str, Tree] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._key(event)
@@ -231,3 +232,47 @@ def _style(text: str) -> str | None:
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
+
+
+# From a document to a typed value; what does not fit is told with its line and field.
+
+
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+
+T = TypeVar("T")
+
+
+def convert(document: Document, into: type[T], *, hint: str) -> T:
+    """Return the document as a value of that type; `SpecError` with the hint when it is none."""
+    try:
+        return msgspec.convert(document.value, into)
+    except msgspec.ValidationError as error:
+        raise _not_convertible(error, document, hint=hint) from None
+
+
+def field_name(path: FieldPath) -> str:
+    """Return a path as people write it: `groups[0].name`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).lstrip(".")
+
+
+def _not_convertible(error: msgspec.ValidationError, document: Document, *, hint: str) -> SpecError:
+    message, _, where = str(error).partition(" - at `")
+    path = tuple(_steps(where.rstrip("`").removeprefix("$")))
+    if unknown := _UNKNOWN.search(message):
+        path = (*path, unknown[1])
+    return SpecError(
+        message[:1].lower() + message[1:],
+        place=document.place(path),
+        field=field_name(path),
+        hint=hint,
+    )
+
+
+def _steps(where: str) -> Iterator[str | int]:
+    for word, index in _STEP.findall(where):
+        if word:
+            yield word
+        elif index:
+            yield int(index)

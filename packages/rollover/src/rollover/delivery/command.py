@@ -1,36 +1,186 @@
-"""Delivers by a command of the operator's own, so that ssh, Ansible or a pipeline carry the files.
+"""A private directory with the files of one delivery and its manifest, for an operator's command.
 
-The command is run as ``ARGV… VERB INSTANCE DIRECTORY``, without a shell, and finds the same in
-``ROLLOVER_VERB``, ``ROLLOVER_INSTANCE`` and ``ROLLOVER_DIRECTORY``. The directory (0700) holds
-`manifest.json` and, for `deliver`, the new files (see `rollover.delivery.parcel`). Exit code 0 says
-that it is done; anything else that nothing was changed. Verbs:
+::
 
-=========  ======================================================================================
-deliver    put all files in place and keep what they replace, or change nothing and fail
-restore    put back what the last delivery of these paths replaced; must succeed when nothing is to
-           be put back; also run after a `deliver` that failed or took too long
-confirm    optional: drop what was kept
-read       optional: write each file of the manifest, as it is on the instance, into the directory
-=========  ======================================================================================
+    manifest.json     {"version": 1, "verb": "deliver", "instance": "n1", "delivery": "…",
+                       "files": [{"file": "00-server.pem", "path": "/etc/nats/server.pem",
+                                  "mode": "0644", "sha256": "…", "secret": false}, …]}
+    00-server.pem     the content of the first file, and so on
+
+`mode` is empty where the command shall keep the mode of the file that it replaces.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Mapping
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from rollover.delivery import parcel, running
-from rollover.delivery.local import check_files
-from rollover.delivery.parcel import Manifest
-from rollover.delivery.refusals import refused, rejected
-from rollover.delivery.running import Ended
-from rollover.delivery.workspace import locked
-from rollover.engine.delivery_port import Delivered, File, Receipt
+import msgspec
+
+from rollover.delivery import bounded_command
+from rollover.delivery.bounded_command import CommandResult
+from rollover.delivery.local import LARGEST_FILE, SECRET_MODE, check_files, content_sha256
+from rollover.delivery.workspace import locked, missing, refused, refusing, rejected
+from rollover.engine.ports import Delivered, DeliveredFile, Receipt
 from rollover.errors import AdapterError, TimedOut
+from rollover.files import TooLarge, read_regular
 from rollover.fleet.secret import SecretBytes
+
+_NAME: Final = "parcel-"
+
+
+class ManifestItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of the manifest: `file` is its name here, `path` where it goes on the instance."""
+
+    file: str
+    path: str
+    mode: str = ""
+    sha256: str = ""
+    secret: bool = False
+
+
+class DeliveryManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command is asked to do, and with what."""
+
+    version: int = 1
+    verb: str
+    instance: str
+    delivery: str
+    files: tuple[ManifestItem, ...]
+
+
+def manifest_items(files: tuple[DeliveredFile, ...]) -> tuple[ManifestItem, ...]:
+    """Return the manifest's items of files to deliver."""
+    return tuple(
+        ManifestItem(
+            file=_file_name(index, file.path),
+            path=file.path,
+            mode=_mode(file),
+            sha256=content_sha256(file.plain()),
+            secret=file.secret,
+        )
+        for index, file in enumerate(files)
+    )
+
+
+def named_items(paths: tuple[str, ...]) -> tuple[ManifestItem, ...]:
+    """Return items for files that are only named, to be read or restored."""
+    return tuple(
+        ManifestItem(file=_file_name(index, path), path=path) for index, path in enumerate(paths)
+    )
+
+
+@contextmanager
+def packed_parcel(
+    directory: Path, manifest: DeliveryManifest, *, contents: tuple[bytes, ...] = ()
+) -> Iterator[Path]:
+    """Yield a new 0700 directory below `directory`; it is shredded when the block ends."""
+    parcel = directory / f"{_NAME}{secrets.token_hex(8)}"
+    try:
+        with refusing(manifest.instance, manifest.verb, parcel):
+            parcel.mkdir(mode=0o700)
+            for item, content in zip(manifest.files, contents, strict=False):
+                _write(parcel / item.file, content)
+            _write(parcel / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest)))
+        yield parcel
+    finally:
+        with refusing(manifest.instance, manifest.verb, parcel):
+            shred(parcel)
+
+
+def collect_files(
+    parcel: Path, instance: str, *, wanted: tuple[ManifestItem, ...]
+) -> dict[str, bytes]:
+    """Return what the command put under the names of the items."""
+    return {
+        item.path: _read_parcel_file(parcel / item.file, instance, item.path) for item in wanted
+    }
+
+
+def shred_leftovers(directory: Path, instance: str) -> None:
+    """Remove the parcels of processes that were killed."""
+    for parcel in directory.glob(f"{_NAME}*"):
+        with refusing(instance, "recover", parcel):
+            shred(parcel)
+
+
+def shred(parcel: Path) -> None:
+    """Overwrite the files and remove the directory.
+
+    On flash and copying file systems overwriting is no proof: keep the state on a tmpfs where that
+    matters.
+    """
+    for path, _, files in os.walk(parcel):
+        for file in files:
+            _overwrite(Path(path) / file)
+    if parcel.is_dir():
+        shutil.rmtree(parcel)
+
+
+def _overwrite(file: Path) -> None:
+    status = file.lstat()
+    # With a second name it may be the live file by now: a command is free to use hard links.
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        return
+    with file.open("r+b") as opened:
+        opened.write(bytes(status.st_size))
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _read_parcel_file(file: Path, instance: str, path: str) -> bytes:
+    try:
+        return read_regular(file, limit=LARGEST_FILE, follow_links=False)
+    except FileNotFoundError:
+        raise missing(instance, path) from None
+    except TooLarge:
+        raise rejected(
+            f"`{path}` has more than {LARGEST_FILE} bytes",
+            instance=instance,
+            operation="read",
+            hint="this is no certificate or configuration: check the path",
+        ) from None
+    except OSError as error:
+        raise refused(error, instance=instance, operation="read", path=path) from None
+
+
+def _file_name(index: int, path: str) -> str:
+    return f"{index:02d}-{PurePosixPath(path).name}"
+
+
+def _mode(file: DeliveredFile) -> str:
+    mode = SECRET_MODE if file.mode is None and file.secret else file.mode
+    return "" if mode is None else f"{mode:04o}"
+
+
+# Delivers by a command of the operator's own, so that ssh, Ansible or a pipeline carry the files.
+#
+# The command is run as ``ARGV… VERB INSTANCE DIRECTORY``, without a shell, and finds the same in
+# ``ROLLOVER_VERB``, ``ROLLOVER_INSTANCE`` and ``ROLLOVER_DIRECTORY``. The directory (0700) holds
+# `manifest.json` and, for `deliver`, the new files (see `rollover.delivery.command`). Exit code 0
+# says that it is done; anything else that nothing was changed. Verbs:
+#
+# ========= ======================================================================================
+# deliver put all files in place and keep what they replace, or change nothing and fail restore
+# put back what the last delivery of these paths replaced; must succeed when nothing is to be put
+# back; also run after a `deliver` that failed or took too long confirm optional: drop what was
+# kept read optional: write each file of the manifest, as it is on the instance, into the
+# directory =========
+# ======================================================================================
+
 
 _OWN_VARIABLES: Final = "ROLLOVER_"
 """Variables of ours, the sealing key's among them, are not for the operator's command."""
@@ -47,8 +197,8 @@ class Verb(StrEnum):
     READ = "read"
 
 
-class CommandDelivery:
-    """`Delivery` and `Recovery` (rollover.engine.delivery_port) by an operator's command.
+class OperatorCommandDelivery:
+    """`Delivery` and `Recovery` (rollover.engine.ports) by an operator's command.
 
     `argv` is the command with its first arguments, `state` a private directory of ours (best on a
     tmpfs: the files stand there while the command runs), `environment` what the command gets to
@@ -74,19 +224,19 @@ class CommandDelivery:
         self._timeout_seconds = timeout_seconds
         self._verbs = verbs
 
-    def deliver(self, instance: str, files: tuple[File, ...]) -> Receipt:
+    def deliver(self, instance: str, files: tuple[DeliveredFile, ...]) -> Receipt:
         """Have all files put in place; when that fails, have the old ones put back and raise."""
         check_files(instance, files)
-        manifest = Manifest(
+        manifest = DeliveryManifest(
             verb=Verb.DELIVER,
             instance=instance,
             delivery=secrets.token_hex(8),
-            files=parcel.items(files),
+            files=manifest_items(files),
         )
         keys = tuple(file.content for file in files if isinstance(file.content, SecretBytes))
         contents = tuple(file.plain() for file in files)
         with locked(self._state, instance, operation=Verb.DELIVER) as directory:
-            parcel.shred_leftovers(directory, instance)
+            shred_leftovers(directory, instance)
             ended = self._run(directory, manifest, contents=contents, keys=keys)
             try:
                 self._judge(ended, manifest)
@@ -120,15 +270,15 @@ class CommandDelivery:
                 operation=Verb.READ,
                 hint="let it know the verb `read`, or rely on the probe of the port",
             )
-        manifest = Manifest(
-            verb=Verb.READ, instance=instance, delivery="", files=parcel.named(paths)
+        manifest = DeliveryManifest(
+            verb=Verb.READ, instance=instance, delivery="", files=named_items(paths)
         )
         with (
             locked(self._state, instance, operation=Verb.READ) as directory,
-            parcel.packed(directory, manifest) as packed,
+            packed_parcel(directory, manifest) as packed,
         ):
             self._judge(self._call(packed, manifest), manifest)
-            return parcel.collected(packed, instance, wanted=manifest.files)
+            return collect_files(packed, instance, wanted=manifest.files)
 
     def recover(self, instance: str) -> tuple[Receipt, ...]:
         """Remove the directories of runs that were killed.
@@ -137,28 +287,28 @@ class CommandDelivery:
         files again, so they end consistent.
         """
         with locked(self._state, instance, operation="recover") as directory:
-            parcel.shred_leftovers(directory, instance)
+            shred_leftovers(directory, instance)
         return ()
 
     def _repeat(self, receipt: Receipt, verb: Verb) -> None:
         """Run a verb about a delivery that was made, without its contents."""
-        manifest = Manifest(
+        manifest = DeliveryManifest(
             verb=verb,
             instance=receipt.instance,
             delivery=receipt.delivery,
-            files=parcel.named(tuple(file.path for file in receipt.files)),
+            files=named_items(tuple(file.path for file in receipt.files)),
         )
         with locked(self._state, receipt.instance, operation=verb) as directory:
             self._judge(self._run(directory, manifest), manifest)
 
-    def _undo(self, directory: Path, manifest: Manifest, error: AdapterError) -> None:
+    def _undo(self, directory: Path, manifest: DeliveryManifest, error: AdapterError) -> None:
         if Verb.RESTORE not in self._verbs:
             return
-        again = Manifest(
+        again = DeliveryManifest(
             verb=Verb.RESTORE,
             instance=manifest.instance,
             delivery=manifest.delivery,
-            files=parcel.named(tuple(item.path for item in manifest.files)),
+            files=named_items(tuple(item.path for item in manifest.files)),
         )
         try:
             self._judge(self._run(directory, again), again)
@@ -173,21 +323,21 @@ class CommandDelivery:
     def _run(
         self,
         directory: Path,
-        manifest: Manifest,
+        manifest: DeliveryManifest,
         *,
         contents: tuple[bytes, ...] = (),
         keys: tuple[SecretBytes, ...] = (),
-    ) -> Ended:
-        with parcel.packed(directory, manifest, contents=contents) as packed:
+    ) -> CommandResult:
+        with packed_parcel(directory, manifest, contents=contents) as packed:
             return self._call(packed, manifest, keys=keys)
 
     def _call(
-        self, packed: Path, manifest: Manifest, *, keys: tuple[SecretBytes, ...] = ()
-    ) -> Ended:
+        self, packed: Path, manifest: DeliveryManifest, *, keys: tuple[SecretBytes, ...] = ()
+    ) -> CommandResult:
         """Run the command to its end; raise only when it cannot be started."""
         told = {"VERB": manifest.verb, "INSTANCE": manifest.instance, "DIRECTORY": str(packed)}
         try:
-            return running.run(
+            return bounded_command.run(
                 (*self._argv, *told.values()),
                 environment=self._environment
                 | {f"{_OWN_VARIABLES}{name}": value for name, value in told.items()},
@@ -202,7 +352,7 @@ class CommandDelivery:
                 path=self._argv[0],
             ) from None
 
-    def _judge(self, ended: Ended, manifest: Manifest) -> None:
+    def _judge(self, ended: CommandResult, manifest: DeliveryManifest) -> None:
         """Raise for every end but a good one."""
         said = _last_words(ended.output)
         if ended.timed_out:
@@ -222,7 +372,7 @@ class CommandDelivery:
             )
 
 
-def _receipt(manifest: Manifest, ended: Ended) -> Receipt:
+def _receipt(manifest: DeliveryManifest, ended: CommandResult) -> Receipt:
     return Receipt(
         instance=manifest.instance,
         delivery=manifest.delivery,

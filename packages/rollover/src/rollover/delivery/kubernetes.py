@@ -1,4 +1,4 @@
-"""Delivers Secrets and ConfigMaps through the API server, and waits until pods can see them."""
+"""The wait until the pods see what was written: kubelet brings it, and tells nobody."""
 
 from __future__ import annotations
 
@@ -13,21 +13,104 @@ from typing import Final
 
 import msgspec
 
-from rollover.delivery import kubernetes_records as records
-from rollover.delivery.kubernetes_objects import Objects, check_unchanged, check_writable
-from rollover.delivery.kubernetes_pods import Pods
-from rollover.delivery.kubernetes_records import DELIVERED_AT, Change, Kept, Record, digest
-from rollover.delivery.kubernetes_volumes import KEPT_SUFFIX, Volumes, volumes_of
-from rollover.delivery.local import check_files
-from rollover.delivery.records import Phase
-from rollover.delivery.refusals import missing, rejected
-from rollover.delivery.workspace import locked
-from rollover.engine.delivery_port import File, Receipt
-from rollover.errors import AdapterError, Conflict, NotFound
+from rollover.codec.kubernetes import ClusterObject, ObjectKind, ObjectRef
+from rollover.delivery import kubernetes_objects as records
+from rollover.delivery.kubernetes_objects import (
+    DELIVERED_AT,
+    INSTANCE,
+    KEPT_SUFFIX,
+    KeptObject,
+    KeyChange,
+    ObjectRecord,
+    Objects,
+    Volumes,
+    check_unchanged,
+    check_writable,
+    value_sha256,
+    volumes_of,
+)
+from rollover.delivery.local import LARGEST_FILE, DeliveryPhase, check_files
+from rollover.delivery.workspace import locked, missing, rejected
+from rollover.engine.ports import DeliveredFile, Receipt
+from rollover.errors import AdapterError, Conflict, NotFound, TimedOut
+from rollover.files import read_start
 from rollover.fleet.description import GroupDescription
 from rollover.fleet.description import KubernetesDelivery as Settings
 from rollover.fleet.secret import SecretBytes
-from rollover.kubernetes.objects import ObjectKind, ObjectRef, Stored
+
+_LOOK_SECONDS: Final = 0.5
+
+
+class Pods:
+    """How long to wait for the pods of a group, or where to look.
+
+    `mounted` is a directory below which their volumes are seen here, `{instance}` in it the
+    instance; without it `sync_seconds` pass since the last write.
+    """
+
+    def __init__(
+        self, *, sync_seconds: float, mounted: str | None, pause: Callable[[float], None]
+    ) -> None:
+        self._sync_seconds = sync_seconds
+        self._mounted = mounted
+        self._pause = pause
+
+    def await_content(
+        self,
+        instance: str,
+        contents: Mapping[str, SecretBytes | None],
+        *,
+        objects: Objects,
+        refs: Iterable[ObjectRef],
+    ) -> None:
+        """Wait until the pods should have these files (None: a file is gone)."""
+        if self._mounted is None:
+            self._settle(objects, refs)
+            return
+        root = self._mounted.replace(INSTANCE, instance)
+        deadline = time.monotonic() + self._sync_seconds
+        lacking = dict(contents)
+        while lacking := {
+            path: content for path, content in lacking.items() if not _shows(root, path, content)
+        }:
+            if time.monotonic() > deadline:
+                raise TimedOut(
+                    f"`{next(iter(lacking))}` below `{root}` is not what was delivered after "
+                    f"{self._sync_seconds:.0f} s",
+                    system=f"instance `{instance}`",
+                    operation="deliver",
+                    hint="volumes with `subPath` and immutable objects are never renewed; "
+                    "otherwise raise `sync_seconds`",
+                )
+            self._pause(_LOOK_SECONDS)
+
+    def _settle(self, objects: Objects, refs: Iterable[ObjectRef]) -> None:
+        """Wait until kubelet should have brought the last write of these objects to the pods."""
+        for ref in refs:
+            said = objects.read(ref).annotations.get(DELIVERED_AT)
+            remaining = self._sync_seconds - _seconds_since(said)
+            if said is not None and remaining > 0:
+                self._pause(min(remaining, self._sync_seconds))
+
+
+def _shows(root: str, path: str, content: SecretBytes | None) -> bool:
+    try:
+        found = read_start(Path(root) / path.lstrip("/"), size=LARGEST_FILE + 1)
+    except OSError:
+        return content is None
+    return content is not None and found == content.reveal()
+
+
+def _seconds_since(said: str | None) -> float:
+    try:
+        then = datetime.fromisoformat(said or "")
+        return (datetime.now(UTC) - then).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
+
+
+# Delivers Secrets and ConfigMaps through the API server, and waits until pods can see them.
+
 
 WRITE_ATTEMPTS: Final = 6
 _LONGEST_PAUSE_SECONDS: Final = 0.5
@@ -35,17 +118,17 @@ _LONGEST_PAUSE_SECONDS: Final = 0.5
 
 def delivery_of(
     group: GroupDescription, settings: Settings, *, base: Path, state: Path
-) -> KubernetesDelivery:
+) -> ApiServerDelivery:
     """Return the delivery that a fleet file describes; it connects when it is first used."""
     volumes = volumes_of(group, settings, base=PurePosixPath(base))
 
     def connect() -> Objects:
-        from rollover.kubernetes.api import open_cluster  # noqa: PLC0415 - an optional dependency
+        from rollover.delivery.kubernetes_api import open_cluster  # noqa: PLC0415 - an optional dependency
 
         path = base / settings.kubeconfig if settings.kubeconfig else None
         return open_cluster(kubeconfig=path, context=settings.context)
 
-    return KubernetesDelivery(
+    return ApiServerDelivery(
         connect,
         volumes=volumes,
         state=state,
@@ -54,8 +137,8 @@ def delivery_of(
     )
 
 
-class KubernetesDelivery:
-    """`Delivery` and `Recovery` (rollover.engine.delivery_port) for files of pods.
+class ApiServerDelivery:
+    """`Delivery` and `Recovery` (rollover.engine.ports) for files of pods.
 
     What is replaced is kept in an object `NAME.rollover-kept` beside each one until the delivery
     is confirmed. An object is written only as it was read (`resourceVersion`); when somebody else
@@ -86,7 +169,7 @@ class KubernetesDelivery:
     def _objects(self) -> Objects:
         return self._connect()
 
-    def deliver(self, instance: str, files: tuple[File, ...]) -> Receipt:
+    def deliver(self, instance: str, files: tuple[DeliveredFile, ...]) -> Receipt:
         """Write all objects and wait for the pods, or put back what was written and raise."""
         check_files(instance, files)
         with locked(self._state, instance, operation="deliver"):
@@ -106,7 +189,7 @@ class KubernetesDelivery:
             except BaseException as error:
                 self._undo(instance, same, error)
                 raise
-            return records.receipt(same)
+            return records.receipt_of(same)
 
     def restore(self, receipt: Receipt) -> None:
         """Put back what the delivery replaced, and wait for the pods."""
@@ -136,11 +219,11 @@ class KubernetesDelivery:
     def recover(self, instance: str) -> tuple[Receipt, ...]:
         """Leave the objects of every interrupted delivery wholly old or wholly new."""
         with locked(self._state, instance, operation="recover"):
-            return tuple(records.receipt(kept) for kept in self._mend(instance))
+            return tuple(records.receipt_of(kept) for kept in self._mend(instance))
 
     def read(self, instance: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         """Return what the objects hold; a pod has it once kubelet has brought it there."""
-        objects: dict[ObjectRef, Stored] = {}
+        objects: dict[ObjectRef, ClusterObject] = {}
         found: dict[str, bytes] = {}
         for path in paths:
             spot = self._volumes.spot(instance, path.removesuffix(KEPT_SUFFIX))
@@ -154,7 +237,7 @@ class KubernetesDelivery:
         return found
 
     def _wanted(
-        self, instance: str, files: tuple[File, ...]
+        self, instance: str, files: tuple[DeliveredFile, ...]
     ) -> dict[ObjectRef, dict[str, SecretBytes]]:
         wanted: dict[ObjectRef, dict[str, SecretBytes]] = {}
         for file in files:
@@ -179,10 +262,10 @@ class KubernetesDelivery:
 
     def _same(
         self,
-        waiting: tuple[tuple[Kept, ...], ...],
-        files: tuple[File, ...],
-        targets: Mapping[ObjectRef, Stored],
-    ) -> tuple[Kept, ...] | None:
+        waiting: tuple[tuple[KeptObject, ...], ...],
+        files: tuple[DeliveredFile, ...],
+        targets: Mapping[ObjectRef, ClusterObject],
+    ) -> tuple[KeptObject, ...] | None:
         """Return the delivery that waits and has put in place exactly these files, if any."""
         asked = {file.path: _digest(file) for file in files}
         for kept in waiting:
@@ -192,28 +275,33 @@ class KubernetesDelivery:
         return None
 
     def _begin(
-        self, instance: str, files: tuple[File, ...], targets: Mapping[ObjectRef, Stored]
-    ) -> tuple[Kept, ...]:
+        self,
+        instance: str,
+        files: tuple[DeliveredFile, ...],
+        targets: Mapping[ObjectRef, ClusterObject],
+    ) -> tuple[KeptObject, ...]:
         """Keep what will be replaced, of every object, before any is changed."""
         delivery = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-        made: list[Kept] = []
+        made: list[KeptObject] = []
         try:
             for target in targets.values():
-                record = Record(
+                record = ObjectRecord(
                     delivery=delivery,
                     instance=instance,
-                    phase=Phase.PREPARED,
+                    phase=DeliveryPhase.PREPARED,
                     objects=len(targets),
                     changes=tuple(self._changes(instance, files, target)),
                 )
-                made.append(Kept(self._keep(instance, records.begin(target, record)), record))
+                made.append(
+                    KeptObject(self._keep(instance, records.kept_object(target, record)), record)
+                )
         except BaseException:
             self._drop(made)
             raise
         return tuple(made)
 
     def _supersede(
-        self, waiting: tuple[tuple[Kept, ...], ...], wanted: Iterable[ObjectRef]
+        self, waiting: tuple[tuple[KeptObject, ...], ...], wanted: Iterable[ObjectRef]
     ) -> None:
         """Take a delivery that waits as confirmed when a new one touches its objects."""
         touched = set(wanted)
@@ -221,11 +309,11 @@ class KubernetesDelivery:
             if touched & {each.target for each in kept}:
                 self._drop(kept)
 
-    def _keep(self, instance: str, stored: Stored) -> Stored:
+    def _keep(self, instance: str, stored: ClusterObject) -> ClusterObject:
         try:
             return self._objects.create(stored)
         except Conflict:
-            other = records.read(self._objects.read(stored.ref), instance=instance).record
+            other = records.read_kept(self._objects.read(stored.ref), instance=instance).record
             raise Conflict(
                 f"a delivery to `{other.instance}` waits to be confirmed ({stored.ref})",
                 system=f"instance `{instance}`",
@@ -233,26 +321,28 @@ class KubernetesDelivery:
                 hint="let it end first; `max_in_flight: 1` where instances share an object",
             ) from None
 
-    def _changes(self, instance: str, files: tuple[File, ...], target: Stored) -> Iterator[Change]:
+    def _changes(
+        self, instance: str, files: tuple[DeliveredFile, ...], target: ClusterObject
+    ) -> Iterator[KeyChange]:
         for file in files:
             spot = self._volumes.spot(instance, file.path)
             if spot.ref == target.ref:
-                yield Change(
+                yield KeyChange(
                     path=file.path,
                     key=spot.key,
                     after=_digest(file),
-                    before=digest(target.data, spot.key),
+                    before=value_sha256(target.data, spot.key),
                 )
 
     def _write_all(
         self,
-        kept: tuple[Kept, ...],
+        kept: tuple[KeptObject, ...],
         wanted: Mapping[ObjectRef, Mapping[str, SecretBytes]],
     ) -> None:
         for each in kept:
             self._write(each, {**wanted[each.target]})
 
-    def _write(self, kept: Kept, values: Mapping[str, SecretBytes | None]) -> None:
+    def _write(self, kept: KeptObject, values: Mapping[str, SecretBytes | None]) -> None:
         """Give an object these values (None: take it out); nothing when it has them."""
         for attempt in range(WRITE_ATTEMPTS):
             target = self._objects.read(kept.target)
@@ -275,7 +365,7 @@ class KubernetesDelivery:
             else:
                 return
 
-    def _undo(self, instance: str, kept: tuple[Kept, ...], error: BaseException) -> None:
+    def _undo(self, instance: str, kept: tuple[KeptObject, ...], error: BaseException) -> None:
         """Put back a delivery that failed; what cannot be put back is told, and mended later."""
         try:
             self._put_back(kept)
@@ -288,57 +378,57 @@ class KubernetesDelivery:
                 f"`NAME{KEPT_SUFFIX}` and is put back first",
             ) from None
 
-    def _mend(self, instance: str) -> tuple[tuple[Kept, ...], ...]:
+    def _mend(self, instance: str) -> tuple[tuple[KeptObject, ...], ...]:
         """Bring unfinished deliveries to an end; return those that wait, the oldest first."""
-        deliveries: dict[str, list[Kept]] = {}
+        deliveries: dict[str, list[KeptObject]] = {}
         for kind in dict.fromkeys(ref.kind for ref in self._volumes.objects(instance)):
             for stored in self._objects.find(
                 kind, self._volumes.namespace, labels=records.instance_label(instance)
             ):
-                kept = records.read(stored, instance=instance)
+                kept = records.read_kept(stored, instance=instance)
                 deliveries.setdefault(kept.record.delivery, []).append(kept)
         ordered = (tuple(deliveries[name]) for name in sorted(deliveries))
         return tuple(kept for kept in ordered if self._is_waiting(kept))
 
-    def _is_waiting(self, kept: tuple[Kept, ...]) -> bool:
+    def _is_waiting(self, kept: tuple[KeptObject, ...]) -> bool:
         phases = {each.record.phase for each in kept}
-        if Phase.DROPPING in phases:
+        if DeliveryPhase.DROPPING in phases:
             self._drop(kept)
             return False
         whole = len(kept) == kept[0].record.objects
-        if Phase.RESTORING not in phases and whole and self._is_wholly_new(kept):
+        if DeliveryPhase.RESTORING not in phases and whole and self._is_wholly_new(kept):
             return True
         self._put_back(kept)
         return False
 
-    def _is_wholly_new(self, kept: tuple[Kept, ...]) -> bool:
+    def _is_wholly_new(self, kept: tuple[KeptObject, ...]) -> bool:
         try:
             return all(each.holds_after(self._objects.read(each.target)) for each in kept)
         except NotFound:
             return False
 
-    def _put_back(self, kept: tuple[Kept, ...]) -> None:
-        for each in self._enter(kept, Phase.RESTORING):
+    def _put_back(self, kept: tuple[KeptObject, ...]) -> None:
+        for each in self._enter(kept, DeliveryPhase.RESTORING):
             values = {change.key: each.stored.data.get(change.key) for change in
                       each.record.changes}  # fmt: skip
             self._write(each, values)
         for each in kept:
             self._objects.delete(each.stored.ref)
 
-    def _drop(self, kept: Iterable[Kept]) -> None:
+    def _drop(self, kept: Iterable[KeptObject]) -> None:
         several = tuple(kept)
-        for each in self._enter(several, Phase.DROPPING) if len(several) > 1 else several:
+        for each in self._enter(several, DeliveryPhase.DROPPING) if len(several) > 1 else several:
             self._objects.delete(each.stored.ref)
 
-    def _enter(self, kept: tuple[Kept, ...], phase: Phase) -> tuple[Kept, ...]:
+    def _enter(self, kept: tuple[KeptObject, ...], phase: DeliveryPhase) -> tuple[KeptObject, ...]:
         """Write the phase on every kept object: whoever finds one of them knows the way."""
-        moved: list[Kept] = []
+        moved: list[KeptObject] = []
         for each in kept:
             now = self._objects.read(each.stored.ref)
-            found = records.entered(records.read(now, instance=each.record.instance), phase)
-            moved.append(Kept(self._objects.replace(found.stored), found.record))
+            found = records.in_phase(records.read_kept(now, instance=each.record.instance), phase)
+            moved.append(KeptObject(self._objects.replace(found.stored), found.record))
         return tuple(moved)
 
 
-def _digest(file: File) -> str:
-    return digest({"": SecretBytes(file.plain())}, "")
+def _digest(file: DeliveredFile) -> str:
+    return value_sha256({"": SecretBytes(file.plain())}, "")

@@ -8,16 +8,14 @@ from datetime import datetime
 
 import msgspec
 
-from rollover.engine.credentials_port import Credentials
+from rollover.engine.ports import CredentialStore
 from rollover.errors import StoreError
-from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.fleet.credential import CertificateVersion, Flags
+from rollover.fleet.certificate import Certificate, CertificateVersion, Flags, KeyKind
 from rollover.fleet.description import FleetDescription
-from rollover.fleet.model import Authority
+from rollover.fleet.fleet import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint, short
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import CLOCK_SKEW, allowing_for_skew, issue_authority
+from rollover.pki.issue import CLOCK_SKEW, allowing_for_skew, cross_sign, issue_authority
 from rollover.pki.keys import PrivateKey, from_pem, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 
@@ -41,7 +39,7 @@ def store_name(authority: str) -> str:
 class Authorities:
     """All versions of the fleet's authorities: those described, and those in the store."""
 
-    def __init__(self, credentials: Credentials, described: FleetDescription) -> None:
+    def __init__(self, credentials: CredentialStore, described: FleetDescription) -> None:
         self._credentials = credentials
         # Reading an RSA key tests its primes, a quarter of a second for the larger ones.
         self._signing: dict[Fingerprint, SigningAuthority] = {}

@@ -1,19 +1,44 @@
-"""What a running rotation tells whoever watches: one frozen type for each thing that happens."""
+"""What a run tells whoever watches, how it is steered, and what it comes to.
+
+One frozen type for each thing that happens.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
-from rollover.checks.rule import Finding
 from rollover.engine.recovery import Recovery
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Evidence, Holdout, Result
+from rollover.fleet.fleet import Fleet, Role
 from rollover.fleet.goal import Goal
-from rollover.fleet.model import Fleet, Role
-from rollover.fleet.names import GroupName
+from rollover.fleet.names import GroupName, RuleId
 from rollover.fleet.plan import Plan, Rollout, Violation
+from rollover.rules.rule import Finding
+
+# The time in which an operator allows what may interrupt services.
+
+
+class MaintenanceWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """From `begins` until `ends`, both aware. Rollouts begin inside of it only."""
+
+    begins: datetime
+    ends: datetime
+
+    def holds(self, now: datetime) -> bool:
+        """Whether a rollout may begin now."""
+        return self.begins <= now < self.ends
+
+    def __str__(self) -> str:
+        return f"{self.begins:%Y-%m-%d %H:%M:%SZ} to {self.ends:%Y-%m-%d %H:%M:%SZ}"
+
+
+# What a running rotation tells whoever watches: one frozen type for each thing that happens.
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag="observed"):
@@ -85,7 +110,7 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True, tag="blocked"):
     violations: tuple[Violation, ...]
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
+class FindingsTold(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
     """A platform knows hazards; each is told once."""
 
     findings: tuple[Finding, ...]
@@ -98,7 +123,7 @@ class Recovering(msgspec.Struct, frozen=True, kw_only=True, tag="recovering"):
     losses: str
 
 
-class Tidied(msgspec.Struct, frozen=True, kw_only=True, tag="tidied"):
+class CleanedUp(msgspec.Struct, frozen=True, kw_only=True, tag="tidied"):
     """What the rotation left behind was put in its final place."""
 
     group: GroupName
@@ -123,9 +148,9 @@ Event = (
     | Draining
     | RolloutFinished
     | Blocked
-    | Found
+    | FindingsTold
     | Recovering
-    | Tidied
+    | CleanedUp
     | Finished
 )
 
@@ -169,3 +194,75 @@ def certificates_of(fleet: Fleet | None) -> tuple[CertificateLine, ...]:
                     line = msgspec.structs.replace(line, fingerprint="")
                 lines.setdefault((instance.name, leaf), line)
     return tuple(lines.values())
+
+
+# How a run is watched and steered, and what it comes to.
+
+
+class Ending(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    WAITING = "waiting"
+    """Somebody is left behind: the run goes on once they are back."""
+    REFUSED = "refused"
+    """No safe step is left, and waiting changes nothing."""
+    DECLINED = "declined"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    EVIDENCE_MISSING = "evidence-missing"
+
+
+class Conduct(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is watched and steered.
+
+    `approve` is asked before each rollout. `stopping` is looked at between instances. `overrides`
+    are refusals that an operator answers for, each with a reason that goes into the journal.
+    `window`: when rollouts may begin; None: at any time.
+    """
+
+    approve: Callable[[Plan, Rollout], bool]
+    tell: Callable[[Event], None]
+    stopping: Callable[[], bool]
+    overrides: Mapping[RuleId, str] = msgspec.field(default_factory=dict)
+    window: MaintenanceWindow | None = None
+
+
+class RolloutReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One rollout that was done."""
+
+    number: int
+    rollout: Rollout
+    results: tuple[Result, ...]
+    seconds: float
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to. `message` and `hint` say what to do when it is not done."""
+
+    ending: Ending
+    rotation: str
+    message: str
+    hint: str = ""
+    rollouts: tuple[RolloutReport, ...] = ()
+    last_plan: Plan | None = None
+    before: tuple[CertificateLine, ...] = ()
+    after: tuple[CertificateLine, ...] = ()
+    seconds: float = 0.0
+
+
+class Halt(NamedTuple):
+    """Why a run is to stop before its next instance, and how it is gone on with."""
+
+    why: str
+    hint: str
+
+
+class RunEnded(Exception):
+    """Ends a run from wherever it is; never leaves the engine."""
+
+    def __init__(self, ending: Ending, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.ending = ending
+        self.message = message
+        self.hint = hint

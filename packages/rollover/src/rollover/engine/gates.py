@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.engine.issuing import Issuers
-from rollover.engine.platform_port import Platforms
-from rollover.engine.world import World
+from rollover.engine.leaves import Issuers
+from rollover.engine.observed_fleet import ObservedFleet
+from rollover.engine.ports import Platforms
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.evidence import (
     EndpointMaterial,
@@ -25,7 +25,7 @@ from rollover.fleet.evidence import (
     Identity,
     Order,
 )
-from rollover.fleet.model import Availability, EndpointRef, Fleet, Group, Instance, Role
+from rollover.fleet.fleet import Availability, EndpointRef, Fleet, Group, Instance, Role
 from rollover.fleet.names import Fingerprint, GroupName, InstanceName, short
 
 DRAINED = "drained"
@@ -92,7 +92,7 @@ def _is_left_out(instance: Instance) -> bool:
 
 
 def order_gate(
-    world: World, orders: Sequence[Order], *, issuers: Issuers, at: datetime
+    world: ObservedFleet, orders: Sequence[Order], *, issuers: Issuers, at: datetime
 ) -> GateResult:
     """Compare what instances were observed to use with what they were just ordered to.
 
@@ -171,7 +171,7 @@ def _listed(fingerprints: Sequence[Fingerprint]) -> str:
 _REMOTES = frozenset((Role.LEAF_REMOTE, Role.GATEWAY_REMOTE))
 
 
-def dialling(fleet: Fleet) -> frozenset[tuple[InstanceName, Role]]:
+def dialing_roles(fleet: Fleet) -> frozenset[tuple[InstanceName, Role]]:
     """Return which servers dial others of the fleet, and as what.
 
     What the connections that they dialled began with says nothing: they meet what those others
@@ -188,7 +188,7 @@ def dialling(fleet: Fleet) -> frozenset[tuple[InstanceName, Role]]:
 
 def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate]) -> GateResult:
     """Ask every server for the live connections that still present a retired CA's certificates."""
-    own = dialling(fleet)
+    own = dialing_roles(fleet)
 
     def ask(group: Group) -> list[Holdout]:
         names = [

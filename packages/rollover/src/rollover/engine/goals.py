@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from rollover.engine import way_back
+from rollover.engine import material
 from rollover.engine.authorities import Authorities
-from rollover.engine.given import MaterialRequest, MaterialResumption
-from rollover.engine.journal_port import Journal, every_entry
+from rollover.engine.material import MaterialRequest, MaterialResumption
+from rollover.engine.ports import Journal, every_entry
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.fleet import Authority
 from rollover.fleet.goal import (
     About,
     Installation,
@@ -25,7 +26,6 @@ from rollover.fleet.goal import (
     RotateAuthority,
 )
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint, short
 from rollover.fleet.plan import Plan
 
@@ -124,11 +124,11 @@ class MaterialIntent(msgspec.Struct, frozen=True, kw_only=True, tag="install-mat
 
     def reversed_goal(self) -> InstallMaterial:
         """Return the goal that takes it back; `SpecError` where that cannot be had."""
-        return way_back.reversed_goal(self.goal, self.former)
+        return material.rollback_goal(self.goal, self.former)
 
     def warned(self, plan: Plan) -> Plan:
         """Return a plan that says whether a way leads back to the former certificates."""
-        return way_back.warned(plan, self.goal, self.former)
+        return material.with_rollback_caution(plan, self.goal, self.former)
 
 
 Intent = AuthorityIntent | MaterialIntent
@@ -234,7 +234,7 @@ def choose_authority(names: Sequence[AuthorityName], wanted: str | None) -> Auth
     return names[0]
 
 
-def goal_for(
+def rotation_goal(
     request: Request,
     *,
     authorities: Authorities,

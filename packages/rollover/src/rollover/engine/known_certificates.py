@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from rollover.engine.authorities import Authorities, by_fingerprint
-from rollover.engine.issuing import Issuers
+from rollover.engine.leaves import Issuers
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.evidence import Identity
 from rollover.fleet.names import AuthorityName, Fingerprint
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import CLOCK_SKEW, issue_leaf
+from rollover.pki.issue import CLOCK_SKEW, LEAF_NODE, issue_leaf
 from rollover.pki.keys import generate, to_pem
-from rollover.pki.profiles import LEAF_NODE
 
 PROBE_NAME = "rollover-probe"
 PROBE_LIFETIME = timedelta(hours=12)

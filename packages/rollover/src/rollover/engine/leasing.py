@@ -1,15 +1,20 @@
-"""The rules of leases, pure: who may take one, and what is said when it is taken or lost."""
+"""Leases: who may take one, and one that is held for as long as the work behind it takes."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import datetime
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
-from rollover.engine.chain import instant_text
-from rollover.engine.lease_port import Holder, Lease
-from rollover.errors import StaleError
+from rollover.engine.journal import instant_text
+from rollover.engine.ports import Holder, Lease, Leases
+from rollover.errors import StaleError, StoreError
+
+# The rules of leases, pure: who may take one, and what is said when it is taken or lost.
 
 
 def nobody_is_dead(holder: Holder) -> bool:
@@ -18,7 +23,7 @@ def nobody_is_dead(holder: Holder) -> bool:
     return False
 
 
-def grant(
+def grant_lease(
     name: str,
     holder: Holder,
     *,
@@ -32,13 +37,13 @@ def grant(
     if held is not None and held.holder == holder:
         return msgspec.structs.replace(held, expires_at=expires_at)
     if held is not None and held.expires_at > now and not dead(held.holder):
-        raise taken(held)
+        raise already_held(held)
     return Lease(
         name=name, holder=holder, token=last_token + 1, acquired_at=now, expires_at=expires_at
     )
 
 
-def taken(held: Lease) -> StaleError:
+def already_held(held: Lease) -> StaleError:
     """Return the error that says who holds a lease."""
     return StaleError(
         f"`{held.name}` is held by process {held.holder.pid} on host `{held.holder.host}` since "
@@ -47,7 +52,7 @@ def taken(held: Lease) -> StaleError:
     )
 
 
-def lost(lease: Lease, *, held: Lease | None) -> StaleError:
+def lease_lost(lease: Lease, *, held: Lease | None) -> StaleError:
     """Return the error that says to whom a lease was lost."""
     now_with = (
         "nobody holds it now"
@@ -63,3 +68,83 @@ def lost(lease: Lease, *, held: Lease | None) -> StaleError:
 
 def _moment(at: datetime) -> str:
     return instant_text(at)[:19] + "Z"
+
+
+# A lease that is kept for as long as the work behind it takes, however long that is.
+
+
+LEASE_SECONDS = 120.0
+BEATS_PER_LEASE = 4
+"""Renewals in the time of one lease: three may fail before it runs out."""
+
+
+class HeldLease:
+    """Holds a lease from `with` to its end; a thread renews it meanwhile.
+
+    `lost` turns true when somebody else has it, or when it could not be renewed in time.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        name: str,
+        *,
+        holder: Holder,
+        clock: Callable[[], datetime],
+        seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._leases = leases
+        self._name = name
+        self._holder = holder
+        self._clock = clock
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._lost: StaleError | None = None
+        self._lease: Lease | None = None
+        self._beat = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Take the lease; `StaleError` names who holds it."""
+        self._lease = self._leases.acquire(
+            self._name, self._holder, seconds=self._seconds, now=self._clock()
+        )
+        self._beat.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._beat.join()
+        if self._lease is not None:
+            self._leases.release(self._lease)
+
+    @property
+    def lost(self) -> bool:
+        """Whether this process may no longer act."""
+        return self._lost is not None
+
+    def assure(self) -> None:
+        """Renew the lease now; `StaleError` when it was lost."""
+        if self._lost is not None:
+            raise self._lost
+        if self._lease is not None:
+            self._lease = self._leases.renew(self._lease, seconds=self._seconds, now=self._clock())
+
+    def _keep(self) -> None:
+        while not self._over.wait(self._seconds / BEATS_PER_LEASE):
+            try:
+                self.assure()
+            except StaleError as error:
+                self._lost = error
+                return
+            except StoreError as error:
+                if self._lease is not None and self._clock() > self._lease.expires_at:
+                    self._lost = StaleError(
+                        f"the lease of `{self._name}` could not be renewed: {error.message}",
+                        hint=error.hint,
+                    )
+                    return

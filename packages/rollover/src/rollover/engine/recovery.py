@@ -11,12 +11,12 @@ from datetime import datetime
 
 import msgspec
 
-from rollover.checks.handshakes import Handshakes
-from rollover.engine.world import World
+from rollover.engine.observed_fleet import ObservedFleet
 from rollover.fleet.certificate import FaultKind
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
 from rollover.fleet.names import InstanceName
-from rollover.planner.knowledge import Knowledge
+from rollover.planner.safety import Knowledge
+from rollover.rules.handshakes import Handshakes
 
 LOSSES = (
     "instances that do not answer are made anew: nothing on them is stopped in order, their "
@@ -42,14 +42,14 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.cut_off)
 
 
-def recovery(world: World, knowledge: Knowledge, *, now: datetime) -> Recovery:
+def recovery(world: ObservedFleet, knowledge: Knowledge, *, now: datetime) -> Recovery:
     """Return who is cut off because certificates have expired; empty where nobody is."""
     return Recovery(
         expired=tuple(_expired(world, now)), cut_off=tuple(_cut_off(world, knowledge, now))
     )
 
 
-def _expired(world: World, now: datetime) -> Iterator[str]:
+def _expired(world: ObservedFleet, now: datetime) -> Iterator[str]:
     labels = {
         version: authority.label(version)
         for authority in world.fleet.authorities
@@ -62,7 +62,7 @@ def _expired(world: World, now: datetime) -> Iterator[str]:
             yield f"`{label}` ({each.subject}) expired at {each.not_after:%Y-%m-%d %H:%M:%SZ}"
 
 
-def _cut_off(world: World, knowledge: Knowledge, now: datetime) -> Iterator[InstanceName]:
+def _cut_off(world: ObservedFleet, knowledge: Knowledge, now: datetime) -> Iterator[InstanceName]:
     fed = {
         (instance.name, endpoint.name)
         for instance in world.fleet.instances()

@@ -11,24 +11,30 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import NamedTuple
 
-from rollover.engine import attending, draining, events, gates, records
-from rollover.engine.chronicle import Chronicle
-from rollover.engine.draining import Patience, Peers
+from rollover.engine import events, gates, platform_findings, run_log
+from rollover.engine import rollout as engine_rollout
+from rollover.engine.events import Conduct, Ending, Halt, Outcome, RolloutReport, RunEnded
+from rollover.engine.fleet_context import FleetContext
 from rollover.engine.goals import Intent
-from rollover.engine.outcome import Conduct, Ended, Ending, Halt, Outcome, RolloutReport
-from rollover.engine.platform_extras import Moment, Tidies
+from rollover.engine.leasing import HeldLease
+from rollover.engine.observed_fleet import ObservedFleet
+from rollover.engine.ports import Cleanup, Moment
 from rollover.engine.recovery import LOSSES, recovery
-from rollover.engine.rollout import Place, Rolled, Rolling
+from rollover.engine.rollout import (
+    DrainPatience,
+    DrainPeers,
+    RolledOut,
+    RolloutNumber,
+    RolloutRunner,
+)
 from rollover.engine.rules import AS_ORDERED, HANDSHAKES, RECOVERY
-from rollover.engine.site import Site
+from rollover.engine.run_log import RunLog
 from rollover.engine.supply import supply_for
-from rollover.engine.tenure import Tenure
-from rollover.engine.world import World
 from rollover.errors import JournalError, RolloverError, StoreError
 from rollover.fleet.evidence import Applied, Evidence
+from rollover.fleet.fleet import Fleet
 from rollover.fleet.goal import Approach
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.model import Fleet
 from rollover.fleet.names import GroupName, InstanceName
 from rollover.fleet.plan import Change, Plan, Rollout
 from rollover.planner.explain import LEFT_BEHIND
@@ -62,15 +68,17 @@ class _Approval(NamedTuple):
 class Rotation:
     """One run towards one goal, under one lease."""
 
-    def __init__(self, site: Site, intent: Intent, conduct: Conduct, tenure: Tenure) -> None:
+    def __init__(
+        self, site: FleetContext, intent: Intent, conduct: Conduct, tenure: HeldLease
+    ) -> None:
         self._site = site
         self._intent = intent
         self._goal = intent.goal
         self._supply = supply_for(site, intent.goal)
         self._conduct = conduct
         self._tenure = tenure
-        self._chronicle = Chronicle(site, intent.rotation, conduct)
-        self._rolling = Rolling(site, intent.goal, chronicle=self._chronicle, halt=self._halt)
+        self._chronicle = RunLog(site, intent.rotation, conduct)
+        self._rolling = RolloutRunner(site, intent.goal, chronicle=self._chronicle, halt=self._halt)
         self._earlier = self._chronicle.rollouts_finished()
         self._reports: list[RolloutReport] = []
         self._approved: _Approval | None = None
@@ -86,16 +94,16 @@ class Rotation:
         try:
             world = self._rounds()
             self._tidy()
-        except Ended as ended:
+        except RunEnded as ended:
             self._record_end(ended)
             return self._outcome(ended.ending, ended.message, ended.hint)
         except RolloverError as error:
             with suppress(JournalError, StoreError):  # what stopped the run counts, and may be that
-                self._record_end(Ended(Ending.STOPPED, error.message, error.hint))
+                self._record_end(RunEnded(Ending.STOPPED, error.message, error.hint))
             raise
         return self._finish(world)
 
-    def _rounds(self) -> World:
+    def _rounds(self) -> ObservedFleet:
         """Do round after round; return the fleet at the goal."""
         self._stop_if_asked()
         world = self._look()
@@ -113,11 +121,11 @@ class Rotation:
                 world = self._look()
                 continue
             self._drain(world, rollout)
-            place = Place(self._done + 1, self._done + plan.whole)
+            place = RolloutNumber(self._done + 1, self._done + plan.whole)
             rolled = self._rolling.roll_out(world, rollout, place)
             world = self._look()
             self._prove(world, rolled)
-        raise Ended(
+        raise RunEnded(
             Ending.FAILED,
             f"the goal is not reached after {MOST_ROUNDS} rollouts",
             "look at `rollover journal`: which group changes again and again?",
@@ -141,11 +149,11 @@ class Rotation:
     def _stop_if_asked(self) -> None:
         halt = self._halt()
         if halt is not None:
-            raise Ended(Ending.STOPPED, halt.why, halt.hint)
+            raise RunEnded(Ending.STOPPED, halt.why, halt.hint)
 
     # Looking and planning.
 
-    def _look(self) -> World:
+    def _look(self) -> ObservedFleet:
         self._tenure.assure()
         begun = time.monotonic()
         world = self._site.observe(self._goal.about)
@@ -155,7 +163,7 @@ class Rotation:
         self._tell(events.Observed(instances=count, seconds=time.monotonic() - begun))
         return world
 
-    def _planned(self, world: World) -> Plan:
+    def _planned(self, world: ObservedFleet) -> Plan:
         begun = time.monotonic()
         world.give_up(self._given_up & world.unavailable() - world.feeding())
         plan = self._make_plan(world)
@@ -166,12 +174,12 @@ class Rotation:
                 world.give_up(behind)
                 plan = self._make_plan(world)
         self._plan = plan
-        self._record(EntryKind.PLANNED, data=records.planned(plan, done=self._done))
+        self._record(EntryKind.PLANNED, data=run_log.plan_data(plan, done=self._done))
         seconds = time.monotonic() - begun
         self._tell(events.Planned(plan=plan, done=self._done, seconds=seconds))
         return plan
 
-    def _make_plan(self, world: World) -> Plan:
+    def _make_plan(self, world: ObservedFleet) -> Plan:
         knowledge = self._site.knowledge(self._goal)
         plan = make_plan(world.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
         return self._intent.warned(plan)
@@ -181,7 +189,7 @@ class Rotation:
             return
         self._tell(events.Blocked(violations=plan.blocked))
         waiting = any(each.rule == LEFT_BEHIND for each in plan.blocked)
-        raise Ended(
+        raise RunEnded(
             Ending.WAITING if waiting else Ending.REFUSED,
             "; ".join(f"{each.rule}: {each.message}" for each in plan.blocked[:MOST_NAMED]),
             plan.blocked[0].lift,
@@ -195,7 +203,7 @@ class Rotation:
         begun = time.monotonic()
         if not self._conduct.approve(plan, rollout):
             self._record(EntryKind.DECLINED, subject=rollout.group)
-            raise Ended(
+            raise RunEnded(
                 Ending.DECLINED,
                 "declined; nothing was changed by this rollout",
                 "`rollover rotate` asks again",
@@ -206,11 +214,11 @@ class Rotation:
 
     # What platforms know, and what the certificates say.
 
-    def _refuse_blocking(self, world: World) -> None:
+    def _refuse_blocking(self, world: ObservedFleet) -> None:
         """End the run at what stands in the way of the next rollout, whatever its proof says."""
         window = self._conduct.window
         if window is not None and not window.holds(self._site.clock()):
-            raise Ended(
+            raise RunEnded(
                 Ending.WAITING,
                 f"it is not the time for it: the maintenance window is {window}",
                 "run the same command again within the window, or give another",
@@ -218,18 +226,18 @@ class Rotation:
         if not self._entered:
             self._recover(world)
         moment = Moment.BETWEEN if self._entered else Moment.BEFORE
-        self._chronicle.refuse_blocking(attending.findings(self._site, moment))
+        self._chronicle.refuse_blocking(platform_findings.findings(self._site, moment))
         self._entered = True
 
-    def _recover(self, world: World) -> None:
+    def _recover(self, world: ObservedFleet) -> None:
         """Say who is cut off by expired certificates; without leave to recover, go no further."""
         knowledge = self._site.knowledge(self._goal)
         seen = recovery(world, knowledge, now=self._site.clock())
         if self._site.recover:
             self._tell(events.Recovering(recovery=seen, losses=LOSSES))
-            self._record(EntryKind.EVIDENCE, subject="recovery", data=records.recovery(seen))
+            self._record(EntryKind.EVIDENCE, subject="recovery", data=run_log.recovery_data(seen))
         elif seen.needed and not self._chronicle.overridden(RECOVERY, "recovery"):
-            raise Ended(
+            raise RunEnded(
                 Ending.REFUSED,
                 f"{RECOVERY}: {'; '.join(seen.expired) or 'certificates have expired'}: "
                 f"{len(seen.cut_off)} instances, such as `{seen.cut_off[0]}`, are cut off with "
@@ -240,41 +248,43 @@ class Rotation:
 
     def _tidy(self) -> None:
         """Put everything in its final place: the goal is reached, also when it was before."""
-        for group, platform in attending.tidying(self._site):
+        for group, platform in platform_findings.cleanups(self._site):
             self._tidy_group(group, platform)
-        self._chronicle.refuse_blocking(attending.findings(self._site, Moment.AFTER))
+        self._chronicle.refuse_blocking(platform_findings.findings(self._site, Moment.AFTER))
 
-    def _tidy_group(self, group: GroupName, platform: Tidies) -> None:
+    def _tidy_group(self, group: GroupName, platform: Cleanup) -> None:
         again = "`rollover rotate` tries again, and changes nothing else"
         done: list[Evidence] = []
         try:
             done.extend(platform.tidy())
         except RolloverError as error:
             hint = f"{error.hint}; {again}" if error.hint else again
-            raise Ended(Ending.FAILED, f"{_NOT_CLEAN}: {error.message}", hint) from None
+            raise RunEnded(Ending.FAILED, f"{_NOT_CLEAN}: {error.message}", hint) from None
         finally:
             if done:
-                self._tell(events.Tidied(group=group, evidence=tuple(done)))
-                data: records.Data = {"evidence": records.evidence(done)}
+                self._tell(events.CleanedUp(group=group, evidence=tuple(done)))
+                data: run_log.EntryData = {"evidence": run_log.evidence_data(done)}
                 self._record(EntryKind.EVIDENCE, subject="clean", data=data)
         wrong = [f"{each.subject}: {each.observed}" for each in done if not each.holds]
         if wrong:
-            raise Ended(Ending.FAILED, f"{_NOT_CLEAN}: {'; '.join(wrong[:MOST_NAMED])}", again)
+            raise RunEnded(Ending.FAILED, f"{_NOT_CLEAN}: {'; '.join(wrong[:MOST_NAMED])}", again)
 
     # Proving.
 
-    def _drain(self, world: World, rollout: Rollout) -> None:
+    def _drain(self, world: ObservedFleet, rollout: Rollout) -> None:
         """Prove that nobody still lives on what is about to be withdrawn; ask those who do."""
-        leaving = draining.withdrawal(
+        leaving = engine_rollout.withdrawal_of(
             world.fleet, rollout, world.certificates, now=self._site.clock()
         )
         if not leaving.instances or self._goal.approach is Approach.LEAST_HARM:
             return
-        draining.drain(
+        engine_rollout.drain(
             self._site.platforms(rollout.group),
             leaving,
-            peers=Peers(frozenset(each.name for each in world.fleet.instances()), world.given_up),
-            patience=Patience(
+            peers=DrainPeers(
+                frozenset(each.name for each in world.fleet.instances()), world.given_up
+            ),
+            patience=DrainPatience(
                 self._site.waits.drain_seconds,
                 self._site.waits.return_seconds,
                 self._site.waits.poll_seconds,
@@ -283,14 +293,14 @@ class Rotation:
             chronicle=self._chronicle,
         )
 
-    def _dial(self, world: World, groups: Collection[GroupName]) -> None:
+    def _dial(self, world: ObservedFleet, groups: Collection[GroupName]) -> None:
         """Dial every endpoint of some groups afresh."""
         identities = self._supply.identities(world, self._intent.origins)
         seen = gates.handshake_gate(world.fleet, self._site.platforms, identities, groups=groups)
         hint = f"look at {', '.join(f'`{each}`' for each in groups)}, then `rollover rotate` again"
         self._chronicle.insist(seen, HANDSHAKES, hint=hint)
 
-    def _prove(self, world: World, rolled: Rolled) -> None:
+    def _prove(self, world: ObservedFleet, rolled: RolledOut) -> None:
         """End a rollout: what it ordered is observed, and the group was dialled afresh."""
         group = rolled.rollout.group
         seen = gates.order_gate(
@@ -308,7 +318,9 @@ class Rotation:
         self._record(
             EntryKind.ROLLOUT_FINISHED,
             subject=group,
-            data=records.finished(rolled.place.number, report, reload_seconds=reload_seconds),
+            data=run_log.rollout_finished_data(
+                rolled.place.number, report, reload_seconds=reload_seconds
+            ),
         )
         self._tell(
             events.RolloutFinished(
@@ -322,7 +334,7 @@ class Rotation:
 
     # The end.
 
-    def _finish(self, world: World) -> Outcome:
+    def _finish(self, world: ObservedFleet) -> Outcome:
         seconds = time.monotonic() - self._begun
         behind = ", ".join(f"`{each}`" for each in sorted(world.given_up))
         self._record(
@@ -336,7 +348,7 @@ class Rotation:
         message += f"; given up: {behind}" if behind else ""
         return self._outcome(Ending.DONE, message, "" if count else self._intent.again)
 
-    def _record_end(self, ended: Ended) -> None:
+    def _record_end(self, ended: RunEnded) -> None:
         self._record(
             _ENTRY_OF_ENDING[ended.ending],
             data={"ending": ended.ending.value, "message": ended.message, "hint": ended.hint},
@@ -356,7 +368,7 @@ class Rotation:
         )
 
     def _record(
-        self, kind: EntryKind, *, subject: str = "", data: records.Data | None = None
+        self, kind: EntryKind, *, subject: str = "", data: run_log.EntryData | None = None
     ) -> None:
         self._chronicle.record(kind, subject=subject, data=data)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rollover.checks.catalogue import Catalogue
-from rollover.checks.rule import Rule, Severity
 from rollover.fleet.names import RuleId
 from rollover.planner.explain import LEFT_BEHIND
+from rollover.rules.rule import Catalogue, Rule, Severity
 
 AS_ORDERED = RuleId("as-ordered")
 """An instance that was confirmed shows something else than it was given."""

@@ -1,28 +1,190 @@
-"""What a user of the library calls: observe, plan, rotate, roll back, verify. One call each."""
+"""What a user of the library calls: observe, check, plan, rotate, roll back, verify, import."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
 import msgspec
 
-from rollover.checks.rule import Finding
-from rollover.engine import attending, gates, goals
-from rollover.engine.beginning import Beginning
-from rollover.engine.goals import AnyRequest, last_intent
-from rollover.engine.outcome import Conduct, Outcome
-from rollover.engine.platform_extras import Moment
+from rollover.engine import gates, goals, platform_findings
+from rollover.engine.events import Conduct, Outcome
+from rollover.engine.fleet_context import FleetContext
+from rollover.engine.goals import AnyRequest, choose_about, last_intent
+from rollover.engine.intents import Intents
+from rollover.engine.leasing import HeldLease
+from rollover.engine.observed_fleet import ObservedFleet
+from rollover.engine.ports import Moment
 from rollover.engine.recovery import LOSSES, Recovery, recovery
 from rollover.engine.rotation import Rotation
 from rollover.engine.rules import RECOVERY
-from rollover.engine.site import Site
 from rollover.engine.supply import supply_for
-from rollover.engine.tenure import Tenure
-from rollover.engine.world import World
-from rollover.errors import SpecError
+from rollover.engine.topology import FleetObservation, observe_without_goal
+from rollover.errors import PemError, SpecError
+from rollover.fleet.certificate import CertificateVersion
+from rollover.fleet.fleet import Authority, Role
 from rollover.fleet.goal import About, Goal, name_of
-from rollover.fleet.names import AuthorityName
+from rollover.fleet.names import AuthorityName, Fingerprint, short
 from rollover.fleet.plan import Caution, Plan, Violation
+from rollover.fleet.secret import SecretBytes
+from rollover.pki.keys import from_pem
+from rollover.pki.pem import read_certificates
 from rollover.planner.planner import naive
 from rollover.planner.planner import plan as make_plan
+from rollover.rules.context import DEFAULT_EXPIRY_DAYS, RuleKnowledge
+from rollover.rules.report import Report, check
+from rollover.rules.rule import Finding
+
+# Can this fleet be rotated, and what stands in the way? Observes, asks, then runs the rules.
+
+
+def check_site(
+    site: FleetContext, authority: str | None = None, *, expiry_days: float = DEFAULT_EXPIRY_DAYS
+) -> Report:
+    """Observe a fleet and return the report of all rules; changes nothing.
+
+    `authority`: look at the versions of this one only; None: at those of all. Raises `SpecError`
+    when there is no such authority. An instance that does not answer is a finding.
+    """
+    if authority is not None:
+        choose_about(site.authorities.all(), authority)
+    seen = observe_without_goal(site)
+    fleet = seen.fleet
+    if authority is not None:
+        chosen = tuple(each for each in fleet.authorities if each.name == authority)
+        fleet = msgspec.structs.replace(fleet, authorities=chosen)
+    versions = {each for one in fleet.authorities for each in one.versions}
+    return check(
+        fleet,
+        site.described,
+        accepts=seen.accepts,
+        shape=seen.shape,
+        knowledge=RuleKnowledge(
+            issuers={leaf: by for leaf, by in seen.issuers.items() if by in versions},
+            keys=seen.keys,
+            expires_within=timedelta(days=expiry_days),
+        ),
+        now=seen.at,
+        catalogue=site.catalogue,
+        known=dict(platform_findings.by_group(site, Moment.CHECK)),
+    )
+
+
+# The versions of a fleet's authorities: which there are, who uses them, and bringing one in.
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of an authority, and how many endpoints use it.
+
+    `subject` and the dates are empty when its certificate was seen nowhere.
+    """
+
+    authority: str
+    label: str
+    fingerprint: str
+    subject: str = ""
+    key: str = ""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    key_here: bool = False
+    trusted_by: int = 0
+    presented_by: int = 0
+
+
+class PemFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that was read, and the name that messages call it by."""
+
+    place: str
+    content: SecretBytes
+
+
+def list_versions(site: FleetContext) -> tuple[VersionView, ...]:
+    """Observe a fleet and return every version of its authorities, oldest first."""
+    seen = observe_without_goal(site)
+    return tuple(
+        view for authority in seen.fleet.authorities for view in _version_views(authority, seen)
+    )
+
+
+def _version_views(authority: Authority, seen: FleetObservation) -> Iterator[VersionView]:
+    for version in dict.fromkeys(authority.versions):
+        view = VersionView(
+            authority=authority.name,
+            label=authority.label(version),
+            fingerprint=version,
+            key_here=version in seen.keys,
+            trusted_by=_trusted_by(version, seen),
+            presented_by=_presented_by(version, seen),
+        )
+        known = seen.fleet.certificates.get(version)
+        if known is None:
+            yield view
+            continue
+        yield msgspec.structs.replace(
+            view,
+            subject=known.subject,
+            key=known.key,
+            not_before=known.not_before,
+            not_after=known.not_after,
+        )
+
+
+def _trusted_by(version: Fingerprint, seen: FleetObservation) -> int:
+    return sum(
+        version in (endpoint.trusts or ())
+        for instance in seen.fleet.instances()
+        for endpoint in instance.endpoints
+    )
+
+
+def _presented_by(version: Fingerprint, seen: FleetObservation) -> int:
+    return sum(
+        endpoint.role is not Role.SOURCE
+        and any(seen.issuers.get(each) == version for each in endpoint.presents)
+        for instance in seen.fleet.instances()
+        for endpoint in instance.endpoints
+    )
+
+
+def import_version(
+    site: FleetContext, name: str, *, certificate: PemFile, key: PemFile | None
+) -> CertificateVersion:
+    """Keep a CA that was made elsewhere as a version of an authority; idempotent.
+
+    Raises `PemError` when a file is damaged or swapped, or the key belongs to another certificate,
+    and `SpecError` when the certificate is no CA.
+    """
+    first = read_certificates(certificate.content.reveal(), place=certificate.place).certificates[0]
+    if not first.is_ca:
+        raise SpecError(
+            f"`{first.subject}` ({short(first.fingerprint)}) is no CA certificate",
+            place=certificate.place,
+            hint="bring in the certificate of the CA, not of a server or client",
+        )
+    owner = site.authorities.owner(first.fingerprint)
+    if owner is not None and owner != name:
+        raise SpecError(
+            f"`{first.subject}` ({short(first.fingerprint)}) is a version of `{owner}` already",
+            place=certificate.place,
+            hint=f"`rollover authority import {owner} …` adds its key; each CA has one name",
+        )
+    if key is not None:
+        private = from_pem(key.content.reveal(), place=key.place)
+        if private.key_identity != first.key_identity:
+            raise PemError(
+                f"the key (`{private.kind}`) is not that of `{first.subject}` (`{first.key}`)",
+                place=key.place,
+                hint="give the key that this CA certificate was made for",
+            )
+    return site.authorities.bring_in(
+        AuthorityName(name),
+        certificate.content.reveal(),
+        key.content if key is not None else None,
+        at=site.clock(),
+    )
+
+
+# What a user of the library calls: observe, plan, rotate, roll back, verify. One call each.
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +208,11 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def blocking(self) -> tuple[Finding, ...]:
         """The findings that stand in the way, the gravest first."""
-        return attending.blocking(self.findings)
+        return platform_findings.blocking(self.findings)
 
     def whole(self) -> Plan:
         """Return the plan with everything else among its cautions."""
-        more = attending.cautions(self.findings)
+        more = platform_findings.cautions(self.findings)
         if self.recovery.needed:
             said = "; ".join(self.recovery.expired)
             message = f"NOT SAFE: {said}: {LOSSES}" if said else f"NOT SAFE: {LOSSES}"
@@ -61,9 +223,9 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 class Rollover:
     """The library's front door for one site."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: FleetContext) -> None:
         self.site = site
-        self._beginning = Beginning(site)
+        self._beginning = Intents(site)
 
     def authority(self, name: str | None = None) -> AuthorityName:
         """Return the authority of that name, or the only one; `SpecError` when unclear."""
@@ -73,7 +235,7 @@ class Rollover:
         """Return what goes by that name: an authority, or material that was installed."""
         return goals.choose_about(self.site.authorities.all(), name)
 
-    def observe(self, about: About) -> World:
+    def observe(self, about: About) -> ObservedFleet:
         """Look at the fleet; changes nothing."""
         return self.site.observe(about)
 
@@ -90,11 +252,11 @@ class Rollover:
         world, goal = self._aimed(request)
         return Outlook(
             plan=self._planned(world, goal),
-            findings=attending.findings(self.site, Moment.CHECK),
+            findings=platform_findings.findings(self.site, Moment.CHECK),
             recovery=recovery(world, self.site.knowledge(goal), now=self.site.clock()),
         )
 
-    def _planned(self, world: World, goal: Goal) -> Plan:
+    def _planned(self, world: ObservedFleet, goal: Goal) -> Plan:
         knowledge = self.site.knowledge(goal)
         plan = make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
         return supply_for(self.site, goal).foreseen(plan, world)
@@ -105,7 +267,7 @@ class Rollover:
         knowledge = self.site.knowledge(goal)
         return naive(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
-    def _aimed(self, request: AnyRequest) -> tuple[World, Goal]:
+    def _aimed(self, request: AnyRequest) -> tuple[ObservedFleet, Goal]:
         """Return a look at the fleet, and a goal: its CA may be younger than the look."""
         world = self.site.observe(request.about)
         goal = self._beginning.goal(request, world)
@@ -152,13 +314,13 @@ class Rollover:
         drained = gates.drain_gate(world.fleet, self.site.platforms, withdrawn)
         return Verification(gates=(dialled, drained))
 
-    def _tenure(self) -> Tenure:
+    def _tenure(self) -> HeldLease:
         """Return the right to change this fleet: one at a time, whatever the authority.
 
         Two rotations of different authorities would deliver the same bundles, each without what
         the other had just added.
         """
-        return Tenure(
+        return HeldLease(
             self.site.leases,
             self.site.described.name,
             holder=self.site.holder,

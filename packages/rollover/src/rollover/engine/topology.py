@@ -1,20 +1,85 @@
-"""Who presents what, who trusts what, what expires when, and which links work now."""
+"""Who presents what, who trusts what, what expires when, and which links work now.
+
+The fleet is observed without a goal.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
 
-from rollover.checks.handshakes import Handshake, Handshakes
-from rollover.checks.trust import doubt
-from rollover.engine.site import Site
-from rollover.engine.survey import Survey, survey
-from rollover.fleet.certificate import Certificate
-from rollover.fleet.model import Endpoint, Fleet, Group, Instance, Link
+from rollover.engine.authorities import by_fingerprint
+from rollover.engine.fleet_context import FleetContext
+from rollover.engine.leaves import Issuers, chain_shape
+from rollover.engine.observed_fleet import observe
+from rollover.fleet.certificate import Certificate, Chain
+from rollover.fleet.description import assemble
+from rollover.fleet.fleet import Endpoint, Fleet, Group, Instance, Link
 from rollover.fleet.names import Fingerprint
+from rollover.pki.stacks import Verifier
+from rollover.rules.certificates import describe_doubt
+from rollover.rules.handshakes import Handshakes, JudgedHandshake
+
+# A look at a whole fleet that asks for no goal: for `check`, `topology` and lists of versions.
+#
+# Unlike the look before a rollout it goes on when an instance was never seen: that is a finding.
+
+
+class FleetObservation:
+    """A fleet as it was observed, and what can be asked about its certificates."""
+
+    def __init__(self, fleet: Fleet, *, keys: frozenset[Fingerprint], at: datetime) -> None:
+        self.fleet = fleet
+        self.keys = keys
+        """The CA versions whose private key is in the store."""
+        self.at = at
+        self.accepts = Verifier(fleet.certificates)
+        self.issuers = _issuers_of_leaves(fleet)
+
+    def shape(self, chain: Chain) -> Hashable:
+        """Return the same value for chains that are judged alike, but for names and dates."""
+        return chain_shape(chain, self.fleet.certificates)
+
+
+def observe_without_goal(site: FleetContext) -> FleetObservation:
+    """Observe a fleet; changes nothing. Instances that were never seen have empty endpoints."""
+    known: dict[Fingerprint, Certificate] = {}
+    keys: set[Fingerprint] = set()
+    authorities = site.authorities.all()
+    for authority in authorities:
+        known.update(by_fingerprint(site.authorities.certificates(authority.name)))
+        keys.update(
+            each.fingerprint for each in site.authorities.stored(authority.name) if each.has_key
+        )
+    described = site.refreshed()
+    observations = observe(described, site.platforms)
+    fleet = assemble(described, observations, authorities=authorities, known=known)
+    return FleetObservation(fleet, keys=frozenset(keys), at=site.clock())
+
+
+def _issuers_of_leaves(fleet: Fleet) -> dict[Fingerprint, Fingerprint]:
+    """Return which version of an authority issued each leaf or intermediate that is presented."""
+    versions = [each for authority in fleet.authorities for each in authority.versions]
+    issuers = Issuers(fleet.certificates[each] for each in versions if each in fleet.certificates)
+    found: dict[Fingerprint, Fingerprint] = {}
+    presented = {
+        fingerprint
+        for instance in fleet.instances()
+        for endpoint in instance.endpoints
+        for fingerprint in endpoint.presents
+    }
+    for fingerprint in presented:
+        issuer = issuers.of([fleet.certificates[fingerprint]])
+        if issuer is not None:
+            found[fingerprint] = issuer
+    return found
+
+
+# Who presents what, who trusts what, what expires when, and which links work now.
+
 
 _SECONDS_OF_DAY = 86_400
 
@@ -96,45 +161,45 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     every_link: tuple[LinkView, ...] = ()
 
 
-def topology(site: Site, *, every_link: bool = False) -> Topology:
+def topology_now(site: FleetContext, *, every_link: bool = False) -> Topology:
     """Observe a fleet and return its topology; changes nothing."""
-    return topology_of(survey(site), every_link=every_link)
+    return topology_of(observe_without_goal(site), every_link=every_link)
 
 
-def topology_of(seen: Survey, *, every_link: bool = False) -> Topology:
+def topology_of(seen: FleetObservation, *, every_link: bool = False) -> Topology:
     """Return the topology of a fleet that was observed. Pure."""
     handshakes = Handshakes(seen.fleet, accepts=seen.accepts, shape=seen.shape, now=seen.at)
     judged = [(link, handshakes.on(link)) for link in seen.fleet.links]
     return Topology(
         fleet=seen.fleet.name,
         at=seen.at,
-        groups=tuple(_group(group, seen) for group in seen.fleet.groups),
+        groups=tuple(_group_view(group, seen) for group in seen.fleet.groups),
         links=tuple(_summaries(seen.fleet, judged)),
-        every_link=tuple(_link(link, shake) for link, shake in judged) if every_link else (),
+        every_link=tuple(_link_view(link, shake) for link, shake in judged) if every_link else (),
     )
 
 
-def _group(group: Group, seen: Survey) -> GroupView:
+def _group_view(group: Group, seen: FleetObservation) -> GroupView:
     return GroupView(
         name=group.name,
         platform=group.platform,
         touch=group.touch.value,
-        instances=tuple(_instance(each, seen) for each in group.instances),
+        instances=tuple(_instance_view(each, seen) for each in group.instances),
     )
 
 
-def _instance(instance: Instance, seen: Survey) -> InstanceView:
+def _instance_view(instance: Instance, seen: FleetObservation) -> InstanceView:
     return InstanceView(
         name=instance.name,
         availability=instance.availability.value,
         why=instance.why,
         unconfirmed=bool(instance.may_be),
-        doubt=doubt(instance),
-        endpoints=tuple(_endpoint(each, seen) for each in instance.endpoints),
+        doubt=describe_doubt(instance),
+        endpoints=tuple(_endpoint_view(each, seen) for each in instance.endpoints),
     )
 
 
-def _endpoint(endpoint: Endpoint, seen: Survey) -> EndpointView:
+def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
     labels = _labels(seen.fleet)
     trusts = endpoint.trusts
     view = EndpointView(
@@ -178,14 +243,14 @@ def _labels(fleet: Fleet) -> dict[Fingerprint, str]:
     }
 
 
-def _label(fingerprint: Fingerprint, seen: Survey, labels: dict[Fingerprint, str]) -> str:
+def _label(fingerprint: Fingerprint, seen: FleetObservation, labels: dict[Fingerprint, str]) -> str:
     certificate = seen.fleet.certificates.get(fingerprint)
     return labels.get(fingerprint) or (certificate.subject if certificate else fingerprint)
 
 
-def _summaries(fleet: Fleet, judged: list[tuple[Link, Handshake]]) -> Iterator[LinksView]:
+def _summaries(fleet: Fleet, judged: list[tuple[Link, JudgedHandshake]]) -> Iterator[LinksView]:
     groups = {each.name: group.name for group in fleet.groups for each in group.instances}
-    pairs: dict[tuple[str, str], list[Handshake]] = {}
+    pairs: dict[tuple[str, str], list[JudgedHandshake]] = {}
     for link, shake in judged:
         dialers = f"{groups[link.dialer.instance]}/{link.dialer.endpoint}"
         acceptors = f"{groups[link.acceptor.instance]}/{link.acceptor.endpoint}"
@@ -204,7 +269,7 @@ def _summaries(fleet: Fleet, judged: list[tuple[Link, Handshake]]) -> Iterator[L
         )
 
 
-def _link(link: Link, shake: Handshake) -> LinkView:
+def _link_view(link: Link, shake: JudgedHandshake) -> LinkView:
     return LinkView(
         dialer=str(link.dialer),
         acceptor=str(link.acceptor),
@@ -215,7 +280,7 @@ def _link(link: Link, shake: Handshake) -> LinkView:
     )
 
 
-def _reason(shake: Handshake) -> str:
+def _reason(shake: JudgedHandshake) -> str:
     if not shake.faults:
         return ""
     details = "; ".join(dict.fromkeys(fault.detail for fault in shake.faults))

@@ -8,12 +8,12 @@ from enum import StrEnum
 import msgspec
 
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.model import Availability, EndpointRef, Role
+from rollover.fleet.fleet import Availability, EndpointRef, Role
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class ObservedEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What one endpoint presents and trusts. `trusts` None: it verifies nobody."""
 
     endpoint: EndpointName
@@ -32,8 +32,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     availability: Availability = Availability.READY
     why: str = ""
-    endpoints: tuple[Seen, ...] = ()
-    may_use: tuple[tuple[Seen, ...], ...] = ()
+    endpoints: tuple[ObservedEndpoint, ...] = ()
+    may_use: tuple[tuple[ObservedEndpoint, ...], ...] = ()
 
 
 class Signer(msgspec.Struct, frozen=True, kw_only=True):

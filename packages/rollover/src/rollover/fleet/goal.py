@@ -15,7 +15,7 @@ from types import MappingProxyType
 import msgspec
 
 from rollover.fleet.certificate import Bundle, Chain
-from rollover.fleet.model import EndpointRef
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, InstanceName
 
 DEFAULT_STEP_MARGIN = timedelta(minutes=5)

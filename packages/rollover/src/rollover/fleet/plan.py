@@ -8,8 +8,8 @@ from enum import StrEnum
 import msgspec
 
 from rollover.fleet.certificate import Bundle, Chain, Fault
+from rollover.fleet.fleet import EndpointRef, Touch
 from rollover.fleet.goal import Goal
-from rollover.fleet.model import EndpointRef, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName, RuleId
 
 

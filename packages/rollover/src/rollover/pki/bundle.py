@@ -10,7 +10,7 @@ import msgspec
 
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint, short
-from rollover.pki.anatomy import anatomy
+from rollover.pki.certificate import anatomy
 from rollover.pki.go import ADVERTISED_NAMES_LIMIT, NAME_PREFIX
 
 

@@ -7,9 +7,9 @@ from itertools import islice
 
 from rollover.fleet.certificate import Fault, FaultKind, Question, Usage
 from rollover.pki import paths
+from rollover.pki.certificate import Signed
 from rollover.pki.names import covers
-from rollover.pki.paths import Link, Path, Pool
-from rollover.pki.signatures import Signed
+from rollover.pki.paths import Path, PathLink, Pool
 
 ADVERTISED_NAMES_LIMIT = 65_535 - 256
 """Octets of CA names that fit into a CertificateRequest.
@@ -28,14 +28,14 @@ NAME_PREFIX = 2
 
 
 def faults(
-    question: Question, *, chain: Sequence[Link], bundle: Pool, check: paths.CheckSignature
+    question: Question, *, chain: Sequence[PathLink], bundle: Pool, check: paths.CheckSignature
 ) -> list[Fault]:
     """Return everything for which a Go peer refuses the chain; empty when it accepts it."""
     unreadable = list(_unreadable_faults(chain))
     if unreadable:
         return unreadable
     leaf = chain[0]
-    search = paths.Search(roots=bundle, intermediates=Pool(chain[1:]), check=check)
+    search = paths.PathSearch(roots=bundle, intermediates=Pool(chain[1:]), check=check)
     found = [*paths.leaf_faults(leaf), *_name_faults(leaf, question.name)]
     if question.usage is Usage.CLIENT:
         found += _advertisement_faults(bundle)
@@ -44,7 +44,7 @@ def faults(
     return found
 
 
-def offer_faults(chain: Sequence[Link], bundle: Pool) -> Iterator[Fault]:
+def offer_faults(chain: Sequence[PathLink], bundle: Pool) -> Iterator[Fault]:
     """Yield why a Go dialer would send no certificate to an acceptor that trusts `bundle`.
 
     crypto/tls, CertificateRequestInfo.SupportsCertificate: some certificate of the chain must
@@ -60,19 +60,19 @@ def offer_faults(chain: Sequence[Link], bundle: Pool) -> Iterator[Fault]:
         )
 
 
-def readable(links: Sequence[Link]) -> list[Link]:
+def readable(links: Sequence[PathLink]) -> list[PathLink]:
     """Return those that Go would load from a bundle; it skips the others without a word."""
     return [found for found in links if not found.parts.go_refusal]
 
 
-def _unreadable_faults(chain: Sequence[Link]) -> Iterator[Fault]:
+def _unreadable_faults(chain: Sequence[PathLink]) -> Iterator[Fault]:
     for found in chain:
         if found.parts.go_refusal:
             detail = f"Go cannot read it: {found.parts.go_refusal}"
             yield paths.fault(found, FaultKind.MALFORMED, detail)
 
 
-def _name_faults(leaf: Link, name: str | None) -> Iterator[Fault]:
+def _name_faults(leaf: PathLink, name: str | None) -> Iterator[Fault]:
     if name is None or covers(leaf.certificate.names, name):
         return
     given = ", ".join(f"`{known}`" for known in leaf.certificate.names)
@@ -90,7 +90,7 @@ def _advertisement_faults(bundle: Pool) -> Iterator[Fault]:
         )
 
 
-def _has_path(question: Question, leaf: Link, search: paths.Search) -> bool:
+def _has_path(question: Question, leaf: PathLink, search: paths.PathSearch) -> bool:
     if next(paths.time_faults(leaf, question.instant), None) is not None:
         return False
     return any(
@@ -100,7 +100,7 @@ def _has_path(question: Question, leaf: Link, search: paths.Search) -> bool:
 
 
 def _diagnosis(
-    question: Question, leaf: Link, search: paths.Search, check: paths.CheckSignature
+    question: Question, leaf: PathLink, search: paths.PathSearch, check: paths.CheckSignature
 ) -> list[Fault]:
     """Return what is wrong with the path that comes nearest to being accepted."""
 
@@ -114,7 +114,7 @@ def _diagnosis(
 
 
 def _dead_end_faults(
-    leaf: Link, search: paths.Search, check: paths.CheckSignature
+    leaf: PathLink, search: paths.PathSearch, check: paths.CheckSignature
 ) -> Iterator[Fault]:
     end = search.dead_end(leaf)
     if end is None:
@@ -132,14 +132,14 @@ def _dead_end_faults(
     yield paths.fault(end, FaultKind.NO_PATH, detail)
 
 
-def _signature_detail(signed: Signed, parent: Link) -> str:
+def _signature_detail(signed: Signed, parent: PathLink) -> str:
     key = parent.certificate.key_identity[:12]
     if signed is Signed.UNKNOWN:
         return f"its signature cannot be checked with the key {key} of its issuer"
     return f"the CA of its issuer's name has another key ({key}), which did not sign it"
 
 
-def _gave_up(leaf: Link) -> Fault:
+def _gave_up(leaf: PathLink) -> Fault:
     detail = (
         f"Go gives up after {paths.SIGNATURE_CHECK_LIMIT} signature checks: "
         "too many CAs have the same name, or the chain is too long"

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from rollover.errors import PemError
 from rollover.fleet.certificate import KeyKind
-from rollover.pki.anatomy import CURVE_KINDS, key_kind
-from rollover.pki.blocks import Block, place_of, split
+from rollover.pki.certificate import CURVE_KINDS, key_kind
+from rollover.pki.pem import Block, place_of, split_blocks
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
@@ -119,7 +119,7 @@ def from_pem(data: bytes, *, place: str = "") -> PrivateKey:
             place=place,
             hint="check that this is the key file",
         )
-    block = _only_key(split(data), place=place)
+    block = _only_key(split_blocks(data), place=place)
     if "ENCRYPTED" in block.label or block.headers:
         raise PemError(
             "the private key is encrypted",

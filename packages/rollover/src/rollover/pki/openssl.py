@@ -11,9 +11,9 @@ from OpenSSL._util import lib  # pyOpenSSL wraps everything but the purpose of a
 
 from rollover.fleet.certificate import Fault, FaultKind, Question, Usage
 from rollover.pki import paths
+from rollover.pki.certificate import WEAK_HASHES
 from rollover.pki.names import covers, ip_address
-from rollover.pki.paths import Link
-from rollover.pki.signatures import WEAK_HASHES
+from rollover.pki.paths import PathLink
 
 DEFAULT_FLAGS = 0
 """What OpenSSL 3 and `ssl.create_default_context` up to Python 3.12 verify with: nothing extra.
@@ -61,7 +61,7 @@ ERROR_KINDS = {
 }
 
 
-class Outcome(NamedTuple):
+class OpensslOutcome(NamedTuple):
     """What one run of the verifier said: the path it accepts, or its first error."""
 
     path: tuple[bytes, ...] = ()
@@ -79,7 +79,7 @@ class OpensslStack:
         self._converted: dict[str, crypto.X509] = {}
 
     def faults(
-        self, question: Question, *, chain: Sequence[Link], bundle: Sequence[Link]
+        self, question: Question, *, chain: Sequence[PathLink], bundle: Sequence[PathLink]
     ) -> list[Fault]:
         """Return everything for which an OpenSSL peer refuses the chain; empty when it accepts."""
         unreadable = [one for one in (*chain, *bundle) if not self._readable(one)]
@@ -92,7 +92,7 @@ class OpensslStack:
         return found + self._path_faults(question, chain, bundle)
 
     def _path_faults(
-        self, question: Question, chain: Sequence[Link], bundle: Sequence[Link]
+        self, question: Question, chain: Sequence[PathLink], bundle: Sequence[PathLink]
     ) -> list[Fault]:
         known = {one.certificate.der: one for one in (*chain, *bundle)}
         found: list[Fault] = []
@@ -113,27 +113,27 @@ class OpensslStack:
 
     def _run(
         self,
-        chain: Sequence[Link],
-        bundle: Sequence[Link],
+        chain: Sequence[PathLink],
+        bundle: Sequence[PathLink],
         *,
         instant: datetime | None,
         usage: Usage | None,
-    ) -> Outcome:
+    ) -> OpensslOutcome:
         store = self._store(bundle, instant=instant, usage=usage)
         leaf, *others = (self._convert(one) for one in chain)
         try:
             path = crypto.X509StoreContext(store, leaf, others).get_verified_chain()
         except crypto.X509StoreContextError as error:
             code, _, text = error.errors
-            return Outcome(
+            return OpensslOutcome(
                 kind=ERROR_KINDS.get(code, FaultKind.CONSTRAINT),
                 detail=f"{text} (OpenSSL error {code})",
                 culprit=_der(error.certificate),
             )
-        return Outcome(path=tuple(_der(one) for one in path))
+        return OpensslOutcome(path=tuple(_der(one) for one in path))
 
     def _store(
-        self, bundle: Sequence[Link], *, instant: datetime | None, usage: Usage | None
+        self, bundle: Sequence[PathLink], *, instant: datetime | None, usage: Usage | None
     ) -> crypto.X509Store:
         store = crypto.X509Store()
         for anchor in bundle:
@@ -147,14 +147,14 @@ class OpensslStack:
             lib.X509_STORE_set_purpose(store._store, PURPOSES[usage])  # noqa: SLF001 - see lib
         return store
 
-    def _readable(self, found: Link) -> bool:
+    def _readable(self, found: PathLink) -> bool:
         try:
             self._convert(found)
         except crypto.Error:
             return False
         return True
 
-    def _convert(self, found: Link) -> crypto.X509:
+    def _convert(self, found: PathLink) -> crypto.X509:
         fingerprint = found.certificate.fingerprint
         if fingerprint not in self._converted:
             der = found.certificate.der
@@ -162,7 +162,7 @@ class OpensslStack:
         return self._converted[fingerprint]
 
 
-def covers_as_openssl(leaf: Link, name: str) -> bool:
+def covers_as_openssl(leaf: PathLink, name: str) -> bool:
     """Return whether OpenSSL takes the leaf for `name` (X509_check_host with Python's flags).
 
     Without any DNS name among the SANs the common name counts; a wildcard needs two dots.
@@ -180,14 +180,14 @@ def _usable_pattern(name: str) -> bool:
     return not name.startswith("*") or name.count(".") >= len(("*.", ".com"))
 
 
-def _name_faults(leaf: Link, name: str | None) -> Iterator[Fault]:
+def _name_faults(leaf: PathLink, name: str | None) -> Iterator[Fault]:
     if name is None or covers_as_openssl(leaf, name):
         return
     given = ", ".join(f"`{known}`" for known in leaf.certificate.names) or "no name"
     yield paths.fault(leaf, FaultKind.NAME, f"`{name}` is expected, valid for {given}")
 
 
-def _accepted_path_faults(path: Sequence[Link], instant: datetime) -> Iterator[Fault]:
+def _accepted_path_faults(path: Sequence[PathLink], instant: datetime) -> Iterator[Fault]:
     for depth, found in enumerate(path):
         yield from paths.time_faults(found, instant)
         if depth:
@@ -197,7 +197,7 @@ def _accepted_path_faults(path: Sequence[Link], instant: datetime) -> Iterator[F
             yield paths.fault(found, FaultKind.WEAK, detail)
 
 
-def _key_faults(found: Link) -> Iterator[Fault]:
+def _key_faults(found: PathLink) -> Iterator[Fault]:
     kind, _, bits = found.certificate.key.partition("-")
     smallest = {"rsa": SMALLEST_RSA_BITS, "dsa": SMALLEST_RSA_BITS, "p": SMALLEST_EC_BITS}.get(kind)
     if smallest is not None and bits.isdecimal() and int(bits) < smallest:
@@ -205,7 +205,7 @@ def _key_faults(found: Link) -> Iterator[Fault]:
         yield paths.fault(found, FaultKind.WEAK, detail)
 
 
-def _outcome_fault(outcome: Outcome, known: Mapping[bytes, Link]) -> Fault:
+def _outcome_fault(outcome: OpensslOutcome, known: Mapping[bytes, PathLink]) -> Fault:
     culprit = known.get(outcome.culprit)
     return Fault(
         kind=outcome.kind,

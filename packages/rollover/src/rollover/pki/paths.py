@@ -1,15 +1,122 @@
-"""Path building and validation as Go's crypto/x509 does it (verify.go of Go 1.25 and later)."""
+"""Name constraints as Go applies them to the SANs below a CA (RFC 5280 §4.2.1.10)."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from rollover.fleet.certificate import Certificate, Fault, FaultKind, Usage
-from rollover.pki import constraints
-from rollover.pki.anatomy import Anatomy, anatomy
-from rollover.pki.signatures import Signed
+from rollover.pki.certificate import Anatomy, Signed, anatomy
+from rollover.pki.names import labels
+
+COMPARISON_LIMIT = 250_000
+"""verify.go, maxConstraintComparisons: Go refuses a CA whose constraints take more."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def violations(authority: Anatomy, below: Iterable[Certificate]) -> Iterator[str]:
+    """Yield one sentence for every name of `below` that the constraints of `authority` forbid.
+
+    Like Go it compares no more than `COMPARISON_LIMIT` times: the last sentence then says so.
+    """
+    if authority.constraints is None:
+        return
+    excluded = _by_form(authority.constraints.excluded_subtrees)
+    permitted = _by_form(authority.constraints.permitted_subtrees)
+    compared = 0
+    for form, name in (found for each in below for found in _names(each)):
+        without, within = excluded.get(form, ()), permitted.get(form, ())
+        compared += len(without) + len(within)
+        if compared > COMPARISON_LIMIT:
+            yield f"its name constraints take more than {COMPARISON_LIMIT:,} comparisons"
+            return
+        if any(_within(form, name, limit, excluding=True) for limit in without):
+            yield f"`{name}` is excluded by the name constraints of the CA"
+        if within and not any(_within(form, name, limit, excluding=False) for limit in within):
+            yield f"`{name}` is not permitted by the name constraints of the CA"
+
+
+def _by_form(
+    subtrees: Iterable[x509.GeneralName] | None,
+) -> dict[type[x509.GeneralName], Sequence[object]]:
+    found: dict[type[x509.GeneralName], list[object]] = {}
+    for subtree in subtrees or ():
+        found.setdefault(type(subtree), []).append(subtree.value)
+    return {form: tuple(values) for form, values in found.items()}
+
+
+def _names(certificate: Certificate) -> Iterator[tuple[type[x509.GeneralName], str]]:
+    for form, names in (
+        (x509.DNSName, certificate.dns_names),
+        (x509.RFC822Name, certificate.emails),
+        (x509.UniformResourceIdentifier, certificate.uris),
+        (x509.IPAddress, certificate.ip_addresses),
+    ):
+        for name in names:
+            yield form, name
+
+
+def _within(form: type[x509.GeneralName], name: str, limit: object, *, excluding: bool) -> bool:
+    if form is x509.IPAddress:
+        return _address_within(name, limit)
+    if form is x509.DNSName:
+        return domain_within(name, str(limit), excluding=excluding)
+    if form is x509.RFC822Name:
+        return _mailbox_within(name, str(limit))
+    # Go fails a URI without a domain name whatever the subtree says: outside every permitted
+    # one, inside every excluded one.
+    host = _uri_host(name)
+    return domain_within(host, str(limit)) if host else excluding
+
+
+def _address_within(name: str, limit: object) -> bool:
+    if not isinstance(limit, Network):
+        return False
+    address = ipaddress.ip_address(name)
+    return address.version == limit.version and address in limit
+
+
+def _mailbox_within(name: str, limit: str) -> bool:
+    local, _, domain = name.rpartition("@")
+    if "@" in limit:
+        wanted_local, _, wanted_domain = limit.rpartition("@")
+        return local == wanted_local and domain.lower() == wanted_domain.lower()
+    return domain_within(domain, limit)
+
+
+def _uri_host(name: str) -> str:
+    try:
+        host = urlsplit(name).hostname or ""
+        ipaddress.ip_address(host)
+    except ValueError:
+        return "" if "[" in name else urlsplit(name).hostname or ""
+    return ""
+
+
+def domain_within(name: str, limit: str, *, excluding: bool = False) -> bool:
+    """Return whether a domain name lies within the subtree `limit`, as crypto/x509 decides it.
+
+    A subtree that begins with a dot asks for at least one more label. An excluded subtree also
+    catches a wildcard that could stand for it (`*.example.com` and `a.example.com`).
+    """
+    if not limit:
+        return True
+    given, wanted = list(labels(name)), list(labels(limit.removeprefix(".")))
+    if excluding and given[0] == "*" and len(given) > 1:
+        given, wanted = given[1:], wanted[1:] if len(wanted) == len(given) else wanted
+    if len(given) < len(wanted) or (limit.startswith(".") and len(given) == len(wanted)):
+        return False
+    return given[len(given) - len(wanted) :] == wanted
+
+
+# Path building and validation as Go's crypto/x509 does it (verify.go of Go 1.25 and later).
+
 
 SIGNATURE_CHECK_LIMIT = 100
 """verify.go, maxChainSignatureChecks: Go gives up when building one chain takes more."""
@@ -25,38 +132,38 @@ LARGEST_RSA_BITS = 8192
 """crypto/tls, maxRSAKeySize (CVE-2023-29409)."""
 
 
-class Link(NamedTuple):
+class PathLink(NamedTuple):
     """A certificate on a path: what everybody sees of it, and its parts."""
 
     certificate: Certificate
     parts: Anatomy
 
 
-Path = tuple[Link, ...]
+Path = tuple[PathLink, ...]
 """From the leaf up to the anchor."""
 
-CheckSignature = Callable[[Link, Link], Signed]
+CheckSignature = Callable[[PathLink, PathLink], Signed]
 """Says whether the second one's key signed the first; memoised by whoever gives it."""
 
 
-def link(certificate: Certificate) -> Link:
+def path_link(certificate: Certificate) -> PathLink:
     """Return a certificate with its parts."""
-    return Link(certificate, anatomy(certificate))
+    return PathLink(certificate, anatomy(certificate))
 
 
 class Pool:
     """Certificates by their raw subject, those whose key identifier fits first (cert_pool.go)."""
 
-    def __init__(self, links: Sequence[Link]) -> None:
-        self._by_subject: dict[bytes, list[Link]] = {}
-        self._by_key_id: dict[tuple[bytes, str], list[Link]] = {}
+    def __init__(self, links: Sequence[PathLink]) -> None:
+        self._by_subject: dict[bytes, list[PathLink]] = {}
+        self._by_key_id: dict[tuple[bytes, str], list[PathLink]] = {}
         self._fingerprints = frozenset(found.certificate.fingerprint for found in links)
         for found in dict.fromkeys(links):
             subject, key_id = found.parts.raw_subject, found.certificate.subject_key_id
             self._by_subject.setdefault(subject, []).append(found)
             self._by_key_id.setdefault((subject, key_id), []).append(found)
 
-    def __contains__(self, found: Link) -> bool:
+    def __contains__(self, found: PathLink) -> bool:
         return found.certificate.fingerprint in self._fingerprints
 
     def subjects(self) -> frozenset[bytes]:
@@ -69,7 +176,7 @@ class Pool:
             (len(subject) + prefix) * len(found) for subject, found in self._by_subject.items()
         )
 
-    def parents(self, child: Link) -> Iterator[Link]:
+    def parents(self, child: PathLink) -> Iterator[PathLink]:
         """Yield the candidates for the issuer of `child`; key identifiers only order them.
 
         Those that have the one which `child` names come first, then those that have none.
@@ -84,7 +191,7 @@ class Pool:
         yield from (each for each in found if each.certificate.subject_key_id not in ("", wanted))
 
 
-class Search:
+class PathSearch:
     """Builds paths from a leaf over what it was served with to an anchor."""
 
     def __init__(self, *, roots: Pool, intermediates: Pool, check: CheckSignature) -> None:
@@ -92,26 +199,26 @@ class Search:
         self._intermediates = intermediates
         self._check = check
 
-    def strict(self, leaf: Link, *, instant: datetime) -> Iterator[Path]:
+    def strict(self, leaf: PathLink, *, instant: datetime) -> Iterator[Path]:
         """Yield the paths that Go would build, in its order and within its limit."""
         if leaf in self._roots:
             yield (leaf,)
             return
         yield from self._grow(leaf, _Strict(instant, SIGNATURE_CHECK_LIMIT))
 
-    def lenient(self, leaf: Link) -> Iterator[Path]:
+    def lenient(self, leaf: PathLink) -> Iterator[Path]:
         """Yield every path whose signatures can be right, whatever else is wrong with it."""
         if leaf in self._roots:
             yield (leaf,)
             return
         yield from self._grow(leaf, _Lenient(DIAGNOSIS_CHECK_LIMIT))
 
-    def named_parents(self, child: Link) -> Iterator[Link]:
+    def named_parents(self, child: PathLink) -> Iterator[PathLink]:
         """Yield every certificate at hand that has the subject which `child` names as issuer."""
         yield from self._roots.parents(child)
         yield from self._intermediates.parents(child)
 
-    def dead_end(self, leaf: Link) -> Link | None:
+    def dead_end(self, leaf: PathLink) -> PathLink | None:
         """Return the last certificate upwards from `leaf` whose issuer is not at hand.
 
         None when that is farther away than anybody looks.
@@ -126,7 +233,7 @@ class Search:
             path = (*path, following)
         return None
 
-    def _grow(self, leaf: Link, rules: _Strict | _Lenient) -> Iterator[Path]:
+    def _grow(self, leaf: PathLink, rules: _Strict | _Lenient) -> Iterator[Path]:
         """Yield paths depth first; without recursion, for whoever serves a chain says how long.
 
         A path takes one signature check for each issuer, so Go accepts none that is longer.
@@ -148,8 +255,8 @@ class Search:
                     yield _Longer((*path, parent), anchored)
 
     def _issuers(
-        self, path: Path, parents: Iterable[Link], rules: _Strict | _Lenient
-    ) -> Iterator[Link]:
+        self, path: Path, parents: Iterable[PathLink], rules: _Strict | _Lenient
+    ) -> Iterator[PathLink]:
         for parent in parents:
             if not rules.may_look():
                 return
@@ -198,7 +305,7 @@ class _Strict(_Budget):
         super().__init__(checks)
         self._instant = instant
 
-    def permits(self, path: Path, parent: Link, *, anchor: bool) -> bool:
+    def permits(self, path: Path, parent: PathLink, *, anchor: bool) -> bool:
         found = next(time_faults(parent, self._instant), None)
         return found is None and next(issuer_faults(path, parent, anchor=anchor), None) is None
 
@@ -208,12 +315,12 @@ class _Lenient(_Budget):
 
     signatures = frozenset({Signed.GOOD, Signed.WEAK})
 
-    def permits(self, path: Path, parent: Link, *, anchor: bool) -> bool:
+    def permits(self, path: Path, parent: PathLink, *, anchor: bool) -> bool:
         del path, parent, anchor
         return True
 
 
-def _same_entity(one: Link, other: Link) -> bool:
+def _same_entity(one: PathLink, other: PathLink) -> bool:
     """Say whether Go takes both for the same (alreadyInChain): subject, key and SAN."""
     return (
         one.parts.raw_subject == other.parts.raw_subject
@@ -222,7 +329,7 @@ def _same_entity(one: Link, other: Link) -> bool:
     )
 
 
-def leaf_faults(leaf: Link) -> Iterator[Fault]:
+def leaf_faults(leaf: PathLink) -> Iterator[Fault]:
     """Yield what is wrong with a leaf before any path is looked for, its dates aside."""
     yield from _unhandled_faults(leaf)
     bits = leaf.certificate.key.removeprefix("rsa-")
@@ -230,7 +337,7 @@ def leaf_faults(leaf: Link) -> Iterator[Fault]:
         yield fault(leaf, FaultKind.WEAK, f"its RSA key has more than {LARGEST_RSA_BITS} bits")
 
 
-def time_faults(found: Link, instant: datetime) -> Iterator[Fault]:
+def time_faults(found: PathLink, instant: datetime) -> Iterator[Fault]:
     """Yield whether the certificate is expired or not yet valid at `instant`."""
     if instant < found.parts.not_before:
         detail = f"not valid before {found.parts.not_before:%Y-%m-%d %H:%M:%SZ}"
@@ -240,7 +347,7 @@ def time_faults(found: Link, instant: datetime) -> Iterator[Fault]:
         yield fault(found, FaultKind.EXPIRED, detail)
 
 
-def issuer_faults(path: Path, parent: Link, *, anchor: bool) -> Iterator[Fault]:
+def issuer_faults(path: Path, parent: PathLink, *, anchor: bool) -> Iterator[Fault]:
     """Yield why `parent` may not issue the last certificate of `path`; its dates aside.
 
     CheckSignatureFrom and isValid of verify.go: basic constraints, key usage where present,
@@ -257,7 +364,7 @@ def issuer_faults(path: Path, parent: Link, *, anchor: bool) -> Iterator[Fault]:
     if parts.path_length is not None and len(path) - 1 > parts.path_length:
         detail = f"{len(path) - 1} CAs below it, its path length allows {parts.path_length}"
         yield fault(parent, FaultKind.CONSTRAINT, detail)
-    for sentence in constraints.violations(parts, (below.certificate for below in path)):
+    for sentence in violations(parts, (below.certificate for below in path)):
         yield fault(parent, FaultKind.CONSTRAINT, sentence)
 
 
@@ -285,7 +392,7 @@ def path_faults(
     return faults + list(usage_faults(path, usage))
 
 
-def _signature_faults(child: Link, parent: Link, check: CheckSignature) -> Iterator[Fault]:
+def _signature_faults(child: PathLink, parent: PathLink, check: CheckSignature) -> Iterator[Fault]:
     if check(child, parent) is Signed.WEAK:
         detail = (
             f"its signature ({child.certificate.signature} by {parent.certificate.key}) is too weak"
@@ -293,12 +400,12 @@ def _signature_faults(child: Link, parent: Link, check: CheckSignature) -> Itera
         yield fault(child, FaultKind.WEAK, detail)
 
 
-def _unhandled_faults(found: Link) -> Iterator[Fault]:
+def _unhandled_faults(found: PathLink) -> Iterator[Fault]:
     for oid in found.parts.unhandled:
         detail = f"its critical extension {oid} is not understood"
         yield fault(found, FaultKind.CONSTRAINT, detail)
 
 
-def fault(found: Link, kind: FaultKind, detail: str) -> Fault:
+def fault(found: PathLink, kind: FaultKind, detail: str) -> Fault:
     """Return a fault that lies in a certificate of the path."""
     return Fault(kind=kind, detail=detail, certificate=found.certificate.fingerprint)

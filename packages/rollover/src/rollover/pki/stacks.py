@@ -16,8 +16,8 @@ from rollover.fleet.certificate import (
 )
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, short
 from rollover.pki import go, openssl
-from rollover.pki.paths import Link, Pool, link
-from rollover.pki.signatures import Signed, check
+from rollover.pki.certificate import Signed, check_signature
+from rollover.pki.paths import PathLink, Pool, path_link
 
 
 class Verifier:
@@ -34,7 +34,7 @@ class Verifier:
         openssl_flags: int = openssl.DEFAULT_FLAGS,
     ) -> None:
         self._certificates = certificates
-        self._links: dict[Fingerprint, Link] = {}
+        self._links: dict[Fingerprint, PathLink] = {}
         self._pools: dict[tuple[Fingerprint, ...], Pool] = {}
         self._signatures: dict[tuple[Fingerprint, Fingerprint], Signed] = {}
         self._openssl = openssl.OpensslStack(flags=openssl_flags)
@@ -67,13 +67,13 @@ class Verifier:
             self._pools[question.bundle] = found
         return found
 
-    def _known(self, fingerprints: Sequence[Fingerprint]) -> list[Link]:
+    def _known(self, fingerprints: Sequence[Fingerprint]) -> list[PathLink]:
         return [self._link(one) for one in fingerprints if one != SYSTEM_ROOTS]
 
-    def _link(self, fingerprint: Fingerprint) -> Link:
+    def _link(self, fingerprint: Fingerprint) -> PathLink:
         found = self._links.get(fingerprint)
         if found is None:
-            found = link(self._certificate(fingerprint))
+            found = path_link(self._certificate(fingerprint))
             self._links[fingerprint] = found
         return found
 
@@ -87,11 +87,11 @@ class Verifier:
             )
         return found
 
-    def _check(self, child: Link, parent: Link) -> Signed:
+    def _check(self, child: PathLink, parent: PathLink) -> Signed:
         pair = (child.certificate.fingerprint, parent.certificate.fingerprint)
         found = self._signatures.get(pair)
         if found is None:
-            found = check(child.parts, by=parent.parts)
+            found = check_signature(child.parts, by=parent.parts)
             self._signatures[pair] = found
         return found
 

@@ -7,31 +7,29 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, assert_never
 
 from rollover.fleet.certificate import Certificate, Chain
+from rollover.fleet.fleet import Availability, Endpoint, EndpointRef, Fleet, Instance, Link, State
 from rollover.fleet.goal import Goal
-from rollover.fleet.model import (
-    Availability,
-    Endpoint,
-    EndpointRef,
-    Fleet,
-    Instance,
-    Link,
-    State,
-)
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, InstanceName
 from rollover.pki.names import covers
-from rollover.planner import places
+from rollover.planner import graph
 from rollover.planner.graph import (
+    BundleFile,
     Edge,
     Feed,
     Graph,
     Node,
+    Slot,
+    SlotKind,
+    SlotUse,
     Unit,
+    Value,
     Vector,
+    bundle_slot,
+    chain_slot,
     edges_by_unit,
+    file_slot,
 )
-from rollover.planner.knowledge import Knowledge
-from rollover.planner.places import Kind, Place
-from rollover.planner.slots import BundleFile, Slot, Value, bundle_slot, chain_slot, file_slot
+from rollover.planner.safety import Knowledge
 
 
 class _EdgeKey(NamedTuple):
@@ -84,7 +82,7 @@ class Classifier:
         for position, group in enumerate(self._fleet.groups):
             members = self._members(
                 tuple(
-                    places.apart(each, self._goal.installed_on(each.name))
+                    graph.with_own_files(each, self._goal.installed_on(each.name))
                     for each in group.instances
                 )
             )
@@ -172,7 +170,7 @@ class Classifier:
 
     def _node(self, index: int, group: int, instances: list[Instance]) -> Node:
         model = instances[0]
-        found = tuple(places.places(model, self._goal.installed_on(model.name)))
+        found = tuple(graph.slot_layout(model, self._goal.installed_on(model.name)))
         slots = tuple(self._slot(place, model) for place in found)
         states = [self._vector(model, state, found) for state in (model.state, *model.may_be)]
         return Node(
@@ -180,26 +178,26 @@ class Classifier:
             group=group,
             instances=tuple(instance.name for instance in instances),
             endpoints=model.endpoints,
-            ports=places.ports(model.endpoints, found),
+            ports=graph.endpoint_ports(model.endpoints, found),
             slots=slots,
             states=tuple(dict.fromkeys(states)),
             frozen=model.availability is not Availability.READY,
             whys=tuple(each.why or each.availability.value for each in instances),
         )
 
-    def _slot(self, place: Place, instance: Instance) -> Slot:
+    def _slot(self, place: SlotUse, instance: Instance) -> Slot:
         endpoint = instance.endpoints[place.endpoint]
         ref = EndpointRef(instance.name, endpoint.name)
         match place.kind:
-            case Kind.CHAIN:
+            case SlotKind.CHAIN:
                 chain = self._typical(endpoint.presents)
                 prospects = self._knowledge.prospect
                 return chain_slot(place.slot, self._goal.presents(ref, chain, prospects))
-            case Kind.BUNDLE:
+            case SlotKind.BUNDLE:
                 bundle = endpoint.trusts or ()
                 course = self._goal.trusts(ref, bundle)
                 return bundle_slot(place.slot, bundle, course, collides=self._collides)
-            case Kind.FILE:
+            case SlotKind.FILE:
                 part = self._goal.installed_on(instance.name)[endpoint.name]
                 return file_slot(
                     place.slot, BundleFile(endpoint.bundle_file), BundleFile(part.file)
@@ -207,15 +205,15 @@ class Classifier:
             case never:
                 assert_never(never)
 
-    def _vector(self, instance: Instance, state: State, found: tuple[Place, ...]) -> Vector:
+    def _vector(self, instance: Instance, state: State, found: tuple[SlotUse, ...]) -> Vector:
         values: list[Value] = []
         for place in found:
             match place.kind:
-                case Kind.CHAIN:
+                case SlotKind.CHAIN:
                     values.append(self._typical(state.presents[place.endpoint]))
-                case Kind.BUNDLE:
+                case SlotKind.BUNDLE:
                     values.append(state.trusts[place.endpoint] or ())
-                case Kind.FILE:
+                case SlotKind.FILE:
                     values.append(BundleFile(instance.endpoints[place.endpoint].bundle_file))
         return tuple(values)
 
@@ -243,12 +241,14 @@ class Classifier:
                 model = self._fleet.groups[source].instances[0].endpoints
                 origin = next(each for each in model if each.name == endpoint.source.endpoint)
                 if endpoint.presents:
-                    feeds[Feed(places.chain_name(endpoint), source, places.chain_name(origin))] = (
-                        None
-                    )
+                    feeds[
+                        Feed(graph.chain_slot_name(endpoint), source, graph.chain_slot_name(origin))
+                    ] = None
                 if endpoint.trusts is not None:
                     feeds[
-                        Feed(places.bundle_name(endpoint), source, places.bundle_name(origin))
+                        Feed(
+                            graph.bundle_slot_name(endpoint), source, graph.bundle_slot_name(origin)
+                        )
                     ] = None
         return tuple(feeds)
 
@@ -284,7 +284,7 @@ class Classifier:
             else:
                 alike.append(link)
         return tuple(
-            _edge(_EdgeKey(*key), nodes, len(alike), alike[0]) for key, alike in found.items()
+            _edge_of(_EdgeKey(*key), nodes, len(alike), alike[0]) for key, alike in found.items()
         )
 
     def _misnamed(self, link: Link, covered: dict[tuple[Chain, str], bool]) -> Chain:
@@ -302,7 +302,7 @@ class Classifier:
         return covered[key]
 
 
-def _edge(key: _EdgeKey, nodes: list[Node], count: int, example: Link) -> Edge:
+def _edge_of(key: _EdgeKey, nodes: list[Node], count: int, example: Link) -> Edge:
     return Edge(
         dialer=key.dialer,
         dialer_endpoint=key.dialer_endpoint,

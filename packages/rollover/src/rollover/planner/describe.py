@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rollover.fleet.fleet import Fleet, Role, Touch
 from rollover.fleet.goal import Goal
-from rollover.fleet.model import Fleet, Role, Touch
 from rollover.fleet.names import Fingerprint, short
 from rollover.fleet.plan import Assignment, Change, Phase, Rollout
-from rollover.planner.graph import Graph, Node, Possible, Vector
-from rollover.planner.knowledge import Knowledge
+from rollover.planner.graph import BundleFile, Graph, Node, Possible, Value, Vector, certificates_of
 from rollover.planner.prove import Proven
-from rollover.planner.slots import BundleFile, Value, certificates_of
+from rollover.planner.safety import Knowledge
 
 
 class Describer:

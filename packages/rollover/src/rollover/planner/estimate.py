@@ -1,8 +1,7 @@
-"""What groups still need at least, seen with a few others only: bounds that are never too high.
+"""Groups that look alike to all their peers are searched as one.
 
-A safe plan of a fleet, seen through some of its groups, is a safe plan of those: fewer links and
-no sources only make it cheaper. What one group needs while its neighbours' rollouts cost nothing
-adds up over all groups, because every rollout is paid for once, by its own group.
+Two groups without a link between them, with the same classes and the same links to the same
+others, may follow the same schedule: if one of them has a cheaper one, the other can copy it.
 """
 
 from __future__ import annotations
@@ -12,10 +11,67 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
-from rollover.planner.graph import Graph, Held, Possible
+import msgspec
+
+from rollover.planner.graph import Edge, Graph, Held, Possible, Unit
 from rollover.planner.safety import Judge, Window
-from rollover.planner.scope import Scope
-from rollover.planner.twins import Kin, class_numbers, looks
+from rollover.planner.step_limits import Scope
+
+
+class SymmetricGroups(msgspec.Struct, frozen=True):
+    """A group that speaks for all that look like it; `members` includes it."""
+
+    unit: int
+    members: tuple[int, ...]
+
+
+def symmetric_groups(graph: Graph) -> tuple[SymmetricGroups, ...]:
+    """Return the groups that a search has to tell apart, each with those that it speaks for."""
+    classes = class_numbers(graph)
+    alike: dict[Hashable, list[int]] = {}
+    for unit in graph.units:
+        key = ("source", unit.index) if unit.is_source else _unit_shape(graph, unit, classes)
+        alike.setdefault(key, []).append(unit.index)
+    return tuple(SymmetricGroups(members[0], tuple(members)) for members in alike.values())
+
+
+def _unit_shape(graph: Graph, unit: Unit, classes: Sequence[int]) -> Hashable:
+    place: dict[int, Hashable] = {index: order for order, index in enumerate(unit.nodes)}
+    edges = frozenset(edge_shape(graph.edges[index], place) for index in graph.edges_of[unit.index])
+    return tuple(classes[index] for index in unit.nodes), edges, unit.feeds, unit.slot_names
+
+
+def edge_shape(edge: Edge, place: Mapping[int, Hashable]) -> Hashable:
+    """Return all that matters of an edge, its ends named by their places where they have one."""
+    return (
+        place.get(edge.dialer, ("other", edge.dialer)),
+        edge.dialer_endpoint,
+        place.get(edge.acceptor, ("other", edge.acceptor)),
+        edge.acceptor_endpoint,
+        edge.mutual,
+        edge.same_instance,
+        edge.named,
+        edge.misnamed,
+        edge.dialer_stack,
+        edge.acceptor_stack,
+    )
+
+
+def class_numbers(graph: Graph) -> list[int]:
+    """Return a number for each class: the same for classes that hold and do the same."""
+    numbers: dict[Hashable, int] = {}
+    return [
+        numbers.setdefault((node.slots, node.states, node.frozen, node.ports), len(numbers))
+        for node in graph.nodes
+    ]
+
+
+# What groups still need at least, seen with a few others only: bounds that are never too high.
+#
+# A safe plan of a fleet, seen through some of its groups, is a safe plan of those: fewer links
+# and no sources only make it cheaper. What one group needs while its neighbours' rollouts cost
+# nothing adds up over all groups, because every rollout is paid for once, by its own group.
+
 
 MOST_NEIGHBOURS = 3
 """With how many of its neighbours, one at a time, a group is looked at; more tighten the bound."""
@@ -41,7 +97,7 @@ class Estimate:
         self,
         graph: Graph,
         judge: Judge,
-        kin: Sequence[Kin],
+        kin: Sequence[SymmetricGroups],
         *,
         edges: Collection[int],
         during: Window,
@@ -115,7 +171,7 @@ class Estimate:
         nodes = [index for unit in units for index in unit.nodes]
         place = {index: at for at, index in enumerate(nodes)}
         edges = frozenset(
-            looks(self._graph.edges[index], place) for index in self._edges_inside(part)
+            edge_shape(self._graph.edges[index], place) for index in self._edges_inside(part)
         )
         shapes = tuple((len(unit.nodes), unit.slot_names) for unit in units)
         return tuple(self._classes[index] for index in nodes), shapes, part.costs, edges

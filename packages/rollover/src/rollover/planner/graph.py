@@ -1,4 +1,4 @@
-"""The graph that the planner searches: classes of instances, and the links between classes.
+"""The graph that the planner searches: slots that hold material, classes of instances, their links.
 
 Endpoints of a group in the same state are one class; links between two classes are judged once.
 So a proof costs one pass over the links and classes squared verdicts, not instances squared.
@@ -6,15 +6,188 @@ So a proof costs one pass over the links and classes squared verdicts, not insta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from enum import Enum, IntEnum, auto
+from typing import NamedTuple
 
 import msgspec
 
-from rollover.fleet.certificate import Chain, Stack
-from rollover.fleet.model import Endpoint, Group, Link
-from rollover.fleet.names import InstanceName
-from rollover.planner.slots import Slot, Stage, Value
+from rollover.fleet.certificate import Bundle, Chain, Stack
+from rollover.fleet.fleet import Endpoint, Group, Instance, Link
+from rollover.fleet.goal import BundleCourse, ChainCourse, Installation
+from rollover.fleet.names import EndpointName, Fingerprint, InstanceName, SlotName
+
+# The places that hold material, and the stages that a rotation takes each of them through.
+
+
+class BundleFile(msgspec.Struct, frozen=True):
+    """Where a bundle lies; None: nobody says so."""
+
+    path: str | None
+
+
+Value = Chain | Bundle | BundleFile
+"""What a slot may hold."""
+
+
+def certificates_of(value: Value) -> tuple[Fingerprint, ...]:
+    """Return the certificates of a chain, or of a bundle; where a bundle lies has none."""
+    return () if isinstance(value, BundleFile) else value
+
+
+class Stage(IntEnum):
+    """How far a slot is. A later stage never makes a later rollout harder."""
+
+    KEEP = 0
+    MEANWHILE = 1
+    """Both trusted, in the old order; a chain with its bridge."""
+    TURNED = 2
+    """Both trusted, the new first: some OpenSSL peers try only the first of two equal names."""
+    END = 3
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One slot of a class: its values by stage. A stage that it does not have is absent.
+
+    `ends` are the values that count as having arrived. `marks` say of each value what it has in
+    common with material of the same origin in other slots: what a source holds is recognised by it.
+    """
+
+    name: str
+    is_chain: bool
+    values: tuple[tuple[Stage, Value], ...]
+    ends: frozenset[Value]
+    marks: tuple[Hashable, ...]
+
+    @property
+    def moves(self) -> bool:
+        """Whether the goal asks for anything else than what the slot holds."""
+        return len(self.values) > 1
+
+    def stage(self, value: Value) -> Stage:
+        """Return the furthest stage at which the slot holds a value; KEEP for any foreign value."""
+        return max((stage for stage, held in self.values if held == value), default=Stage.KEEP)
+
+    def raised(self, value: Value, wanted: Stage) -> Value:
+        """Return what a rollout towards a stage leaves: the furthest up to it, never less."""
+        now = self.stage(value)
+        further = [held for stage, held in self.values if now < stage <= wanted]
+        return further[-1] if further else value
+
+    def mark(self, value: Value) -> Hashable:
+        """Return the mark of a value; None for a foreign one."""
+        for (_, held), mark in zip(self.values, self.marks, strict=True):
+            if held == value:
+                return mark
+        return None
+
+    def marked(self, mark: Hashable) -> Stage:
+        """Return the furthest stage whose value bears a mark; KEEP when none does."""
+        return max(
+            (
+                stage
+                for (stage, _), each in zip(self.values, self.marks, strict=True)
+                if mark is not None and each == mark
+            ),
+            default=Stage.KEEP,
+        )
+
+
+def fixed_slot(name: str, value: Value, *, is_chain: bool, mark: Hashable) -> Slot:
+    """Return a slot that keeps its value throughout."""
+    return Slot(name, is_chain, ((Stage.KEEP, value),), frozenset((value,)), (mark,))
+
+
+_CHAIN_STAGES = {
+    1: (Stage.KEEP,),
+    2: (Stage.KEEP, Stage.END),
+    3: (Stage.KEEP, Stage.MEANWHILE, Stage.END),
+}
+"""The stages of a course, by the number of its chains."""
+
+
+def chain_slot(name: str, course: ChainCourse) -> Slot:
+    """Return the slot of a chain that goes through a course."""
+    stages = _CHAIN_STAGES[len(course.chains)]
+    values = tuple(zip(stages, course.chains, strict=True))
+    return Slot(name, True, values, frozenset(course.arrived), course.origins)
+
+
+def bundle_slot(name: str, bundle: Bundle, course: BundleCourse, *, collides: bool) -> Slot:
+    """Return the stages of a bundle: as it is, both trusted where that helps, the goal's."""
+    if course.joined:
+        values = _bundle_stages(bundle, course.end, collides=collides)
+    else:
+        values = _two_stages(bundle, course.end)
+    if not course.versions:
+        marks: tuple[Hashable, ...] = tuple(frozenset(held) for _, held in values)
+    else:
+        marks = tuple(_bundle_mark(held, course.versions, in_order=collides) for _, held in values)
+    return Slot(name, False, values, frozenset((course.end,)), marks)
+
+
+def file_slot(name: str, now: BundleFile, wanted: BundleFile) -> Slot:
+    """Return the stages of where a bundle lies: as it is, and where it is to lie."""
+    if now == wanted:
+        return fixed_slot(name, now, is_chain=False, mark=now)
+    values = ((Stage.KEEP, now), (Stage.END, wanted))
+    return Slot(name, False, values, frozenset((wanted,)), (now, wanted))
+
+
+def _two_stages(start: Bundle, end: Bundle) -> tuple[tuple[Stage, Bundle], ...]:
+    return ((Stage.KEEP, start),) if start == end else ((Stage.KEEP, start), (Stage.END, end))
+
+
+def _bundle_mark(bundle: Bundle, of_authority: Iterable[str], *, in_order: bool) -> Hashable:
+    """Return the authority's versions in a bundle; their order counts where it can matter."""
+    held = tuple(ca for ca in bundle if ca in of_authority)
+    return held if in_order else frozenset(held)
+
+
+def return_slot(slot: Slot, start: Value, end: Value, *, collides: bool) -> Slot:
+    """Return the slot that leads from one value of a slot to another: how a rollback is planned."""
+    if start == end:
+        return fixed_slot(slot.name, start, is_chain=slot.is_chain, mark=slot.mark(start))
+    if slot.is_chain or isinstance(start, BundleFile) or isinstance(end, BundleFile):
+        values: tuple[tuple[Stage, Value], ...] = ((Stage.KEEP, start), (Stage.END, end))
+    else:
+        values = _bundle_stages(start, end, collides=collides)
+    both = _united_marks(slot.mark(start), slot.mark(end))
+    marks = tuple(both if held not in (start, end) else slot.mark(held) for _, held in values)
+    return Slot(slot.name, slot.is_chain, values, frozenset((end,)), marks)
+
+
+def _united_marks(one: Hashable, other: Hashable) -> Hashable:
+    if isinstance(one, frozenset) and isinstance(other, frozenset):
+        return one | other
+    return None
+
+
+def _bundle_stages(
+    start: Bundle, end: Bundle, *, collides: bool
+) -> tuple[tuple[Stage, Bundle], ...]:
+    if start == end:
+        return ((Stage.KEEP, start),)
+    stages = [(Stage.KEEP, start)]
+    both, turned = joined_bundle(start, end), joined_bundle(end, start)
+    if both not in (start, end):
+        stages.append((Stage.MEANWHILE, both))
+    if collides and turned not in (start, end, both):
+        stages.append((Stage.TURNED, turned))
+    return (*stages, (Stage.END, end))
+
+
+def joined_bundle(first: Bundle, second: Bundle) -> Bundle:
+    """Return the first bundle, then what the second adds: order kept, nothing twice."""
+    return tuple(dict.fromkeys((*first, *second)))
+
+
+# The graph that the planner searches: classes of instances, and the links between classes.
+#
+# Endpoints of a group in the same state are one class; links between two classes are judged once.
+# So a proof costs one pass over the links and classes squared verdicts, not instances squared.
+
 
 Vector = tuple[Value, ...]
 """What each slot of a class holds, in the order of its slots."""
@@ -150,3 +323,85 @@ def edges_by_unit(
         for unit in sorted({nodes[edge.dialer].group, nodes[edge.acceptor].group}):
             touching[unit].append(index)
     return tuple(tuple(each) for each in touching)
+
+
+# The slots of an instance: which there are, their names, and which endpoint uses which.
+
+
+Installed = Mapping[EndpointName, Installation]
+"""What the goal installs as it is on the endpoints of one instance."""
+
+
+class SlotKind(Enum):
+    """What a slot holds."""
+
+    CHAIN = auto()
+    BUNDLE = auto()
+    FILE = auto()
+    """Where a bundle lies."""
+
+
+class SlotUse(NamedTuple):
+    """Where a slot of an instance is first named: which endpoint, and which part of it."""
+
+    slot: str
+    kind: SlotKind
+    endpoint: int
+
+
+def chain_slot_name(endpoint: Endpoint) -> str:
+    """Return what the slot of an endpoint's chain is called."""
+    return endpoint.chain_slot or f"{endpoint.name}:chain"
+
+
+def bundle_slot_name(endpoint: Endpoint) -> str:
+    """Return what the slot of an endpoint's bundle is called."""
+    return endpoint.bundle_slot or f"{endpoint.name}:bundle"
+
+
+def file_slot_name(endpoint: Endpoint) -> str:
+    """Return what the slot is called that says where a bundle lies."""
+    return f"{bundle_slot_name(endpoint)}:file"
+
+
+def endpoint_ports(
+    endpoints: tuple[Endpoint, ...], found: tuple[SlotUse, ...]
+) -> tuple[Ports, ...]:
+    """Return where each endpoint finds its part among the slots."""
+    order = {place.slot: index for index, place in enumerate(found)}
+    return tuple(
+        Ports(
+            order[chain_slot_name(endpoint)] if endpoint.presents else None,
+            order[bundle_slot_name(endpoint)] if endpoint.trusts is not None else None,
+            order.get(file_slot_name(endpoint)),
+        )
+        for endpoint in endpoints
+    )
+
+
+def slot_layout(instance: Instance, installed: Installed) -> Iterator[SlotUse]:
+    """Yield each slot of an instance once, where it is named first."""
+    seen: set[str] = set()
+    for position, endpoint in enumerate(instance.endpoints):
+        moves = endpoint.name in installed and installed[endpoint.name].file is not None
+        for name, kind, there in (
+            (chain_slot_name(endpoint), SlotKind.CHAIN, bool(endpoint.presents)),
+            (bundle_slot_name(endpoint), SlotKind.BUNDLE, endpoint.trusts is not None),
+            (file_slot_name(endpoint), SlotKind.FILE, moves),
+        ):
+            if there and name not in seen:
+                seen.add(name)
+                yield SlotUse(name, kind, position)
+
+
+def with_own_files(instance: Instance, installed: Installed) -> Instance:
+    """Return an instance whose bundles that get a file of their own have slots of their own."""
+
+    def own(endpoint: Endpoint) -> Endpoint:
+        if endpoint.name not in installed or installed[endpoint.name].file is None:
+            return endpoint
+        slot = SlotName(f"{bundle_slot_name(endpoint)}@{installed[endpoint.name].file}")
+        return msgspec.structs.replace(endpoint, bundle_slot=slot)
+
+    endpoints = tuple(map(own, instance.endpoints))
+    return msgspec.structs.replace(instance, endpoints=endpoints) if installed else instance

@@ -8,28 +8,35 @@ from typing import NamedTuple, assert_never
 
 import msgspec
 
+from rollover.fleet.fleet import Fleet
 from rollover.fleet.goal import Approach, Goal
-from rollover.fleet.model import Fleet
 from rollover.fleet.plan import Plan, Rollout, Violation
-from rollover.planner import cautions, emergency
+from rollover.planner import explain, prove
 from rollover.planner.classes import Classifier
 from rollover.planner.describe import Describer, point_of_no_return
-from rollover.planner.explain import NO_SAFE_PLAN, violation
-from rollover.planner.given import lifted
+from rollover.planner.explain import NO_SAFE_PLAN, violation_of, with_lifts
 from rollover.planner.graph import Graph
-from rollover.planner.knowledge import Knowledge
-from rollover.planner.moves import straight
-from rollover.planner.prove import MOST_VIOLATIONS, Proven, Replay, examine, following, replay
-from rollover.planner.rollback import MOST_GROUPS_BACK, undoable, way_back
-from rollover.planner.safety import Judge
-from rollover.planner.search import MOST_STATES, Found, Search, Step, Terms
+from rollover.planner.prove import (
+    MOST_GROUPS_BACK,
+    MOST_VIOLATIONS,
+    Proven,
+    Replay,
+    examine_steps,
+    replay_steps,
+    rollback_rollouts,
+    state_after,
+    undoable,
+)
+from rollover.planner.safety import Judge, Knowledge
+from rollover.planner.search import MOST_STATES, FoundSteps, Search, SearchTerms, Step
 from rollover.planner.solve import Solved, Solver
+from rollover.planner.step_limits import straight_choice
 
 HORIZON_ROLLOUTS = 8
 """Dates are told apart as far ahead as this many rollouts of every group would take."""
 
 
-class Limits(msgspec.Struct, frozen=True):
+class SearchLimits(msgspec.Struct, frozen=True):
     """How hard to search. `ways_back`: prove for each rollout how to return from it."""
 
     most_states: int = MOST_STATES
@@ -55,19 +62,24 @@ class _Work(msgspec.Struct, frozen=True):
 
     def search(self) -> Search:
         """Return a search from what was observed."""
-        terms = Terms(now=self.now, margin=self.goal.step_margin, start=self.graph.observed())
+        terms = SearchTerms(now=self.now, margin=self.goal.step_margin, start=self.graph.observed())
         return Search(self.graph, self.judge, terms)
 
 
 def plan(
-    fleet: Fleet, goal: Goal, *, knowledge: Knowledge, now: datetime, limits: Limits | None = None
+    fleet: Fleet,
+    goal: Goal,
+    *,
+    knowledge: Knowledge,
+    now: datetime,
+    limits: SearchLimits | None = None,
 ) -> Plan:
     """Return the cheapest safe plan from what the fleet is to the goal, with its proof.
 
     When instances are out of reach the plan ends before the step that would cut them off, and
     `blocked` names them. The same when no safe plan exists: `blocked` says why. Pure.
     """
-    limits = limits or Limits()
+    limits = limits or SearchLimits()
     work = _prepare(fleet, goal, knowledge, now)
     match goal.approach:
         case Approach.LEAST_HARM:
@@ -80,13 +92,15 @@ def plan(
             assert_never(never)
 
 
-def _searched(work: _Work, limits: Limits) -> Plan:
+def _searched(work: _Work, limits: SearchLimits) -> Plan:
     """Return the cheapest safe plan; where there is none, what stands in the way."""
     solved = _solved(work, limits)
     if solved.found is None:
         return _impossible(work)
     steps = solved.found.steps
-    replayed = replay(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    replayed = replay_steps(
+        work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
+    )
     rollouts = _described(work, replayed, ways_back=limits.ways_back)
     return _plan(
         work, replayed, rollouts, found=solved.found, least=Bound(solved.weight, solved.rollouts)
@@ -103,14 +117,16 @@ def naive(
 
 def _straight_steps(work: _Work) -> list[Step]:
     """Return one step for each group, straight to the goal."""
-    return [Step(unit.index, straight(unit)) for unit in work.graph.units]
+    return [Step(unit.index, straight_choice(unit)) for unit in work.graph.units]
 
 
 def _broken(work: _Work, steps: Sequence[Step]) -> list[Violation]:
     """Return everything that steps would break, if they were taken all the same."""
-    examined = examine(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    examined = examine_steps(
+        work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
+    )
     return [
-        violation(work.graph, broken) for proven in examined for broken in proven.checked.broken
+        violation_of(work.graph, broken) for proven in examined for broken in proven.checked.broken
     ]
 
 
@@ -125,7 +141,7 @@ def _horizon(fleet: Fleet, goal: Goal, now: datetime) -> datetime:
     return now + HORIZON_ROLLOUTS * once
 
 
-def _solved(work: _Work, limits: Limits) -> Solved:
+def _solved(work: _Work, limits: SearchLimits) -> Solved:
     """Return the cheapest plan for all that instances may hold, or else for what was observed."""
     solved = Solved(None)
     for start in dict.fromkeys((work.graph.possible(), work.graph.observed())):
@@ -152,15 +168,17 @@ def _described(work: _Work, replayed: Replay, *, ways_back: bool) -> tuple[Rollo
     for number, proven in enumerate(replayed.steps, 1):
         back = None
         if ways_back:
-            back = number if by_undoing else _way_back(work, proven)
+            back = number if by_undoing else _rollback_rollouts(work, proven)
         rollout = describer.rollout(work.graph, number, proven)
         rollouts.append(msgspec.structs.replace(rollout, rollback_rollouts=back))
     return tuple(rollouts)
 
 
-def _way_back(work: _Work, proven: Proven) -> int | None:
-    state = tuple(states[0] for states in following(proven))
-    return way_back(work.graph, work.judge, state, now=work.now, margin=work.goal.step_margin)
+def _rollback_rollouts(work: _Work, proven: Proven) -> int | None:
+    state = tuple(states[0] for states in state_after(proven))
+    return rollback_rollouts(
+        work.graph, work.judge, state, now=work.now, margin=work.goal.step_margin
+    )
 
 
 def _plan(
@@ -168,10 +186,10 @@ def _plan(
     replayed: Replay,
     rollouts: Sequence[Rollout],
     *,
-    found: Found,
+    found: FoundSteps,
     least: Bound,
 ) -> Plan:
-    last = following(replayed.steps[-1]) if replayed.steps else None
+    last = state_after(replayed.steps[-1]) if replayed.steps else None
     state = tuple(each[0] for each in last) if last else work.graph.start()
     return Plan(
         fleet=work.fleet.name,
@@ -184,8 +202,10 @@ def _plan(
         weight_lower_bound=least.weight,
         whole=len(found.steps),
         blocked=_told(work, replayed.blocked),
-        cautions=tuple(cautions.cautions(work.fleet, work.graph, work.knowledge, work.now, state)),
-        broken=tuple(cautions.broken_now(work.graph, work.judge, work.now)),
+        cautions=tuple(
+            explain.plan_cautions(work.fleet, work.graph, work.knowledge, work.now, state)
+        ),
+        broken=tuple(explain.broken_now(work.graph, work.judge, work.now)),
         point_of_no_return=point_of_no_return(tuple(rollouts)),
         classes=len(work.graph.nodes),
         states_searched=found.states,
@@ -194,14 +214,14 @@ def _plan(
 
 def _emergency(work: _Work) -> Plan:
     search = work.search()
-    steps = emergency.least_harm(search)
-    replayed = emergency.proven(
+    steps = prove.least_harm(search)
+    replayed = prove.prove_least_harm(
         work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
     )
     described = _described(work, replayed, ways_back=False)
-    rollouts = emergency.with_breaks(work.graph, work.judge, replayed.steps, described)
+    rollouts = prove.with_breaks(work.graph, work.judge, replayed.steps, described)
     weight = search.weighed(steps)
-    found = Found(steps=steps, weight=weight, exact=True, states=0)
+    found = FoundSteps(steps=steps, weight=weight, exact=True, states=0)
     return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
 
 
@@ -209,19 +229,21 @@ def _at_once(work: _Work) -> Plan:
     """Return the plan of exactly the rollouts that bring what is given, safe or not."""
     moving = {node.group for node in work.graph.nodes if any(slot.moves for slot in node.slots)}
     steps = tuple(step for step in _straight_steps(work) if step.unit in moving)
-    replayed = replay(work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin)
+    replayed = replay_steps(
+        work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
+    )
     broken = tuple(_broken(work, steps))
     if broken:
         replayed = msgspec.structs.replace(replayed, blocked=broken)
     weight = sum(work.graph.units[each.unit].group.rollout_weight for each in steps)
     rollouts = _described(work, replayed, ways_back=False)
-    found = Found(steps=steps, weight=weight, exact=True, states=0)
+    found = FoundSteps(steps=steps, weight=weight, exact=True, states=0)
     return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
 
 
 def _told(work: _Work, violations: Sequence[Violation]) -> tuple[Violation, ...]:
     """Return what is told of violations: as many as people read, the gravest first."""
-    return lifted(work.fleet, work.goal, violations)[:MOST_VIOLATIONS]
+    return with_lifts(work.fleet, work.goal, violations)[:MOST_VIOLATIONS]
 
 
 def _impossible(work: _Work) -> Plan:
@@ -236,5 +258,5 @@ def _impossible(work: _Work) -> Plan:
             )
         )
     replayed = Replay(steps=(), blocked=tuple(blocked), complete=False)
-    found = Found(steps=(), weight=0, exact=False, states=0)
+    found = FoundSteps(steps=(), weight=0, exact=False, states=0)
     return _plan(work, replayed, (), found=found, least=Bound(0, 0))

@@ -1,15 +1,9 @@
-"""The safety rule: a rollout breaks no link that works now, in any mixture, until the next can end.
-
-A link works when a new handshake on it would succeed. It has two ends, so *any mixture* of changed
-and unchanged instances comes down to four combinations for each link of two classes, and to two
-where both ends sit on one instance. An instance that could not be confirmed may be in any of its
-possible states; the rule then ranges over those.
-"""
+"""What the planner has to be told about certificates, as functions: it parses none itself."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from datetime import datetime, timedelta
 from itertools import chain as flatten
@@ -18,6 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.fleet.certificate import (
+    Accepts,
+    Certificate,
     Chain,
     Fault,
     FaultKind,
@@ -25,11 +21,35 @@ from rollover.fleet.certificate import (
     Stack,
     Usage,
 )
+from rollover.fleet.goal import Prospect
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint
 from rollover.fleet.plan import Side
-from rollover.planner.graph import Edge, Graph, Held, Node, Vector
-from rollover.planner.knowledge import Knowledge
-from rollover.planner.slots import Value, certificates_of
+from rollover.planner.graph import Edge, Graph, Held, Node, Value, Vector, certificates_of
+
+
+class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
+    """The judgements that the planner asks for. All are pure functions.
+
+    `certificates` knows every certificate of the fleet and of the prospects (it may grow as
+    prospects are asked for). `accepts` answers questions of trust. `shape` gives chains that are
+    judged alike (but for names and dates) the same value. `prospect` tells what would be presented
+    instead of a chain, or None for a chain that the goal's authority did not issue.
+    """
+
+    certificates: Mapping[Fingerprint, Certificate]
+    accepts: Accepts
+    shape: Callable[[Chain], Hashable]
+    prospect: Callable[[Chain], Prospect | None]
+
+
+# The safety rule: a rollout breaks no link that works now, in any mixture, until the next can
+# end.
+#
+# A link works when a new handshake on it would succeed. It has two ends, so *any mixture* of
+# changed and unchanged instances comes down to four combinations for each link of two classes,
+# and to two where both ends sit on one instance. An instance that could not be confirmed may be
+# in any of its possible states; the rule then ranges over those.
+
 
 _INSTANT = timedelta(microseconds=1)
 """A certificate is still valid at its last instant (RFC 5280 §4.1.2.5), no longer after it."""
@@ -260,7 +280,7 @@ class Judge:
         """Yield one item for each combination looked at: None, or the breakage."""
         edge = self._graph.edges[index]
         instants = self.instants(window)
-        for dialer, acceptor in starts(edge, before):
+        for dialer, acceptor in starting_pairs(edge, before):
             if self.link(edge, dialer, acceptor, window.starts) is not None:
                 continue
             for mixture in _mixtures(edge, (dialer, acceptor), after):
@@ -279,7 +299,7 @@ class Judge:
                     )
 
 
-def starts(edge: Edge, before: Held) -> Iterator[tuple[Vector, Vector]]:
+def starting_pairs(edge: Edge, before: Held) -> Iterator[tuple[Vector, Vector]]:
     """Yield what the two ends may hold when the step begins."""
     if edge.same_instance:
         for state in before[edge.dialer]:

@@ -7,6 +7,7 @@ for the slots of a source, for what those hold decides what others get.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -15,13 +16,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.planner.estimate import NEVER, Estimate
-from rollover.planner.graph import Choice, Graph, Held, State
-from rollover.planner.moves import Move, feeding, window
-from rollover.planner.safety import Judge, Window, starts
-from rollover.planner.scope import Scope
-from rollover.planner.slots import Stage
-from rollover.planner.twins import Kin, kin_of
+from rollover.planner.estimate import NEVER, Estimate, Part, SymmetricGroups, symmetric_groups
+from rollover.planner.graph import Choice, Graph, Held, Stage, State
+from rollover.planner.safety import Judge, Window, starting_pairs
+from rollover.planner.step_limits import Move, Scope, feeding_slots, step_window
 
 MOST_STATES = 20_000
 """How many states an exact search may open before the plan is built step by step instead."""
@@ -41,7 +39,7 @@ class Step(msgspec.Struct, frozen=True):
     choice: Choice
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class FoundSteps(msgspec.Struct, frozen=True, kw_only=True):
     """A path to the goal: its steps, its cost, and whether no cheaper one exists."""
 
     steps: tuple[Step, ...]
@@ -50,10 +48,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     states: int
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class SearchOutcome(msgspec.Struct, frozen=True):
     """How a search ended. `exhausted`: it looked everywhere; nothing found means there is none."""
 
-    found: Found | None
+    found: FoundSteps | None
     exhausted: bool
     states: int = 0
 
@@ -114,7 +112,7 @@ class Path(msgspec.Struct, frozen=True):
         return tuple(reversed(steps))
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class SearchTerms(msgspec.Struct, frozen=True, kw_only=True):
     """On which terms a graph is searched.
 
     `weights`: what a rollout of each unit costs; None: by its group. `without`: edges that are
@@ -134,11 +132,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 class Search:
     """Searches one graph on some terms."""
 
-    def __init__(self, graph: Graph, judge: Judge, terms: Terms) -> None:
+    def __init__(self, graph: Graph, judge: Judge, terms: SearchTerms) -> None:
         self.graph = graph
         self.judge = judge
         self.terms = terms
-        self.kin = kin_of(graph)
+        self.kin = symmetric_groups(graph)
         self._weights = terms.weights or tuple(each.group.rollout_weight for each in graph.units)
         self.costs = {
             kin.unit: Cost(sum(self._weights[each] for each in kin.members), len(kin.members))
@@ -149,15 +147,15 @@ class Search:
             kin.unit: Scope(graph, judge, kin.unit, self._edges_among_kin(kin.unit))
             for kin in self.kin
         }
-        self._feeding = feeding(graph)
+        self._feeding = feeding_slots(graph)
         self._moves: dict[tuple[object, ...], tuple[Move, ...]] = {}
         self._looks = 0
         self.estimate = Estimate(
             graph,
             judge,
             self.kin,
-            edges=working(graph, judge, terms.start, terms.now) - terms.without,
-            during=window(graph, graph.units[0], terms.now, terms.margin),
+            edges=working_edges(graph, judge, terms.start, terms.now) - terms.without,
+            during=step_window(graph, graph.units[0], terms.now, terms.margin),
         )
         self._places = {kin.unit: place for place, kin in enumerate(self.kin)}
         self._seen_by = self.estimate.seen_by()
@@ -173,7 +171,7 @@ class Search:
             and index not in self.terms.without
         )
 
-    def _time(self, kin: Kin) -> timedelta:
+    def _time(self, kin: SymmetricGroups) -> timedelta:
         """Return the time that one rollout of each of the kin takes, people's time included."""
         times = (self.graph.units[each].group.rollout_time for each in kin.members)
         return sum((each + self.terms.margin for each in times), timedelta())
@@ -201,7 +199,9 @@ class Search:
         if self.graph.arrived(path.state, unit):
             return ()
         scope = self._scopes[unit]
-        during = window(self.graph, scope.unit, self.terms.now + path.elapsed, self.terms.margin)
+        during = step_window(
+            self.graph, scope.unit, self.terms.now + path.elapsed, self.terms.margin
+        )
         epochs = self.judge.epoch(during.starts), self.judge.epoch(during.ends)
         key = (unit, epochs, *(path.state[index] for index in scope.looks_at))
         if key not in self._moves:
@@ -248,7 +248,9 @@ class Search:
             left,
         )
 
-    def cheapest(self, *, most_states: int = MOST_STATES, below: Cost | None = None) -> Outcome:
+    def cheapest(
+        self, *, most_states: int = MOST_STATES, below: Cost | None = None
+    ) -> SearchOutcome:
         """Return the cheapest path, if any was found before too many states had to be opened.
 
         Among equals the path that is nearest to the goal goes on first, so that a good estimate
@@ -261,7 +263,9 @@ class Search:
         while queue and len(closed) < most_states and self._looks < MOST_LOOKS:
             path = heappop(queue)[-1]
             if not path.left.rollouts:
-                return Outcome(self.found(path, exact=self.thorough, states=len(closed)), True)
+                return SearchOutcome(
+                    self.found(path, exact=self.thorough, states=len(closed)), True
+                )
             place = (path.state, self.judge.epoch(self.terms.now + path.elapsed))
             if place in closed:
                 continue
@@ -269,7 +273,7 @@ class Search:
             for kin in self.kin:
                 for step in self.moves(kin.unit, path):
                     self._push(queue, self.taken(path, step), next(order), below)
-        return Outcome(None, not queue and self.thorough, len(closed))
+        return SearchOutcome(None, not queue and self.thorough, len(closed))
 
     def _push(
         self,
@@ -286,11 +290,11 @@ class Search:
         """Whether no rollout that is worth trying was left out so far."""
         return not any(scope.truncated for scope in self._scopes.values())
 
-    def found(self, path: Path, *, exact: bool, states: int) -> Found:
+    def found(self, path: Path, *, exact: bool, states: int) -> FoundSteps:
         """Return a path as a result; it is exact only as long as no date passes on its way."""
         steps = self.expanded(path.steps())
         ends = self.terms.now + path.elapsed + self.terms.margin
-        return Found(
+        return FoundSteps(
             steps=steps,
             weight=self.weighed(steps),
             exact=exact and not self.judge.dates_between(self.terms.now, ends),
@@ -307,10 +311,57 @@ class Search:
         return tuple(Step(member, step.choice) for step in path for member in members[step.unit])
 
 
-def working(graph: Graph, judge: Judge, state: State, instant: datetime) -> frozenset[int]:
+def working_edges(graph: Graph, judge: Judge, state: State, instant: datetime) -> frozenset[int]:
     """Return the edges that work at an instant, whatever their ends hold of what they may."""
     return frozenset(
         index
         for index, edge in enumerate(graph.edges)
-        if all(judge.link(edge, *ends, instant) is None for ends in starts(edge, state))
+        if all(judge.link(edge, *ends, instant) is None for ends in starting_pairs(edge, state))
     )
+
+
+# How few rollouts any safe plan needs, where the exact search gave up.
+#
+# What disjoint parts of a fleet cost alone adds up to a bound for the whole (see `estimate`).
+
+
+PART_SIZE = 4
+"""How many groups a part has at most: more tighten the bound, and take far longer."""
+
+
+def lower_bound(search: Search) -> Cost:
+    """Return the least cost of any safe plan: first its weight, and its rollouts at that weight."""
+    total = Cost()
+    if not search.terms.bounded:
+        for unit, cost in search.costs.items():
+            total = total.plus(cost, search.needed(unit, search.terms.start))
+        return total
+    for part in _unit_parts(search):
+        total = total.plus(_least_cost(search, part), 1)
+    return total
+
+
+def _least_cost(search: Search, units: tuple[int, ...]) -> Cost:
+    """Return the larger of what a part costs as a whole, and its groups one by one."""
+    start = search.terms.start
+    alone = Cost()
+    for unit in units:
+        alone = alone.plus(search.costs[unit], search.needed(unit, start))
+    part = Part(units, tuple(search.costs[each].ranked for each in units))
+    return max(alone, Cost.of(search.estimate.cost(part, start)))
+
+
+def _unit_parts(search: Search) -> Iterator[tuple[int, ...]]:
+    """Yield disjoint parts, each grown by the groups that are linked with most of it."""
+    left = dict.fromkeys(search.costs)
+    while left:
+        part = [next(iter(left))]
+        del left[part[0]]
+        while len(part) < PART_SIZE:
+            near = sum((search.estimate.neighbours(each) for each in part), start=Counter[int]())
+            best = [unit for unit, _ in near.most_common() if unit in left]
+            if not best:
+                break
+            part.append(best[0])
+            del left[best[0]]
+        yield tuple(part)

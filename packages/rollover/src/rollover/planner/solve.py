@@ -1,30 +1,139 @@
-"""The cheapest plan, and what may be said of it: which searches it takes to be sure.
+"""A safe plan where an exact search would take too long: one good rollout after another.
 
-A plan is built first; where a bound shows that none is cheaper, no search is needed. Otherwise a
-search tries only the furthest rollouts, which is exact as long as going further is never worse.
-Two things can spoil that: pairs of stages that are not closed under maximum, and links that do
-not work at the start (a rollout that heals one gives the rule one more link to protect). Then a
-search without those links, which can only be cheaper, or one through every rollout settles it.
+Each rollout is safe by the same rule; only the claim that no cheaper plan exists is given up.
+Because going further never makes a later rollout harder, a plan is found wherever there is one
+(of fleets without sources).
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 
 import msgspec
 
-from rollover.planner.bounds import lower_bound
-from rollover.planner.construct import Constructor
-from rollover.planner.graph import Graph, State
+from rollover.planner.estimate import NEVER, Part
+from rollover.planner.graph import Graph, Stage, State
 from rollover.planner.safety import Judge
-from rollover.planner.scope import closed
-from rollover.planner.search import Cost, Found, Outcome, Path, Search, Terms, working
+from rollover.planner.search import (
+    Cost,
+    FoundSteps,
+    Path,
+    Search,
+    SearchOutcome,
+    SearchTerms,
+    lower_bound,
+    working_edges,
+)
+from rollover.planner.step_limits import Move, is_closed
+
+_Order = tuple[int, bool, bool, int]
+"""What decides between rollouts: the least comes first."""
+
+_Ranked = tuple[_Order, Move]
+
+
+class Constructor:
+    """Builds a plan rollout by rollout, each the one that makes the rest the least dear."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._costs = {unit: cost.ranked for unit, cost in search.costs.items()}
+        self._near = {unit: tuple(search.estimate.neighbours(unit)) for unit in self._costs}
+        self._fed: dict[int, list[int]] = {unit: [] for unit in self._costs}
+        for unit in search.graph.units:
+            for feed in unit.feeds:
+                if unit.index in self._costs and feed.group in self._costs:
+                    self._fed[feed.group].append(unit.index)
+        self._ages = dict.fromkeys(self._costs, 0)
+        self._queue: list[tuple[_Order, int, int, Move]] = []
+        self._due = dict.fromkeys(self._costs)
+
+    def plan(self) -> Path | None:
+        """Return a way to the goal, or None when at some point no safe rollout makes progress."""
+        search, path = self._search, self._search.start()
+        while path.left.rollouts:
+            best = self._best(path)
+            if best is None:
+                return None
+            path = search.taken(path, best)
+        return path
+
+    def _best(self, path: Path) -> Move | None:
+        """Return the best rollout of all; only those are ranked again that may have changed."""
+        for unit in self._due:
+            self._ages[unit] += 1
+            ranked = self._rank(unit, path)
+            if ranked is not None:
+                heappush(self._queue, (ranked[0], unit, self._ages[unit], ranked[1]))
+        self._due = {}
+        while self._queue:
+            _, unit, age, best = heappop(self._queue)
+            if age == self._ages[unit]:
+                self._due = dict.fromkeys((unit, *self._near[unit], *self._fed[unit]))
+                return best
+        return None
+
+    def _rank(self, unit: int, path: Path) -> _Ranked | None:
+        """Return the best rollout of a group, with how much dearer it makes the whole."""
+        before = self._outlook(unit, path.state)
+        ranked: list[_Ranked] = []
+        for step in self._search.moves(unit, path):
+            after = step.applied(path.state)
+            outlook = self._outlook(unit, after)
+            if outlook < NEVER:
+                dearer = self._costs[unit] + outlook - before
+                ranked.append(((dearer, *self._haste(step, path.state)), step))
+        return min(ranked, key=lambda each: each[0]) if ranked else None
+
+    def _outlook(self, unit: int, state: State) -> int:
+        """Return what a group and its neighbours still cost, as far as this group matters."""
+        near = self._near[unit] if self._search.terms.bounded else ()
+        needed = [(each, self._search.needed(each, state)) for each in (unit, *near)]
+        if any(rollouts >= NEVER for _, rollouts in needed):
+            return NEVER
+        alone = sum(self._costs[each] * rollouts for each, rollouts in needed)
+        return alone + sum(self._strife(unit, each, state) for each in near)
+
+    def _strife(self, one: int, other: int, state: State) -> int:
+        """Return by how much two groups together cost more than each with the other for free."""
+        units = (min(one, other), max(one, other))
+        cost = self._search.estimate.cost
+        together = cost(Part(units, (self._costs[units[0]], self._costs[units[1]])), state)
+        first, second = cost(Part(units, (1, 0)), state), cost(Part(units, (0, 1)), state)
+        return together - first * self._costs[units[0]] - second * self._costs[units[1]]
+
+    def _haste(self, step: Move, state: State) -> tuple[bool, bool, int]:
+        """Return what orders rollouts that cost the same: trust first, withdrawal last.
+
+        So the way back stays short for as long as it can.
+        """
+        nodes = self._search.graph.nodes
+        changes = [
+            (slot, slot.stage(now), slot.stage(later))
+            for index, vector in step.after
+            for slot, now, later in zip(nodes[index].slots, state[index][0], vector, strict=True)
+            if now != later
+        ]
+        withdraws = any(not slot.is_chain and later is Stage.END for slot, _, later in changes)
+        reissues = any(slot.is_chain for slot, _, _ in changes)
+        return withdraws, reissues, -sum(later - now for _, now, later in changes)
+
+
+# The cheapest plan, and what may be said of it: which searches it takes to be sure.
+#
+# A plan is built first; where a bound shows that none is cheaper, no search is needed. Otherwise
+# a search tries only the furthest rollouts, which is exact as long as going further is never
+# worse. Two things can spoil that: pairs of stages that are not closed under maximum, and links
+# that do not work at the start (a rollout that heals one gives the rule one more link to
+# protect). Then a search without those links, which can only be cheaper, or one through every
+# rollout settles it.
 
 
 class Solved(msgspec.Struct, frozen=True):
     """A plan, or None, and the least weight and the fewest rollouts that any plan has."""
 
-    found: Found | None
+    found: FoundSteps | None
     weight: int = 0
     rollouts: int = 0
 
@@ -48,9 +157,9 @@ class Solver:
         self._most_states = most_states
         self._dates_ahead = judge.dates_between(now, horizon)
         every_edge = frozenset(range(len(graph.edges)))
-        self._broken = every_edge - working(graph, judge, start, now)
-        self._closed = closed(graph, judge, every_edge, now)
-        self._terms = Terms(now=now, margin=margin, start=start, bounded=self._closed)
+        self._broken = every_edge - working_edges(graph, judge, start, now)
+        self._closed = is_closed(graph, judge, every_edge, now)
+        self._terms = SearchTerms(now=now, margin=margin, start=start, bounded=self._closed)
 
     def solve(self) -> Solved:
         """Return the cheapest plan with the best bound on weight and on rollouts."""
@@ -66,21 +175,21 @@ class Solver:
             least = Cost(0, len(fewest.found.steps))
         return Solved(outcome.found, bound.weight, least.rollouts)
 
-    def _cheapest(self, terms: Terms) -> tuple[Outcome, Cost]:
+    def _cheapest(self, terms: SearchTerms) -> tuple[SearchOutcome, Cost]:
         """Return the cheapest plan on some terms, with a bound; equal when it is exact."""
         search = self._search(terms)
         built = Constructor(search).plan()
         bound = self._bound(terms, built)
         if built is not None and built.paid == bound:
-            return Outcome(search.found(built, exact=True, states=0), True), bound
+            return SearchOutcome(search.found(built, exact=True, states=0), True), bound
         outcome = self._searched(terms, built)
         if outcome.found is not None and outcome.found.exact:
             return outcome, Cost(outcome.found.weight, len(outcome.found.steps))
         if outcome.found is None and built is not None:
-            outcome = Outcome(search.found(built, exact=False, states=0), False)
+            outcome = SearchOutcome(search.found(built, exact=False, states=0), False)
         return outcome, bound
 
-    def _bound(self, terms: Terms, built: Path | None) -> Cost:
+    def _bound(self, terms: SearchTerms, built: Path | None) -> Cost:
         """Return what every plan costs at least. Links that are broken bind nobody to anything."""
         dated = built is None or self._dated(built)
         relaxed = msgspec.structs.replace(
@@ -93,7 +202,7 @@ class Solver:
         ends = self._terms.now + path.elapsed + self._terms.margin
         return self._judge.dates_between(self._terms.now, ends)
 
-    def _searched(self, terms: Terms, built: Path | None) -> Outcome:
+    def _searched(self, terms: SearchTerms, built: Path | None) -> SearchOutcome:
         """Return the cheapest plan by search, exact where that can be shown."""
         if not self._closed:
             return self._search(terms, every=True).cheapest(most_states=self._most_states)
@@ -101,25 +210,25 @@ class Solver:
         below = None if built is None else built.paid
         first = search.cheapest(most_states=self._most_states, below=below)
         if first.found is None and first.exhausted and built is not None:
-            first = Outcome(search.found(built, exact=True, states=first.states), True)
+            first = SearchOutcome(search.found(built, exact=True, states=first.states), True)
         settled = not self._dates_ahead if first.found is None else first.found.exact
         if not settled:
             first = self._search(terms, bounded=False).cheapest(most_states=self._most_states)
         return self._settled(terms, first) if self._broken else first
 
-    def _settled(self, terms: Terms, first: Outcome) -> Outcome:
+    def _settled(self, terms: SearchTerms, first: SearchOutcome) -> SearchOutcome:
         """Return what holds in spite of links that are broken at the start."""
         relaxed = self._search(terms, without=self._broken).cheapest(most_states=self._most_states)
-        if relaxed.exhausted and _cost(relaxed.found) == _cost(first.found):
-            return Outcome(first.found, True)
+        if relaxed.exhausted and _cost_of(relaxed.found) == _cost_of(first.found):
+            return SearchOutcome(first.found, True)
         thorough = self._search(terms, every=True).cheapest(most_states=self._most_states)
         if thorough.exhausted or first.found is None:
             return thorough
-        return Outcome(msgspec.structs.replace(first.found, exact=False), False)
+        return SearchOutcome(msgspec.structs.replace(first.found, exact=False), False)
 
-    def _search(self, terms: Terms, **changes: object) -> Search:
+    def _search(self, terms: SearchTerms, **changes: object) -> Search:
         return Search(self._graph, self._judge, msgspec.structs.replace(terms, **changes))
 
 
-def _cost(found: Found | None) -> Cost | None:
+def _cost_of(found: FoundSteps | None) -> Cost | None:
     return None if found is None else Cost(found.weight, len(found.steps))

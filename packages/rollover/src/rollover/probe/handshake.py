@@ -1,28 +1,191 @@
-"""Dials ports with real handshakes, one or hundreds at once, and reports what each showed."""
+"""Dials ports with real handshakes, one or hundreds at once, and reports what each showed.
+
+In TLS 1.3 a server judges the client's certificate after the client's handshake has returned, so
+only what it sends next proves anything. Observed with nats-server 2.15.1, TLS 1.2 and 1.3:
+
+=========== ============================= ====================================
+kind        we say                        an accepted peer answers
+=========== ============================= ====================================
+client      CONNECT, PING                 PONG, or -ERR of its own authorization
+route       nothing                       INFO
+gateway     nothing                       INFO
+leafnode    PING                          PONG, or -ERR of its own authorization
+websocket   an upgrade request            an HTTP status line
+mqtt        CONNECT of an unknown level   CONNACK 1, no session is made
+monitoring  HEAD /                        an HTTP status line
+plain       nothing                       a session ticket, or whatever comes
+=========== ============================= ====================================
+
+Client and leaf node ports with `handshake_first` send INFO of their own accord, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from enum import StrEnum
 from functools import partial
 from time import monotonic
+from types import MappingProxyType
 
+import msgspec
+from cryptography import x509
 from OpenSSL import SSL
 
 from rollover.errors import PemError
 from rollover.fleet.certificate import Certificate
 from rollover.pki.certificate import parse_der
-from rollover.probe.alerts import ABOUT_OUR_CERTIFICATE
-from rollover.probe.contexts import Contexts
-from rollover.probe.dialogue import prompt
-from rollover.probe.greeting import read_greeting, read_greeting_before_tls
-from rollover.probe.identity import Identity
-from rollover.probe.names import rfc4514
-from rollover.probe.nats_protocol import BadProtocol, ServerInfo
-from rollover.probe.result import ClientVerdict, Failure, Handshake
-from rollover.probe.stream import Deadline, NotTls, TcpStream, TlsStream, dial
+from rollover.probe.identity import ClientIdentity
+from rollover.probe.nats_client import read_greeting, read_greeting_before_tls
+from rollover.probe.nats_protocol import PING, BadProtocol, ServerInfo, connect
+from rollover.probe.stream import (
+    ABOUT_OUR_CERTIFICATE,
+    Contexts,
+    Deadline,
+    NotTls,
+    TcpStream,
+    TlsStream,
+    dial,
+)
 from rollover.probe.target import Port, Target, parse_address
+
+# Distinguished names from a CertificateRequest, as the text that people compare.
+
+
+def rfc4514(der: bytes) -> str:
+    """Return the RFC 4514 text of a DER name, the same as `Certificate.subject` of that CA.
+
+    A name that cannot be read becomes `#` and its hexadecimal DER: peers send what they like, and
+    an odd entry must not hide the others.
+    """
+    try:
+        return x509.Name.from_bytes(der).rfc4514_string()
+    except ValueError:
+        return f"#{der.hex()}"
+
+
+# What a handshake showed: the chain that is served, the CAs that are accepted, the verdict.
+
+
+class ClientVerdict(StrEnum):
+    """What the peer makes of the chain that we present (or of our presenting none)."""
+
+    ACCEPTED = "accepted"
+    """It asked for a certificate, and then went on talking to us."""
+    REFUSED = "refused"
+    """It asked for a certificate and sent an alert about it."""
+    NOT_ASKED = "not-asked"
+    """The handshake succeeded and it never asked for one."""
+    UNKNOWN = "unknown"
+    """Nothing was seen that proves either."""
+
+
+class Failure(StrEnum):
+    """Why a dial did not show what it should have. A refused certificate is no failure."""
+
+    NONE = ""
+    REFUSED = "refused"
+    """Nobody answers: connection refused, no route, no such host."""
+    TIMEOUT = "timeout"
+    NOT_TLS = "not-tls"
+    """It answers, but not with TLS."""
+    CLOSED = "closed"
+    """It hung up without a word."""
+    PROTOCOL = "protocol"
+    """It speaks TLS or NATS in a way that could not be followed; `detail` says how."""
+
+
+class Handshake(msgspec.Struct, frozen=True, kw_only=True):
+    """One real handshake with one port, and what it proved.
+
+    `advertised` and `advertised_der` are the acceptable CA names of the CertificateRequest, in its
+    order and with its duplicates: two CAs of one subject appear twice. The names identify no keys.
+    """
+
+    address: str
+    kind: Port
+    reached: bool
+    """Whether a TCP connection stood."""
+    presented: tuple[Certificate, ...] = ()
+    """The served chain, as it was sent."""
+    advertised: tuple[str, ...] = ()
+    """RFC 4514 text of each name."""
+    advertised_der: tuple[bytes, ...] = ()
+    protocol: str = ""
+    """`TLSv1.2` or `TLSv1.3`; empty when no handshake completed."""
+    cipher: str = ""
+    client_verdict: ClientVerdict = ClientVerdict.UNKNOWN
+    alert: str = ""
+    """The name of the fatal alert received (RFC 8446 §6), such as `unknown_ca`."""
+    info: ServerInfo = ServerInfo()
+    """Empty for ports that send none."""
+    answer: str = ""
+    """The first line inside TLS, such as `-ERR 'Authorization Violation'`; empty if binary."""
+    failure: Failure = Failure.NONE
+    detail: str = ""
+    """The failure in words."""
+    elapsed_seconds: float = 0.0
+
+
+# What to say inside TLS on each kind of port, so that the peer shows whether it accepted us.
+#
+# In TLS 1.3 a server judges the client's certificate after the client's handshake has returned,
+# so only what it sends next proves anything. Observed with nats-server 2.15.1, TLS 1.2 and 1.3:
+#
+# =========== ============================= ==================================== kind we say an
+# accepted peer answers =========== =============================
+# ==================================== client CONNECT, PING PONG, or -ERR of its own authorization
+# route nothing INFO gateway nothing INFO leafnode PING PONG, or -ERR of its own authorization
+# websocket an upgrade request an HTTP status line mqtt CONNECT of an unknown level CONNACK 1, no
+# session is made monitoring HEAD / an HTTP status line plain nothing a session ticket, or
+# whatever comes =========== ============================= ====================================
+#
+# Client and leaf node ports with `handshake_first` send INFO of their own accord, too.
+
+
+_CONNECT = connect(
+    {
+        "verbose": False,
+        "pedantic": False,
+        "tls_required": True,
+        "name": "rollover-probe",
+        "lang": "python",
+        "version": "1",
+        "protocol": 1,
+    }
+)
+# MQTT 3.1.1 §3.1.2.2: a server answers an unknown protocol level with code 1 and goes no further.
+_MQTT_UNKNOWN_LEVEL = b"\x10\x0c\x00\x04MQTT\x7f\x02\x00\x00\x00\x00"
+
+_PROMPTS = MappingProxyType(
+    {
+        Port.CLIENT: _CONNECT + PING,
+        Port.LEAFNODE: PING,
+        Port.MQTT: _MQTT_UNKNOWN_LEVEL,
+    }
+)
+_HTTP_PROMPTS = MappingProxyType(
+    {
+        Port.WEBSOCKET: (
+            "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            # RFC 6455 §1.3: any 16 octets do; nothing is exchanged after the upgrade.
+            "Sec-WebSocket-Key: cm9sbG92ZXItcHJvYmUtMQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        ),
+        Port.MONITORING: "HEAD / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n",
+    }
+)
+
+
+def prompt(target: Target) -> bytes:
+    """Return what to say once TLS stands; empty for ports of no known protocol."""
+    if target.port in _HTTP_PROMPTS:
+        return _HTTP_PROMPTS[target.port].format(address=target.address).encode()
+    return _PROMPTS.get(target.port, b"")
+
+
+# Dials ports with real handshakes, one or hundreds at once, and reports what each showed.
+
 
 CONCURRENCY = 64
 PLAIN_PATIENCE_SECONDS = 1.0
@@ -33,7 +196,7 @@ _ANSWER_LIMIT = 200
 def probe_all(
     targets: Iterable[Target],
     *,
-    identity: Identity | None = None,
+    identity: ClientIdentity | None = None,
     timeout_seconds: float,
     concurrency: int = CONCURRENCY,
     contexts: Contexts | None = None,
@@ -55,7 +218,7 @@ def probe_all(
 def probe(
     target: Target,
     *,
-    identity: Identity | None = None,
+    identity: ClientIdentity | None = None,
     timeout_seconds: float,
     contexts: Contexts | None = None,
 ) -> Handshake:

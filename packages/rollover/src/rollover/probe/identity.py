@@ -21,7 +21,7 @@ PresentableKey = (
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-class Identity:
+class ClientIdentity:
     """A certificate chain, leaf first, and the leaf's private key, in memory only.
 
     Not a Struct on purpose: nothing can encode or compare it field by field. Two are equal when
@@ -63,7 +63,7 @@ class Identity:
         return self._key
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Identity) and other.fingerprints == self.fingerprints
+        return isinstance(other, ClientIdentity) and other.fingerprints == self.fingerprints
 
     def __hash__(self) -> int:
         return hash(self.fingerprints)

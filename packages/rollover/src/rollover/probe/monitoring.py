@@ -11,14 +11,9 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 import msgspec
 
 from rollover.errors import Denied, NotFound, Rejected, SpecError
-from rollover.probe.contexts import Trust
-from rollover.probe.failures import adapter_errors
-from rollover.probe.identity import Identity
+from rollover.probe.identity import ClientIdentity
 from rollover.probe.nats_protocol import BadProtocol
-from rollover.probe.secure import secure
-from rollover.probe.stream import Deadline, Stream, dial
-from rollover.probe.target import Address, parse_address
-from rollover.probe.views import (
+from rollover.probe.server_views import (
     PAGE,
     ConnectionView,
     Connz,
@@ -29,6 +24,8 @@ from rollover.probe.views import (
     Varz,
     all_connections,
 )
+from rollover.probe.stream import Deadline, Stream, Trust, adapter_errors, dial, secure
+from rollover.probe.target import Address, parse_address
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Octets of one answer; a page of connections takes about one megabyte."""
@@ -52,7 +49,7 @@ class Monitor:
         *,
         timeout_seconds: float,
         ca: bytes | None = None,
-        identity: Identity | None = None,
+        identity: ClientIdentity | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._timeout_seconds = timeout_seconds
@@ -90,7 +87,7 @@ class Monitor:
         return self._read("healthz", Healthz)
 
     def _read(self, path: str, into: type[T]) -> T:
-        return read(
+        return read_page(
             f"{self._url}/{path}",
             into=into,
             timeout_seconds=self._timeout_seconds,
@@ -99,15 +96,15 @@ class Monitor:
         )
 
 
-def read(
+def read_page(
     url: str,
     *,
     into: type[T],
     timeout_seconds: float,
     ca: bytes | None = None,
-    identity: Identity | None = None,
+    identity: ClientIdentity | None = None,
 ) -> T:
-    """Fetch one monitoring page and return it as a value of `rollover.probe.views`."""
+    """Fetch one monitoring page and return it as a value of `rollover.probe.server_views`."""
     parts = _locate(url)
     system = f"{parts.scheme}://{parts.netloc}"
     deadline = Deadline(timeout_seconds)

@@ -57,7 +57,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ServerRefusal(msgspec.Struct, frozen=True):
     """-ERR, without its quotes."""
 
     text: str
@@ -75,7 +75,7 @@ class Fine(msgspec.Struct, frozen=True):
     """+OK."""
 
 
-Event = Info | Message | Refusal | Ping | Pong | Fine
+Event = Info | Message | ServerRefusal | Ping | Pong | Fine
 
 _WORDS: dict[bytes, Event] = {b"PING": Ping(), b"PONG": Pong(), b"+OK": Fine()}
 
@@ -145,7 +145,7 @@ def _simple(verb: bytes, rest: bytes) -> Event:
     if verb == b"INFO":
         return Info(parse_info(rest))
     if verb == b"-ERR":
-        return Refusal(rest.strip().strip(b"'").decode("utf-8", "replace"))
+        return ServerRefusal(rest.strip().strip(b"'").decode("utf-8", "replace"))
     if verb in _WORDS:
         return _WORDS[verb]
     raise BadProtocol(f"an unknown operation `{printable(verb)}`")

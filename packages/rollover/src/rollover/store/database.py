@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from rollover import files
 from rollover.errors import JournalError, StoreError
-from rollover.store import migrations, places
+from rollover.store import migrations
 
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process which writes; a write takes about a millisecond."""
@@ -113,9 +114,9 @@ def open_database(path: Path, *, component: str, failure: Failure) -> Database:
     wrong is raised as `failure`.
     """
     try:
-        places.make_private_directory(path.parent)
-        places.make_private_file(path, b"")
-        places.check_private_file(path)
+        files.make_private_directory(path.parent)
+        files.make_private_file(path, b"")
+        files.check_private_file(path)
     except StoreError as error:
         raise failure(error.message, hint=error.hint) from None
     with translated(path, failure):

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from rollover import files
 from rollover.errors import StoreError
 from rollover.files import TooLarge, read_bounded
 from rollover.fleet.secret import SecretBytes
-from rollover.store import places
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -60,8 +60,8 @@ def keys_from_file(path: Path) -> SealingKeys:
     or content is a `StoreError` with the remedy.
     """
     if not path.exists():
-        places.make_private_directory(path.parent)
-        places.make_private_file(path, _line(secrets.token_bytes(KEY_BYTES)))
+        files.make_private_directory(path.parent)
+        files.make_private_file(path, _line(secrets.token_bytes(KEY_BYTES)))
     return keys_from_text(_read(path).decode("latin-1"), source=f"`{path}`")
 
 
@@ -82,7 +82,7 @@ def add_key(path: Path) -> SealingKeys:
     The older keys stay in the file until nothing is sealed with them any more.
     """
     kept = _read(path)
-    places.replace_private_file(path, _line(secrets.token_bytes(KEY_BYTES)) + kept)
+    files.replace_private_file(path, _line(secrets.token_bytes(KEY_BYTES)) + kept)
     return keys_from_file(path)
 
 
@@ -147,7 +147,7 @@ def _line(value: bytes) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    places.check_private_file(path)
+    files.check_private_file(path)
     try:
         # Never a part of it: `add_key` writes back what it read.
         return read_bounded(path, limit=_LARGEST_KEY_FILE)
@@ -157,4 +157,4 @@ def _read(path: Path) -> bytes:
             hint="keep one line for each sealing key that is still needed",
         ) from None
     except OSError as error:
-        raise places.unusable(path, error) from None
+        raise files.unusable_file(path, error) from None

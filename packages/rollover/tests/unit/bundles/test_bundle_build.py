@@ -9,27 +9,26 @@ import pytest
 
 from rigs.config_scenes import CA, NOW, Desk, Tls
 from rigs.pki_forge import INTERMEDIATE, LEAF, Forged, ec_key, forge
-from rollover.bundles import files
-from rollover.bundles.build import build
-from rollover.bundles.editing import without
-from rollover.bundles.offers import Offer, Offers
-from rollover.bundles.remarks import of_members
-from rollover.bundles.today import trusted_today
+from rollover.certificates import bundle_files
+from rollover.certificates.bundle_build import build, remarks_on_members, without
+from rollover.certificates.bundle_sources import BundleCandidate, BundleCandidates, trusted_today
 from rollover.errors import PemError, SpecError
 from rollover.fleet.certificate import Stack
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 
 
-def offers(*several: Forged) -> Offers:
+def offers(*several: Forged) -> BundleCandidates:
     """What a source with these certificates offers."""
-    return Offers(
-        offers=tuple(Offer(each.certificate, f"f:{line}") for line, each in enumerate(several))
+    return BundleCandidates(
+        offers=tuple(
+            BundleCandidate(each.certificate, f"f:{line}") for line, each in enumerate(several)
+        )
     )
 
 
 def kinds(*several: Forged) -> dict[str, tuple[Stack, ...]]:
     """What is remarked of a bundle, with the stacks it fails on."""
-    found = of_members([each.certificate for each in several], now=NOW)
+    found = remarks_on_members([each.certificate for each in several], now=NOW)
     return {str(each.kind): each.stacks for each in found}
 
 
@@ -94,32 +93,32 @@ def test_an_intermediate_without_its_root_is_no_anchor_to_openssl() -> None:
 
 def test_a_second_write_changes_nothing(tmp_path: Path) -> None:
     """0644 whatever the umask, newline at the end, the very same file; links are followed."""
-    content = files.render([forge("a", CA).certificate])
+    content = bundle_files.render([forge("a", CA).certificate])
     path = tmp_path / "ca.pem"
-    assert files.write(path, content) is True
+    assert bundle_files.write(path, content) is True
     before = path.stat()
-    assert files.write(path, content) is False
+    assert bundle_files.write(path, content) is False
     assert path.stat().st_ino == before.st_ino
     assert stat.S_IMODE(before.st_mode) == 0o644
     assert content.endswith(b"-----END CERTIFICATE-----\n")
     link = tmp_path / "link.pem"
     link.symlink_to(path)
-    assert files.write(link, content + content) is True
+    assert bundle_files.write(link, content + content) is True
     assert link.is_symlink()
     assert path.read_bytes() == content + content
     with pytest.raises(SpecError):
-        files.write(tmp_path, content)
+        bundle_files.write(tmp_path, content)
     with pytest.raises(SpecError):
-        files.write(tmp_path / "none" / "ca.pem", content)
+        bundle_files.write(tmp_path / "none" / "ca.pem", content)
 
 
 def test_a_comment_is_one_harmless_line_whatever_the_subject() -> None:
     """Whoever made the CA chose the subject: no line end, no second block, no key in it."""
     evil = forge("x\n-----BEGIN CERTIFICATE-----\nMIIB" + "é" * 10, CA).certificate
-    line = files.comment(evil)
+    line = bundle_files.comment(evil)
     assert line.count(b"\n") == 1
     assert line.isascii()
-    assert len(line) <= files.LONGEST_COMMENT + 1
+    assert len(line) <= bundle_files.LONGEST_COMMENT + 1
     assert b"--" not in line
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from rigs.config_scenes import Desk, Tls
 from rigs.pki_forge import CA, LEAF, NOW, Forged, forge
-from rollover.bundles.difference import compare, in_configs, in_fleet
-from rollover.engine.survey import Survey
+from rollover.certificates.bundle_difference import compare, in_configs, in_fleet
+from rollover.engine.topology import FleetObservation
 from rollover.fleet.certificate import Certificate, Stack
-from rollover.fleet.model import Endpoint, EndpointRef, Fleet, Group, Instance, Link
+from rollover.fleet.fleet import Endpoint, EndpointRef, Fleet, Group, Instance, Link
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 
 WHOLE = EndpointName("tls")
@@ -35,7 +35,9 @@ def member(
     return Instance(name=InstanceName(name), endpoints=(endpoint,))
 
 
-def survey(instances: tuple[Instance, ...], *known: Forged, links: Mapping[str, str]) -> Survey:
+def survey(
+    instances: tuple[Instance, ...], *known: Forged, links: Mapping[str, str]
+) -> FleetObservation:
     """A fleet as it was observed."""
     found: dict[Fingerprint, Certificate] = {
         each.certificate.fingerprint: each.certificate for each in known
@@ -50,7 +52,7 @@ def survey(instances: tuple[Instance, ...], *known: Forged, links: Mapping[str, 
         ),
         certificates=found,
     )  # fmt: skip
-    return Survey(fleet, keys=frozenset(), at=NOW)
+    return FleetObservation(fleet, keys=frozenset(), at=NOW)
 
 
 def test_additions_removals_renewals_and_order_are_told() -> None:

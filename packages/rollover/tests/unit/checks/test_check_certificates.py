@@ -9,7 +9,7 @@ import pytest
 
 from rigs import builders as build
 from rigs import check_scenes as scenes
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 
 DAY = timedelta(days=1)
 

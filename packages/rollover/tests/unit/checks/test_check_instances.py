@@ -9,10 +9,10 @@ import pytest
 
 from rigs import builders as build
 from rigs import check_scenes as scenes
-from rollover.checks.rule import Severity
-from rollover.checks.run import Report
 from rollover.fleet.description import CommandDelivery, Delivery, FileDelivery, SystemAccount
-from rollover.fleet.model import Availability, Fleet, Touch
+from rollover.fleet.fleet import Availability, Fleet, Touch
+from rollover.rules.report import Report
+from rollover.rules.rule import Severity
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import msgspec
 
 from rigs import builders as build
 from rigs import check_scenes as scenes
-from rollover.checks.rule import Severity
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
+from rollover.rules.rule import Severity
 
 
 def test_a_link_that_does_not_work_names_who_refuses_and_why() -> None:

@@ -8,14 +8,14 @@ import pytest
 
 from rigs import builders as build
 from rigs import check_scenes as scenes
-from rollover.checks.rule import Rule, Severity
-from rollover.checks.run import AREAS
 from rollover.engine import rules as gates
 from rollover.fleet.description import Silence
-from rollover.fleet.model import Touch
+from rollover.fleet.fleet import Touch
 from rollover.fleet.names import RuleId
-from rollover.planner import cautions, explain
+from rollover.planner import explain
 from rollover.rule_catalogue import CATALOGUE
+from rollover.rules.report import AREAS
+from rollover.rules.rule import Rule, Severity
 
 LONELY = build.uniform("director", 1, build.endpoint("c"), touch=Touch.RESTART)
 
@@ -83,10 +83,10 @@ def test_every_rule_says_everything(each: Rule) -> None:
         explain.LEFT_BEHIND,
         explain.LINK_BREAKS,
         explain.NO_SAFE_PLAN,
-        cautions.STACKS_DISAGREE,
-        cautions.BROKEN_NOW,
-        cautions.RECONNECTS,
-        cautions.UNVERIFIED,
+        explain.STACKS_DISAGREE,
+        explain.BROKEN_NOW,
+        explain.RECONNECTS,
+        explain.UNVERIFIED,
         gates.AS_ORDERED,
         gates.HANDSHAKES,
         gates.DRAIN,

@@ -6,9 +6,9 @@ import msgspec
 
 from rigs import builders as build
 from rigs import check_scenes as scenes
-from rollover.checks.rule import Severity
-from rollover.fleet.model import Instance, State
+from rollover.fleet.fleet import Instance, State
 from rollover.fleet.names import Fingerprint
+from rollover.rules.rule import Severity
 
 SAME = {"subject": "CN=NATS CA"}
 BOTH = ("old", "new")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rigs import commands
-from rollover.cli.added_commands import added_commands, commands_in, load
+from rollover.cli.app import added_commands, commands_in, load_command
 from rollover.errors import ExitCode
 
 TEXT = """\
@@ -90,7 +90,7 @@ def test_an_added_command_runs_and_is_listed(without_lab: Path) -> None:
     assert "\n  dances" in shown
     assert "added" not in sys.modules
     assert commands.run("dances").out == "it dances\n"
-    assert load("dances", "added:command").name == "command"
+    assert load_command("dances", "added:command").name == "command"
 
 
 @pytest.mark.parametrize("words", [("lab", "up", "--directory", "x"), ("demo",), ("lab", "--help")])

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from rigs import builders as build
-from rollover.cli.views.goal import goal_fields
+from rollover.cli.running import goal_fields
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.goal import Installation, InstallMaterial
-from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 
 FIELDS = (

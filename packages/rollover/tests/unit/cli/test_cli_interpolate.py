@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rollover.cli.commands.interpolate import command
+from rollover.cli.interpolate import command
 
 
 def run(*arguments: str, stdin: str = "", environment: dict[str, str] | None = None) -> Result:

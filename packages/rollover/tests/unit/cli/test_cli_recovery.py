@@ -10,20 +10,19 @@ import pytest
 
 from rigs.memory_director import DirectorFleet
 from rigs.memory_fleet import AUTHORITY, BEGUN, authority
-from rollover.checks import bosh_agents
-from rollover.checks.rule import found
-from rollover.cli.commands import plan, rotate
+from rollover.cli import plan, rotate
+from rollover.cli import topology as topology_view
+from rollover.cli.goal_options import overrides_of, window_of
+from rollover.cli.plan import refuse_unasked_recovery
 from rollover.cli.printer import Printer
-from rollover.cli.requests import overrides_of, window_of
-from rollover.cli.runbooks import refuse_unasked_recovery
-from rollover.cli.views import plan as plan_view
-from rollover.cli.views import topology as topology_view
 from rollover.engine.goals import Request
 from rollover.engine.recovery import Recovery
 from rollover.engine.service import Outlook, Rollover
-from rollover.engine.topology import topology
+from rollover.engine.topology import topology_now
 from rollover.errors import SafetyError, SpecError
 from rollover.fleet.names import InstanceName
+from rollover.platforms.bosh.rules import agents
+from rollover.rules.rule import found
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -92,7 +91,7 @@ def test_findings_of_platforms_can_be_overridden_by_their_rule() -> None:
 def shown(outlook: Outlook, *, recover: bool) -> str:
     """Return what `rollover plan` writes."""
     out = io.StringIO()
-    plan_view.show_outlook(Printer(out=out, color=False), outlook, recover=recover)
+    plan.show_outlook(Printer(out=out, color=False), outlook, recover=recover)
     return out.getvalue()
 
 
@@ -128,14 +127,14 @@ def test_a_plan_of_a_fleet_that_is_well_says_nothing_of_recovery() -> None:
 
 def test_what_platforms_find_stands_below_the_plan() -> None:
     """What stands in the way first, with what lifts it; silenced ones with the reason."""
-    locked = found(bosh_agents.LOCKED, "web", "it is locked")
-    ignored = found(bosh_agents.IGNORED, "web/router/1", "it is ignored")
+    locked = found(agents.LOCKED, "web", "it is locked")
+    ignored = found(agents.IGNORED, "web/router/1", "it is ignored")
     seen = outlook(DirectorFleet())
     text = shown(
         Outlook(plan=seen.plan, findings=(ignored, locked), recovery=seen.recovery), recover=False
     )
     assert text.index("✗ bosh-locked: web: it is locked") < text.index("! bosh-vm-ignored: web")
-    assert f"to lift it: {bosh_agents.LOCKED.remedy}" in text
+    assert f"to lift it: {agents.LOCKED.remedy}" in text
 
 
 @pytest.mark.parametrize("command", ["plan", "rotate"])
@@ -178,6 +177,6 @@ def test_a_runbook_makes_no_ca_of_somebody_elses_choice(
 def test_a_source_is_shown_by_what_it_signs_with_and_hands_out() -> None:
     """Not as a party that presents and trusts."""
     out = io.StringIO()
-    topology_view.show(Printer(out=out, color=False), topology(DirectorFleet().site()))
+    topology_view.show_topology(Printer(out=out, color=False), topology_now(DirectorFleet().site()))
     assert "agents [source] signs with nats-ca@1 until 2036-11-17" in out.getvalue()
     assert "hands out nats-ca@1" in out.getvalue()

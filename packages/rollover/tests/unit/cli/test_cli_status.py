@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from rigs import commands
 from rigs.examples_budget import examples
 from rollover.cli.printer import Printer
-from rollover.cli.views.status import MOST_COLUMNS, MOST_LINES, show
-from rollover.engine.status import Left, Status
+from rollover.cli.status import MOST_COLUMNS, MOST_LINES, show_status
+from rollover.engine.journal import LeftBehind, Status
 from rollover.errors import ExitCode
 from rollover.fleet.journal import EntryKind, Plain
-from rollover.store.processes import this_process
-from rollover.store.sqlite_journal import open_journal
-from rollover.store.sqlite_lease import open_leases
+from rollover.store.journal import open_journal
+from rollover.store.leases import open_leases, this_process
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 _TEXT = st.text(max_size=400) | st.just("a\nb\r\nc\x85d\u2028e\x0bf")
-_LEFT = st.builds(Left, rule=_TEXT, message=_TEXT, lift=_TEXT)
+_LEFT = st.builds(LeftBehind, rule=_TEXT, message=_TEXT, lift=_TEXT)
 _STATUSES = st.builds(
     Status,
     rotation=_TEXT,
@@ -52,7 +51,7 @@ _STATUSES = st.builds(
 def test_a_status_fits_and_ends_with_the_next_command(status: Status) -> None:
     """However much is left behind, and whatever servers put into their messages."""
     out = io.StringIO()
-    show(Printer(out=out, color=False), status)
+    show_status(Printer(out=out, color=False), status)
     lines = out.getvalue().splitlines()
     assert len(lines) <= MOST_LINES
     assert max(map(len, lines)) <= MOST_COLUMNS

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rollover.cli.printer import Printer
-from rollover.cli.views.topology import MOST_SHOWN, show
+from rollover.cli.topology import MOST_SHOWN, show_topology
 from rollover.engine.topology import EndpointView, GroupView, InstanceView, LinksView, Topology
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -28,7 +28,7 @@ def _instance(name: str, *, issuer: str = "nats-ca@1", days: float = 300.0) -> I
 def _shown(*instances: InstanceView, links: tuple[LinksView, ...] = ()) -> str:
     out = io.StringIO()
     group = GroupView(name="clients", platform="nats-client", touch="watch", instances=instances)
-    show(Printer(out=out), Topology(fleet="prod", at=NOON, groups=(group,), links=links))
+    show_topology(Printer(out=out), Topology(fleet="prod", at=NOON, groups=(group,), links=links))
     return out.getvalue()
 
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rollover.cli import verify
 from rollover.cli.printer import Printer
-from rollover.cli.views import verification
-from rollover.cli.views.progress import Watcher
+from rollover.cli.running import Watcher
 from rollover.engine.events import GateChecked
 from rollover.engine.gates import GateResult
 from rollover.engine.service import Verification
 from rollover.fleet.evidence import Evidence, Fact, Holdout
-from rollover.fleet.model import EndpointRef
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 
 AT = datetime(2026, 11, 23, tzinfo=UTC)
@@ -37,7 +37,7 @@ def fact(fact: Fact, observed: str, *, expected: str = "", holds: bool = True) -
 
 def shown(capsys: pytest.CaptureFixture[str], *gates: GateResult) -> list[str]:
     """Return the lines that people see."""
-    verification.show(Printer(), Verification(gates=gates))
+    verify.show_verification(Printer(), Verification(gates=gates))
     return capsys.readouterr().out.splitlines()
 
 

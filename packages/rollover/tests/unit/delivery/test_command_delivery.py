@@ -13,14 +13,14 @@ import pytest
 
 from rigs.patience import Patience
 from rigs.stored import leaf
-from rollover.delivery.command import CommandDelivery, Verb
-from rollover.engine.delivery_port import File
+from rollover.delivery.command import OperatorCommandDelivery, Verb
+from rollover.engine.ports import DeliveredFile
 from rollover.errors import AdapterError, Denied, NotFound, Rejected, TimedOut
 from rollover.fleet.secret import SecretBytes
 
 FILES = (
-    File(path="/etc/nats/server.pem", content=leaf().chain),
-    File(path="/etc/nats/server.key", content=leaf().key),
+    DeliveredFile(path="/etc/nats/server.pem", content=leaf().chain),
+    DeliveredFile(path="/etc/nats/server.key", content=leaf().key),
 )
 
 EVERY_VERB = frozenset(Verb)
@@ -33,7 +33,7 @@ def _delivery(
     verbs: frozenset[Verb] = frozenset({Verb.DELIVER, Verb.RESTORE}),
     timeout_seconds: float = 600.0,
     environment: dict[str, str] | None = None,
-) -> CommandDelivery:
+) -> OperatorCommandDelivery:
     """Return a delivery by a Python script, which has `verb`, `instance`, `directory`, `log`."""
     script = tmp_path / "carry.py"
     script.write_text(
@@ -43,7 +43,7 @@ def _delivery(
         "manifest = json.loads((directory / 'manifest.json').read_text())\n"
         "with (remote / 'log').open('a') as log: print(verb, instance, file=log)\n" + body
     )
-    return CommandDelivery(
+    return OperatorCommandDelivery(
         (sys.executable, str(script)),
         state=tmp_path / "state",
         environment=dict(os.environ) if environment is None else environment,
@@ -258,7 +258,9 @@ def test_a_command_that_cannot_be_started_is_named(
     tmp_path: Path, argv: tuple[str, ...], kind: type[AdapterError]
 ) -> None:
     """Missing or not executable, with the command in the error."""
-    delivery = CommandDelivery(argv, state=tmp_path / "state", environment={}, verbs=EVERY_VERB)
+    delivery = OperatorCommandDelivery(
+        argv, state=tmp_path / "state", environment={}, verbs=EVERY_VERB
+    )
 
     with pytest.raises(kind, match=argv[0]):
         delivery.deliver("n1", FILES)
@@ -332,7 +334,7 @@ def test_what_the_command_reads_back_is_not_trusted(
 
 def test_a_key_that_others_could_read_is_refused_before_the_command_runs(tmp_path: Path) -> None:
     """The rule on modes is the same in both forms of delivery."""
-    file = File(path="/etc/nats/server.key", content=SecretBytes(b"k"), mode=0o644)
+    file = DeliveredFile(path="/etc/nats/server.key", content=SecretBytes(b"k"), mode=0o644)
 
     with pytest.raises(Rejected, match="holds a private key"):
         _delivery(tmp_path, "").deliver("n1", (file,))

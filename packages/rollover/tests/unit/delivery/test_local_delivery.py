@@ -12,7 +12,7 @@ import pytest
 
 from rigs.small_disk import mounted
 from rollover.delivery.local import LocalDelivery
-from rollover.engine.delivery_port import File
+from rollover.engine.ports import DeliveredFile
 from rollover.errors import AdapterError, Conflict, Denied, NotFound, Rejected
 from rollover.fleet.secret import SecretBytes
 
@@ -40,10 +40,10 @@ def _server(directory: Path) -> Path:
     return directory
 
 
-def _files(directory: Path) -> tuple[File, ...]:
+def _files(directory: Path) -> tuple[DeliveredFile, ...]:
     return (
-        File(path=str(directory / "server.pem"), content=NEW_CERTIFICATE),
-        File(path=str(directory / "server.key"), content=NEW_KEY),
+        DeliveredFile(path=str(directory / "server.pem"), content=NEW_CERTIFICATE),
+        DeliveredFile(path=str(directory / "server.key"), content=NEW_KEY),
     )
 
 
@@ -94,7 +94,7 @@ def test_restoring_puts_back_the_very_files(tls: Path, delivery: LocalDelivery) 
 
 def test_a_new_file_is_removed_again_on_restore(tls: Path, delivery: LocalDelivery) -> None:
     """Where nothing was, nothing is afterwards."""
-    receipt = delivery.deliver("n1", (File(path=str(tls / "ca.pem"), content=b"bundle"),))
+    receipt = delivery.deliver("n1", (DeliveredFile(path=str(tls / "ca.pem"), content=b"bundle"),))
     assert _contents(tls) == OLD | {"ca.pem": b"bundle"}
 
     delivery.restore(receipt)
@@ -107,7 +107,9 @@ def test_keys_are_private_and_other_modes_stay(tls: Path, delivery: LocalDeliver
     (tls / "server.key").chmod(0o644)
     (tls / "server.pem").chmod(0o640)
 
-    delivery.deliver("n1", (*_files(tls), File(path=str(tls / "ca.pem"), content=b"bundle")))
+    delivery.deliver(
+        "n1", (*_files(tls), DeliveredFile(path=str(tls / "ca.pem"), content=b"bundle"))
+    )
 
     modes = [_mode(tls / name) for name in ("server.key", "server.pem", "ca.pem")]
     assert modes == [0o600, 0o640, 0o644]
@@ -115,7 +117,9 @@ def test_keys_are_private_and_other_modes_stay(tls: Path, delivery: LocalDeliver
 
 def test_a_mode_that_is_asked_for_is_set(tls: Path, delivery: LocalDelivery) -> None:
     """A server that reads its key through its group can have it so."""
-    delivery.deliver("n1", (File(path=str(tls / "server.key"), content=NEW_KEY, mode=0o640),))
+    delivery.deliver(
+        "n1", (DeliveredFile(path=str(tls / "server.key"), content=NEW_KEY, mode=0o640),)
+    )
 
     assert _mode(tls / "server.key") == 0o640
 
@@ -126,7 +130,9 @@ def test_a_key_that_others_could_read_is_refused(
 ) -> None:
     """No more than 0640, also on request."""
     with pytest.raises(Rejected, match="holds a private key"):
-        delivery.deliver("n1", (File(path=str(tls / "server.key"), content=NEW_KEY, mode=mode),))
+        delivery.deliver(
+            "n1", (DeliveredFile(path=str(tls / "server.key"), content=NEW_KEY, mode=mode),)
+        )
     assert _contents(tls) == OLD
 
 
@@ -148,7 +154,7 @@ def test_a_link_stays_and_the_file_behind_it_changes(
     link = tmp_path / "current.pem"
     link.symlink_to(tls / "server.pem")
 
-    receipt = delivery.deliver("n1", (File(path=str(link), content=NEW_CERTIFICATE),))
+    receipt = delivery.deliver("n1", (DeliveredFile(path=str(link), content=NEW_CERTIFICATE),))
 
     assert link.is_symlink()
     assert (tls / "server.pem").read_bytes() == NEW_CERTIFICATE
@@ -167,14 +173,16 @@ def test_a_volume_that_kubernetes_writes_is_refused(
     (volume / "tls.crt").symlink_to("..data/tls.crt")
 
     with pytest.raises(Rejected, match="Kubernetes") as refusal:
-        delivery.deliver("n1", (File(path=str(volume / "tls.crt"), content=NEW_CERTIFICATE),))
+        delivery.deliver(
+            "n1", (DeliveredFile(path=str(volume / "tls.crt"), content=NEW_CERTIFICATE),)
+        )
     assert "Secret" in refusal.value.hint
 
 
 def test_two_names_of_one_file_are_refused(tls: Path, delivery: LocalDelivery) -> None:
     """One of the two contents would be lost."""
     (tls.parent / "alias.pem").symlink_to(tls / "server.pem")
-    files = (*_files(tls), File(path=str(tls.parent / "alias.pem"), content=b"other"))
+    files = (*_files(tls), DeliveredFile(path=str(tls.parent / "alias.pem"), content=b"other"))
 
     with pytest.raises(Rejected, match="are one file"):
         delivery.deliver("n1", files)
@@ -201,7 +209,7 @@ def test_a_path_that_cannot_be_written_leaves_all_files_as_they_were(
     os.mkfifo(tls / "pipe")
     (tls / "circle").symlink_to("circle")
     first, last = _files(tls)
-    bad = File(path=str(tls / name), content=b"bundle")
+    bad = DeliveredFile(path=str(tls / name), content=b"bundle")
 
     with pytest.raises(kind, match=cause) as refusal:
         delivery.deliver("n1", (first, bad, last))
@@ -218,7 +226,7 @@ def test_a_path_that_cannot_be_written_leaves_all_files_as_they_were(
 def test_a_path_that_is_not_absolute_is_refused(delivery: LocalDelivery, path: str) -> None:
     """What it means would depend on where the program was started."""
     with pytest.raises(Rejected, match="not an absolute path"):
-        delivery.deliver("n1", (File(path=path, content=b"x"),))
+        delivery.deliver("n1", (DeliveredFile(path=path, content=b"x"),))
 
 
 def test_a_full_disk_leaves_all_files_as_they_were(tmp_path: Path, delivery: LocalDelivery) -> None:
@@ -226,7 +234,7 @@ def test_a_full_disk_leaves_all_files_as_they_were(tmp_path: Path, delivery: Loc
     with mounted(tmp_path / "disk") as disk:
         tls = _server(disk.path / "tls")
         disk.fill()
-        big = File(path=str(tls / "server.key"), content=SecretBytes(b"k" * 60_000))
+        big = DeliveredFile(path=str(tls / "server.key"), content=SecretBytes(b"k" * 60_000))
 
         with pytest.raises(Rejected, match="disk is full") as refusal:
             delivery.deliver("n1", (_files(tls)[0], big))
@@ -309,7 +317,7 @@ def test_another_delivery_takes_the_unconfirmed_one_as_confirmed(
 ) -> None:
     """Restoring goes back by one delivery, never by two."""
     first = delivery.deliver("n1", _files(tls))
-    newer = File(path=str(tls / "server.pem"), content=b"newer certificate")
+    newer = DeliveredFile(path=str(tls / "server.pem"), content=b"newer certificate")
     second = delivery.deliver("n1", (newer,))
 
     delivery.restore(first)
@@ -323,9 +331,9 @@ def test_a_failed_delivery_leaves_the_unconfirmed_one_to_be_restored(
 ) -> None:
     """What was kept before stays kept when the next delivery does not come about."""
     first = delivery.deliver("n1", _files(tls))
-    newer = File(path=str(tls / "server.pem"), content=b"newer certificate")
+    newer = DeliveredFile(path=str(tls / "server.pem"), content=b"newer certificate")
     with pytest.raises(Rejected):
-        delivery.deliver("n1", (newer, File(path=str(tls / "missing/x"), content=b"")))
+        delivery.deliver("n1", (newer, DeliveredFile(path=str(tls / "missing/x"), content=b"")))
 
     assert delivery.recover("n1") == (first,)
     delivery.restore(first)

@@ -15,7 +15,7 @@ DYING = '''
 import json, os, signal, sys
 from pathlib import Path
 from rollover.delivery.local import LocalDelivery
-from rollover.engine.delivery_port import File
+from rollover.engine.ports import File
 from rollover.fleet.secret import SecretBytes
 
 WATCHED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "os.chown"}

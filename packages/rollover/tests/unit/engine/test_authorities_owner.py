@@ -12,7 +12,7 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import issue_authority
 from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.store.memory import MemoryCredentials
+from rollover.store.credentials import MemoryCredentials
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NAME = AuthorityName("nats-ca")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rigs import builders as build
-from rollover.engine.draining import withdrawal
+from rollover.engine.rollout import withdrawal_of
 from rollover.fleet.evidence import Holdout
-from rollover.fleet.model import Fleet, Role
+from rollover.fleet.fleet import Fleet, Role
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Rollout
 from rollover.planner.planner import plan
@@ -53,7 +53,7 @@ def test_only_connections_through_a_port_that_loses_trust_count(
     """Others find what they found before at their next reconnect; an unknown port may be it."""
     world = build.World()
     fleet = servers(world)
-    leaving = withdrawal(fleet, last(world, fleet), world.certificates, now=build.NOW)
+    leaving = withdrawal_of(fleet, last(world, fleet), world.certificates, now=build.NOW)
     assert set(leaving.instances) == {"server1", "server2"}
     assert [each.fingerprint for each in leaving.retired] == ["old"]
     assert leaving.concerns(holdout("server1", role)) is held_up
@@ -63,7 +63,7 @@ def test_a_server_that_was_not_asked_about_counts() -> None:
     """A platform may know more than it was asked: what is not understood holds up."""
     world = build.World()
     fleet = servers(world)
-    leaving = withdrawal(fleet, last(world, fleet), world.certificates, now=build.NOW)
+    leaving = withdrawal_of(fleet, last(world, fleet), world.certificates, now=build.NOW)
     assert leaving.concerns(holdout("elsewhere", Role.CLIENT_PORT))
 
 
@@ -77,8 +77,8 @@ def test_what_a_leaf_node_sees_of_its_hub_is_old_and_holds_nothing_up() -> None:
     leaf = build.uniform("leaf", 1, remote)
     joined = build.links(leaf, "leaf-remote", hub, "leafnode")
     fleet = build.fleet([hub, leaf], joined, world)
-    leaving = withdrawal(fleet, last(world, fleet), world.certificates, now=build.NOW)
+    leaving = withdrawal_of(fleet, last(world, fleet), world.certificates, now=build.NOW)
     assert leaving.instances == ()
     alone = build.fleet([leaf], [], world)
-    leaving = withdrawal(alone, last(world, alone), world.certificates, now=build.NOW)
+    leaving = withdrawal_of(alone, last(world, alone), world.certificates, now=build.NOW)
     assert leaving.instances == ("leaf1",)

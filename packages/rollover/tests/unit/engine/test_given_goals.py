@@ -25,22 +25,20 @@ from rigs.memory_fleet import (
     first,
 )
 from rigs.memory_platform import MemoryPlatform
-from rollover.engine import way_back
-from rollover.engine.events import Event, Planned
-from rollover.engine.given import MaterialRequest, MaterialResumption
+from rollover.engine import material
+from rollover.engine.events import Conduct, Ending, Event, Outcome, Planned
 from rollover.engine.goals import MaterialIntent, last_intent, read_intent
-from rollover.engine.outcome import Conduct, Ending, Outcome
+from rollover.engine.material import MaterialRequest, MaterialResumption
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
+from rollover.fleet.fleet import EndpointRef, Role
 from rollover.fleet.goal import Installation, InstallMaterial, MaterialKind
-from rollover.fleet.model import EndpointRef, Role
 from rollover.fleet.names import SYSTEM_ROOTS, InstanceName
 from rollover.fleet.plan import Plan
 from rollover.fleet.secret import SecretBytes
-from rollover.pki.issue import issue_leaf
+from rollover.pki.issue import LEAF_NODE, issue_leaf
 from rollover.pki.keys import generate, to_pem
-from rollover.pki.profiles import LEAF_NODE
 
 BUNDLE, CHAIN = MaterialKind.BUNDLE, MaterialKind.CHAIN
 WIDER = (authority().certificate, authority("CA of a peer").certificate)
@@ -380,4 +378,4 @@ def test_a_bundle_of_the_system_cannot_be_given_back() -> None:
     assert isinstance(goal, InstallMaterial)
     trusted = Installation(endpoints=goal.parts[0].endpoints, bundle=(SYSTEM_ROOTS,))
     with pytest.raises(SpecError, match="what their system trusts"):
-        way_back.reversed_goal(goal, (trusted,))
+        material.rollback_goal(goal, (trusted,))

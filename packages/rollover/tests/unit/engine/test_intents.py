@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from rigs.memory_state import MemoryJournal
-from rollover.engine import records
+from rollover.engine import run_log
 from rollover.engine.goals import (
     AuthorityIntent,
     choose_about,
@@ -19,9 +19,9 @@ from rollover.engine.goals import (
 )
 from rollover.engine.goals import Request as Asked
 from rollover.errors import SpecError
+from rollover.fleet.fleet import Authority
 from rollover.fleet.goal import MaterialKind, RotateAuthority
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.model import Authority
 from rollover.fleet.names import AuthorityName, Fingerprint
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -43,7 +43,7 @@ def begun(*intents: AuthorityIntent) -> MemoryJournal:
     """A journal in which rotations were begun."""
     journal = MemoryJournal()
     for each in intents:
-        data = records.started(each, fleet="prod")
+        data = run_log.started_data(each, fleet="prod")
         journal.append(each.rotation, EntryKind.STARTED, at=NOON, data=data)
     return journal
 

@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rollover.engine.authorities import SigningAuthority
-from rollover.engine.issuing import Mint, Wanted
+from rollover.engine.leaves import LeafIssuer, WantedLeaf
 from rollover.fleet.certificate import KeyKind
-from rollover.pki.issue import issue_authority, issue_leaf
+from rollover.pki.issue import SERVER, issue_authority, issue_leaf
 from rollover.pki.keys import from_pem, generate
-from rollover.pki.profiles import SERVER
-from rollover.store.memory import MemoryCredentials
+from rollover.store.credentials import MemoryCredentials
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAYS = timedelta(days=90)
@@ -26,11 +25,11 @@ def _authority(name: str) -> SigningAuthority:
     return SigningAuthority(made, key)
 
 
-def _wanted(kind: KeyKind, count: int) -> list[Wanted]:
+def _wanted(kind: KeyKind, count: int) -> list[WantedLeaf]:
     """Return what servers with leaves of an older authority need."""
     old, key = _authority("old 1"), generate(kind)
     return [
-        Wanted(
+        WantedLeaf(
             f"/fleets/f/n{number}/tls",
             issue_leaf(
                 profile=SERVER,
@@ -47,8 +46,8 @@ def _wanted(kind: KeyKind, count: int) -> list[Wanted]:
     ]
 
 
-def _mint(credentials: MemoryCredentials, authority: SigningAuthority) -> Mint:
-    return Mint(credentials, authority=authority, clock=lambda: NOON)
+def _mint(credentials: MemoryCredentials, authority: SigningAuthority) -> LeafIssuer:
+    return LeafIssuer(credentials, authority=authority, clock=lambda: NOON)
 
 
 @pytest.mark.parametrize("kind", [KeyKind.P256, KeyKind.RSA_2048, KeyKind.ED25519])

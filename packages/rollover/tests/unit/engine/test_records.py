@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from rollover.engine import records
+from rollover.engine import run_log
 from rollover.fleet.evidence import Applied, Evidence, Fact, Failed
-from rollover.fleet.model import EndpointRef
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.names import EndpointName, InstanceName
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -28,8 +28,8 @@ def fact(number: int, *, holds: bool = True) -> Evidence:
 def test_evidence_is_bounded_and_what_fails_comes_first() -> None:
     """One failed fact among thousands is not left out."""
     seen = [*(fact(number) for number in range(1000)), fact(1000, holds=False)]
-    written = records.evidence(seen)
-    assert len(written) == records.MOST_SHOWN
+    written = run_log.evidence_data(seen)
+    assert len(written) == run_log.MOST_EVIDENCE
     first = written[0]
     assert isinstance(first, dict)
     assert (first["subject"], first["holds"]) == ("n1000/client", False)
@@ -45,7 +45,7 @@ def test_a_failure_is_written_with_what_to_do() -> None:
         hint="free some space",
         restored=False,
     )
-    assert records.result(result) == {
+    assert run_log.result_data(result) == {
         "seconds": 1.235,
         "code": "rejected",
         "message": "the disk is full",
@@ -57,4 +57,4 @@ def test_a_failure_is_written_with_what_to_do() -> None:
 def test_what_is_written_is_plain_json() -> None:
     """A journal takes nothing else."""
     result = Applied(instance=InstanceName("n1"), seconds=0.5, evidence=(fact(1),))
-    assert json.loads(json.dumps(records.result(result)))["evidence"][0]["by"] == "handshake"
+    assert json.loads(json.dumps(run_log.result_data(result)))["evidence"][0]["by"] == "handshake"

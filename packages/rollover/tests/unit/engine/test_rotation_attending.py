@@ -9,27 +9,25 @@ import msgspec
 import pytest
 
 from rigs.memory_fleet import AUTHORITY, BEGUN, SERVERS, MemoryFleet, Through, conduct
-from rollover.checks import bosh_agents
-from rollover.checks.rule import Finding, Severity, found
 from rollover.engine import events
-from rollover.engine.checking import check_site
+from rollover.engine.events import Ending, MaintenanceWindow
 from rollover.engine.goals import Request
-from rollover.engine.maintenance import Window
-from rollover.engine.outcome import Ending
-from rollover.engine.platform_extras import Moment
+from rollover.engine.ports import Moment
 from rollover.engine.rules import overridable
-from rollover.engine.service import Rollover
+from rollover.engine.service import Rollover, check_site
 from rollover.errors import Rejected
 from rollover.fleet.description import Silence
 from rollover.fleet.evidence import Evidence, Fact
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.journal import EntryKind
-from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, InstanceName, RuleId
+from rollover.platforms.bosh.rules import agents
 from rollover.rule_catalogue import CATALOGUE
+from rollover.rules.rule import Finding, Severity, found
 
-LOCKED = found(bosh_agents.LOCKED, "deployment/web", "it is locked", severity=Severity.ERROR)
-UNSEEN = found(bosh_agents.NO_CONNECTIONS, "nats", "no monitoring port", severity=Severity.EVIDENCE)
-LOGS = found(bosh_agents.KEYS_IN_LOGS, "agents", "keys are in logs", severity=Severity.WARNING)
+LOCKED = found(agents.LOCKED, "deployment/web", "it is locked", severity=Severity.ERROR)
+UNSEEN = found(agents.NO_CONNECTIONS, "nats", "no monitoring port", severity=Severity.EVIDENCE)
+LOGS = found(agents.KEYS_IN_LOGS, "agents", "keys are in logs", severity=Severity.WARNING)
 
 
 class Attending(Through):
@@ -94,7 +92,7 @@ def test_a_warning_is_told_and_recorded_once() -> None:
     fleet, _ = attended(LOGS)
     told: list[events.Event] = []
     assert fleet.rotate(conduct(tell=told.append)).ending is Ending.DONE
-    assert [each.findings for each in told if isinstance(each, events.Found)] == [(LOGS,)]
+    assert [each.findings for each in told if isinstance(each, events.FindingsTold)] == [(LOGS,)]
     assert len(said(fleet, "findings")) == 1
 
 
@@ -181,7 +179,7 @@ def test_check_shows_what_platforms_find_under_their_group() -> None:
     assert platform.moments == [Moment.CHECK]
     shown = {each.rule: each for each in report.checked if each.area == SERVERS}
     assert set(shown) == {LOCKED.rule, LOGS.rule}
-    assert shown[LOCKED.rule].title == bosh_agents.LOCKED.title
+    assert shown[LOCKED.rule].title == agents.LOCKED.title
     assert report.worst is Severity.ERROR
 
 
@@ -205,7 +203,7 @@ def test_what_is_left_behind_is_tidied_at_the_goal_and_again_on_a_second_run() -
     told: list[events.Event] = []
     assert fleet.rotate(conduct(tell=told.append)).ending is Ending.DONE
     assert platform.tidied == 1
-    assert [each.group for each in told if isinstance(each, events.Tidied)] == [SERVERS]
+    assert [each.group for each in told if isinstance(each, events.CleanedUp)] == [SERVERS]
     assert len(said(fleet, "clean")) == 1
     assert fleet.rotate().ending is Ending.DONE
     assert platform.tidied == 2
@@ -252,7 +250,7 @@ def test_evidence_that_does_not_hold_is_a_failure_to_tidy() -> None:
 
 def test_outside_of_its_window_a_run_waits() -> None:
     """Before it and after it; what is done within stays done."""
-    later = Window(begins=BEGUN + timedelta(hours=1), ends=BEGUN + timedelta(hours=2))
+    later = MaintenanceWindow(begins=BEGUN + timedelta(hours=1), ends=BEGUN + timedelta(hours=2))
     fleet = MemoryFleet()
     outcome = fleet.rotate(conduct(window=later))
     assert (outcome.ending, outcome.rollouts) == (Ending.WAITING, ())

@@ -20,8 +20,8 @@ from rigs.memory_fleet import (
     first,
 )
 from rollover.engine.authorities import store_name
+from rollover.engine.events import Ending
 from rollover.engine.goals import Request
-from rollover.engine.outcome import Ending
 from rollover.engine.service import Rollover
 from rollover.errors import AdapterError, EvidenceMissing, SpecError, StoreError, Unreachable
 from rollover.fleet.evidence import Observation
@@ -29,7 +29,7 @@ from rollover.fleet.goal import RotateAuthority
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import InstanceName
 from rollover.fleet.plan import Plan, Rollout
-from rollover.store.memory import MemoryCredentials
+from rollover.store.credentials import MemoryCredentials
 
 
 def test_a_ca_that_was_brought_in_is_rotated_to() -> None:

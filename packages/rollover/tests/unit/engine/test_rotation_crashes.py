@@ -11,8 +11,8 @@ import pytest
 from rigs.crashing import CrashingJournal, crash_at, first_of_each_kind
 from rigs.memory_fleet import CLIENTS, SERVERS, MemoryFleet, Through, conduct
 from rigs.memory_platform import MemoryPlatform
-from rollover.engine.outcome import Ending
-from rollover.engine.platform_port import Pacing
+from rollover.engine.events import Ending
+from rollover.engine.ports import Pacing
 from rollover.errors import JournalError
 from rollover.fleet.evidence import Evidence, Identity, Order, Result
 from rollover.fleet.journal import EntryKind

@@ -15,12 +15,11 @@ from rigs.memory_director import AGENTS, DIRECTOR, MBUS, SIGNER, VM, DirectorFle
 from rigs.memory_fleet import AUTHORITY, BEGUN, Issued, Through, authority, conduct, first
 from rigs.memory_platform import Fault
 from rollover.engine import events
-from rollover.engine.checking import check_site
+from rollover.engine.events import Ending
 from rollover.engine.goals import Request
-from rollover.engine.issuing import Issuers
-from rollover.engine.outcome import Ending
-from rollover.engine.service import Rollover
-from rollover.engine.topology import topology
+from rollover.engine.leaves import Issuers
+from rollover.engine.service import Rollover, check_site
+from rollover.engine.topology import topology_now
 from rollover.errors import SpecError
 from rollover.fleet.evidence import Applied
 from rollover.fleet.journal import EntryKind
@@ -343,7 +342,7 @@ def test_a_source_is_no_party_to_any_check() -> None:
 
 def test_the_topology_shows_what_a_source_signs_with() -> None:
     """`nats-ca@1`, as its issuer; of what it makes no fingerprint is claimed."""
-    shown = topology(DirectorFleet().site())
+    shown = topology_now(DirectorFleet().site())
     director, agents = shown.groups
     endpoints = {each.name: each for each in director.instances[0].endpoints}
     assert (endpoints[SIGNER].issuer, endpoints[SIGNER].role) == ("nats-ca@1", "source")
@@ -357,7 +356,7 @@ def test_the_topology_says_of_what_a_source_feeds_that_it_cannot_be_told() -> No
     """An agent has no files that could differ from what it uses."""
     fleet = DirectorFleet()
     fleet.instance("a1").doubt(fleet.instance("a1").state)
-    shown = {each.name: each for each in topology(fleet.site()).groups[1].instances}
+    shown = {each.name: each for each in topology_now(fleet.site()).groups[1].instances}
     assert shown["a1"].unconfirmed
     assert shown["a1"].doubt.startswith("it may be in 2 states")
     assert "files" not in shown["a1"].doubt

@@ -20,8 +20,8 @@ from rigs.memory_fleet import (
 )
 from rigs.memory_platform import Fault
 from rollover.engine import events
+from rollover.engine.events import Ending
 from rollover.engine.goals import Request
-from rollover.engine.outcome import Ending
 from rollover.engine.service import Rollover
 from rollover.errors import EvidenceMissing, StaleError
 from rollover.fleet.certificate import Certificate

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from rigs.memory_state import MemoryJournal
-from rollover.engine.status import ENDED_UNHEARD, Status, read_status
+from rollover.engine.journal import ENDED_UNHEARD, Status, read_status
 from rollover.fleet.journal import EntryKind, Plain
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

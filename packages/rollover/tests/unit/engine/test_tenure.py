@@ -12,8 +12,8 @@ import pytest
 from rigs.memory_state import MemoryLeases
 from rigs.patience import Patience
 from rigs.stored import holder
-from rollover.engine.lease_port import Lease
-from rollover.engine.tenure import Tenure
+from rollover.engine.leasing import HeldLease
+from rollover.engine.ports import Lease
 from rollover.errors import StaleError, StoreError
 
 NAME = "fleet"
@@ -29,9 +29,9 @@ def now() -> datetime:
     return BEGUN + (datetime.now(UTC) - BEGUN) / SLOWED
 
 
-def tenure(leases: MemoryLeases) -> Tenure:
+def tenure(leases: MemoryLeases) -> HeldLease:
     """A tenure of a very short lease."""
-    return Tenure(leases, NAME, holder=holder("one"), clock=now, seconds=SECONDS)
+    return HeldLease(leases, NAME, holder=holder("one"), clock=now, seconds=SECONDS)
 
 
 def _await(condition: Callable[[], bool]) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rigs.examples_budget import examples
-from rollover.engine.platform_port import Pacing
-from rollover.engine.window import in_window
+from rollover.engine.ports import Pacing
+from rollover.engine.rollout import in_window
 from rollover.fleet.evidence import Applied, Failed, Order, Result
 from rollover.fleet.names import InstanceName
 

@@ -7,6 +7,7 @@ import pytest
 
 from rigs import builders as build
 from rollover.fleet.certificate import Chain
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.goal import (
     Approach,
     Goal,
@@ -17,7 +18,6 @@ from rollover.fleet.goal import (
     RotateAuthority,
     name_of,
 )
-from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
 
 PORT = EndpointRef(InstanceName("n1"), EndpointName("port"))

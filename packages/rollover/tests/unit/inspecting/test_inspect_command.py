@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from rigs import commands
 from rigs.pki_forge import CA, CLIENT_AUTH, INTERMEDIATE, LEAF, Forged, forge
-from rollover.cli.views.inspect import plain
+from rollover.cli.inspect import plain_and_short
 from rollover.errors import ExitCode
 from rollover.fleet.secret import holds_private_key
 from rollover.pki.pem import read_certificates, write_certificates
@@ -177,7 +177,7 @@ def test_long_texts_and_long_lists_are_cut_in_text_only(tmp_path: Path) -> None:
     assert "and 1,980 more" in ran.out
     assert "h1999.example.com" not in ran.out
     assert "h1999.example.com" in commands.run("inspect", path, "--output", "json").out
-    assert len(plain("x" * 10_000)) < len("x" * 1000)
+    assert len(plain_and_short("x" * 10_000)) < len("x" * 1000)
 
 
 def test_standard_input_is_a_target(chain: Path) -> None:

@@ -14,9 +14,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7, pkcs12
 
 from rigs.pki_forge import CA, INTERMEDIATE, LEAF, Forged, forge
+from rollover.certificates.inspect_findings import (
+    Inspected,
+    InspectedSource,
+    InspectionProblem,
+    SourceKind,
+)
+from rollover.certificates.inspect_targets import Ways, read_targets
 from rollover.fleet.secret import SecretBytes, holds_private_key
-from rollover.inspecting.found import Finding, Kind, Problem, Source
-from rollover.inspecting.reading import Ways, read_targets
 from rollover.pki.pem import write_certificates
 
 ROOT = forge("root", CA)
@@ -29,15 +34,15 @@ def pem(*forged: Forged) -> bytes:
     return write_certificates(each.certificate for each in forged)
 
 
-def read(path: Path, *, password: bytes = b"") -> tuple[Finding, ...]:
+def read(path: Path, *, password: bytes = b"") -> tuple[Inspected, ...]:
     """Return what one target holds."""
     return tuple(read_targets([str(path)], Ways({}, path.parent, password=SecretBytes(password))))
 
 
-def source(path: Path, *, password: bytes = b"") -> Source:
+def source(path: Path, *, password: bytes = b"") -> InspectedSource:
     """Return the one source that a target is."""
     (found,) = read(path, password=password)
-    assert isinstance(found, Source), found
+    assert isinstance(found, InspectedSource), found
     return found
 
 
@@ -48,7 +53,7 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     return path
 
 
-def subjects(found: Source) -> list[str]:
+def subjects(found: InspectedSource) -> list[str]:
     """Return the subjects in the order of the source."""
     return [each.certificate.subject for each in found.certificates]
 
@@ -75,7 +80,7 @@ def test_a_pem_file_shows_all_of_it_with_its_lines(tmp_path: Path) -> None:
     """Certificates in the order of the file, and the key by the identity of its certificate."""
     path = write(tmp_path, "node.pem", b"# mine\n" + pem(NODE, MIDDLE) + NODE.key_pem())
     found = source(path)
-    assert found.kind is Kind.PEM
+    assert found.kind is SourceKind.PEM
     assert subjects(found) == ["CN=node", "CN=middle"]
     assert found.certificates[0].place == f"{path}:2"
     (key,) = found.keys
@@ -88,35 +93,35 @@ class Form(NamedTuple):
 
     name: str
     content: bytes
-    kind: Kind
+    kind: SourceKind
     certificates: int
     keys: int
 
 
 FORMS = (
-    Form("a.der", NODE.certificate.der, Kind.DER, 1, 0),
-    Form("no-ending", NODE.certificate.der, Kind.DER, 1, 0),
-    Form("a.p7b", message(ROOT, MIDDLE, encoding=Encoding.DER), Kind.PKCS7, 2, 0),
-    Form("p.p7b", message(ROOT, MIDDLE, encoding=Encoding.PEM), Kind.PEM, 2, 0),
-    Form("a.p12", archive(None), Kind.PKCS12, 3, 1),
-    Form("key.pem", NODE.key_pem(), Kind.PEM, 0, 1),
+    Form("a.der", NODE.certificate.der, SourceKind.DER, 1, 0),
+    Form("no-ending", NODE.certificate.der, SourceKind.DER, 1, 0),
+    Form("a.p7b", message(ROOT, MIDDLE, encoding=Encoding.DER), SourceKind.PKCS7, 2, 0),
+    Form("p.p7b", message(ROOT, MIDDLE, encoding=Encoding.PEM), SourceKind.PEM, 2, 0),
+    Form("a.p12", archive(None), SourceKind.PKCS12, 3, 1),
+    Form("key.pem", NODE.key_pem(), SourceKind.PEM, 0, 1),
     Form(
         "key.der",
         NODE.key.private_bytes(
             Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
-        Kind.DER,
+        SourceKind.DER,
         0,
         1,
     ),
     Form(
         "trusted.pem",
         pem(ROOT).replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"),
-        Kind.PEM,
+        SourceKind.PEM,
         1,
         0,
     ),
-    Form("text", b"Issuer: x\n" + pem(ROOT) + b"\ntrailing\n" + pem(MIDDLE), Kind.PEM, 2, 0),
+    Form("text", b"Issuer: x\n" + pem(ROOT) + b"\ntrailing\n" + pem(MIDDLE), SourceKind.PEM, 2, 0),
 )
 
 
@@ -134,11 +139,11 @@ def test_pkcs12_opens_with_its_password_only(tmp_path: Path) -> None:
     """The password is asked for, a wrong one is said, the right one opens."""
     path = write(tmp_path, "a.pfx", archive(b"hunter2"))
     (asked,) = read(path)
-    assert isinstance(asked, Problem)
+    assert isinstance(asked, InspectionProblem)
     assert "needs a password" in asked.message
     assert "--password-file" in asked.hint
     (wrong,) = read(path, password=b"hunter3")
-    assert isinstance(wrong, Problem)
+    assert isinstance(wrong, InspectionProblem)
     assert "hunter3" not in wrong.message
     found = source(path, password=b"hunter2")
     assert subjects(found)[0] == "CN=node"
@@ -184,13 +189,13 @@ def test_kubernetes_objects_are_shown_each_with_its_fields(tmp_path: Path) -> No
     listed = {"apiVersion": "v1", "kind": "List", "items": [bundle]}
     text = yaml.safe_dump_all([secret, bundle, listed])
     path = write(tmp_path, "objects.yaml", text)
-    found = [each for each in read(path) if isinstance(each, Source)]
+    found = [each for each in read(path) if isinstance(each, InspectedSource)]
     assert [each.name for each in found] == [
         f"{path}: Secret nats/tls",
         f"{path}: ConfigMap trust",
         f"{path}: ConfigMap trust",
     ]
-    assert {each.kind for each in found} == {Kind.KUBERNETES}
+    assert {each.kind for each in found} == {SourceKind.KUBERNETES}
     assert sorted(subjects(found[0])) == ["CN=middle", "CN=node", "CN=root", "CN=root"]
     assert found[0].keys[0].key_identity == NODE.certificate.key_identity
     line = text[: text.index("cabundle.pem")].count("\n") + 1
@@ -211,7 +216,7 @@ def test_a_vars_store_is_shown_by_the_names_of_its_variables(tmp_path: Path) -> 
         "password": "irrelevant",
     }
     found = source(write(tmp_path, "creds.yml", yaml.safe_dump(store)))
-    assert found.kind is Kind.YAML
+    assert found.kind is SourceKind.YAML
     fields = {each.place.rpartition(": ")[2] for each in found.certificates}
     assert fields == {"nats_ca.certificate", "nats_ca.ca", "nats_tls.ca", "nats_tls.certificate"}
     assert found.keys[0].place.endswith(": nats_tls.private_key")
@@ -268,10 +273,10 @@ def test_a_file_that_a_configuration_names_and_is_not_there_is_told_with_its_pla
     text = 'port: 1\ntls {\n  cert_file: "n.pem"\n  key_file: "gone.key"\n}\n'
     path = write(tmp_path, "nats.conf", text)
     found = read(path)
-    (trouble,) = (each for each in found if isinstance(each, Problem))
+    (trouble,) = (each for each in found if isinstance(each, InspectionProblem))
     assert trouble.message.startswith(f"{path}:2:")
     assert "gone.key" in trouble.message
-    assert [each for each in found if isinstance(each, Source)]
+    assert [each for each in found if isinstance(each, InspectedSource)]
 
 
 def test_a_directory_shows_what_is_ours_and_passes_over_the_rest(tmp_path: Path) -> None:
@@ -283,7 +288,7 @@ def test_a_directory_shows_what_is_ours_and_passes_over_the_rest(tmp_path: Path)
     write(tmp_path, "bad.pem", pem(NODE)[:200])
     found = read(tmp_path)
     assert [type(each).__name__ for each in found] == ["Problem", "Source"]
-    assert isinstance(found[0], Problem)
+    assert isinstance(found[0], InspectionProblem)
     assert "bad.pem:1" in found[0].message
 
 

@@ -12,13 +12,19 @@ import pytest
 from cryptography import x509
 
 from rigs.pki_forge import CA, INTERMEDIATE, LEAF, NOW, Forged, ec_key, forge
+from rollover.certificates import inspect_findings, inspect_pem, inspect_verdicts
+from rollover.certificates.inspect_findings import (
+    FoundCertificate,
+    Inspected,
+    InspectedSource,
+    InspectionDeadline,
+    InspectionProblem,
+    SourceKind,
+)
+from rollover.certificates.inspect_report import SourceView, report_on
+from rollover.certificates.inspect_targets import Ways, read_targets, target_of
+from rollover.certificates.inspect_verdicts import ChainVerdict
 from rollover.errors import SpecError
-from rollover.inspecting import files, pem, verdicts
-from rollover.inspecting.found import Finding, FoundCertificate, Kind, Patience, Problem, Source
-from rollover.inspecting.live import target_of
-from rollover.inspecting.reading import Ways, read_targets
-from rollover.inspecting.report import SourceView, report
-from rollover.inspecting.verdicts import Answer
 from rollover.pki.pem import write_certificates
 
 SOON_SECONDS = 60.0
@@ -33,23 +39,23 @@ def _soon() -> Iterator[None]:
     assert time.process_time() - started < SOON_SECONDS
 
 
-def read(*targets: Path | str) -> tuple[Finding, ...]:
+def read(*targets: Path | str) -> tuple[Inspected, ...]:
     """Return what the targets hold."""
     return tuple(read_targets([str(each) for each in targets], Ways({}, Path())))
 
 
-def trouble(target: Path | str) -> Problem:
+def trouble(target: Path | str) -> InspectionProblem:
     """Return the one problem that a target is."""
     (found,) = read(target)
-    assert isinstance(found, Problem), found
+    assert isinstance(found, InspectionProblem), found
     return found
 
 
 def shown(*forged: Forged) -> SourceView:
     """Return the report on a file of these certificates."""
     placed = tuple(FoundCertificate(each.certificate, "x") for each in forged)
-    source = Source(name="x", kind=Kind.PEM, certificates=placed)
-    (view,) = report((source,), now=NOW).sources
+    source = InspectedSource(name="x", kind=SourceKind.PEM, certificates=placed)
+    (view,) = report_on((source,), now=NOW).sources
     return view
 
 
@@ -72,7 +78,7 @@ def test_a_directory_of_pipes_and_loops_of_links_is_walked_once(tmp_path: Path) 
     (tmp_path / "root.pem").write_bytes(write_certificates((ROOT.certificate,)))
     (inner / "again.pem").symlink_to(tmp_path / "root.pem")
     (found,) = read(tmp_path)
-    assert isinstance(found, Source)
+    assert isinstance(found, InspectedSource)
     assert found.certificates[0].certificate == ROOT.certificate
 
 
@@ -84,7 +90,7 @@ def test_a_volume_of_kubernetes_is_read_through_its_links(tmp_path: Path) -> Non
     (tmp_path / "..data").symlink_to(version)
     (tmp_path / "tls.crt").symlink_to(tmp_path / "..data/tls.crt")
     (found,) = read(tmp_path)
-    assert isinstance(found, Source)
+    assert isinstance(found, InspectedSource)
     assert found.name == str(tmp_path / "tls.crt")
 
 
@@ -94,17 +100,17 @@ def test_ten_thousand_files_are_looked_through(tmp_path: Path) -> None:
         (tmp_path / f"{number}.txt").touch()
     (tmp_path / "root.pem").write_bytes(write_certificates((ROOT.certificate,)))
     (found,) = read(tmp_path)
-    assert isinstance(found, Source)
+    assert isinstance(found, InspectedSource)
 
 
 def test_directories_deep_inside_each_other_end_the_walk_with_an_error(tmp_path: Path) -> None:
     """The place where it ended is named."""
-    inner = tmp_path.joinpath(*["d"] * (files.MOST_DEPTH + 3))
+    inner = tmp_path.joinpath(*["d"] * (inspect_findings.MOST_DEPTH + 3))
     inner.mkdir(parents=True)
-    found = list(files.walk(tmp_path))
+    found = list(inspect_findings.walk(tmp_path))
     (error,) = found
     assert isinstance(error, SpecError)
-    assert error.place == str(tmp_path.joinpath(*["d"] * files.MOST_DEPTH))
+    assert error.place == str(tmp_path.joinpath(*["d"] * inspect_findings.MOST_DEPTH))
 
 
 def test_a_file_that_is_too_large_is_refused_by_its_size(tmp_path: Path) -> None:
@@ -120,7 +126,9 @@ def test_input_that_does_not_end_is_given_up(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     try:
         with pytest.raises(SpecError, match="nothing more came"):
-            files.read_stream(read_end, patience=Patience(timedelta(seconds=0.2)))
+            inspect_findings.read_stream(
+                read_end, patience=InspectionDeadline(timedelta(seconds=0.2))
+            )
     finally:
         os.close(read_end)
         os.close(write_end)
@@ -161,7 +169,7 @@ def test_a_critical_extension_that_nobody_knows_is_shown_and_refused() -> None:
     leaf = forge("odd", LEAF._replace(extra=((odd, True),)), by=ROOT)
     view = shown(leaf, ROOT)
     assert view.certificates[1].not_understood == ("1.2.3.4",)
-    assert {each.answer for each in view.chains} == {Answer.REFUSED}
+    assert {each.answer for each in view.chains} == {ChainVerdict.REFUSED}
 
 
 def test_thousands_of_names_against_thousands_of_constraints_are_not_compared() -> None:
@@ -172,14 +180,14 @@ def test_thousands_of_names_against_thousands_of_constraints_are_not_compared() 
     authority = forge("limited", CA._replace(extra=((constraints, True),)))
     view = shown(forge("many", LEAF._replace(names=names), by=authority), authority)
     assert len(view.certificates[1].dns_names) == len(names)
-    assert {each.answer for each in view.chains} == {Answer.REFUSED}
+    assert {each.answer for each in view.chains} == {ChainVerdict.REFUSED}
     assert "comparisons" in view.chains[0].faults[0].detail
 
 
 def test_crowds_of_one_name_are_counted_not_judged() -> None:
     """Neither hundreds of anchors of one name, nor of intermediates, nor endless chains."""
     key = ec_key()
-    anchors = [forge("same", CA, key=key) for _ in range(verdicts.MOST_NAMESAKES + 1)]
+    anchors = [forge("same", CA, key=key) for _ in range(inspect_verdicts.MOST_NAMESAKES + 1)]
     assert shown(forge("leaf", LEAF, by=anchors[0]), *anchors).chains_not_judged == 1
     between = [forge("same", INTERMEDIATE, by=ROOT, key=key) for _ in range(50)]
     assert shown(forge("leaf", LEAF, by=between[0]), *between, ROOT).chains_not_judged == 1
@@ -193,10 +201,10 @@ def test_crowds_of_one_name_are_counted_not_judged() -> None:
 
 def test_many_leaves_are_judged_up_to_a_limit() -> None:
     """The others are counted."""
-    leaves = [forge("leaf", LEAF, by=ROOT) for _ in range(verdicts.MOST_CHAINS + 3)]
+    leaves = [forge("leaf", LEAF, by=ROOT) for _ in range(inspect_verdicts.MOST_CHAINS + 3)]
     view = shown(ROOT, *leaves)
-    assert view.chains_not_judged == len(leaves) - verdicts.MOST_CHAINS
-    assert {each.answer for each in view.chains} == {Answer.ACCEPTED}
+    assert view.chains_not_judged == len(leaves) - inspect_verdicts.MOST_CHAINS
+    assert {each.answer for each in view.chains} == {ChainVerdict.ACCEPTED}
 
 
 def test_thousands_of_broken_blocks_are_told_up_to_a_limit(tmp_path: Path) -> None:
@@ -204,8 +212,8 @@ def test_thousands_of_broken_blocks_are_told_up_to_a_limit(tmp_path: Path) -> No
     path = tmp_path / "x.pem"
     path.write_bytes(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n" * 4000)
     found = read(path)
-    assert len(found) == pem.MOST_PROBLEMS + 1
-    assert isinstance(found[-1], Problem)
+    assert len(found) == inspect_pem.MOST_PROBLEMS + 1
+    assert isinstance(found[-1], InspectionProblem)
     assert "3,900 more blocks" in found[-1].message
 
 

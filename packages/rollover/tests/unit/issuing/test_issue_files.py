@@ -15,13 +15,17 @@ import pytest
 
 from nats_config.config import read_config
 from nats_config.server import read_server_config
+from rollover.certificates import issue_for_role
+from rollover.certificates.issue_for_role import (
+    PROFILE_OF_ROLE,
+    IssuedLeaf,
+    LeafOrder,
+    LeafRole,
+    issue,
+)
 from rollover.errors import Conflict, PemError, SpecError
 from rollover.fleet.certificate import Certificate, KeyKind, Question, Stack, Usage
-from rollover.issuing import authority
-from rollover.issuing.issue import Issued, Order, issue
-from rollover.issuing.roles import PROFILES, Role
-from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import issue_authority
+from rollover.pki.issue import cross_sign, issue_authority
 from rollover.pki.keys import PrivateKey, from_pem, generate, to_pem
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.pki.stacks import Verifier
@@ -35,9 +39,9 @@ sys.stdin.read()
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
-def order(folder: Path, *names: str, role: Role = Role.SERVER, user: str = "") -> Order:
+def order(folder: Path, *names: str, role: LeafRole = LeafRole.SERVER, user: str = "") -> LeafOrder:
     """Return an order for certificates in a folder, whose CA is in `ca`."""
-    return Order(role=role, names=names, user=user, authority=folder / "ca", directory=folder)
+    return LeafOrder(role=role, names=names, user=user, authority=folder / "ca", directory=folder)
 
 
 def certificates(path: str | Path) -> tuple[Certificate, ...]:
@@ -50,7 +54,7 @@ def mode(path: str | Path) -> int:
     return stat.S_IMODE(Path(path).stat().st_mode)
 
 
-def accepted(issued: Issued, usage: Usage, stack: Stack) -> bool:
+def accepted(issued: IssuedLeaf, usage: Usage, stack: Stack) -> bool:
     """Say whether a peer that trusts the CA accepts the chain."""
     chain, anchors = certificates(issued.certificate_file), certificates(issued.authority.file)
     known = {each.fingerprint: each for each in (*chain, *anchors)}
@@ -64,23 +68,23 @@ def accepted(issued: Issued, usage: Usage, stack: Stack) -> bool:
     return Verifier(known)(question).accepted
 
 
-@pytest.mark.parametrize("role", Role)
-def test_usages_are_those_of_the_role(tmp_path: Path, role: Role) -> None:
+@pytest.mark.parametrize("role", LeafRole)
+def test_usages_are_those_of_the_role(tmp_path: Path, role: LeafRole) -> None:
     """Both stacks accept the chain in what the role does, and in nothing else."""
     issued = issue(order(tmp_path, "n1.example.com", role=role), now=NOW)
-    dials = role in {Role.CLIENT, Role.ROUTE, Role.GATEWAY, Role.LEAF}
-    accepts = role is not Role.CLIENT
+    dials = role in {LeafRole.CLIENT, LeafRole.ROUTE, LeafRole.GATEWAY, LeafRole.LEAF}
+    accepts = role is not LeafRole.CLIENT
     for stack in Stack:
         assert accepted(issued, Usage.SERVER, stack) is accepts
         assert accepted(issued, Usage.CLIENT, stack) is dials
-    assert set(issued.extended_key_usages) == set(PROFILES[role].extended_key_usages)
+    assert set(issued.extended_key_usages) == set(PROFILE_OF_ROLE[role].extended_key_usages)
 
 
 @pytest.mark.parametrize("kind", [KeyKind.P256, KeyKind.P384, KeyKind.RSA_2048, KeyKind.ED25519])
 def test_keys_of_every_kind_fit_their_certificate(tmp_path: Path, kind: KeyKind) -> None:
     """The key is of the kind asked for, private, and the leaf's."""
-    wanted = Order(
-        role=Role.ROUTE,
+    wanted = LeafOrder(
+        role=LeafRole.ROUTE,
         names=("n1",),
         authority=tmp_path / "ca",
         directory=tmp_path,
@@ -137,23 +141,23 @@ def test_a_user_goes_with_clients_only(tmp_path: Path) -> None:
     """No other certificate is mapped to one."""
     with pytest.raises(SpecError, match="maps to no user"):
         issue(order(tmp_path, "n1", user="a@example.com"), now=NOW)
-    found = issue(order(tmp_path, role=Role.CLIENT, user="a@example.com"), now=NOW)
+    found = issue(order(tmp_path, role=LeafRole.CLIENT, user="a@example.com"), now=NOW)
     assert found.names == ("a@example.com",)
 
 
 @pytest.mark.parametrize(
     ("names", "role", "stem"),
     [
-        (("n1.example.com",), Role.SERVER, "n1.example.com"),
-        (("n1", "n2", "n3"), Role.SERVER, "n1+2"),
-        (("*.example.com",), Role.ROUTE, "_wildcard.example.com-route"),
-        (("::1",), Role.SERVER, "__1"),
-        (("a@example.com",), Role.CLIENT, "a@example.com-client"),
-        (("spiffe://e.com/../../x",), Role.CLIENT, "spiffe___e.com_.._.._x-client"),
+        (("n1.example.com",), LeafRole.SERVER, "n1.example.com"),
+        (("n1", "n2", "n3"), LeafRole.SERVER, "n1+2"),
+        (("*.example.com",), LeafRole.ROUTE, "_wildcard.example.com-route"),
+        (("::1",), LeafRole.SERVER, "__1"),
+        (("a@example.com",), LeafRole.CLIENT, "a@example.com-client"),
+        (("spiffe://e.com/../../x",), LeafRole.CLIENT, "spiffe___e.com_.._.._x-client"),
     ],
 )
 def test_files_are_named_after_what_they_are_for(
-    tmp_path: Path, names: tuple[str, ...], role: Role, stem: str
+    tmp_path: Path, names: tuple[str, ...], role: LeafRole, stem: str
 ) -> None:
     """As mkcert names them; no name leads out of the directory."""
     issued = issue(order(tmp_path, *names, role=role), now=NOW)
@@ -183,8 +187,12 @@ def test_force_writes_over_both(tmp_path: Path) -> None:
     """The new key is private even where the old one was not."""
     first = issue(order(tmp_path, "n1"), now=NOW)
     Path(first.key_file).chmod(0o644)
-    again = Order(
-        role=Role.SERVER, names=("n1",), authority=tmp_path / "ca", directory=tmp_path, over=True
+    again = LeafOrder(
+        role=LeafRole.SERVER,
+        names=("n1",),
+        authority=tmp_path / "ca",
+        directory=tmp_path,
+        over=True,
     )
     second = issue(again, now=NOW)
     assert second.key_identity != first.key_identity
@@ -204,8 +212,8 @@ def test_a_closed_directory_is_an_error_with_its_place(tmp_path: Path) -> None:
 
 def test_a_certificate_that_cannot_be_written_leaves_no_key_behind(tmp_path: Path) -> None:
     """Both files or none."""
-    wanted = Order(
-        role=Role.SERVER,
+    wanted = LeafOrder(
+        role=LeafRole.SERVER,
         names=("n1",),
         authority=tmp_path / "ca",
         directory=tmp_path,
@@ -223,11 +231,11 @@ def test_the_ca_is_never_written_over(tmp_path: Path) -> None:
     folder = Path(made.authority.file).parent
     before = {path: path.read_bytes() for path in folder.iterdir()}
     link = tmp_path / "link.pem"
-    link.symlink_to(folder / authority.KEY_FILE)
+    link.symlink_to(folder / issue_for_role.AUTHORITY_KEY_FILE)
     forced = msgspec.structs.replace(order(tmp_path, "n2.example.com"), over=True)
     for fields in (
-        {"key_file": folder / authority.KEY_FILE},
-        {"certificate_file": folder / authority.CERTIFICATE_FILE},
+        {"key_file": folder / issue_for_role.AUTHORITY_KEY_FILE},
+        {"certificate_file": folder / issue_for_role.AUTHORITY_CERTIFICATE_FILE},
         {"key_file": link},
         {"directory": folder, "names": ("ca",)},
     ):
@@ -259,8 +267,8 @@ def test_what_is_nearly_an_address_is_refused_with_the_remedy(
 
 def test_one_file_for_both_is_refused(tmp_path: Path) -> None:
     """A certificate is for everybody, a key for nobody else."""
-    wanted = Order(
-        role=Role.SERVER,
+    wanted = LeafOrder(
+        role=LeafRole.SERVER,
         names=("n1",),
         authority=tmp_path / "ca",
         directory=tmp_path,
@@ -310,7 +318,7 @@ def test_a_ca_that_somebody_holds_is_waited_for_within_a_limit(tmp_path: Path) -
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(Conflict, match="in use"):
-            authority.open_authority(directory, now=NOW, wait_seconds=0.1)
+            issue_for_role.open_authority(directory, now=NOW, wait_seconds=0.1)
         holder.communicate(b"", timeout=600)
 
 
@@ -328,7 +336,7 @@ def test_a_ca_with_anothers_key_or_out_of_its_dates_is_refused(tmp_path: Path) -
     """Before anything is signed with it."""
     issued = issue(order(tmp_path, "n1"), now=NOW)
     with pytest.raises(SpecError, match="valid from"):
-        issue(order(tmp_path, "n2"), now=NOW + authority.LIFETIME)
+        issue(order(tmp_path, "n2"), now=NOW + issue_for_role.AUTHORITY_LIFETIME)
     (tmp_path / "ca/ca-key.pem").write_bytes(Path(issued.key_file).read_bytes())
     with pytest.raises(PemError, match="not that of"):
         issue(order(tmp_path, "n2"), now=NOW)
@@ -349,7 +357,7 @@ def test_an_intermediate_is_served_and_clips_what_it_signs(tmp_path: Path) -> No
     assert [each.subject for each in served] == ["CN=n1", "CN=middle"]
     assert issued.clipped
     assert issued.not_after == served[1].not_after
-    assert authority.trusted(shop) == root
+    assert issue_for_role.trusted_authority(shop) == root
 
 
 def _intermediate(root: Certificate, keys: tuple[PrivateKey, PrivateKey]) -> Certificate:
@@ -364,14 +372,14 @@ def test_the_advice_is_sound_configuration_whatever_the_paths(tmp_path: Path, fo
     """Every role's advice parses, and names the very files."""
     home = tmp_path / folder
     home.mkdir()
-    for role in Role:
+    for role in LeafRole:
         issued = issue(order(home, "n1.example.com", role=role), now=NOW)
         (tmp_path / "nats.conf").write_text(issued.nats_conf)
         config = read_config(tmp_path / "nats.conf", environment={})
         files = {
             file.path for block in read_server_config(config, cwd="/").tls for file in block.files
         }
-        if role is not Role.CLIENT:
+        if role is not LeafRole.CLIENT:
             assert {issued.certificate_file, issued.key_file} <= files
-        if role not in {Role.SERVER, Role.MONITORING}:
+        if role not in {LeafRole.SERVER, LeafRole.MONITORING}:
             assert issued.authority.file in files

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from rollover.certificates.issue_for_role import open_authority
+from rollover.certificates.issue_system_trust import (
+    TrustingMachine,
+    TrustOutcome,
+    install,
+    uninstall,
+)
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
-from rollover.issuing.authority import open_authority
-from rollover.issuing.system_trust import Machine, Outcome, install, uninstall
 from rollover.pki.pem import read_certificates
 
 TOOL = """#!/bin/sh
@@ -50,11 +55,11 @@ class Box:
         return path
 
     @property
-    def machine(self) -> Machine:
+    def machine(self) -> TrustingMachine:
         """What the code under test sees."""
         path = f"{self.tools}:/usr/bin:/bin"
         variables = {"PATH": path, "ROLLOVER_KEY": "sealed"}
-        return Machine(self.folder, self.folder / "home", variables)
+        return TrustingMachine(self.folder, self.folder / "home", variables)
 
     def said(self) -> list[str]:
         """Return how the tools were run."""
@@ -86,16 +91,16 @@ def test_the_system_store_is_filled_and_cleared_by_its_tool(
     box.tool(tool)
     for _ in range(2):
         (result,) = install(certificate, box.machine)
-        assert result.outcome is Outcome.INSTALLED
+        assert result.outcome is TrustOutcome.INSTALLED
     (file,) = anchors.iterdir()
     assert read_certificates(file.read_bytes()).certificates == (certificate,)
     assert box.said()[-1] == f"{tool} {added}"
     (result,) = uninstall(certificate, box.machine)
-    assert result.outcome is Outcome.REMOVED
+    assert result.outcome is TrustOutcome.REMOVED
     assert list(anchors.iterdir()) == []
     assert box.said()[-1] == f"{tool} {removed}"
     (result,) = uninstall(certificate, box.machine)
-    assert result.outcome is Outcome.ABSENT
+    assert result.outcome is TrustOutcome.ABSENT
 
 
 def test_nss_stores_are_filled_and_cleared_by_certutil(box: Box, certificate: Certificate) -> None:
@@ -105,13 +110,13 @@ def test_nss_stores_are_filled_and_cleared_by_certutil(box: Box, certificate: Ce
     box.directory("home/.mozilla/firefox/Crash Reports")
     box.tool("certutil")
     results = install(certificate, box.machine)
-    assert [each.outcome for each in results] == [Outcome.INSTALLED] * 2
+    assert [each.outcome for each in results] == [TrustOutcome.INSTALLED] * 2
     added = [line for line in box.said() if "-A" in line.split()]
     assert f"-d sql:{box.folder}/home/.pki/nssdb" in added[0]
     assert "-t C,," in added[0]
     given = Path(f"{box.log}.given").read_bytes()
     assert read_certificates(given).certificates == (certificate,)
-    assert {each.outcome for each in uninstall(certificate, box.machine)} == {Outcome.REMOVED}
+    assert {each.outcome for each in uninstall(certificate, box.machine)} == {TrustOutcome.REMOVED}
 
 
 def test_a_store_that_never_had_it_says_so(box: Box, certificate: Certificate) -> None:
@@ -119,7 +124,7 @@ def test_a_store_that_never_had_it_says_so(box: Box, certificate: Certificate) -
     (box.directory("home/.pki/nssdb") / "cert9.db").touch()
     box.tool("certutil", more="exit 255")
     (result,) = uninstall(certificate, box.machine)
-    assert result.outcome is Outcome.ABSENT
+    assert result.outcome is TrustOutcome.ABSENT
 
 
 def test_a_tool_that_fails_is_told_with_its_words(box: Box, certificate: Certificate) -> None:
@@ -129,9 +134,9 @@ def test_a_tool_that_fails_is_told_with_its_words(box: Box, certificate: Certifi
     (box.directory("home/.pki/nssdb") / "cert9.db").touch()
     box.tool("certutil")
     first, second = install(certificate, box.machine)
-    assert first.outcome is Outcome.FAILED
+    assert first.outcome is TrustOutcome.FAILED
     assert "ended with 3: disk full" in first.detail
-    assert second.outcome is Outcome.INSTALLED
+    assert second.outcome is TrustOutcome.INSTALLED
 
 
 def test_a_directory_that_cannot_be_written_says_how(box: Box, certificate: Certificate) -> None:
@@ -143,7 +148,7 @@ def test_a_directory_that_cannot_be_written_says_how(box: Box, certificate: Cert
     file.unlink()
     file.mkdir()
     (result,) = install(certificate, box.machine)
-    assert result.outcome is Outcome.FAILED
+    assert result.outcome is TrustOutcome.FAILED
     assert "sudo" in result.detail
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from rigs import kubernetes_stand_in as stand_in
 from rigs.kubernetes_stand_in import StandIn
+from rollover.codec.kubernetes import ClusterObject, ObjectKind, ObjectRef
+from rollover.delivery.kubernetes_api import ApiServer, open_cluster
 from rollover.errors import AdapterError, Conflict, Denied, NotFound, Rejected, SpecError
 from rollover.errors import Unreachable as NobodyAnswers
 from rollover.fleet.secret import SecretBytes
-from rollover.kubernetes.api import ApiServer, open_cluster
-from rollover.kubernetes.objects import ObjectKind, ObjectRef, Stored
 
 SECRET = ObjectRef(ObjectKind.SECRET, "nats", "nats-tls")
 CONFIG_MAP = ObjectRef(ObjectKind.CONFIG_MAP, "nats", "nats-ca")
@@ -29,9 +29,9 @@ def cluster(tmp_path: Path) -> Iterator[tuple[StandIn, ApiServer]]:
         server.close()
 
 
-def stored(ref: ObjectRef, **values: bytes) -> Stored:
+def stored(ref: ObjectRef, **values: bytes) -> ClusterObject:
     """An object with these values."""
-    return Stored(ref=ref, data={key: SecretBytes(each) for key, each in values.items()})
+    return ClusterObject(ref=ref, data={key: SecretBytes(each) for key, each in values.items()})
 
 
 @pytest.mark.parametrize("ref", [SECRET, CONFIG_MAP], ids=["secret", "configmap"])

@@ -13,9 +13,10 @@ import pytest
 from rigs import kubernetes_stand_in as stand_in
 from rigs.kubernetes_stand_in import StandIn
 from rollover.codec.fleet_file import read_fleet, write_fleet
-from rollover.delivery.kubernetes import KubernetesDelivery, delivery_of
-from rollover.delivery.kubernetes_volumes import Volumes
-from rollover.engine.delivery_port import File
+from rollover.delivery.kubernetes import ApiServerDelivery, delivery_of
+from rollover.delivery.kubernetes_api import open_cluster
+from rollover.delivery.kubernetes_objects import Volumes
+from rollover.engine.ports import DeliveredFile
 from rollover.errors import (
     Conflict,
     Denied,
@@ -32,10 +33,9 @@ from rollover.fleet.description import (
     KubernetesVolume,
 )
 from rollover.fleet.description import KubernetesDelivery as Settings
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.kubernetes.api import open_cluster
 
 VOLUMES = (
     KubernetesVolume(path="/etc/nats-certs", secret="nats-tls-{instance}"),
@@ -44,9 +44,9 @@ VOLUMES = (
 LEAF, KEY, CA = "/etc/nats-certs/tls.crt", "/etc/nats-certs/tls.key", "/etc/nats-ca/ca.crt"
 OLD = {LEAF: b"old leaf", KEY: b"old key", CA: b"old ca"}
 NEW = (
-    File(path=LEAF, content=b"new leaf"),
-    File(path=KEY, content=SecretBytes(b"new key")),
-    File(path=CA, content=b"new ca"),
+    DeliveredFile(path=LEAF, content=b"new leaf"),
+    DeliveredFile(path=KEY, content=SecretBytes(b"new key")),
+    DeliveredFile(path=CA, content=b"new ca"),
 )
 
 
@@ -69,9 +69,9 @@ class Rig:
     def delivery(
         self, *, mounted: str | None = None, pause: Callable[[float], None] | None = None,
         sync_seconds: float = 90.0,
-    ) -> KubernetesDelivery:  # fmt: skip
+    ) -> ApiServerDelivery:  # fmt: skip
         """Return a delivery that notes its waits in place of waiting."""
-        return KubernetesDelivery(
+        return ApiServerDelivery(
             lambda: open_cluster(kubeconfig=self.kubeconfig),
             volumes=Volumes("nats", VOLUMES),
             state=self.folder / "state",
@@ -163,7 +163,7 @@ def test_a_delivery_is_taken_back_also_by_another_process(rig: Rig) -> None:
 
 def test_a_value_that_was_not_there_is_gone_again(rig: Rig) -> None:
     """A restored object has exactly the keys that it had."""
-    files = (File(path="/etc/nats-ca/more.pem", content=b"x"),)
+    files = (DeliveredFile(path="/etc/nats-ca/more.pem", content=b"x"),)
     receipt = rig.delivery().deliver("n1", files)
     assert receipt.files[0].before == ""
     rig.delivery().restore(receipt)
@@ -272,9 +272,9 @@ def test_missing_objects_volumes_and_rights_are_told(rig: Rig) -> None:
     with pytest.raises(NotFound, match="nats-tls-n2"):
         rig.delivery().deliver("n2", NEW)
     with pytest.raises(Rejected, match="none of the volumes"):
-        rig.delivery().deliver("n1", (File(path="/elsewhere/ca.pem", content=b""),))
+        rig.delivery().deliver("n1", (DeliveredFile(path="/elsewhere/ca.pem", content=b""),))
     with pytest.raises(Rejected, match="private key"):
-        rig.delivery().deliver("n1", (File(path=CA, content=SecretBytes(b"key")),))
+        rig.delivery().deliver("n1", (DeliveredFile(path=CA, content=SecretBytes(b"key")),))
     with pytest.raises(NotFound):
         rig.delivery().read("n1", ("/etc/nats-ca/none.pem",))
     rig.cluster.forbidden = {"POST"}

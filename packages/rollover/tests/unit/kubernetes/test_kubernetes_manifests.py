@@ -6,30 +6,30 @@ import base64
 
 import pytest
 
+from rollover.codec import kubernetes
+from rollover.codec.kubernetes import MOST_BYTES, ClusterObject, ObjectKind, ObjectRef
 from rollover.errors import SpecError
 from rollover.fleet.secret import SecretBytes
-from rollover.kubernetes import manifests
-from rollover.kubernetes.objects import MOST_BYTES, ObjectKind, ObjectRef, Stored
 
 SECRET = ObjectRef(ObjectKind.SECRET, "nats", "nats-tls")
 CONFIG_MAP = ObjectRef(ObjectKind.CONFIG_MAP, "nats", "nats-ca")
 
 
-def stored(ref: ObjectRef = CONFIG_MAP, **data: bytes) -> Stored:
+def stored(ref: ObjectRef = CONFIG_MAP, **data: bytes) -> ClusterObject:
     """An object with these values."""
     named = {key.replace("_", "."): SecretBytes(value) for key, value in data.items()}
-    return Stored(ref=ref, data=named, labels={"b": "2", "a": "1"})
+    return ClusterObject(ref=ref, data=named, labels={"b": "2", "a": "1"})
 
 
 @pytest.mark.parametrize("ref", [SECRET, CONFIG_MAP], ids=["secret", "configmap"])
 def test_what_is_written_is_read_back(ref: ObjectRef) -> None:
     """Names, labels and values survive, binary ones too, several documents in their order."""
     objects = (stored(ref, ca_crt=b"one\n\ntwo\n", blob=b"\xff\x00"), stored(ref, x=b""))
-    found = manifests.read(manifests.write(objects), place="m.yaml")
+    found = kubernetes.read_manifests(kubernetes.write_manifests(objects), place="m.yaml")
     assert [(each.ref, dict(each.data), each.labels) for each in found] == [
         (each.ref, dict(each.data), each.labels) for each in objects
     ]
-    assert manifests.write(objects) == manifests.write(found)
+    assert kubernetes.write_manifests(objects) == kubernetes.write_manifests(found)
 
 
 def test_lists_and_other_objects_are_followed_and_passed_over() -> None:
@@ -45,7 +45,7 @@ items:
 ---
 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}, "stringData": {"k": "B"}}
 """
-    found = manifests.read(text, place="m.yaml")
+    found = kubernetes.read_manifests(text, place="m.yaml")
     assert [(each.ref.name, {k: v.reveal() for k, v in each.data.items()}) for each in found] == [
         ("a", {"ca.crt": b"A"}),
         ("b", {"k": b"B"}),
@@ -71,7 +71,7 @@ items:
 def test_what_is_wrong_is_told_with_its_place(text: str, place: str) -> None:
     """File, line, column and field; never a trace."""
     with pytest.raises(SpecError) as caught:
-        manifests.read(text.encode(), place="m")
+        kubernetes.read_manifests(text.encode(), place="m")
     assert str(caught.value).startswith(place)
     assert caught.value.hint
 
@@ -83,24 +83,24 @@ def test_what_is_wrong_is_told_with_its_place(text: str, place: str) -> None:
         stored(ref=CONFIG_MAP._replace(name="Upper")),
         stored(ref=CONFIG_MAP._replace(name="a" * 254)),
         stored(ref=CONFIG_MAP._replace(namespace="a.b")),
-        Stored(ref=CONFIG_MAP, data={"../x": SecretBytes(b"")}),
+        ClusterObject(ref=CONFIG_MAP, data={"../x": SecretBytes(b"")}),
     ],
     ids=["size", "name", "long", "namespace", "key"],
 )
-def test_what_the_api_server_would_refuse_is_refused_before(wrong: Stored) -> None:
+def test_what_the_api_server_would_refuse_is_refused_before(wrong: ClusterObject) -> None:
     """More than 1 MiB, and names that are none."""
     with pytest.raises(SpecError):
-        manifests.write((wrong,))
+        kubernetes.write_manifests((wrong,))
 
 
 def test_exactly_one_mebibyte_is_taken() -> None:
     """The limit itself is allowed, as in the API server."""
-    assert manifests.write((stored(big=b"x" * MOST_BYTES),))
+    assert kubernetes.write_manifests((stored(big=b"x" * MOST_BYTES),))
 
 
 def test_no_value_shows_itself() -> None:
     """The repr of an object names its keys only."""
-    whole = Stored(
+    whole = ClusterObject(
         ref=SECRET,
         data={"tls.key": SecretBytes(b"very secret")},
         annotations={"last-applied": base64.b64encode(b"very secret").decode()},

@@ -11,9 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from rigs.pki_forge import CA, INTERMEDIATE, LEAF, NOW, Forged, ec_key, forge
 from rollover.fleet.certificate import FaultKind, Question, Stack, Usage, Verdict
-from rollover.pki.constraints import COMPARISON_LIMIT
 from rollover.pki.go import MOST_NAMESAKES
-from rollover.pki.paths import SIGNATURE_CHECK_LIMIT
+from rollover.pki.paths import COMPARISON_LIMIT, SIGNATURE_CHECK_LIMIT
 from rollover.pki.stacks import Verifier
 
 SOON_SECONDS = 60.0

@@ -10,9 +10,8 @@ from cryptography import x509
 from rigs.pki_forge import CA, DAY, NOW, Shape, forge
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.pki.anatomy import anatomy
-from rollover.pki.crosssign import cross_sign
-from rollover.pki.issue import issue_authority
+from rollover.pki.certificate import anatomy
+from rollover.pki.issue import cross_sign, issue_authority
 from rollover.pki.keys import PrivateKey, generate
 
 OLD_KEY, NEW_KEY = generate(KeyKind.P256), generate(KeyKind.P384)

@@ -10,11 +10,17 @@ from cryptography import x509
 from rigs.pki_forge import CA, DAY, LEAF, NOW, Forged, forge, rsa_key
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.pki.issue import CLOCK_SKEW, issue_authority, issue_leaf, reissue_like
+from rollover.pki.issue import (
+    CLOCK_SKEW,
+    PROFILES,
+    issue_authority,
+    issue_leaf,
+    new_serial,
+    reissue_like,
+    validity_within,
+)
 from rollover.pki.keys import PrivateKey, generate
-from rollover.pki.profiles import PROFILES
-from rollover.pki.signing import new_serial, validity_within
-from rollover.pki.subject_names import NameForm, SubjectName
+from rollover.pki.names import NameForm, SubjectName
 
 KEY = generate(KeyKind.P256)
 YEAR = timedelta(days=365)

@@ -8,8 +8,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from rigs.pki_forge import LEAF, forge
 from rollover.fleet.certificate import Certificate
-from rollover.pki.public import is_public
-from rollover.pki.stapling import must_staple, names_responder
+from rollover.pki.certificate import is_public, must_staple, names_responder
 
 TIMESTAMPS = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 

@@ -25,8 +25,8 @@ from rigs.pki_forge import (
 from rollover.errors import SpecError
 from rollover.fleet.certificate import FaultKind, Question, Stack, Usage, Verdict
 from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint
+from rollover.pki.certificate import shape
 from rollover.pki.openssl import STRICT_PARTIAL_FLAGS
-from rollover.pki.shape import shape
 from rollover.pki.stacks import Verifier
 
 ROOT = forge("root", CA)

@@ -7,8 +7,8 @@ import pytest
 
 from rigs import builders as build
 from rollover.fleet.certificate import Fault, FaultKind, Question, Stack, Verdict
-from rollover.fleet.model import Fleet, Role
-from rollover.planner.cautions import STACKS_DISAGREE
+from rollover.fleet.fleet import Fleet, Role
+from rollover.planner.explain import STACKS_DISAGREE
 from rollover.planner.planner import plan
 
 REFUSED = Verdict((Fault(kind=FaultKind.NO_PATH, detail="the first CA of that name"),))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from rigs import builders as build
 from rollover.fleet.certificate import Bundle
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.goal import Prospect
-from rollover.fleet.model import EndpointRef
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
-from rollover.planner.slots import (
+from rollover.planner.graph import (
     BundleFile,
     Slot,
     Stage,
     bundle_slot,
     chain_slot,
     file_slot,
-    returning,
+    return_slot,
 )
 
 OLD, NEW, FOREIGN = Fingerprint("old"), Fingerprint("new"), Fingerprint("foreign")
@@ -79,7 +79,7 @@ def test_what_a_source_holds_is_recognised_by_content_not_by_stage() -> None:
 def test_the_way_back_goes_over_both_too() -> None:
     """A rollback of a bundle trusts both again before it forgets the new CA."""
     forward = slot_of((OLD,))
-    back = returning(forward, (NEW,), (OLD,), collides=False)
+    back = return_slot(forward, (NEW,), (OLD,), collides=False)
     assert [value for _, value in back.values] == [(NEW,), (NEW, OLD), (OLD,)]
     assert back.mark((NEW, OLD)) == forward.mark((OLD, NEW))
 
@@ -89,6 +89,6 @@ def test_a_file_is_left_at_once_both_ways() -> None:
     now, then = BundleFile("ca.pem"), BundleFile("cabundle.pem")
     forward = file_slot("ca:file", now, then)
     assert [value for _, value in forward.values] == [now, then]
-    back = returning(forward, then, now, collides=False)
+    back = return_slot(forward, then, now, collides=False)
     assert [value for _, value in back.values] == [then, now]
     assert not file_slot("ca:file", now, now).moves

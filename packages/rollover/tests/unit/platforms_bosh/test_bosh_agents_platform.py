@@ -21,23 +21,21 @@ from rigs.bosh_fakes import (
     World,
     ca,
 )
-from rollover.checks.rule import Severity
-from rollover.engine.platform_extras import Attends, Moment
-from rollover.engine.platform_port import Pacing, Platform
+from rollover.engine.ports import Moment, Pacing, Platform, ReportsFindings
 from rollover.errors import EvidenceMissing, StaleError, Unreachable
 from rollover.fleet.evidence import Applied, Failed, Observation, Order, Result
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
 from rollover.fleet.names import InstanceName
-from rollover.pki.anatomy import anatomy
-from rollover.pki.signatures import Signed, check
+from rollover.pki.certificate import Signed, anatomy, check_signature
+from rollover.platforms.bosh.agent_pinger import AgentAnswer
+from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.agents import BoshAgents
 from rollover.platforms.bosh.connections import OtherConnection
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.mbus import Answer
-from rollover.platforms.bosh.proving import Patience
-from rollover.platforms.bosh.records import Lock
+from rollover.platforms.bosh.director_records import DirectorLock
+from rollover.platforms.bosh.provenance import ProvenanceFile
+from rollover.rules.rule import Severity
 
-QUICK = Patience(
+QUICK = AgentPatience(
     ping=0.1, answer=0.2, prove=0.1, unchanged=0.05, fresh=0.0, lock=0.1, briefly=0.05, update=1.0
 )
 
@@ -65,7 +63,7 @@ class Scene:
             handout=lambda: msgspec.structs.replace(self.world.handout, trusted_certs=""),
             signer_key=self.world.signer_key,
             mbus=self.mbus,
-            ledger=Ledger(self.state / "agents.json"),
+            ledger=ProvenanceFile(self.state / "agents.json"),
             recover=self.recover,
             clock=self.world.clock,
             connections=FakeConnections(self.world),
@@ -122,7 +120,7 @@ def small(tmp_path: Path) -> Scene:
 def test_it_is_a_platform_that_attends(scene: Scene) -> None:
     """The engine can use it as both."""
     platform: Platform = scene.platform
-    assert isinstance(platform, Attends)
+    assert isinstance(platform, ReportsFindings)
 
 
 def test_an_agent_presents_a_stand_in_of_its_ca(scene: Scene) -> None:
@@ -132,7 +130,7 @@ def test_an_agent_presents_a_stand_in_of_its_ca(scene: Scene) -> None:
         assert seen.availability is Availability.READY
         assert endpoint.trusts == (scene.world.old.certificate,)
         leaf = anatomy(endpoint.presents[0])
-        assert check(leaf, by=anatomy(scene.world.old.certificate)) is Signed.GOOD
+        assert check_signature(leaf, by=anatomy(scene.world.old.certificate)) is Signed.GOOD
         assert not seen.may_use
 
 
@@ -149,7 +147,7 @@ def test_a_rotation_is_rolled_out_and_seen(scene: Scene) -> None:
     for seen in scene.observe().values():
         assert seen.endpoints[0].trusts == (old, new)
         leaf = anatomy(seen.endpoints[0].presents[0])
-        assert check(leaf, by=anatomy(new)) is Signed.GOOD
+        assert check_signature(leaf, by=anatomy(new)) is Signed.GOOD
     scene.world.hand_out(scene.world.new, scene.world.new)
     assert all(isinstance(each, Applied) for each in scene.roll_out())
     assert {each.endpoints[0].trusts for each in scene.observe().values()} == {(new,)}
@@ -280,11 +278,11 @@ def test_a_deployment_that_goes_during_its_deploy_is_no_failure(scene: Scene) ->
 def test_somebody_elses_lock_is_waited_for(scene: Scene) -> None:
     """A lock that goes is no obstacle; one that stays is told, and nothing is begun."""
     scene.both()
-    scene.director.held = [Lock(kind="deployment", resource=("web",), task_id="brief-7")]
+    scene.director.held = [DirectorLock(kind="deployment", resource=("web",), task_id="brief-7")]
     assert len(scene.roll_out()) == 5
     scene.world.hand_out(scene.world.new, scene.world.new)
     scene.director.calls.clear()
-    scene.director.held = [Lock(kind="deployment", resource=("web",), task_id="7")]
+    scene.director.held = [DirectorLock(kind="deployment", resource=("web",), task_id="7")]
     (failed,) = scene.roll_out()
     assert isinstance(failed, Failed)
     assert failed.code == "bosh-locked"
@@ -295,7 +293,7 @@ def test_somebody_elses_lock_is_waited_for(scene: Scene) -> None:
 def test_stopping_ends_the_wait_for_a_lock(scene: Scene) -> None:
     """Nothing was tried, so nothing is told."""
     scene.both()
-    scene.director.held = [Lock(kind="deployment", resource=("web",), task_id="7")]
+    scene.director.held = [DirectorLock(kind="deployment", resource=("web",), task_id="7")]
     looks = iter([False])
     assert scene.roll_out(stopping=lambda: next(looks, True)) == []
     assert scene.director.calls == []
@@ -307,7 +305,7 @@ def test_where_nats_is_out_of_reach_the_director_asks_the_agents(scene: Scene) -
     class Unreached(FakeMbus):
         def ping(
             self, agents: Collection[str], *, timeout_seconds: float, wanted: int | None = None
-        ) -> Mapping[str, Answer]:
+        ) -> Mapping[str, AgentAnswer]:
             tries.append((len(agents), timeout_seconds, wanted))
             raise Unreachable("nobody", system="nats", operation="connect")
 
@@ -328,7 +326,7 @@ def test_with_expired_certificates_nobody_tries_to_speak_over_nats(tmp_path: Pat
     class Counting(FakeMbus):
         def ping(
             self, agents: Collection[str], *, timeout_seconds: float, wanted: int | None = None
-        ) -> Mapping[str, Answer]:
+        ) -> Mapping[str, AgentAnswer]:
             asked.append(len(agents))
             return super().ping(agents, timeout_seconds=timeout_seconds, wanted=wanted)
 
@@ -559,7 +557,7 @@ def test_a_stranger_on_nats_is_found(scene: Scene) -> None:
 
 def test_locks_that_stay_are_found_before_a_rotation(scene: Scene) -> None:
     """Brief ones are waited for."""
-    scene.director.held = [Lock(kind="deployment", resource=("cf",), task_id="brief-1")]
+    scene.director.held = [DirectorLock(kind="deployment", resource=("cf",), task_id="brief-1")]
     assert "bosh-locked" not in scene.rules(Moment.BEFORE)
-    scene.director.held = [Lock(kind="deployment", resource=("cf",), task_id="12")]
+    scene.director.held = [DirectorLock(kind="deployment", resource=("cf",), task_id="12")]
     assert "bosh-locked" in scene.rules(Moment.BEFORE)

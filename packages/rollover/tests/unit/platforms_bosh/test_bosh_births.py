@@ -10,11 +10,14 @@ import pytest
 from rigs.bosh_fakes import BEGUN, Ca, ca
 from rollover.errors import Unreachable
 from rollover.fleet.names import Fingerprint
-from rollover.platforms.bosh.births import CLOCK_SKEW, Births
-from rollover.platforms.bosh.book import AgentState
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.provenance import (
+    CLOCK_SKEW,
+    AgentState,
+    IssuedCredentials,
+    ProvenanceFile,
+    VmCreationTimes,
+)
 
 LAST_TASK = 40
 SEEN = Fingerprint("a" * 64)
@@ -48,13 +51,13 @@ def new() -> Ca:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, old: Ca, new: Ca) -> Ledger:
+def ledger(tmp_path: Path, old: Ca, new: Ca) -> ProvenanceFile:
     """Both were handed out, one after the other."""
-    found = Ledger(tmp_path / "agents.json")
+    found = ProvenanceFile(tmp_path / "agents.json")
     ago = BEGUN - timedelta(hours=1)
-    found.handed_out(Handout(signer=old.certificate, bundle=(old.certificate,)), at=ago)
+    found.handed_out(IssuedCredentials(signer=old.certificate, bundle=(old.certificate,)), at=ago)
     both = (old.certificate, new.certificate)
-    now = Handout(signer=new.certificate, bundle=both, since=BEGUN, task=LAST_TASK)
+    now = IssuedCredentials(signer=new.certificate, bundle=both, since=BEGUN, task=LAST_TASK)
     found.handed_out(now, at=BEGUN)
     return found
 
@@ -71,7 +74,9 @@ def instance(*, seconds: float) -> BoshInstance:
     )
 
 
-def signers(ledger: Ledger, births: Births, made: BoshInstance, old: Ca, new: Ca) -> set[str]:
+def signers(
+    ledger: ProvenanceFile, births: VmCreationTimes, made: BoshInstance, old: Ca, new: Ca
+) -> set[str]:
     """Return the names of the CAs that a VM's certificate can come from, once it is connected."""
     at = BEGUN + timedelta(seconds=30)
     trusted = {old.fingerprint, new.fingerprint}
@@ -91,24 +96,24 @@ def signers(ledger: Ledger, births: Births, made: BoshInstance, old: Ca, new: Ca
     ],
 )
 def test_a_vm_of_a_younger_task_has_what_is_handed_out_now(
-    ledger: Ledger, old: Ca, new: Ca, *, task: int | None, seconds: float, can_be: set[str]
+    ledger: ProvenanceFile, old: Ca, new: Ca, *, task: int | None, seconds: float, can_be: set[str]
 ) -> None:
     """Whatever the clocks say; of an older task, or none, both stay possible."""
-    births = Births(Director(task), ledger)
+    births = VmCreationTimes(Director(task), ledger)
     assert signers(ledger, births, instance(seconds=seconds), old, new) == can_be
 
 
-def test_clocks_that_are_clear_ask_nobody(ledger: Ledger) -> None:
+def test_clocks_that_are_clear_ask_nobody(ledger: ProvenanceFile) -> None:
     """Every VM of a large fleet would be one more call."""
     director = Director(LAST_TASK + 1)
-    births = Births(director, ledger)
+    births = VmCreationTimes(director, ledger)
     made = instance(seconds=3600)
     assert births.after(made) == BEGUN + timedelta(hours=1) - CLOCK_SKEW
     assert births.after(instance(seconds=-3600)) == BEGUN - timedelta(hours=1) - CLOCK_SKEW
     assert director.asked == 0
 
 
-def test_an_agent_of_which_all_is_known_asks_nobody(ledger: Ledger, new: Ca) -> None:
+def test_an_agent_of_which_all_is_known_asks_nobody(ledger: ProvenanceFile, new: Ca) -> None:
     """After a round that made every VM anew there would be one call for each."""
     ledger.saw({"a0": SEEN}, born={}, trusted={new.fingerprint}, at=BEGUN + timedelta(minutes=2))
     state = AgentState(new.fingerprint, (new.fingerprint,))
@@ -117,24 +122,24 @@ def test_an_agent_of_which_all_is_known_asks_nobody(ledger: Ledger, new: Ca) -> 
     ledger.saw({"a0": Fingerprint("b" * 64)}, born={}, trusted={new.fingerprint}, at=later)
     assert ledger.sightings("a0")[-1].settled == state
     director = Director(LAST_TASK + 1)
-    Births(director, ledger).after(instance(seconds=5))
+    VmCreationTimes(director, ledger).after(instance(seconds=5))
     assert director.asked == 0
 
 
-def test_a_task_is_asked_for_once_and_counts_for_brief_listings_too(ledger: Ledger) -> None:
+def test_a_task_is_asked_for_once_and_counts_for_brief_listings_too(ledger: ProvenanceFile) -> None:
     """Those do not say when a VM was made."""
     director = Director(LAST_TASK + 1)
-    births = Births(director, ledger)
+    births = VmCreationTimes(director, ledger)
     assert births.after(instance(seconds=5)) == BEGUN
     brief = BoshInstance(deployment="web", group="router", id="0", agent_id="a0", vm_cid="vm-1")
     assert births.after(brief) == BEGUN
     assert director.asked == 1
 
 
-def test_a_director_that_does_not_say_leaves_it_open(ledger: Ledger) -> None:
+def test_a_director_that_does_not_say_leaves_it_open(ledger: ProvenanceFile) -> None:
     """It is asked again at the next look."""
     director = Director(away=True)
-    births = Births(director, ledger)
+    births = VmCreationTimes(director, ledger)
     for _ in range(2):
         assert births.after(instance(seconds=5)) == BEGUN + timedelta(seconds=5) - CLOCK_SKEW
     assert director.asked == 2

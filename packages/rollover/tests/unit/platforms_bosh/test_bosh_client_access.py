@@ -13,8 +13,7 @@ from rollover.fleet.description import DirectorDescription
 from rollover.pki.issue import issue_authority
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.platforms.bosh.access import Access, access_to
-from rollover.platforms.bosh.address import director_url
+from rollover.platforms.bosh.login import DirectorAccess, access_to, director_url
 
 SECRET = {"BOSH_CLIENT_SECRET": "s3cret"}
 
@@ -32,7 +31,7 @@ def authority() -> bytes:
 
 def access(
     tmp_path: Path, environment: dict[str, str], *, named: str = "10.0.0.6", **described: str
-) -> Access:
+) -> DirectorAccess:
     """The access of a description, with a home of its own."""
     return access_to(
         DirectorDescription(environment=named, **described),  # type: ignore[arg-type]  # texts only

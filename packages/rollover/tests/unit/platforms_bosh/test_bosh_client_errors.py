@@ -17,7 +17,13 @@ from rollover.errors import (
     TimedOut,
     Unreachable,
 )
-from rollover.platforms.bosh.http import Answer, Http, Request, elsewhere, refusal
+from rollover.platforms.bosh.director_http import (
+    HttpRequest,
+    HttpResponse,
+    HttpServer,
+    redirected_request,
+    refusal_of,
+)
 
 
 def every(kind: type[httpx2.HTTPError]) -> Iterator[type[httpx2.HTTPError]]:
@@ -28,19 +34,19 @@ def every(kind: type[httpx2.HTTPError]) -> Iterator[type[httpx2.HTTPError]]:
 
 
 @pytest.fixture(scope="module")
-def http() -> Iterator[Http]:
+def http() -> Iterator[HttpServer]:
     """A client that nobody is at the other end of."""
-    found = Http("https://127.0.0.1:1", system="director", ca=None)
+    found = HttpServer("https://127.0.0.1:1", system="director", ca=None)
     yield found
     found.close()
 
 
 @pytest.mark.parametrize("kind", sorted(set(every(httpx2.RequestError)), key=str))
 def test_every_error_of_the_library_becomes_one_of_ours(
-    http: Http, kind: type[httpx2.RequestError]
+    http: HttpServer, kind: type[httpx2.RequestError]
 ) -> None:
     """Those that come later in the library too."""
-    found = http._failed(kind("broken"), Request(path="/locks")).error
+    found = http._failed(kind("broken"), HttpRequest(path="/locks")).error
     assert isinstance(found, AdapterError)
     assert found.message.startswith("director: GET /locks: ")
 
@@ -58,21 +64,26 @@ def test_every_error_of_the_library_becomes_one_of_ours(
     ],
 )
 def test_only_what_cannot_happen_twice_is_sent_again(
-    http: Http, error: httpx2.RequestError, method: str, kind: type[AdapterError], *, again: bool
+    http: HttpServer,
+    error: httpx2.RequestError,
+    method: str,
+    kind: type[AdapterError],
+    *,
+    again: bool,
 ) -> None:
     """A GET whose connection broke, and whatever was never sent."""
-    failure = http._failed(error, Request(path="/deployments", method=method))
+    failure = http._failed(error, HttpRequest(path="/deployments", method=method))
     assert type(failure.error) is kind
     assert failure.again is again
 
 
-def test_distrust_is_found_below_whatever_is_around_it(http: Http) -> None:
+def test_distrust_is_found_below_whatever_is_around_it(http: HttpServer) -> None:
     """The library wraps it twice; it is not tried again."""
     inner = ssl.SSLCertVerificationError(1, "certificate verify failed")
     inner.verify_message = "self-signed certificate in certificate chain"
     outer = httpx2.ConnectError("[SSL] …")
     outer.__cause__ = inner
-    failure = http._failed(outer, Request(path="/info"))
+    failure = http._failed(outer, HttpRequest(path="/info"))
     assert type(failure.error) is Rejected
     assert "self-signed certificate" in failure.error.message
     assert not failure.again
@@ -88,7 +99,9 @@ def test_distrust_is_found_below_whatever_is_around_it(http: Http) -> None:
 def test_a_status_says_what_kind_of_refusal_it_is(status: int, kind: type[AdapterError]) -> None:
     """Code and description of the director are kept."""
     body = b'{"code": 70000, "description": "Deployment \'x\' doesn\'t exist"}'
-    found = refusal(Answer(status=status, body=body), system="director", operation="GET /x")
+    found = refusal_of(
+        HttpResponse(status=status, body=body), system="director", operation="GET /x"
+    )
     assert type(found) is kind
     assert found.message == (
         f"director: GET /x: HTTP {status}: Deployment 'x' doesn't exist (code 70000)"
@@ -108,14 +121,14 @@ def test_a_status_says_what_kind_of_refusal_it_is(status: int, kind: type[Adapte
 )
 def test_bodies_of_errors_are_shown_as_far_as_they_are_text(body: bytes, said: str) -> None:
     """Pages of a proxy are not."""
-    found = refusal(Answer(status=500, body=body), system="d", operation="GET /x")
+    found = refusal_of(HttpResponse(status=500, body=body), system="d", operation="GET /x")
     assert found.message == f"d: GET /x: HTTP 500{said}"
 
 
 def test_a_private_key_in_an_error_is_left_out() -> None:
     """A director quotes what stands in a manifest."""
     body = b'{"code": 1, "description": "bad: -----BEGIN RSA PRIVATE KEY-----\\nMIIE\\n"}'
-    found = refusal(Answer(status=400, body=body), system="d", operation="POST /x")
+    found = refusal_of(HttpResponse(status=400, body=body), system="d", operation="POST /x")
     assert "MIIE" not in found.message
 
 
@@ -130,4 +143,4 @@ def test_a_private_key_in_an_error_is_left_out() -> None:
 )
 def test_of_a_redirection_only_the_path_counts(location: str, target: str) -> None:
     """Passwords go to no other host."""
-    assert elsewhere(Answer(status=302, location=location)).target == target
+    assert redirected_request(HttpResponse(status=302, location=location)).target == target

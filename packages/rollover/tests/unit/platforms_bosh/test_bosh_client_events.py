@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollover.errors import Unreachable
-from rollover.platforms.bosh.events import (
+from rollover.platforms.bosh.director_http import HttpResponse
+from rollover.platforms.bosh.director_records import DirectorTask, TaskEvent, TaskState
+from rollover.platforms.bosh.director_tasks import (
     MOST_LINE,
-    Calls,
     EventReader,
-    Pace,
-    event,
-    follow,
-    fresh_part,
+    TaskCalls,
+    TaskPace,
+    follow_task,
+    read_event,
+    unread_part,
 )
-from rollover.platforms.bosh.http import Answer
-from rollover.platforms.bosh.records import Task, TaskEvent, TaskState
 
 
 def line(**fields: object) -> bytes:
@@ -27,15 +27,17 @@ def line(**fields: object) -> bytes:
     return json.dumps({"time": 1, **fields}).encode() + b"\n"
 
 
-def read(reader: EventReader, *answers: Answer) -> list[TaskEvent]:
+def read(reader: EventReader, *answers: HttpResponse) -> list[TaskEvent]:
     """All events of these answers."""
     return [each for answer in answers for each in reader.take(answer)]
 
 
-def partial(text: bytes, begin: int) -> Answer:
+def partial(text: bytes, begin: int) -> HttpResponse:
     """A 206 as the director gives it."""
     size = len(text)
-    return Answer(status=206, body=text[begin:], content_range=f"bytes {begin}-{size - 1}/{size}")
+    return HttpResponse(
+        status=206, body=text[begin:], content_range=f"bytes {begin}-{size - 1}/{size}"
+    )
 
 
 def test_an_event_says_which_instance_and_how_far() -> None:
@@ -44,7 +46,7 @@ def test_an_event_says_which_instance_and_how_far() -> None:
         stage="Updating instance", tags=["router"], total=3, task="router/1 (0) (canary)", index=1,
         state="in_progress", progress=20, data={"status": "executing drain", "more": {}},
     )  # fmt: skip
-    (found,) = event(text)
+    (found,) = read_event(text)
     assert (found.stage, found.tags, found.task) == (
         "Updating instance", ("router",), "router/1 (0) (canary)",
     )  # fmt: skip
@@ -53,9 +55,9 @@ def test_an_event_says_which_instance_and_how_far() -> None:
 
 def test_errors_of_an_instance_and_of_the_task_are_errors() -> None:
     """The task's has a code; warnings are none."""
-    (instance,) = event(line(stage="s", state="failed", data={"error": "not running"}))
-    (task,) = event(line(error={"code": 450001, "message": "Timed out"}))
-    (warning,) = event(line(type="deprecation", message="old syntax"))
+    (instance,) = read_event(line(stage="s", state="failed", data={"error": "not running"}))
+    (task,) = read_event(line(error={"code": 450001, "message": "Timed out"}))
+    (warning,) = read_event(line(type="deprecation", message="old syntax"))
     assert (instance.error, instance.code) == ("not running", 0)
     assert (task.error, task.code) == ("Timed out", 450001)
     assert (warning.warning, warning.error) == ("old syntax", "")
@@ -64,12 +66,12 @@ def test_errors_of_an_instance_and_of_the_task_are_errors() -> None:
 def test_lines_that_are_no_events_are_skipped() -> None:
     """Blank ones, text, other JSON, times out of this world."""
     for bad in (b"", b"  ", b"Traceback", b"[1]", b"null", b"{}", b'{"time":1e300}', b"\xff\xfe"):
-        assert list(event(bad)) == []
+        assert list(read_event(bad)) == []
 
 
 def test_keys_in_events_are_left_out() -> None:
     """An error may quote what a job printed."""
-    (found,) = event(line(data={"error": "-----BEGIN RSA PRIVATE KEY-----\nabc"}))
+    (found,) = read_event(line(data={"error": "-----BEGIN RSA PRIVATE KEY-----\nabc"}))
     assert "BEGIN" not in found.error
 
 
@@ -81,9 +83,9 @@ def test_every_event_comes_once_whatever_the_pieces(cuts: list[int], ranges: boo
     for size in [*sorted(cuts), len(text)]:
         there = text[:size]
         if not ranges:
-            found += read(reader, Answer(status=200, body=there))
+            found += read(reader, HttpResponse(status=200, body=there))
         elif reader.offset >= len(there):
-            found += read(reader, Answer(status=416))
+            found += read(reader, HttpResponse(status=416))
         else:
             found += read(reader, partial(there, reader.offset))
     found += reader.rest()
@@ -93,19 +95,19 @@ def test_every_event_comes_once_whatever_the_pieces(cuts: list[int], ranges: boo
 def test_a_last_line_without_end_is_an_event_too() -> None:
     """When the task has ended it will not grow any more."""
     reader = EventReader()
-    assert read(reader, Answer(status=200, body=line(index=5).rstrip(b"\n"))) == []
+    assert read(reader, HttpResponse(status=200, body=line(index=5).rstrip(b"\n"))) == []
     assert [each.index for each in reader.rest()] == [5]
 
 
 def test_a_range_that_begins_elsewhere_gives_what_is_new() -> None:
     """And nothing where something would be missing in between."""
-    earlier = Answer(status=206, body=b"abcdef", content_range="bytes 0-5/6")
-    later = Answer(status=206, body=b"abcdef", content_range="bytes 9-14/15")
-    assert fresh_part(earlier, 4) == b"ef"
-    assert fresh_part(later, 4) == b""
-    assert fresh_part(Answer(status=206, body=b"abc"), 4) == b"abc"
-    assert fresh_part(Answer(status=204), 4) == b""
-    assert fresh_part(Answer(status=200, body=b"ab"), 4) == b""
+    earlier = HttpResponse(status=206, body=b"abcdef", content_range="bytes 0-5/6")
+    later = HttpResponse(status=206, body=b"abcdef", content_range="bytes 9-14/15")
+    assert unread_part(earlier, 4) == b"ef"
+    assert unread_part(later, 4) == b""
+    assert unread_part(HttpResponse(status=206, body=b"abc"), 4) == b"abc"
+    assert unread_part(HttpResponse(status=204), 4) == b""
+    assert unread_part(HttpResponse(status=200, body=b"ab"), 4) == b""
 
 
 def test_a_line_without_end_takes_no_memory() -> None:
@@ -113,9 +115,11 @@ def test_a_line_without_end_takes_no_memory() -> None:
     reader = EventReader()
     piece = b"x" * (MOST_LINE // 2 + 1)
     for _ in range(5):
-        assert read(reader, Answer(status=206, body=piece)) == []
+        assert read(reader, HttpResponse(status=206, body=piece)) == []
         assert len(reader._partial) <= MOST_LINE
-    assert [e.index for e in read(reader, Answer(status=206, body=b"x\n" + line(index=7)))] == [7]
+    assert [
+        e.index for e in read(reader, HttpResponse(status=206, body=b"x\n" + line(index=7)))
+    ] == [7]
 
 
 class _Clock:
@@ -130,19 +134,23 @@ class _Clock:
         self.pauses.append(seconds)
 
 
-def _states(*states: TaskState) -> Iterator[Task]:
+def _states(*states: TaskState) -> Iterator[DirectorTask]:
     for state in states:
-        yield Task(id=1, state=state)
+        yield DirectorTask(id=1, state=state)
 
 
 def test_it_asks_ever_more_seldom_and_at_once_when_something_happens() -> None:
     """Short tasks are not waited for, long ones not disturbed."""
     clock = _Clock()
     tasks = _states(*[TaskState.PROCESSING] * 9, TaskState.DONE)
-    outputs = iter([Answer(status=204)] * 7 + [Answer(status=200, body=line())] * 3)
-    calls = Calls(state=lambda: next(tasks), output=lambda _: next(outputs), cancel=lambda: None)
-    pace = Pace(poll_seconds=1.0, clock=lambda: clock.now, pause=clock.pause)
-    assert len(list(follow(calls, number=1, system="d", stopping=lambda: False, pace=pace))) == 1
+    outputs = iter([HttpResponse(status=204)] * 7 + [HttpResponse(status=200, body=line())] * 3)
+    calls = TaskCalls(
+        state=lambda: next(tasks), output=lambda _: next(outputs), cancel=lambda: None
+    )
+    pace = TaskPace(poll_seconds=1.0, clock=lambda: clock.now, pause=clock.pause)
+    assert (
+        len(list(follow_task(calls, number=1, system="d", stopping=lambda: False, pace=pace))) == 1
+    )
     assert clock.pauses[:7] == sorted(clock.pauses[:7])
     assert max(clock.pauses) == 1.0
     assert clock.pauses[7] < 0.2
@@ -152,12 +160,12 @@ def test_a_director_that_stays_away_ends_the_patience() -> None:
     """Its own error is told, after the time that was given."""
     clock = _Clock()
 
-    def state() -> Task:
+    def state() -> DirectorTask:
         raise Unreachable("nobody answers", system="d", operation="GET /tasks/1")
 
-    calls = Calls(state=state, output=lambda _: Answer(status=204), cancel=lambda: None)
-    pace = Pace(patience_seconds=30, clock=lambda: clock.now, pause=clock.pause)
-    following = follow(calls, number=1, system="d", stopping=lambda: False, pace=pace)
+    calls = TaskCalls(state=state, output=lambda _: HttpResponse(status=204), cancel=lambda: None)
+    pace = TaskPace(patience_seconds=30, clock=lambda: clock.now, pause=clock.pause)
+    following = follow_task(calls, number=1, system="d", stopping=lambda: False, pace=pace)
     try:
         next(following)
     except Unreachable:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from rigs import bosh_api_stub as stub
-from rollover.platforms.bosh import parsing
-from rollover.platforms.bosh.records import Stemcell, TaskState
+from rollover.platforms.bosh import director_records
+from rollover.platforms.bosh.director_records import Stemcell, TaskState
 
 
 def encoded(value: object) -> bytes:
@@ -29,7 +29,7 @@ def encoded(value: object) -> bytes:
 )
 def test_a_version_is_its_numbers(text: str, numbers: tuple[int, ...]) -> None:
     """Without what stands behind it."""
-    found = parsing.info(encoded({"name": "a", "uuid": "b", "version": text}))
+    found = director_records.read_info(encoded({"name": "a", "uuid": "b", "version": text}))
     assert (found.version, found.uaa, found.user) == (numbers, None, None)
 
 
@@ -40,10 +40,10 @@ def test_a_uaa_has_an_https_url() -> None:
         way = {"type": "uaa", "options": {"url": url}}
         return encoded({"name": "a", "uuid": "b", "version": "1", "user_authentication": way})
 
-    assert parsing.info(info("https://uaa:8443/")).uaa == "https://uaa:8443"
+    assert director_records.read_info(info("https://uaa:8443/")).uaa == "https://uaa:8443"
     for url in ("http://uaa:8443", None, 1):
-        with pytest.raises(parsing.BadAnswer):
-            parsing.info(info(url))
+        with pytest.raises(director_records.UnreadableAnswer):
+            director_records.read_info(info(url))
 
 
 def test_an_instance_without_vm_has_no_state() -> None:
@@ -52,7 +52,7 @@ def test_an_instance_without_vm_has_no_state() -> None:
         ("vm_cid", "agent_id", "vm_created_at", "job_state", "ips", "disk_cids", "disk_cid", "az",
          "stemcell", "ignore", "active", "index", "resurrection_paused")
     )  # fmt: skip
-    (found,) = parsing.full_instances(
+    (found,) = director_records.read_full_instances(
         encoded({"id": "1", "job_name": "db", "state": "detached", **nothing}), deployment="web"
     )
     assert (found.name, found.state, found.job_state) == ("web/db/1", "detached", None)
@@ -64,7 +64,7 @@ def test_a_full_listing_is_a_line_for_each_instance() -> None:
     body = stub.lines(stub.instance(0, disk_cid="d1", disk_cids=[])) + b"\n" + stub.lines(
         stub.instance(1, job_state="unresponsive agent")
     )  # fmt: skip
-    first, second = parsing.full_instances(body, deployment="web")
+    first, second = director_records.read_full_instances(body, deployment="web")
     assert first.disk_cids == ("d1",)
     assert first.stemcell == Stemcell(name="bosh-warden-ubuntu-jammy", version="1.199")
     assert second.job_state == "unresponsive agent"
@@ -72,8 +72,8 @@ def test_a_full_listing_is_a_line_for_each_instance() -> None:
 
 def test_a_brief_listing_names_the_same_instances() -> None:
     """Its fields have other names."""
-    (brief,) = parsing.brief_instances(encoded([stub.brief(3)]), deployment="web")
-    (full,) = parsing.full_instances(encoded(stub.instance(3)), deployment="web")
+    (brief,) = director_records.read_brief_instances(encoded([stub.brief(3)]), deployment="web")
+    (full,) = director_records.read_full_instances(encoded(stub.instance(3)), deployment="web")
     assert (brief.name, brief.vm_cid, brief.agent_id) == (full.name, full.vm_cid, full.agent_id)
 
 
@@ -82,37 +82,47 @@ def test_a_brief_listing_names_the_same_instances() -> None:
 )
 def test_times_are_read_as_directors_write_them(text: str) -> None:
     """In UTC."""
-    assert parsing.moment(text) == datetime(2026, 1, 9, 6, 23, 25, tzinfo=UTC)
+    assert director_records.read_time(text) == datetime(2026, 1, 9, 6, 23, 25, tzinfo=UTC)
 
 
 def test_tasks_have_known_states_only() -> None:
     """One that nobody knows cannot be followed."""
-    assert parsing.task(encoded({"id": 1, "state": "timeout"})).state is TaskState.TIMEOUT
-    with pytest.raises(parsing.BadAnswer):
-        parsing.task(encoded({"id": 1, "state": "dancing"}))
+    assert (
+        director_records.read_task(encoded({"id": 1, "state": "timeout"})).state
+        is TaskState.TIMEOUT
+    )
+    with pytest.raises(director_records.UnreadableAnswer):
+        director_records.read_task(encoded({"id": 1, "state": "dancing"}))
 
 
 def test_locks_expiries_and_variables_are_read() -> None:
     """Numbers that come as text are numbers."""
-    (lock,) = parsing.locks(
+    (lock,) = director_records.read_locks(
         encoded([{"type": "deployment", "resource": ["web"], "timeout": "1.5", "task_id": "12"}])
     )
-    (expiry,) = parsing.expiries(
+    (expiry,) = director_records.read_expiries(
         encoded([{"certificate_path": "a.b", "expiry": "2026-01-09T06:23:25Z", "days_left": "3"}])
     )
-    (variable,) = parsing.variables(encoded([{"id": 5, "name": "/d/w/x"}]))
+    (variable,) = director_records.read_variables(encoded([{"id": 5, "name": "/d/w/x"}]))
     assert (lock.kind, lock.resource, lock.task_id) == ("deployment", ("web",), "12")
     assert (expiry.path, expiry.days_left) == ("a.b", 3)
     assert (variable.id, variable.name) == ("5", "/d/w/x")
 
 
 @pytest.mark.parametrize(
-    "parse", [parsing.info, parsing.deployments, parsing.task, parsing.locks, parsing.diff]
+    "parse",
+    [
+        director_records.read_info,
+        director_records.read_deployments,
+        director_records.read_task,
+        director_records.read_locks,
+        director_records.read_diff,
+    ],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"[]x", b'{"a": 1}', b"[1]", b"null"])
 def test_what_is_no_answer_of_a_director_is_said_to_be_none(
     parse: Callable[[bytes], object], body: bytes
 ) -> None:
     """Never another exception."""
-    with pytest.raises(parsing.BadAnswer):
+    with pytest.raises(director_records.UnreadableAnswer):
         parse(body)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rigs.examples_budget import examples
 from rollover.errors import SpecError
-from rollover.platforms.bosh import command_line, shell_words
-from rollover.platforms.bosh.command_line import CommandLine
+from rollover.platforms.bosh import command_line
+from rollover.platforms.bosh.command_line import CreateEnvLine
 
 HOME = {"HOME": "/srv/op", "IAAS": "gcp"}
 SET_TLS = """\
@@ -36,11 +36,11 @@ REMOVE_TLS = "- {type: remove, path: /instance_groups/name=bosh/properties/nats/
 TEST_TLS = "- {type: test, path: /instance_groups/name=bosh/properties/nats/tls/ca, value: x}\n"
 
 
-def read(folder: Path, text: str) -> CommandLine:
+def read(folder: Path, text: str) -> CreateEnvLine:
     """Read a line from a file."""
     path = folder / "create-env.sh"
     path.write_text(text)
-    return command_line.read(path, environment=HOME)
+    return command_line.read_command_line(path, environment=HOME)
 
 
 def test_the_line_of_the_documentation_is_understood(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_line_of_a_problem_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """With what to put there."""
     with pytest.raises(SpecError, match="cannot be read") as caught:
-        command_line.read(tmp_path / "none.sh", environment={})
+        command_line.read_command_line(tmp_path / "none.sh", environment={})
     assert "director.create_env" in caught.value.hint
 
 
@@ -231,7 +231,7 @@ WORDS = st.lists(
 def test_quoted_words_come_through_as_they_are(words: list[str]) -> None:
     """Whatever a shell's own quoting protects."""
     text = f"bosh create-env {shlex.join(words)}"
-    script = shell_words.read(text, path=Path("/x/y.sh"), environment={})
+    script = command_line.read_script(text, path=Path("/x/y.sh"), environment={})
     assert script.commands[0].words == ("bosh", "create-env", *words)
 
 
@@ -252,7 +252,7 @@ def test_quoted_words_come_through_as_they_are(words: list[str]) -> None:
 )
 def test_words_are_those_that_a_real_shell_makes(text: str) -> None:
     """Compared with the shell of this machine."""
-    found = shell_words.read(f"run {text}", path=Path("/x.sh"), environment=HOME)
+    found = command_line.read_script(f"run {text}", path=Path("/x.sh"), environment=HOME)
     script = f"printf '%s\\0' {text}"
     said = subprocess.run(["sh", "-c", script], env=HOME, capture_output=True, check=True)  # noqa: S607 - any shell
     assert [each.encode() for each in found.commands[0].words[1:]] == said.stdout.split(b"\0")[:-1]

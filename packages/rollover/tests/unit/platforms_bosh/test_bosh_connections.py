@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rollover.errors import TimedOut
-from rollover.platforms.bosh.connections import MonitoredConnections, read
+from rollover.platforms.bosh.connections import MonitoredConnections, sorted_connections
 from rollover.probe.monitoring import Monitor
-from rollover.probe.views import ConnectionView, PeerCertificate
+from rollover.probe.server_views import ConnectionView, PeerCertificate
 
 
 def view(cid: int, subject: str, *, certificate: str = "AB") -> ConnectionView:
@@ -26,13 +26,15 @@ def view(cid: int, subject: str, *, certificate: str = "AB") -> ConnectionView:
 )
 def test_an_agent_is_known_by_its_common_name(subject: str) -> None:
     """However the server writes the subject."""
-    (found,) = read([view(1, subject)]).agents
+    (found,) = sorted_connections([view(1, subject)]).agents
     assert (found.agent_id, found.bootstrap, found.cert_sha256) == ("3f-a", False, "ab")
 
 
 def test_an_agent_at_its_birth_is_told_apart() -> None:
     """Its bootstrap certificate counts, for some directors never replace it."""
-    listing = read([view(1, "CN=n.bootstrap.agent.bosh-internal,O=Cloud Foundry,C=USA")])
+    listing = sorted_connections(
+        [view(1, "CN=n.bootstrap.agent.bosh-internal,O=Cloud Foundry,C=USA")]
+    )
     assert listing.current()["n"].cert_sha256 == "ab"
     assert listing.newborn() == {"n"}
 
@@ -40,13 +42,15 @@ def test_an_agent_at_its_birth_is_told_apart() -> None:
 def test_of_several_connections_of_an_agent_the_newest_counts() -> None:
     """The old one of a VM that was deleted lingers until the server gives it up."""
     subject = "CN=a.agent.bosh-internal,O=Cloud Foundry,C=USA"
-    listing = read([view(9, subject, certificate="new"), view(3, subject, certificate="old")])
+    listing = sorted_connections(
+        [view(9, subject, certificate="new"), view(3, subject, certificate="old")]
+    )
     assert listing.current()["a"].cert_sha256 == "new"
 
 
 def test_strangers_are_who_is_neither_agent_nor_director() -> None:
     """An agent in disguise is one: its name has to be the whole of the common name."""
-    listing = read(
+    listing = sorted_connections(
         [
             view(1, "CN=default.director.bosh-internal,O=Cloud Foundry,C=US"),
             view(2, "CN=default.hm.bosh-internal,O=Cloud Foundry,C=US"),

@@ -7,21 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollover.platforms.bosh.cost import (
+    DIRECT_SECONDS,
     JOB_SECONDS,
     DeploymentCost,
-    Load,
+    InstanceLoad,
+    InstanceUpdate,
+    ManifestPacing,
+    UpdatePacing,
+    UpdateWay,
     deployment_cost,
     group_cost,
     makespan,
+    read_pacing,
     round_cost,
+    share_of,
 )
-from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.update_block import Update, Updates, amount, updates
-from rollover.platforms.bosh.versions import DIRECT_SECONDS, Verdict, Way
+from rollover.platforms.bosh.director_records import BoshInstance
 
-IN_PLACE = Verdict(way=Way.IN_PLACE, seconds=46.0)
-RECREATE = Verdict(way=Way.RECREATE, seconds=240.0)
-DIRECT = Verdict(way=Way.DIRECT, seconds=DIRECT_SECONDS)
+IN_PLACE = InstanceUpdate(way=UpdateWay.IN_PLACE, seconds=46.0)
+RECREATE = InstanceUpdate(way=UpdateWay.RECREATE, seconds=240.0)
+DIRECT = InstanceUpdate(way=UpdateWay.DIRECT, seconds=DIRECT_SECONDS)
 MANIFEST = """\
 name: web
 update: {canaries: 2, max_in_flight: 25%, canary_watch_time: 5000-60000, update_watch_time: 1000}
@@ -34,12 +39,12 @@ instance_groups:
 """
 
 
-def loads(count: int, verdict: Verdict = IN_PLACE, *, zones: int = 1) -> list[Load]:
+def loads(count: int, verdict: InstanceUpdate = IN_PLACE, *, zones: int = 1) -> list[InstanceLoad]:
     """So many instances, spread over zones."""
-    return [Load(zone=f"z{number % zones}", verdict=verdict) for number in range(count)]
+    return [InstanceLoad(zone=f"z{number % zones}", verdict=verdict) for number in range(count)]
 
 
-def instances(group: str, count: int) -> list[tuple[BoshInstance, Verdict]]:
+def instances(group: str, count: int) -> list[tuple[BoshInstance, InstanceUpdate]]:
     """Instances of a group, all in place."""
     return [
         (BoshInstance(deployment="web", group=group, id=str(number)), IN_PLACE)
@@ -47,14 +52,14 @@ def instances(group: str, count: int) -> list[tuple[BoshInstance, Verdict]]:
     ]
 
 
-def quick(**fields: object) -> Update:
+def quick(**fields: object) -> UpdatePacing:
     """An update that watches nothing."""
-    return Update(canary_watch_seconds=0, watch_seconds=0, **fields)  # type: ignore[arg-type]  # fields of it
+    return UpdatePacing(canary_watch_seconds=0, watch_seconds=0, **fields)  # type: ignore[arg-type]  # fields of it
 
 
 def test_the_fields_example_takes_seven_and_a_half_hours() -> None:
     """300 VMs, one at a time, 90 s each (reference of the field)."""
-    update = Update(canaries="0", max_in_flight="1", watch_seconds=30)
+    update = UpdatePacing(canaries="0", max_in_flight="1", watch_seconds=30)
     cost = group_cost("cells", loads(300), update=update)
     assert cost.seconds == 300 * (46 + JOB_SECONDS + 30)
     assert cost.seconds / 3600 == pytest.approx(7.5, abs=0.1)
@@ -77,23 +82,27 @@ def test_canaries_go_first_and_zones_one_after_another() -> None:
 
 def test_told_directly_jobs_run_on_and_nobody_watches() -> None:
     """Which leaves the agent's own restart."""
-    assert group_cost("cells", loads(3, DIRECT), update=Update()).seconds == 3 * DIRECT_SECONDS
+    assert (
+        group_cost("cells", loads(3, DIRECT), update=UpdatePacing()).seconds == 3 * DIRECT_SECONDS
+    )
 
 
 def test_groups_follow_one_another_unless_they_are_not_serial() -> None:
     """Neighbours that are not serial run side by side."""
     pairs = [*instances("a", 1), *instances("b", 2), *instances("c", 3)]
     one = 46 + JOB_SECONDS
-    serial = Updates(groups={name: quick() for name in "abc"})
+    serial = ManifestPacing(groups={name: quick() for name in "abc"})
     assert deployment_cost("web", pairs, updates=serial).seconds == 6 * one
-    beside = Updates(groups={"a": quick(), "b": quick(serial=False), "c": quick(serial=False)})
+    beside = ManifestPacing(
+        groups={"a": quick(), "b": quick(serial=False), "c": quick(serial=False)}
+    )
     assert deployment_cost("web", pairs, updates=beside).seconds == (1 + 3) * one
 
 
 def test_what_is_recreated_is_counted() -> None:
     """And takes as long as a new VM."""
     pairs = [(BoshInstance(deployment="web", group="a", id="1"), RECREATE), *instances("a", 1)]
-    cost = deployment_cost("web", pairs, updates=Updates(default=quick()))
+    cost = deployment_cost("web", pairs, updates=ManifestPacing(default=quick()))
     assert (cost.instances, cost.recreated) == (2, 1)
     assert cost.seconds == 240 + 46 + 2 * JOB_SECONDS
 
@@ -126,16 +135,16 @@ def test_no_order_beats_the_sum_or_the_longest(durations: list[float], lanes: in
 )  # fmt: skip
 def test_numbers_may_be_shares(text: str, size: int, least: int, number: int) -> None:
     """Rounded down, but at least one where it must be."""
-    assert amount(text, size, least=least) == number
+    assert share_of(text, size, least=least) == number
 
 
 def test_a_manifest_says_the_pace_of_each_group() -> None:
     """A group's own block goes before the manifest's."""
-    found = updates(MANIFEST)
-    assert found.of("router") == Update(
+    found = read_pacing(MANIFEST)
+    assert found.of("router") == UpdatePacing(
         canaries="2", max_in_flight="25%", canary_watch_seconds=5, watch_seconds=1
     )
-    assert found.of("db") == Update(
+    assert found.of("db") == UpdatePacing(
         canaries="2", max_in_flight="1", serial=False, canary_watch_seconds=5, watch_seconds=30
     )
     assert found.of("other") == found.of("router")
@@ -147,4 +156,4 @@ def test_a_manifest_says_the_pace_of_each_group() -> None:
 )
 def test_a_manifest_that_cannot_be_read_has_a_directors_pace(text: str) -> None:
     """It is for estimates; the director judges it."""
-    assert updates(text).of("any").max_in_flight == "1"
+    assert read_pacing(text).of("any").max_in_flight == "1"

@@ -12,16 +12,16 @@ import pytest
 from rigs.patience import Patience
 from rollover.errors import Conflict, Rejected
 from rollover.platforms.bosh import create_env
-from rollover.platforms.bosh.command_line import CommandLine
+from rollover.platforms.bosh.command_line import CreateEnvLine
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7Zl\n-----END RSA PRIVATE KEY-----\n"
 
 
-def command(folder: Path, body: str) -> CommandLine:
+def command(folder: Path, body: str) -> CreateEnvLine:
     """A `create-env` that is a small program; it sees its words and its directory."""
     program = folder / "program.py"
     program.write_text(f"import os, sys, time\n{body}\n")
-    return CommandLine(
+    return CreateEnvLine(
         (sys.executable, str(program), "create-env", "bosh.yml"),
         place="create-env.sh:1",
         directory=folder,
@@ -29,9 +29,9 @@ def command(folder: Path, body: str) -> CommandLine:
     )
 
 
-def run(folder: Path, body: str, *, seconds: float = 300.0) -> create_env.Ended:
+def run(folder: Path, body: str, *, seconds: float = 300.0) -> create_env.CreateEnvEnded:
     """Run it with an ops file."""
-    return create_env.run(
+    return create_env.run_create_env(
         command(folder, body),
         Path("/s/add-new-ca.yml"),
         log=folder / "log",
@@ -67,21 +67,21 @@ def test_the_last_lines_of_a_failure_are_told_without_keys(tmp_path: Path) -> No
     noise = f"print('x' * 80_000); print({KEY!r}); print('the reason'); sys.exit(3)"
     ended = run(tmp_path, noise)
     assert (ended.code, ended.succeeded) == (3, False)
-    told = create_env.last_lines(ended.log)
+    told = create_env.last_log_lines(ended.log)
     assert told.endswith("the reason")
     assert "MIIEow" not in told
 
 
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Before anything has begun."""
-    nothing = CommandLine(
+    nothing = CreateEnvLine(
         ("no-such-bosh", "create-env", "bosh.yml"),
         place="create-env.sh:1",
         directory=tmp_path,
         environment={"PATH": ""},
     )
     with pytest.raises(Rejected, match="no-such-bosh"):
-        create_env.run(
+        create_env.run_create_env(
             nothing, None, log=tmp_path / "log", lock=tmp_path / "lock", timeout_seconds=1
         )
 
@@ -91,10 +91,10 @@ def test_one_that_takes_too_long_is_left_alone_and_seen(tmp_path: Path) -> None:
     body = "while not os.path.exists('end'): time.sleep(0.02)\nopen('done', 'w').close()"
     ended = run(tmp_path, body, seconds=0.2)
     assert ended.code is None
-    assert create_env.running(tmp_path / "lock")
+    assert create_env.is_running(tmp_path / "lock")
     with pytest.raises(Conflict, match="still running"):
         run(tmp_path, "pass")
     (tmp_path / "end").touch()
-    until(lambda: not create_env.running(tmp_path / "lock"))
+    until(lambda: not create_env.is_running(tmp_path / "lock"))
     assert (tmp_path / "done").exists()
     assert run(tmp_path, "pass").succeeded

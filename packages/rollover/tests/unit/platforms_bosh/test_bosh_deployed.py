@@ -9,13 +9,23 @@ from rigs import bosh_director_files as files
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Identity
 from rollover.fleet.names import Fingerprint
-from rollover.pki.anatomy import anatomy
-from rollover.platforms.bosh.deployed import Conclusion, Seen, conclude, distinct
-from rollover.platforms.bosh.environment import Candidate, DeployedState
-from rollover.platforms.bosh.nats_port import Dial, Shown
-from rollover.platforms.bosh.properties import DirectorProperties, NatsTls, Pair, Part
-from rollover.platforms.bosh.records import Expiry
-from rollover.probe.result import ClientVerdict, Failure, Handshake
+from rollover.pki.certificate import anatomy
+from rollover.platforms.bosh.create_env import CreateEnvState, ManifestCandidate
+from rollover.platforms.bosh.director_records import CertificateExpiry
+from rollover.platforms.bosh.director_vm_observer import (
+    Conclusion,
+    DirectorEvidence,
+    conclude_deployed,
+    distinct_states,
+)
+from rollover.platforms.bosh.nats_port import NatsDial, ObservedNats
+from rollover.platforms.bosh.nats_properties import (
+    ChainAndKey,
+    DirectorProperties,
+    NatsPart,
+    NatsTls,
+)
+from rollover.probe.handshake import ClientVerdict, Failure, Handshake
 from rollover.probe.target import Port
 
 NOW = datetime.now(UTC)
@@ -24,18 +34,21 @@ OLD, NEW = files.generation(), files.generation(2)
 
 def candidate(
     sha: str, bundle: tuple[Certificate, ...], *, server: files.Generation, name: str = ""
-) -> Candidate:
+) -> ManifestCandidate:
     """A manifest: the server's certificate of one generation, all else of the new one."""
-    of = {part: (server if part is Part.SERVER else NEW).of[part] for part in Part}
+    of = {part: (server if part is NatsPart.SERVER else NEW).of[part] for part in NatsPart}
     if bundle == (OLD.ca,):
-        of = {part: OLD.of[part] for part in Part}
+        of = {part: OLD.of[part] for part in NatsPart}
     tls = NatsTls(
         bundle=bundle,
         bundle_text="",
-        pairs={part: Pair(chain=(made.certificate,), key=made.secret) for part, made in of.items()},
+        pairs={
+            part: ChainAndKey(chain=(made.certificate,), key=made.secret)
+            for part, made in of.items()
+        },
     )
     found = DirectorProperties(group="bosh", tls=tls, nats="", director="")
-    return Candidate(Path(name) if name else None, sha, found, "")
+    return ManifestCandidate(Path(name) if name else None, sha, found, "")
 
 
 PLAIN = candidate("plain", (OLD.ca,), server=OLD)
@@ -54,7 +67,7 @@ def handshake(
         address="127.0.0.1:4222",
         kind=Port.CLIENT,
         reached=True,
-        presented=(server.of[Part.SERVER].certificate,),
+        presented=(server.of[NatsPart.SERVER].certificate,),
         advertised_der=tuple(anatomy(each).raw_subject for each in bundle),
         client_verdict=verdict,
     )
@@ -68,13 +81,15 @@ SILENT = Handshake(
 def concluded(
     sha: str,
     *shown: Handshake,
-    candidates: tuple[Candidate, ...] = ALL,
-    expiries: tuple[Expiry, ...] = (),
+    candidates: tuple[ManifestCandidate, ...] = ALL,
+    expiries: tuple[CertificateExpiry, ...] = (),
     clients: tuple[tuple[str, Fingerprint], ...] = (),
 ) -> Conclusion:
     """What follows from a record and from what was seen."""
-    seen = Seen(Shown(tuple(Dial(None, each) for each in shown), clients), expiries, NOW)
-    return conclude(candidates, DeployedState(current_manifest_sha=sha), seen)
+    seen = DirectorEvidence(
+        ObservedNats(tuple(NatsDial(None, each) for each in shown), clients), expiries, NOW
+    )
+    return conclude_deployed(candidates, CreateEnvState(current_manifest_sha=sha), seen)
 
 
 def test_a_record_that_nothing_contradicts_counts() -> None:
@@ -115,12 +130,12 @@ def test_whom_nats_lets_in_decides_where_names_do_not() -> None:
     identity = Identity(
         label="new@1",
         issuer=NEW.ca.fingerprint,
-        chain=(NEW.of[Part.DIRECTOR].certificate,),
-        key=NEW.of[Part.DIRECTOR].secret,
+        chain=(NEW.of[NatsPart.DIRECTOR].certificate,),
+        key=NEW.of[NatsPart.DIRECTOR].secret,
     )
     shown = handshake(OLD, (OLD.ca,), ClientVerdict.ACCEPTED)
-    seen = Seen(Shown((Dial(identity, shown),)), (), NOW)
-    found = conclude((PLAIN,), DeployedState(current_manifest_sha="plain"), seen)
+    seen = DirectorEvidence(ObservedNats((NatsDial(identity, shown),)), (), NOW)
+    found = conclude_deployed((PLAIN,), CreateEnvState(current_manifest_sha="plain"), seen)
     assert "lets in new@1" in found.disagreement
     assert not found.certain
 
@@ -146,25 +161,27 @@ def test_silence_without_a_record_leaves_everything_possible() -> None:
     """The latest first."""
     found = concluded("", SILENT)
     assert found.possible == (SECOND, FIRST, PLAIN)
-    assert len(distinct(found.possible)) == 3
+    assert len(distinct_states(found.possible)) == 3
 
 
 def test_the_directors_own_dates_can_contradict() -> None:
     """It tells when the CA ends that it signs with, without NATS being asked."""
-    ends = Expiry(
+    ends = CertificateExpiry(
         path="nats.tls.client_ca.certificate",
         expires_at=NEW.ca.not_after + timedelta(days=400),
         days_left=1,
     )
     found = concluded("first", handshake(OLD, (OLD.ca, NEW.ca)), expiries=(ends,))
     assert "`nats.tls.client_ca.certificate` ends" in found.disagreement
-    exact = Expiry(path="nats.tls.client_ca.certificate", expires_at=NEW.ca.not_after, days_left=1)
+    exact = CertificateExpiry(
+        path="nats.tls.client_ca.certificate", expires_at=NEW.ca.not_after, days_left=1
+    )
     assert concluded("first", handshake(OLD, (OLD.ca, NEW.ca)), expiries=(exact,)).certain
 
 
 def test_the_jobs_own_connections_can_contradict() -> None:
     """NATS lists the certificate that the director shows, and it is another."""
-    old, new = (each.of[Part.DIRECTOR].certificate for each in (OLD, NEW))
+    old, new = (each.of[NatsPart.DIRECTOR].certificate for each in (OLD, NEW))
     subject = "CN=default.director.bosh-internal,O=Cloud Foundry"
     shown = handshake(OLD, (OLD.ca, NEW.ca))
     wrong = concluded("first", shown, clients=((subject, old.fingerprint),))
@@ -175,7 +192,7 @@ def test_the_jobs_own_connections_can_contradict() -> None:
 
 def test_a_manifest_that_cannot_be_interpolated_is_told() -> None:
     """With what is missing in it."""
-    broken = Candidate(None, "", None, "Expected to find variables: nats_ca")
+    broken = ManifestCandidate(None, "", None, "Expected to find variables: nats_ca")
     found = concluded("plain", handshake(OLD, (OLD.ca,)), candidates=(broken,))
     assert found.possible == ()
     assert "nats_ca" in found.doubt

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from rollover.codec.fleet_file import read_fleet, write_fleet
-from rollover.fleet import assemble
+from rollover.fleet import description
 from rollover.fleet.certificate import Stack
 from rollover.fleet.description import (
     AuthorityDescription,
@@ -18,22 +18,21 @@ from rollover.fleet.description import (
     InstanceDescription,
     LinkDescription,
 )
-from rollover.fleet.model import Role, SourceRef, Touch
+from rollover.fleet.fleet import Role, SourceRef, Touch
 from rollover.fleet.names import AuthorityName, Fingerprint, GroupName, InstanceName
-from rollover.platforms.bosh import describe, discovery, survey
-from rollover.platforms.bosh.access import Access
-from rollover.platforms.bosh.cost import RoundCost, round_cost
-from rollover.platforms.bosh.discovery import Discovery
-from rollover.platforms.bosh.records import (
+from rollover.platforms.bosh import director_fleet, discovery
+from rollover.platforms.bosh.cost import RoundCost, UpdateWay, round_cost
+from rollover.platforms.bosh.director_fleet import DirectorObservation, Placement
+from rollover.platforms.bosh.director_records import (
     BoshInstance,
+    CertificateExpiry,
     Deployment,
-    Expiry,
-    Info,
-    Lock,
+    DirectorInfo,
+    DirectorLock,
     Stemcell,
 )
-from rollover.platforms.bosh.survey import Placement, World
-from rollover.platforms.bosh.versions import Way
+from rollover.platforms.bosh.discovery import DirectorDiscovery
+from rollover.platforms.bosh.login import DirectorAccess
 
 JAMMY = Stemcell(name="bosh-warden-ubuntu-jammy", version="1.199")
 XENIAL = Stemcell(name="bosh-warden-ubuntu-xenial", version="621.5")
@@ -56,7 +55,7 @@ def place(*instances: BoshInstance, stemcells: tuple[Stemcell, ...] = (JAMMY,)) 
 
 def cost(*places: Placement, direct: bool = False, version: tuple[int, ...] = VERSION) -> RoundCost:
     """What a round takes."""
-    return survey.cost_of(places, version=version, direct=direct)
+    return director_fleet.cost_of(places, version=version, direct=direct)
 
 
 def described(**fields: object) -> FleetDescription:
@@ -71,7 +70,7 @@ def described(**fields: object) -> FleetDescription:
 
 def expanded(*agents: BoshInstance, **fields: object) -> FleetDescription:
     """The whole fleet."""
-    return describe.with_agents(described(**fields), agents, cost=cost(place(*agents)))
+    return director_fleet.with_agents(described(**fields), agents, cost=cost(place(*agents)))
 
 
 def test_the_director_vm_has_four_parties_that_share_one_bundle() -> None:
@@ -103,7 +102,7 @@ def test_every_vm_is_an_agent_that_the_director_feeds() -> None:
 
 def test_the_description_can_be_assembled_into_a_fleet() -> None:
     """Agents dial NATS; so do director and health monitor, on its own VM."""
-    fleet = assemble.assemble(expanded(agent(0), agent(1)), {})
+    fleet = description.assemble(expanded(agent(0), agent(1)), {})
     links = sorted(
         (str(each.dialer), str(each.acceptor), each.mutual, each.name) for each in fleet.links
     )
@@ -114,14 +113,14 @@ def test_the_description_can_be_assembled_into_a_fleet() -> None:
         ("web/router/0001/mbus", "director/0/nats", True, "10.0.0.6"),
     ]
     source = fleet.groups[1].instances[0].endpoints[0].source
-    assert source == SourceRef(GroupName("director"), describe.SOURCE)
+    assert source == SourceRef(GroupName("director"), director_fleet.AGENT_SOURCE)
     bundles = {each.bundle_slot for each in fleet.groups[0].instances[0].endpoints}
     assert len(bundles) == 1
 
 
 def test_without_agents_there_is_only_the_director() -> None:
     """And nothing that dials from nowhere."""
-    fleet = assemble.assemble(expanded(), {})
+    fleet = description.assemble(expanded(), {})
     assert [each.name for each in fleet.groups] == ["director"]
     assert len(fleet.links) == 2
 
@@ -130,7 +129,7 @@ def test_a_rollout_of_the_agents_takes_what_the_round_costs() -> None:
     """So that certificates are valid for as long as it really lasts."""
     agents = [agent(number) for number in range(10)]
     expected = cost(place(*agents))
-    fleet = assemble.assemble(expanded(*agents), {})
+    fleet = description.assemble(expanded(*agents), {})
     assert fleet.groups[1].rollout_time.total_seconds() == pytest.approx(expected.seconds, rel=0.01)
 
 
@@ -139,14 +138,16 @@ def test_a_recovery_costs_new_vms() -> None:
     agents = (agent(1), agent(2))
 
     def round_of(*lost: BoshInstance) -> RoundCost:
-        return survey.cost_of(
+        return director_fleet.cost_of(
             [place(*agents)], version=VERSION, direct=False, lost=lambda each: each in lost
         )
 
     costs = [round_of(), round_of(agents[0]), round_of(*agents)]
     assert [each.recreated for each in costs] == [0, 1, 2]
     assert costs[0].seconds < costs[1].seconds < costs[2].seconds
-    groups = [describe.with_agents(described(), agents, cost=each).groups[1] for each in costs]
+    groups = [
+        director_fleet.with_agents(described(), agents, cost=each).groups[1] for each in costs
+    ]
     assert [each.touch for each in groups] == [Touch.RESTART, Touch.RESTART, Touch.RECREATE]
 
 
@@ -185,24 +186,26 @@ def test_nats_may_be_elsewhere() -> None:
     assert fleet.groups[0].instances[0].endpoints[0].address == "nats.example:4333"
     assert {each.name for each in fleet.links} == {"nats.example"}
     six = DirectorDescription(environment="https://[2001:db8::1]:25555")
-    assert describe.nats_address(six) == "[2001:db8::1]:4222"
+    assert director_fleet.nats_address(six) == "[2001:db8::1]:4222"
     assert {each.name for each in expanded(director=six).links} == {"2001:db8::1"}
 
 
 def test_a_fleet_without_a_director_stays_as_it_is() -> None:
     """It is none of BOSH's."""
     plain = described(director=None)
-    assert describe.with_agents(plain, (), cost=round_cost(())) is plain
+    assert director_fleet.with_agents(plain, (), cost=round_cost(())) is plain
 
 
 def test_a_listing_without_stemcells_counts_as_the_oldest_of_the_deployment() -> None:
     """An estimate that is too long only makes certificates last longer."""
     brief = agent(0, stemcell=None)
     mixed = place(brief, stemcells=(JAMMY, XENIAL))
-    assert survey.verdict_of(brief, mixed, version=VERSION).way is Way.RECREATE
-    assert survey.verdict_of(brief, place(brief), version=VERSION).way is Way.IN_PLACE
-    assert survey.verdict_of(agent(0), mixed, version=VERSION).way is Way.IN_PLACE
-    assert survey.verdict_of(agent(0), mixed, version=(270,)).way is Way.RECREATE
+    assert director_fleet.update_way_of(brief, mixed, version=VERSION).way is UpdateWay.RECREATE
+    assert (
+        director_fleet.update_way_of(brief, place(brief), version=VERSION).way is UpdateWay.IN_PLACE
+    )
+    assert director_fleet.update_way_of(agent(0), mixed, version=VERSION).way is UpdateWay.IN_PLACE
+    assert director_fleet.update_way_of(agent(0), mixed, version=(270,)).way is UpdateWay.RECREATE
 
 
 def test_told_directly_a_round_is_short_but_not_for_those_to_be_recreated() -> None:
@@ -212,19 +215,21 @@ def test_told_directly_a_round_is_short_but_not_for_those_to_be_recreated() -> N
     assert cost(old, direct=True).seconds == cost(old).seconds
 
 
-def world(*instances: BoshInstance, **fields: object) -> World:
+def world(*instances: BoshInstance, **fields: object) -> DirectorObservation:
     """What a director told."""
-    info = Info(name="prod", uuid="1", version=VERSION)
-    return World(info=info, placements=(place(*instances),), **fields)  # type: ignore[arg-type]  # fields of it
+    info = DirectorInfo(name="prod", uuid="1", version=VERSION)
+    return DirectorObservation(info=info, placements=(place(*instances),), **fields)  # type: ignore[arg-type]  # fields of it
 
 
-def remarks(found: World, director: DirectorDescription | None = None) -> dict[str, str]:
+def remarks(
+    found: DirectorObservation, director: DirectorDescription | None = None
+) -> dict[str, str]:
     """What a person is told of it, by subject."""
-    reading = discovery.read(found, cost(*found.placements))
-    noted = [*discovery._of_world(found, reading, now=NOW)]
+    reading = discovery.read_director(found, cost(*found.placements))
+    noted = [*discovery._remarks_on_deployments(found, reading, now=NOW)]
     if director is not None:
-        access = Access(url="https://x:1", client="a", secret=msgspec.UNSET, proxy=True)  # type: ignore[arg-type]  # not used
-        noted += discovery._of_director(found, director, access)
+        access = DirectorAccess(url="https://x:1", client="a", secret=msgspec.UNSET, proxy=True)  # type: ignore[arg-type]  # not used
+        noted += discovery._remarks_on_director(found, director, access)
     return {each.subject: each.message for each in noted}
 
 
@@ -256,11 +261,13 @@ def test_locks_and_certificates_that_end_are_named() -> None:
     found = remarks(
         world(
             agent(0),
-            locks=(Lock(kind="deployment", resource=("web",), task_id="12"),),
+            locks=(DirectorLock(kind="deployment", resource=("web",), task_id="12"),),
             expiries=(
-                Expiry(path="nats.tls.ca", expires_at=soon, days_left=9),
-                Expiry(path="director.ssl", expires_at=late, days_left=-21),
-                Expiry(path="far", expires_at=datetime(2030, 1, 1, tzinfo=UTC), days_left=1000),
+                CertificateExpiry(path="nats.tls.ca", expires_at=soon, days_left=9),
+                CertificateExpiry(path="director.ssl", expires_at=late, days_left=-21),
+                CertificateExpiry(
+                    path="far", expires_at=datetime(2030, 1, 1, tzinfo=UTC), days_left=1000
+                ),
             ),
         )
     )
@@ -272,19 +279,23 @@ def test_locks_and_certificates_that_end_are_named() -> None:
 
 def test_no_deployments_are_told_as_such() -> None:
     """A client may also just see none."""
-    empty = World(info=Info(name="prod", uuid="1", version=VERSION), placements=())
+    empty = DirectorObservation(
+        info=DirectorInfo(name="prod", uuid="1", version=VERSION), placements=()
+    )
     assert "there are none" in remarks(empty)["deployments"]
 
 
-def found(director: DirectorDescription, *certificates: str) -> Discovery:
+def found(director: DirectorDescription, *certificates: str) -> DirectorDiscovery:
     """A discovery of nothing but its director."""
     authority = AuthorityDescription(
         name=discovery.AUTHORITY, certificates=tuple(map(Fingerprint, certificates))
     )
-    empty = World(info=Info(name="prod", uuid="1", version=VERSION), placements=())
-    return Discovery(
+    empty = DirectorObservation(
+        info=DirectorInfo(name="prod", uuid="1", version=VERSION), placements=()
+    )
+    return DirectorDiscovery(
         description=described(director=director, authorities=(authority,)),
-        reading=discovery.read(empty, round_cost(())),
+        reading=discovery.read_director(empty, round_cost(())),
     )
 
 
@@ -300,7 +311,7 @@ def test_described_again_a_fleet_keeps_what_a_person_wrote() -> None:
         margin_seconds=7.0,
     )
     fresh = found(DirectorDescription(environment="https://new:25555", client="ci"), "aa", "bb")
-    merged = discovery.again(fresh, before).description
+    merged = discovery.discover_again(fresh, before).description
     assert merged.director is not None
     assert (merged.director.environment, merged.director.client) == ("https://new:25555", "ci")
     assert (merged.director.in_place, merged.director.parallel) == ("direct", 5)

@@ -10,17 +10,17 @@ import pytest
 from rigs.bosh_fakes import BEGUN, Ca, ca
 from rollover.errors import SpecError
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.bosh.direct import (
-    Credentials,
-    Disk,
-    Settings,
+from rollover.platforms.bosh.agent_rollout import (
+    AgentSettings,
+    NamedDisk,
+    NewAgentCredentials,
     check_credentials,
-    issue,
-    message,
+    issue_credentials,
+    settings_message,
     settings_of,
 )
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.records import BoshInstance
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.provenance import IssuedCredentials
 
 PLAIN = "instance_groups:\n- name: db\n  persistent_disk: 10\n"
 ONE = "instance_groups:\n- name: db\n  persistent_disks:\n  - name: data\n    type: big\n"
@@ -34,15 +34,17 @@ def signer() -> Ca:
 
 
 @pytest.fixture(scope="module")
-def handout(signer: Ca) -> Handout:
+def handout(signer: Ca) -> IssuedCredentials:
     """Both are trusted."""
-    return Handout(signer=signer.certificate, bundle=(ca("old").certificate, signer.certificate))
+    return IssuedCredentials(
+        signer=signer.certificate, bundle=(ca("old").certificate, signer.certificate)
+    )
 
 
 @pytest.fixture(scope="module")
-def made(signer: Ca, handout: Handout) -> Credentials:
+def made(signer: Ca, handout: IssuedCredentials) -> NewAgentCredentials:
     """New credentials of an agent."""
-    return issue("a1", handout, signer_key=signer.secret, at=BEGUN)
+    return issue_credentials("a1", handout, signer_key=signer.secret, at=BEGUN)
 
 
 def vm(*disks: str) -> BoshInstance:
@@ -50,7 +52,9 @@ def vm(*disks: str) -> BoshInstance:
     return BoshInstance(deployment="web", group="db", id="1", agent_id="a1", disk_cids=disks)
 
 
-def test_credentials_are_those_that_a_director_makes(made: Credentials, handout: Handout) -> None:
+def test_credentials_are_those_that_a_director_makes(
+    made: NewAgentCredentials, handout: IssuedCredentials
+) -> None:
     """RSA 3072 as PKCS#1, the agent's name, every PEM block ended by a newline."""
     assert made.certificate.key == "rsa-3072"
     assert "CN=a1.agent.bosh-internal" in made.certificate.subject
@@ -85,16 +89,16 @@ def test_credentials_are_those_that_a_director_makes(made: Credentials, handout:
     ],
 )
 def test_what_would_cut_an_agent_off_for_good_is_never_sent(
-    made: Credentials,
-    handout: Handout,
-    damage: Callable[[Credentials, Credentials], Credentials],
+    made: NewAgentCredentials,
+    handout: IssuedCredentials,
+    damage: Callable[[NewAgentCredentials, NewAgentCredentials], NewAgentCredentials],
     what: str,
 ) -> None:
     """§0.4: the agent stores anything, and then crashes for ever."""
     stranger = ca("stranger")
-    other = issue(
+    other = issue_credentials(
         "a1",
-        Handout(signer=stranger.certificate, bundle=(stranger.certificate,)),
+        IssuedCredentials(signer=stranger.certificate, bundle=(stranger.certificate,)),
         signer_key=stranger.secret,
         at=BEGUN,
     )
@@ -103,9 +107,11 @@ def test_what_would_cut_an_agent_off_for_good_is_never_sent(
         check_credentials(damage(made, bundle if not what else other), handout)
 
 
-def test_the_message_keeps_what_update_settings_overwrites(made: Credentials) -> None:
+def test_the_message_keeps_what_update_settings_overwrites(made: NewAgentCredentials) -> None:
     """Trusted certificates and disk names are sent as they are, blobstores not at all."""
-    found = message(made, Settings(trusted_certs="PEM", disks=(Disk("data", "disk-1"),)))
+    found = settings_message(
+        made, AgentSettings(trusted_certs="PEM", disks=(NamedDisk("data", "disk-1"),))
+    )
     assert found["trusted_certs"] == "PEM"
     assert found["disk_associations"] == [{"name": "data", "cid": "disk-1"}]
     assert "blobstores" not in found
@@ -118,8 +124,8 @@ def test_the_message_keeps_what_update_settings_overwrites(made: Credentials) ->
 
 def test_disks_are_named_only_where_the_manifest_names_them() -> None:
     """A managed disk has no association; one named disk is the only one."""
-    assert settings_of(vm("disk-1"), PLAIN, "t") == Settings(trusted_certs="t")
-    assert settings_of(vm("disk-1"), ONE, "").disks == (Disk("data", "disk-1"),)
+    assert settings_of(vm("disk-1"), PLAIN, "t") == AgentSettings(trusted_certs="t")
+    assert settings_of(vm("disk-1"), ONE, "").disks == (NamedDisk("data", "disk-1"),)
 
 
 @pytest.mark.parametrize(

@@ -11,34 +11,35 @@ import pytest
 from bosh_interpolate.values import Key, Tree
 from rigs import bosh_director_files as files
 from rigs.bosh_director_files import MANIFEST, Director
-from rollover.checks import bosh_agents, bosh_director
-from rollover.checks.rule import Finding
-from rollover.engine.platform_extras import Moment
-from rollover.platforms.bosh import deployed, director_findings
-from rollover.platforms.bosh.deployed import DirectorVmObservation
-from rollover.platforms.bosh.nats_port import Shown
-from rollover.platforms.bosh.properties import Part
-from rollover.platforms.bosh.workplace import Workplace
+from rollover.engine.ports import Moment
+from rollover.platforms.bosh import director_vm_observer
+from rollover.platforms.bosh.director_vm_observer import DirectorVmObservation
+from rollover.platforms.bosh.nats_port import ObservedNats
+from rollover.platforms.bosh.nats_properties import NatsPart
+from rollover.platforms.bosh.rules import agents
+from rollover.platforms.bosh.rules import director as rules_director
+from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.rules.rule import Finding
 
 NOW = datetime.now(UTC)
 
 
-def unseen(director: Director, place: Workplace) -> DirectorVmObservation:
+def unseen(director: Director, place: RotationFiles) -> DirectorVmObservation:
     """Observe a director of which only the files are there, and whose NATS is not asked."""
     environment = director.environment()
-    inputs, shown = environment.inputs(), Shown(())
+    inputs, shown = environment.inputs(), ObservedNats(())
     candidates = environment.candidates(place.ops_files(), inputs)
-    seen = deployed.Seen(shown, (), NOW)
+    seen = director_vm_observer.DirectorEvidence(shown, (), NOW)
     return DirectorVmObservation(
-        inputs, shown, deployed.conclude(candidates, environment.state(), seen)
+        inputs, shown, director_vm_observer.conclude_deployed(candidates, environment.state(), seen)
     )
 
 
 def found(director: Director, moment: Moment = Moment.BEFORE) -> tuple[Finding, ...]:
     """Ask for findings."""
-    place = Workplace(director.folder / "state")
+    place = RotationFiles(director.folder / "state")
     return tuple(
-        director_findings.findings(
+        rules_director.findings(
             moment,
             environment=director.environment(),
             workplace=place,
@@ -62,7 +63,7 @@ def test_a_director_in_order_has_no_findings(tmp_path: Path) -> None:
 
 def test_every_rule_is_told_once() -> None:
     """No id means two things."""
-    rules = [each.id for each in (*bosh_director.RULES, *bosh_agents.RULES)]
+    rules = [each.id for each in (*rules_director.RULES, *agents.RULES)]
     assert len(rules) == len(set(rules))
     assert all(each.startswith("bosh-") for each in rules)
 
@@ -158,8 +159,8 @@ def test_a_signer_that_nobody_trusts_is_told(tmp_path: Path) -> None:
     assert "bosh-signer-untrusted" in ids(director)
 
 
-@pytest.mark.parametrize("part", list(Part))
-def test_a_key_of_another_certificate_is_told(tmp_path: Path, part: Part) -> None:
+@pytest.mark.parametrize("part", list(NatsPart))
+def test_a_key_of_another_certificate_is_told(tmp_path: Path, part: NatsPart) -> None:
     """Nobody checks it before it is stored."""
     director = files.director(tmp_path)
     other = files.generation(2).values()[files.NAMES[part]]
@@ -201,7 +202,7 @@ def test_variables_from_elsewhere_are_told(tmp_path: Path) -> None:
         "--vars-store creds.yml"
     )
     subjects = {each.subject for each in found(director)}
-    assert subjects == {f"nats.tls.{part}" for part in Part}
+    assert subjects == {f"nats.tls.{part}" for part in NatsPart}
 
 
 def test_successors_that_nothing_uses_are_told(tmp_path: Path) -> None:

@@ -13,22 +13,26 @@ import pytest
 
 from rigs import bosh_director_files as files
 from rigs.bosh_director_files import MANIFEST, VM, Director, Generation
-from rollover.engine.platform_extras import Attends, Tidies
-from rollover.engine.platform_port import Pacing, Platform
+from rollover.engine.ports import Cleanup, Pacing, Platform, ReportsFindings
 from rollover.errors import EvidenceMissing, SpecError, Unreachable
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.fleet.evidence import EndpointMaterial, Failed, Order
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
 from rollover.fleet.names import EndpointName, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import generate, to_pem
 from rollover.platforms.bosh.cost import round_cost
-from rollover.platforms.bosh.describe import with_agents
+from rollover.platforms.bosh.director_fleet import with_agents
+from rollover.platforms.bosh.director_records import (
+    BoshInstance,
+    CertificateExpiry,
+    Deployment,
+    DirectorInfo,
+)
 from rollover.platforms.bosh.director_vm import DirectorVm
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.properties import Part
-from rollover.platforms.bosh.records import BoshInstance, Deployment, Expiry, Info
+from rollover.platforms.bosh.nats_properties import NatsPart
+from rollover.platforms.bosh.provenance import ProvenanceFile
 
 SETTINGS = DirectorDescription(environment="https://127.0.0.1:1", nats="127.0.0.1:1")
 FAILS = """\
@@ -44,11 +48,11 @@ CLEARS = "pathlib.Path('state.json').write_text(json.dumps({**state, 'current_ma
 class Silent:
     """A director that does not answer."""
 
-    def info(self) -> Info:
+    def info(self) -> DirectorInfo:
         """Fail."""
         raise Unreachable("nobody", system="director", operation="GET /info")
 
-    def certificate_expiry(self) -> tuple[Expiry, ...]:
+    def certificate_expiry(self) -> tuple[CertificateExpiry, ...]:
         """Fail."""
         raise Unreachable("nobody", system="director", operation="GET /director")
 
@@ -78,7 +82,7 @@ def platform(director: Director, *, settings: DirectorDescription = SETTINGS) ->
         settings=settings,
         environment=director.environment(),
         director=Silent(),
-        ledger=Ledger(director.folder / "agents.json"),
+        ledger=ProvenanceFile(director.folder / "agents.json"),
         identities=tuple,
         known=tuple,
         base=director.folder,
@@ -121,8 +125,8 @@ def new() -> Generation:
 def test_it_is_a_platform_that_attends_and_tidies(tmp_path: Path) -> None:
     """As the engine asks for it."""
     vm: Platform = platform(files.director(tmp_path))
-    assert isinstance(vm, Attends)
-    assert isinstance(vm, Tidies)
+    assert isinstance(vm, ReportsFindings)
+    assert isinstance(vm, Cleanup)
 
 
 def test_a_director_that_is_silent_is_told_with_what_its_record_says(
@@ -133,9 +137,9 @@ def test_a_director_that_is_silent_is_told_with_what_its_record_says(
     assert found.availability is Availability.UNREACHABLE
     assert "127.0.0.1:1" in found.why
     assert {each.endpoint: each.presents for each in found.endpoints} == {
-        "nats": (old.of[Part.SERVER].certificate,),
-        "director": (old.of[Part.DIRECTOR].certificate,),
-        "health-monitor": (old.of[Part.HEALTH_MONITOR].certificate,),
+        "nats": (old.of[NatsPart.SERVER].certificate,),
+        "director": (old.of[NatsPart.DIRECTOR].certificate,),
+        "health-monitor": (old.of[NatsPart.HEALTH_MONITOR].certificate,),
         "agents": (old.ca,),
     }
     assert {each.trusts for each in found.endpoints} == {(old.ca,)}
@@ -307,7 +311,7 @@ def test_orders_that_one_manifest_cannot_hold_are_refused(
 ) -> None:
     """Two bundles for one property; a chain that the director's clients would not send."""
     director = with_program(files.director(tmp_path), "")
-    made = new.of[Part.DIRECTOR]
+    made = new.of[NatsPart.DIRECTOR]
     materials: Sequence[EndpointMaterial] = (
         EndpointMaterial(
             endpoint=EndpointName("director"),

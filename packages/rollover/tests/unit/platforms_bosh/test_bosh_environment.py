@@ -12,8 +12,8 @@ from rigs import bosh_director_files as files
 from rigs.bosh_director_files import MANIFEST
 from rollover.errors import PemError, SpecError
 from rollover.fleet.names import Fingerprint
-from rollover.platforms.bosh.environment import certificates
-from rollover.platforms.bosh.properties import Part
+from rollover.platforms.bosh.create_env import stored_chains
+from rollover.platforms.bosh.nats_properties import NatsPart
 
 
 def test_the_sha_is_that_of_what_the_cli_interpolates(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_properties_are_read_as_certificates(tmp_path: Path) -> None:
     found = files.director(tmp_path).environment().inputs().evaluate().properties()
     assert found.tls.bundle == (old.ca,)
     assert found.tls.signer == old.ca
-    for part in Part:
+    for part in NatsPart:
         assert found.tls.pairs[part].chain == (old.of[part].certificate,)
     assert (found.group, found.nats, found.director) == (
         "bosh",
@@ -128,8 +128,8 @@ def test_chains_are_found_in_variables_by_name() -> None:
     """What is no certificate is passed over."""
     old = files.generation()
     others: dict[str, Tree] = {"password": "x", "broken": {"certificate": "-----BEGIN"}}
-    held = certificates({**old.values(), **others})
+    held = stored_chains({**old.values(), **others})
     found = {name: chain[0].fingerprint for name, chain in held.items()}
     assert found == {
-        files.NAMES[part]: Fingerprint(old.of[part].certificate.fingerprint) for part in Part
+        files.NAMES[part]: Fingerprint(old.of[part].certificate.fingerprint) for part in NatsPart
     }

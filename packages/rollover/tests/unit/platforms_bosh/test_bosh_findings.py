@@ -7,20 +7,23 @@ from datetime import datetime, timedelta
 import pytest
 
 from rigs.bosh_fakes import BEGUN, JAMMY, OLD
-from rollover.checks.bosh_agents import RULES
-from rollover.checks.rule import Finding, Severity
-from rollover.engine.platform_extras import Moment
+from rollover.engine.ports import Moment
 from rollover.fleet.names import Fingerprint, InstanceName
-from rollover.platforms.bosh.book import Book, Sighting
+from rollover.platforms.bosh.agent_availability import ObservedAgent, issued_at
 from rollover.platforms.bosh.connections import AgentConnection, Listing, OtherConnection
-from rollover.platforms.bosh.findings import Gathered, findings
-from rollover.platforms.bosh.parsing import Config
-from rollover.platforms.bosh.records import BoshInstance, Lock, Stemcell
-from rollover.platforms.bosh.standing import Sight, issued_at
+from rollover.platforms.bosh.director_records import (
+    BoshInstance,
+    DirectorLock,
+    NamedConfig,
+    Stemcell,
+)
+from rollover.platforms.bosh.provenance import Provenance, Sighting
+from rollover.platforms.bosh.rules.agents import RULES, Gathered, findings
+from rollover.rules.rule import Finding, Severity
 
 CERTIFICATE = Fingerprint("ab")
 CONNECTED = AgentConnection(cid=1, agent_id="a0", bootstrap=False, cert_sha256=CERTIFICATE)
-THERE = Sight(connection=CONNECTED, answers=True)
+THERE = ObservedAgent(connection=CONNECTED, answers=True)
 AGO = BEGUN - timedelta(days=9)
 
 
@@ -51,7 +54,7 @@ def instance(
 
 
 def gathered(
-    *instances: BoshInstance, sight: Sight = THERE, recover: bool = False, **more: object
+    *instances: BoshInstance, sight: ObservedAgent = THERE, recover: bool = False, **more: object
 ) -> Gathered:
     """Return what was gathered of these instances."""
     basis = Gathered(
@@ -81,11 +84,11 @@ def test_a_fleet_that_is_well_has_none() -> None:
 
 
 CASES = {
-    "bosh-agent-unresponsive": gathered(instance(), sight=Sight(connection=CONNECTED)),
+    "bosh-agent-unresponsive": gathered(instance(), sight=ObservedAgent(connection=CONNECTED)),
     "bosh-vm-ignored": gathered(instance(ignore=True)),
     "bosh-vm-stopped": gathered(instance(state="stopped")),
     "bosh-locked": gathered(
-        instance(), locks=(Lock(kind="deployment", resource=("web",), task_id="8"),)
+        instance(), locks=(DirectorLock(kind="deployment", resource=("web",), task_id="8"),)
     ),
     "bosh-recreate-needed": gathered(instance(stemcell=OLD)),
     "bosh-connections-unseen": gathered(instance(), listing=Listing(missing="no port")),
@@ -93,7 +96,7 @@ CASES = {
         instance(), ends={instance().name: BEGUN + timedelta(days=20)}
     ),
     "bosh-deploy-config": gathered(
-        instance(), configs=(Config(id="1", kind="deploy", name="default"),)
+        instance(), configs=(NamedConfig(id="1", kind="deploy", name="default"),)
     ),
     "bosh-resurrection-on": gathered(instance(paused=False)),
     "bosh-deploy-pending": gathered(instance(), pending={"web": 3, "cf": 0}),
@@ -131,7 +134,10 @@ def test_remedies_name_the_instance() -> None:
 def test_recovery_names_what_may_be_lost() -> None:
     """H17: silent VMs with disks, and only those; that they are silent is no error then."""
     found = list(
-        findings(gathered(instance(disks=("disk-7",)), sight=Sight(), recover=True), Moment.BEFORE)
+        findings(
+            gathered(instance(disks=("disk-7",)), sight=ObservedAgent(), recover=True),
+            Moment.BEFORE,
+        )
     )
     cost, disks = (each for each in found if each.rule == "bosh-recovery-loses")
     (silent,) = (each for each in found if each.rule == "bosh-agent-unresponsive")
@@ -154,12 +160,12 @@ def test_where_all_has_expired_who_still_answers_is_lost_too() -> None:
 @pytest.mark.parametrize(
     ("sight", "said"),
     [
-        (Sight(connection=CONNECTED), "it is connected, but does not answer"),
-        (Sight(), "it is not connected"),
-        (Sight(listed=False), "it does not answer"),
+        (ObservedAgent(connection=CONNECTED), "it is connected, but does not answer"),
+        (ObservedAgent(), "it is not connected"),
+        (ObservedAgent(listed=False), "it does not answer"),
     ],
 )
-def test_what_is_known_of_a_silent_agent_is_said(sight: Sight, said: str) -> None:
+def test_what_is_known_of_a_silent_agent_is_said(sight: ObservedAgent, said: str) -> None:
     """Whether it hangs or is away makes a difference to who has to mend it."""
     assert only(gathered(instance(), sight=sight)).message == said
 
@@ -177,7 +183,7 @@ def test_a_stale_record_of_the_director_is_told_afterwards() -> None:
     sighting = Sighting(
         certificate=CERTIFICATE, first_seen=BEGUN, last_seen=BEGUN, issued_here=True
     )
-    book = Book(agents={"a0": (sighting,), "a7": (sighting,)})
+    book = Provenance(agents={"a0": (sighting,), "a7": (sighting,)})
     rules = [each.rule for each in findings(gathered(instance(), book=book), Moment.AFTER)]
     assert rules == ["bosh-keys-in-agent-logs", "bosh-record-stale"]
 

@@ -15,18 +15,18 @@ from rigs.bosh_fakes import BEGUN, Ca, ca, fingerprint
 from rigs.examples_budget import examples
 from rollover.errors import SpecError
 from rollover.fleet.names import Fingerprint
-from rollover.platforms.bosh.book import (
+from rollover.platforms.bosh.provenance import (
     AgentState,
-    Book,
     Handed,
+    IssuedCredentials,
+    Provenance,
+    ProvenanceFile,
     handed_within,
     possible_states,
     with_connections,
     with_handout,
     with_settled,
 )
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
 
 HOUR = timedelta(hours=1)
 LONG_AGO = BEGUN - timedelta(days=100)
@@ -45,14 +45,16 @@ def new() -> Ca:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def ledger(tmp_path: Path) -> ProvenanceFile:
     """An empty ledger."""
-    return Ledger(tmp_path / "state" / "agents.json")
+    return ProvenanceFile(tmp_path / "state" / "agents.json")
 
 
-def handout(signer: Ca, *bundle: Ca) -> Handout:
+def handout(signer: Ca, *bundle: Ca) -> IssuedCredentials:
     """What a director hands out."""
-    return Handout(signer=signer.certificate, bundle=tuple(each.certificate for each in bundle))
+    return IssuedCredentials(
+        signer=signer.certificate, bundle=tuple(each.certificate for each in bundle)
+    )
 
 
 def state(signer: Ca, *bundle: Ca) -> AgentState:
@@ -61,7 +63,7 @@ def state(signer: Ca, *bundle: Ca) -> AgentState:
 
 
 def look(
-    ledger: Ledger, seen: dict[str, Fingerprint], *trusted: Ca, hours: float
+    ledger: ProvenanceFile, seen: dict[str, Fingerprint], *trusted: Ca, hours: float
 ) -> dict[str, tuple[AgentState, ...]]:
     """See agents with certificates, and return what they can hold."""
     at = BEGUN + hours * HOUR
@@ -74,13 +76,15 @@ def look(
     }
 
 
-def test_while_one_ca_is_trusted_every_agent_comes_from_it(ledger: Ledger, old: Ca) -> None:
+def test_while_one_ca_is_trusted_every_agent_comes_from_it(ledger: ProvenanceFile, old: Ca) -> None:
     """Nothing else could be connected."""
     ledger.handed_out(handout(old, old), at=BEGUN)
     assert look(ledger, {"a": fingerprint()}, old, hours=0) == {"a": (state(old, old),)}
 
 
-def test_a_whole_rotation_is_followed_without_a_doubt(ledger: Ledger, old: Ca, new: Ca) -> None:
+def test_a_whole_rotation_is_followed_without_a_doubt(
+    ledger: ProvenanceFile, old: Ca, new: Ca
+) -> None:
     """Each time the certificate changes after the handout did, there is one explanation."""
     first, second, third = fingerprint(), fingerprint(), fingerprint()
     ledger.handed_out(handout(old, old), at=BEGUN)
@@ -98,7 +102,7 @@ def test_a_whole_rotation_is_followed_without_a_doubt(ledger: Ledger, old: Ca, n
 
 
 def test_a_first_look_in_the_middle_of_a_rotation_leaves_both_possible(
-    ledger: Ledger, old: Ca, new: Ca
+    ledger: ProvenanceFile, old: Ca, new: Ca
 ) -> None:
     """Nobody knows whether an agent was updated before anybody looked."""
     ledger.handed_out(handout(new, old, new), at=BEGUN)
@@ -107,7 +111,7 @@ def test_a_first_look_in_the_middle_of_a_rotation_leaves_both_possible(
 
 
 def test_a_change_of_the_handout_that_nobody_timed_leaves_a_doubt(
-    ledger: Ledger, old: Ca, new: Ca
+    ledger: ProvenanceFile, old: Ca, new: Ca
 ) -> None:
     """`create-env` and a deploy by hand between two looks: the agent may be of either time."""
     ledger.handed_out(handout(old, old), at=BEGUN)
@@ -118,7 +122,7 @@ def test_a_change_of_the_handout_that_nobody_timed_leaves_a_doubt(
 
 
 def test_an_agent_that_is_away_may_have_been_given_anything_since(
-    ledger: Ledger, old: Ca, new: Ca
+    ledger: ProvenanceFile, old: Ca, new: Ca
 ) -> None:
     """Its last known state, and all that was handed out after it was seen last."""
     ledger.handed_out(handout(old, old), at=BEGUN)
@@ -135,7 +139,7 @@ def test_an_agent_that_is_away_may_have_been_given_anything_since(
 
 
 def test_a_vm_that_was_made_after_the_change_has_what_was_handed_out_then(
-    ledger: Ledger, old: Ca, new: Ca
+    ledger: ProvenanceFile, old: Ca, new: Ca
 ) -> None:
     """A recreated VM needs no history of its own."""
     ledger.handed_out(handout(old, old), at=BEGUN)
@@ -147,7 +151,7 @@ def test_a_vm_that_was_made_after_the_change_has_what_was_handed_out_then(
     assert ledger.sightings("n")[-1].settled == state(new, old, new)
 
 
-def test_what_rollover_issued_itself_is_known(ledger: Ledger, old: Ca, new: Ca) -> None:
+def test_what_rollover_issued_itself_is_known(ledger: ProvenanceFile, old: Ca, new: Ca) -> None:
     """No conclusion is needed, and it is remembered that the director does not know."""
     ledger.handed_out(handout(new, old, new), at=BEGUN)
     certificate = fingerprint()
@@ -157,19 +161,21 @@ def test_what_rollover_issued_itself_is_known(ledger: Ledger, old: Ca, new: Ca) 
 
 
 def test_everything_is_there_again_for_the_next_process(
-    ledger: Ledger, tmp_path: Path, old: Ca, new: Ca
+    ledger: ProvenanceFile, tmp_path: Path, old: Ca, new: Ca
 ) -> None:
     """The file is the memory, certificates included."""
     ledger.handed_out(handout(old, old), at=BEGUN)
     ledger.handed_out(handout(new, old, new), at=BEGUN + HOUR)
     look(ledger, {"a": fingerprint()}, old, new, hours=2)
-    again = Ledger(tmp_path / "state" / "agents.json")
+    again = ProvenanceFile(tmp_path / "state" / "agents.json")
     assert again.book() == ledger.book()
     assert [each.signer for each in again.handouts()] == [old.certificate, new.certificate]
     assert again.certificate(new.fingerprint).der == new.certificate.der
 
 
-def test_the_file_is_private_and_tells_no_key(ledger: Ledger, tmp_path: Path, old: Ca) -> None:
+def test_the_file_is_private_and_tells_no_key(
+    ledger: ProvenanceFile, tmp_path: Path, old: Ca
+) -> None:
     """Only its owner reads it."""
     ledger.handed_out(handout(old, old), at=BEGUN)
     path = tmp_path / "state" / "agents.json"
@@ -180,10 +186,10 @@ def test_the_file_is_private_and_tells_no_key(ledger: Ledger, tmp_path: Path, ol
 def test_two_that_write_at_once_lose_nothing(tmp_path: Path, old: Ca) -> None:
     """Each change is made on what is in the file then, whoever wrote it."""
     path = tmp_path / "agents.json"
-    Ledger(path).handed_out(handout(old, old), at=BEGUN)
+    ProvenanceFile(path).handed_out(handout(old, old), at=BEGUN)
 
     def write(name: str) -> None:
-        own = Ledger(path)
+        own = ProvenanceFile(path)
         for number in range(10):
             own.saw({f"{name}{number}": fingerprint()}, born={}, trusted=(), at=BEGUN)
 
@@ -192,7 +198,7 @@ def test_two_that_write_at_once_lose_nothing(tmp_path: Path, old: Ca) -> None:
         each.start()
     for each in threads:
         each.join()
-    assert len(Ledger(path).book().agents) == 30
+    assert len(ProvenanceFile(path).book().agents) == 30
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"version": 7}', b"\xff\xfe"])
@@ -201,7 +207,7 @@ def test_a_damaged_file_is_told_with_its_place(tmp_path: Path, content: bytes) -
     path = tmp_path / "agents.json"
     path.write_bytes(content)
     with pytest.raises(SpecError, match=r"agents\.json.*ledger of agents"):
-        Ledger(path).book()
+        ProvenanceFile(path).book()
 
 
 @given(
@@ -241,7 +247,7 @@ def test_the_truth_is_always_among_the_possible_states(steps: list[str]) -> None
         handout(cas[0], cas[1], cas[0]),
     ]
     at, phase, unseen = BEGUN, 0, 0
-    book = with_handout(Book(), phases[0], at=at)
+    book = with_handout(Provenance(), phases[0], at=at)
     truth, certificate = state(cas[0], cas[0]), fingerprint()
     for step in ["look", *steps, "look"]:
         at += HOUR

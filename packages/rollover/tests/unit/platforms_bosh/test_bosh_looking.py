@@ -10,17 +10,15 @@ import pytest
 
 from rigs.bosh_fakes import BEGUN, FakeConnections, FakeDirector, FakeMbus, Mishap, Vm, World
 from rollover.errors import Rejected
-from rollover.platforms.bosh.asking import Voices
+from rollover.platforms.bosh.agent_observer import AgentObserver
+from rollover.platforms.bosh.agent_pinger import AgentAnswer, AgentPinger
+from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.connections import OtherConnection
-from rollover.platforms.bosh.looking import Lookout
-from rollover.platforms.bosh.mbus import Answer
-from rollover.platforms.bosh.parsing import DiffLine
-from rollover.platforms.bosh.proving import Patience
-from rollover.platforms.bosh.records import Lock
+from rollover.platforms.bosh.director_records import DiffLine, DirectorLock
 
 LONG = 60.0
 """Longer than any of these tests lasts: who is waited for that long is waited for wrongly."""
-PATIENCE = Patience(ping=0.05, answer=LONG, briefly=0.05)
+PATIENCE = AgentPatience(ping=0.05, answer=LONG, briefly=0.05)
 
 
 class Scene:
@@ -32,10 +30,10 @@ class Scene:
         self.after_ping: Callable[[], None] = lambda: None
         self.pings: list[int] = []
         mbus = _Counted(self)
-        self.observer = Lookout(
+        self.observer = AgentObserver(
             self.director,
             connections=FakeConnections(self.world),
-            pinger=Voices(mbus, instances=lambda: [each.instance for each in self.vms]),
+            pinger=AgentPinger(mbus, instances=lambda: [each.instance for each in self.vms]),
             clock=self.world.clock,
             patience=PATIENCE,
         )
@@ -58,7 +56,7 @@ class _Counted(FakeMbus):
 
     def ping(
         self, agents: Collection[str], *, timeout_seconds: float, wanted: int | None = None
-    ) -> Mapping[str, Answer]:
+    ) -> Mapping[str, AgentAnswer]:
         self.scene.pings.append(len(agents))
         found = super().ping(agents, timeout_seconds=timeout_seconds, wanted=wanted)
         self.scene.after_ping()
@@ -147,7 +145,7 @@ def test_a_stranger_is_there_at_two_looks(scene: Scene) -> None:
 
 def test_a_lock_that_is_let_go_of_soon_is_none(scene: Scene) -> None:
     """Health checks hold one for seconds; for `check` every lock counts."""
-    brief = Lock(kind="deployment", resource=("web",), task_id="brief-1")
+    brief = DirectorLock(kind="deployment", resource=("web",), task_id="brief-1")
     scene.director.held = [brief]
     assert scene.observer.locks(briefly=True) == ()
     scene.director.held = [brief]
@@ -166,10 +164,10 @@ def test_pending_changes_are_counted_and_a_diff_that_cannot_be_made_is_none(scen
         def diff(self, deployment: str, manifest: str) -> tuple[DiffLine, ...]:
             raise Rejected("no", system="director", operation=deployment + manifest[:0])
 
-    unable = Lookout(
+    unable = AgentObserver(
         Unable(scene.world),
         connections=FakeConnections(scene.world),
-        pinger=Voices(None, instances=tuple),
+        pinger=AgentPinger(None, instances=tuple),
         clock=scene.world.clock,
         patience=PATIENCE,
     )

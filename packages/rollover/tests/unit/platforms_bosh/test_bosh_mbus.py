@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rollover.errors import Rejected, SpecError
-from rollover.platforms.bosh.mbus import AgentRequests, Answer
+from rollover.platforms.bosh.agent_pinger import AgentAnswer, AgentRequests
 from rollover.probe.nats_protocol import Message
 
 
@@ -62,9 +62,9 @@ def test_answers_find_their_agents() -> None:
 def test_an_answer_is_read_as_what_is_expected() -> None:
     """Everything else is refused, exceptions included."""
     with pytest.raises(Rejected, match="not expected"):
-        Answer(agent="a", value=b'{"x":1}').read(str)
+        AgentAnswer(agent="a", value=b'{"x":1}').read(str)
     with pytest.raises(Rejected, match="no such task"):
-        Answer(agent="a", error="no such task").read(str)
+        AgentAnswer(agent="a", error="no such task").read(str)
 
 
 def test_a_key_that_an_agent_quotes_is_left_out() -> None:

@@ -10,14 +10,12 @@ from rigs.bosh_director_files import VM
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Holdout
 from rollover.fleet.names import Fingerprint
-from rollover.platforms.bosh import remaining
-from rollover.platforms.bosh.births import Births
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.properties import NatsTls, Pair, Part
-from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.remaining import Agents
-from rollover.probe.views import ConnectionView, PeerCertificate
+from rollover.platforms.bosh import connections
+from rollover.platforms.bosh.connections import KnownAgents
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.nats_properties import ChainAndKey, NatsPart, NatsTls
+from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile, VmCreationTimes
+from rollover.probe.server_views import ConnectionView, PeerCertificate
 
 NOW = datetime.now(UTC)
 OLD, NEW = files.generation(), files.generation(2)
@@ -40,21 +38,23 @@ def agent(cid: int, name: str, certificate: str) -> ConnectionView:
 def tls(*bundle: Certificate, clients: files.Generation = NEW) -> NatsTls:
     """What the director has."""
     pairs = {
-        part: Pair(chain=(clients.of[part].certificate,), key=clients.of[part].secret)
-        for part in Part
+        part: ChainAndKey(chain=(clients.of[part].certificate,), key=clients.of[part].secret)
+        for part in NatsPart
     }
     return NatsTls(bundle=bundle, bundle_text="", pairs=pairs)
 
 
-def ledger(folder: Path) -> Ledger:
+def ledger(folder: Path) -> ProvenanceFile:
     """An hour ago the old CA signed, since a minute the new one."""
-    found = Ledger(folder / "agents.json")
+    found = ProvenanceFile(folder / "agents.json")
     begun = NOW - timedelta(hours=1)
-    found.handed_out(Handout(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
+    found.handed_out(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
     found.saw({"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun)
     changed = NOW - timedelta(minutes=1)
-    found.handed_out(Handout(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
-    found.handed_out(Handout(signer=NEW.ca, bundle=(OLD.ca, NEW.ca), since=changed), at=changed)
+    found.handed_out(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
+    found.handed_out(
+        IssuedCredentials(signer=NEW.ca, bundle=(OLD.ca, NEW.ca), since=changed), at=changed
+    )
     return found
 
 
@@ -67,16 +67,16 @@ class Forgetful:
         return None
 
 
-def agents(known: Ledger, *instances: BoshInstance) -> Agents:
+def agents(known: ProvenanceFile, *instances: BoshInstance) -> KnownAgents:
     """What is known of agents."""
-    return Agents(known, lambda: instances, Births(Forgetful(), known), NOW)
+    return KnownAgents(known, lambda: instances, VmCreationTimes(Forgetful(), known), NOW)
 
 
 def left(folder: Path, *views: ConnectionView, has: NatsTls | None = None) -> list[Holdout]:
     """Who is left of the old CA."""
     instance = BoshInstance(deployment="cf", group="api", id="1", agent_id="a", vm_cid="vm")
     return list(
-        remaining.holdouts(
+        connections.holdouts(
             VM,
             views,
             retired=[OLD.ca],
@@ -99,7 +99,7 @@ def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
     at = NOW - timedelta(seconds=30)
     seen.saw({"a": Fingerprint("a" * 64)}, born={}, trusted=[], at=at)
     instance = BoshInstance(deployment="cf", group="api", id="1", agent_id="a", vm_cid="vm")
-    found = remaining.holdouts(
+    found = connections.holdouts(
         VM,
         [agent(2, "a", "c" * 64)],
         retired=[OLD.ca],
@@ -130,7 +130,7 @@ def test_other_clients_are_named_but_for_our_own(tmp_path: Path) -> None:
 
 def test_the_directors_own_jobs_are_none(tmp_path: Path) -> None:
     """They change together with NATS: a rollback would wait for them for ever."""
-    leaf = OLD.of[Part.DIRECTOR].certificate
+    leaf = OLD.of[NatsPart.DIRECTOR].certificate
     found = left(
         tmp_path,
         view(1, "default.director.bosh-internal", leaf.fingerprint),

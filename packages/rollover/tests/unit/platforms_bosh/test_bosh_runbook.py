@@ -18,16 +18,21 @@ from rigs import bosh_director_files as files
 from rigs import bosh_lab, bosh_plans
 from rigs.bosh_director_files import Director, Generation
 from rigs.bosh_plans import of_agents, of_director, plan
-from rollover.checks.rule import Finding, Severity
 from rollover.engine.recovery import Recovery
 from rollover.errors import SpecError
 from rollover.fleet.names import InstanceName, RuleId
 from rollover.fleet.plan import Plan
-from rollover.platforms.bosh import ops_files, properties, runbook
-from rollover.platforms.bosh.ops_files import Wanted
-from rollover.platforms.bosh.properties import Part
-from rollover.platforms.bosh.runbook_drafting import FORGET, GO_BACK, KEEP
-from rollover.platforms.bosh.runbook_facts import Access, DeploymentFacts, Facts, InstanceFacts
+from rollover.platforms.bosh import nats_properties, ops_files, runbook
+from rollover.platforms.bosh.nats_properties import NatsPart
+from rollover.platforms.bosh.ops_files import WantedTls
+from rollover.platforms.bosh.runbook import (
+    DeploymentFacts,
+    InstanceFacts,
+    OperatorAccess,
+    RunbookFacts,
+)
+from rollover.platforms.bosh.runbook_ops_files import FORGET, GO_BACK, KEEP
+from rollover.rules.rule import Finding, Severity
 
 AT = datetime.now(UTC).replace(microsecond=0)
 URL = "https://10.0.0.6:25555"
@@ -49,8 +54,8 @@ DEPLOYMENTS = (
     ),
     DeploymentFacts(name="empty"),
 )
-FACTS = Facts(
-    access=Access(url=URL, monitor="http://127.0.0.1:8222"),
+FACTS = RunbookFacts(
+    access=OperatorAccess(url=URL, monitor="http://127.0.0.1:8222"),
     name="test",
     uuid="0f0f",
     deployments=DEPLOYMENTS,
@@ -86,7 +91,7 @@ def four_steps() -> Plan:
     return bosh_plans.four_steps(files.generation(), files.generation(21), at=AT, instances=MEANT)
 
 
-def write(director: Director, *, facts: Facts = FACTS, what: Plan | None = None) -> Path:
+def write(director: Director, *, facts: RunbookFacts = FACTS, what: Plan | None = None) -> Path:
     """Write the runbook; return its directory."""
     directory = director.folder / "runbook"
     written = runbook.write_runbook(
@@ -245,21 +250,23 @@ def test_a_rotation_under_way_is_gone_on_with(tmp_path: Path) -> None:
     """What is in the vars store already is used; what is missing gets a definition."""
     old, new = files.generation(), files.generation(2)
     director = files.director(tmp_path)
-    present = (Part.CLIENT_CA, Part.DIRECTOR, Part.HEALTH_MONITOR)
+    present = (NatsPart.CLIENT_CA, NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR)
     successors = {f"{files.NAMES[part]}_2": new.value(part) for part in present}
     inputs = director.environment().inputs()
-    plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
+    plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
     director.write_store({**director.stored(), **successors})
-    chains = {part: ((old if part is Part.SERVER else new).of[part].certificate,) for part in Part}
-    found = ops_files.written(
-        plain, Wanted(bundle=(old.ca, new.ca), chains=chains), director.stored()
+    chains = {
+        part: ((old if part is NatsPart.SERVER else new).of[part].certificate,) for part in NatsPart
+    }
+    found = ops_files.write_ops_file(
+        plain, WantedTls(bundle=(old.ca, new.ca), chains=chains), director.stored()
     )
     assert found is not None
     kept = tmp_path / found.name
     kept.write_bytes(found.content)
     director.deployed(kept)
     specimen = files.generation(21)
-    server = Generation({**new.of, Part.SERVER: specimen.of[Part.SERVER]})
+    server = Generation({**new.of, NatsPart.SERVER: specimen.of[NatsPart.SERVER]})
     rest = plan(
         of_director(1, presents=(server, new, new, new), trusts=(new,), at=AT),
         of_agents(2, instances=MEANT, at=AT),
@@ -290,11 +297,13 @@ def test_what_is_left_may_be_the_clean_up_alone(tmp_path: Path) -> None:
     new = files.generation(2)
     director = files.director(tmp_path)
     inputs = director.environment().inputs()
-    plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
-    successors = {f"{files.NAMES[part]}_2": new.value(part) for part in Part}
+    plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
+    successors = {f"{files.NAMES[part]}_2": new.value(part) for part in NatsPart}
     director.write_store({**director.stored(), **successors})
-    chains = {part: (new.of[part].certificate,) for part in Part}
-    found = ops_files.written(plain, Wanted(bundle=(new.ca,), chains=chains), director.stored())
+    chains = {part: (new.of[part].certificate,) for part in NatsPart}
+    found = ops_files.write_ops_file(
+        plain, WantedTls(bundle=(new.ca,), chains=chains), director.stored()
+    )
     assert found is not None
     kept = tmp_path / found.name
     kept.write_bytes(found.content)
@@ -319,7 +328,7 @@ def test_the_way_back_trusts_both_and_comes_from_the_old_ca(tmp_path: Path) -> N
     stored = director.stored()
     text = by_hand(director, directory / GO_BACK)
     assert director.stored() == stored
-    found = properties.read(load(text.encode())).tls
+    found = nats_properties.read_properties(load(text.encode())).tls
     assert found.signer == files.generation().ca
     assert found.bundle[0] == files.generation().ca
     assert len(found.bundle) == 2
@@ -385,7 +394,7 @@ def test_the_recovery_makes_all_certificates_anew_and_loses_nothing_of_them(
     assert set(director.stored()) == {"nats_password"}
     by_hand(director, directory / KEEP)
     found = director.environment().inputs().evaluate().properties().tls
-    assert found.pairs[Part.SERVER].chain[0].names == ("nats.example.com", "127.0.0.1")
+    assert found.pairs[NatsPart.SERVER].chain[0].names == ("nats.example.com", "127.0.0.1")
     assert found.signer != present.ca
 
 

@@ -8,11 +8,16 @@ import msgspec
 import pytest
 
 from rigs.bosh_fakes import BEGUN
-from rollover.fleet.model import Availability
+from rollover.fleet.fleet import Availability
 from rollover.fleet.names import Fingerprint
+from rollover.platforms.bosh.agent_availability import (
+    BIRTH,
+    ObservedAgent,
+    availability_of,
+    being_born,
+)
 from rollover.platforms.bosh.connections import AgentConnection
-from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.standing import BIRTH, Sight, being_born, standing
+from rollover.platforms.bosh.director_records import BoshInstance
 
 WELL = BoshInstance(
     deployment="web",
@@ -26,10 +31,12 @@ YOUNG = msgspec.structs.replace(WELL, vm_created_at=BEGUN - timedelta(seconds=30
 CONNECTION = AgentConnection(
     cid=1, agent_id="a0", bootstrap=False, cert_sha256=Fingerprint("a" * 64)
 )
-ANSWERS = Sight(connection=CONNECTION, answers=True)
-HANGS = Sight(connection=CONNECTION)
-NEWBORN = Sight(connection=msgspec.structs.replace(CONNECTION, bootstrap=True), newborn=True)
-AWAY = Sight()
+ANSWERS = ObservedAgent(connection=CONNECTION, answers=True)
+HANGS = ObservedAgent(connection=CONNECTION)
+NEWBORN = ObservedAgent(
+    connection=msgspec.structs.replace(CONNECTION, bootstrap=True), newborn=True
+)
+AWAY = ObservedAgent()
 
 
 @pytest.mark.parametrize(
@@ -46,24 +53,24 @@ AWAY = Sight()
     ],
 )
 def test_who_can_be_changed(
-    instance: BoshInstance, sight: Sight, availability: Availability
+    instance: BoshInstance, sight: ObservedAgent, availability: Availability
 ) -> None:
     """And whoever cannot be has a reason."""
-    found, why = standing(instance, sight, at=BEGUN, recover=False)
+    found, why = availability_of(instance, sight, at=BEGUN, recover=False)
     assert found is availability
     assert bool(why) is (sight is not ANSWERS or availability is not Availability.READY)
 
 
 def test_to_recover_whoever_is_silent_is_made_anew() -> None:
     """So it is ready; what is ignored stays so."""
-    assert standing(WELL, AWAY, at=BEGUN, recover=True)[0] is Availability.READY
+    assert availability_of(WELL, AWAY, at=BEGUN, recover=True)[0] is Availability.READY
     ignored = msgspec.structs.replace(WELL, ignore=True)
-    assert standing(ignored, AWAY, at=BEGUN, recover=True)[0] is Availability.IGNORED
+    assert availability_of(ignored, AWAY, at=BEGUN, recover=True)[0] is Availability.IGNORED
 
 
 def test_who_refused_before_says_why() -> None:
     """The message of the last attempt."""
-    found = standing(WELL, ANSWERS, at=BEGUN, recover=False, refused="task 7 failed")
+    found = availability_of(WELL, ANSWERS, at=BEGUN, recover=False, refused="task 7 failed")
     assert found == (Availability.REFUSING, "task 7 failed")
 
 
@@ -72,7 +79,7 @@ def test_who_refused_before_says_why() -> None:
     [(30, NEWBORN, True), (30, AWAY, True), (30, HANGS, False), (601, NEWBORN, False)],
 )
 def test_a_vm_is_being_born_for_ten_minutes_at_most(
-    seconds: int, sight: Sight, *, born: bool
+    seconds: int, sight: ObservedAgent, *, born: bool
 ) -> None:
     """Longer no director waits: some leave the certificate of the birth in use for good."""
     assert timedelta(seconds=600) == BIRTH

@@ -11,11 +11,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rigs.bosh_fakes import BEGUN, Ca, ca
 from rollover.errors import EvidenceMissing, SpecError
 from rollover.fleet.certificate import Certificate, KeyKind, Question, Stack, Usage
-from rollover.pki.issue import issue_leaf
+from rollover.pki.issue import CLIENT, SERVER, issue_leaf
 from rollover.pki.keys import generate
-from rollover.pki.profiles import CLIENT, SERVER
 from rollover.pki.stacks import Verifier
-from rollover.platforms.bosh.standins import LIFETIME, StandIns, agent_certificate
+from rollover.platforms.bosh.placeholder_certificates import (
+    LIFETIME,
+    PlaceholderCertificates,
+    agent_certificate,
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_an_agents_certificate_is_made_as_the_director_makes_it(signer: Ca) -> N
 
 def test_a_go_server_accepts_it_from_its_ca_only(signer: Ca) -> None:
     """The proof is about the real thing: path, usage and dates."""
-    stand_in = StandIns(lambda _: signer.secret).of(signer.certificate, issued=BEGUN)
+    stand_in = PlaceholderCertificates(lambda _: signer.secret).of(signer.certificate, issued=BEGUN)
     other = ca("other")
     certificates = {
         each.fingerprint: each for each in (stand_in, signer.certificate, other.certificate)
@@ -76,7 +79,7 @@ def test_a_go_server_accepts_it_from_its_ca_only(signer: Ca) -> None:
 
 def test_one_is_made_for_each_ca_and_day(signer: Ca) -> None:
     """Thousands of agents are a few classes."""
-    made = StandIns(lambda _: signer.secret)
+    made = PlaceholderCertificates(lambda _: signer.secret)
     first = made.of(signer.certificate, issued=BEGUN)
     assert made.of(signer.certificate, issued=BEGUN + timedelta(hours=3)) is first
     assert made.of(signer.certificate, issued=BEGUN + timedelta(days=1)) is not first
@@ -100,13 +103,16 @@ def test_without_the_key_another_client_stands_in(signer: Ca) -> None:
     client = leaf("client", signer)
     known = (leaf("server", signer), leaf("client", ca("nats-ca")), client)
     assert (
-        StandIns(lambda _: None, known=lambda: known).of(signer.certificate, issued=BEGUN) == client
+        PlaceholderCertificates(lambda _: None, known=lambda: known).of(
+            signer.certificate, issued=BEGUN
+        )
+        == client
     )
     with pytest.raises(EvidenceMissing, match="private key is not in the vars store"):
-        StandIns(lambda _: None).of(signer.certificate, issued=BEGUN)
+        PlaceholderCertificates(lambda _: None).of(signer.certificate, issued=BEGUN)
 
 
 def test_a_key_of_another_ca_is_refused(signer: Ca) -> None:
     """A mismatch would be a stand-in for nothing."""
     with pytest.raises(SpecError, match="does not belong"):
-        StandIns(lambda _: ca("x").secret).of(signer.certificate, issued=BEGUN)
+        PlaceholderCertificates(lambda _: ca("x").secret).of(signer.certificate, issued=BEGUN)

@@ -14,12 +14,12 @@ from rigs.bosh_director_files import MANIFEST, VM, Director
 from rollover.errors import VerificationError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Evidence
-from rollover.fleet.model import EndpointRef
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.names import EndpointName
-from rollover.platforms.bosh import ops_files, tidying
-from rollover.platforms.bosh.ops_files import Wanted
-from rollover.platforms.bosh.properties import Part
-from rollover.platforms.bosh.workplace import Workplace
+from rollover.platforms.bosh import ops_files, vars_store
+from rollover.platforms.bosh.nats_properties import NatsPart
+from rollover.platforms.bosh.ops_files import WantedTls
+from rollover.platforms.bosh.vars_store import RotationFiles
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 SUBJECT = EndpointRef(VM, EndpointName("agents"))
@@ -31,28 +31,32 @@ def rotated(
     manifest: str = MANIFEST,
     standby: tuple[Certificate, ...] = (),
     flags: str = "",
-) -> tuple[Director, Workplace]:
+) -> tuple[Director, RotationFiles]:
     """A director whose rotation is done but for the clean-up."""
     new = files.generation(2)
     director = files.director(folder, manifest=manifest, flags=flags)
-    place = Workplace(folder / "state")
+    place = RotationFiles(folder / "state")
     successors = {f"{name}_2": value for name, value in new.values().items()}
     place.note_added(successors)
     director.write_store({**director.stored(), **successors})
     for bundle in ((files.generation().ca, new.ca), (new.ca, *standby)):
         environment = director.environment()
         inputs = environment.inputs()
-        plain = ops_files.plain(inputs, tls=inputs.evaluate().properties().tls)
-        wanted = Wanted(bundle=bundle, chains={part: (new.of[part].certificate,) for part in Part})
-        found = ops_files.written(plain, wanted, director.stored())
+        plain = ops_files.plain_manifest(inputs, tls=inputs.evaluate().properties().tls)
+        wanted = WantedTls(
+            bundle=bundle, chains={part: (new.of[part].certificate,) for part in NatsPart}
+        )
+        found = ops_files.write_ops_file(plain, wanted, director.stored())
         assert found is not None
         director.deployed(place.put_ops_file(found))
     return director, place
 
 
-def tidy(director: Director, place: Workplace) -> tuple[Evidence, ...]:
+def tidy(director: Director, place: RotationFiles) -> tuple[Evidence, ...]:
     """Clean up."""
-    return tuple(tidying.tidy(director.environment(), place, subject=SUBJECT, at=NOW))
+    return tuple(
+        vars_store.clean_up_vars_store(director.environment(), place, subject=SUBJECT, at=NOW)
+    )
 
 
 def plain_sha(director: Director) -> str:
@@ -99,7 +103,7 @@ def test_done_again_it_does_nothing(tmp_path: Path) -> None:
 def test_a_crash_after_the_replacement_is_gone_on_from(tmp_path: Path) -> None:
     """The ops files are left then, and refer to variables that are gone."""
     director, place = rotated(tmp_path)
-    steps = tidying.tidy(director.environment(), place, subject=SUBJECT, at=NOW)
+    steps = vars_store.clean_up_vars_store(director.environment(), place, subject=SUBJECT, at=NOW)
     next(steps)
     del steps
     after = director.stored()
@@ -148,7 +152,7 @@ def test_a_clean_up_that_would_change_the_deployment_is_refused(
 
 def test_variables_from_elsewhere_cannot_be_cleaned_up(tmp_path: Path) -> None:
     """What `-l` gives counts before the vars store, whatever is written there."""
-    given: dict[Key, Tree] = {"nats_ca": files.generation().value(Part.CLIENT_CA)}
+    given: dict[Key, Tree] = {"nats_ca": files.generation().value(NatsPart.CLIENT_CA)}
     (tmp_path / "nats.yml").write_text(emit(given))
     director, place = rotated(tmp_path, flags="-l nats.yml")
     before = director.store.read_bytes()

@@ -16,28 +16,28 @@ from rollover.errors import SpecError, VerificationError
 from rollover.fleet.certificate import KeyKind
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem, generate, to_pem
-from rollover.platforms.bosh import vars_update
-from rollover.platforms.bosh.properties import Part
-from rollover.platforms.bosh.vars_update import Credential, VarsFile
+from rollover.platforms.bosh import vars_store
+from rollover.platforms.bosh.nats_properties import NatsPart
+from rollover.platforms.bosh.vars_store import NewCredential, VarsFile
 
 BASES = tuple(files.NAMES.values())
 
 
-def credential(part: Part, number: int = 2) -> Credential:
+def credential(part: NatsPart, number: int = 2) -> NewCredential:
     """One of a generation's certificates."""
     made = files.generation(number)
-    return Credential(chain=(made.of[part].certificate,), key=made.of[part].secret, ca=made.ca)
+    return NewCredential(chain=(made.of[part].certificate,), key=made.of[part].secret, ca=made.ca)
 
 
 def test_a_value_is_what_bosh_would_have_generated() -> None:
     """PEM that ends its lines, a key in PKCS#1, the issuer as `ca`."""
-    value = credential(Part.SERVER).value()
+    value = credential(NatsPart.SERVER).value()
     assert isinstance(value, dict)
     assert list(value) == ["ca", "certificate", "private_key"]
     assert all(str(each).endswith("-----\n") for each in value.values())
     assert str(value["private_key"]).startswith("-----BEGIN RSA PRIVATE KEY-----\n")
     key = from_pem(str(value["private_key"]).encode())
-    assert key.key_identity == files.generation(2).of[Part.SERVER].key.key_identity
+    assert key.key_identity == files.generation(2).of[NatsPart.SERVER].key.key_identity
 
 
 def test_a_key_that_a_director_cannot_use_is_refused() -> None:
@@ -45,7 +45,7 @@ def test_a_key_that_a_director_cannot_use_is_refused() -> None:
     key = SecretBytes(to_pem(generate(KeyKind.P256)))
     ca = files.generation(2).ca
     with pytest.raises(SpecError, match="takes RSA only"):
-        Credential(chain=(ca,), key=key, ca=ca).value()
+        NewCredential(chain=(ca,), key=key, ca=ca).value()
 
 
 def test_a_change_is_written_whole_and_private(tmp_path: Path) -> None:
@@ -109,20 +109,20 @@ def test_changes_wait_for_whoever_writes_the_store(tmp_path: Path) -> None:
 
 def test_new_variables_get_one_number_that_is_free() -> None:
     """All of one CA together; the same ones are found again, those of another CA are not."""
-    wanted = {files.NAMES[part]: credential(part) for part in Part}
+    wanted = {files.NAMES[part]: credential(part) for part in NatsPart}
     stored = files.generation().values()
-    assert vars_update.suffix(BASES, wanted, stored) == 2
-    added = vars_update.added(stored, wanted, number=2)
+    assert vars_store.free_suffix(BASES, wanted, stored) == 2
+    added = vars_store.with_added(stored, wanted, number=2)
     assert sorted(added) == sorted(f"{name}_2" for name in BASES)
-    assert vars_update.suffix(BASES, wanted, {**stored, **added}) == 2
-    assert vars_update.added({**stored, **added}, wanted, number=2) == {}
+    assert vars_store.free_suffix(BASES, wanted, {**stored, **added}) == 2
+    assert vars_store.with_added({**stored, **added}, wanted, number=2) == {}
 
-    server = {"nats_server_tls": credential(Part.SERVER)}
+    server = {"nats_server_tls": credential(NatsPart.SERVER)}
     without = {name: value for name, value in added.items() if name != "nats_server_tls_2"}
-    assert vars_update.suffix(BASES, server, {**stored, **without}) == 2
-    third = {files.NAMES[part]: credential(part, 3) for part in Part}
-    assert vars_update.suffix(BASES, third, {**stored, **added}) == 3
-    assert vars_update.suffix(BASES, third, {**stored, **without}) == 3
+    assert vars_store.free_suffix(BASES, server, {**stored, **without}) == 2
+    third = {files.NAMES[part]: credential(part, 3) for part in NatsPart}
+    assert vars_store.free_suffix(BASES, third, {**stored, **added}) == 3
+    assert vars_store.free_suffix(BASES, third, {**stored, **without}) == 3
 
 
 def test_the_clean_up_moves_values_and_touches_nothing_else() -> None:
@@ -135,11 +135,13 @@ def test_the_clean_up_moves_values_and_touches_nothing_else() -> None:
         **{f"{name}_2": value for name, value in new.values().items()},
     }
     renames = {name: f"{name}_2" for name in BASES}
-    after = vars_update.cleaned(stored, renames, tuple(renames.values()))
+    after = vars_store.cleaned_store(stored, renames, tuple(renames.values()))
     assert after == {**other, **new.values()}
 
 
 def test_the_clean_up_of_a_store_that_lacks_a_value_is_refused() -> None:
     """Run twice, or on another file."""
     with pytest.raises(VerificationError, match="nats_ca_2"):
-        vars_update.cleaned(files.generation().values(), {"nats_ca": "nats_ca_2"}, ("nats_ca_2",))
+        vars_store.cleaned_store(
+            files.generation().values(), {"nats_ca": "nats_ca_2"}, ("nats_ca_2",)
+        )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rigs.memory_platform import Fault, MemoryPlatform
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Pacing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
     EndpointDescription,
@@ -19,11 +19,11 @@ from rollover.fleet.evidence import (
     EndpointMaterial,
     Failed,
     Identity,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
-from rollover.fleet.model import Availability, Role
+from rollover.fleet.fleet import Availability, Role
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 
@@ -63,7 +63,11 @@ def platform(*, ignored: str = "", wait: Waited | None = None) -> MemoryPlatform
     endpoint = EndpointDescription(name=PORT, role=Role.CLIENT_PORT, verify=True)
     described = InstanceDescription(name=ONE, endpoints=(endpoint,), ignored=ignored)
     group = GroupDescription(name=GroupName("g"), platform="memory", instances=(described,))
-    state = (Seen(endpoint=PORT, presents=(certificate("leaf", is_ca=False),), trusts=(OLD,)),)
+    state = (
+        ObservedEndpoint(
+            endpoint=PORT, presents=(certificate("leaf", is_ca=False),), trusts=(OLD,)
+        ),
+    )
     return MemoryPlatform(
         group, {ONE: state}, clock=lambda: NOW, wait=wait or Waited(), slow_seconds=60.0
     )

@@ -5,15 +5,23 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from rigs.memory_platform import MemoryPlatform, MemorySource
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Pacing
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
     EndpointDescription,
     GroupDescription,
     InstanceDescription,
 )
-from rollover.fleet.evidence import Applied, EndpointMaterial, Failed, Order, Result, Seen, Signer
-from rollover.fleet.model import Role
+from rollover.fleet.evidence import (
+    Applied,
+    EndpointMaterial,
+    Failed,
+    ObservedEndpoint,
+    Order,
+    Result,
+    Signer,
+)
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, Fingerprint, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
 
@@ -43,10 +51,10 @@ class Pair:
     def __init__(self) -> None:
         signs = EndpointDescription(name=SOURCE, role=Role.SOURCE)
         fed = EndpointDescription(name=MBUS, role=Role.CLIENT, source="director/agents")
-        self.director = self._platform("director", VM, signs, Seen(
+        self.director = self._platform("director", VM, signs, ObservedEndpoint(
             endpoint=SOURCE, presents=(OLD,), trusts=(OLD,)
         ))  # fmt: skip
-        self.agents = self._platform("agents", AGENT, fed, Seen(
+        self.agents = self._platform("agents", AGENT, fed, ObservedEndpoint(
             endpoint=MBUS, presents=(certificate("old leaf"),), trusts=(OLD,)
         ), source=MemorySource(self.held, self.issue))  # fmt: skip
 
@@ -55,7 +63,7 @@ class Pair:
         group: str,
         name: InstanceName,
         endpoint: EndpointDescription,
-        seen: Seen,
+        seen: ObservedEndpoint,
         source: MemorySource | None = None,
     ) -> MemoryPlatform:
         described = GroupDescription(
@@ -65,7 +73,7 @@ class Pair:
         )
         return MemoryPlatform(described, {name: (seen,)}, clock=lambda: NOW, source=source)
 
-    def held(self) -> Seen:
+    def held(self) -> ObservedEndpoint:
         """What the director holds."""
         return self.director.instance(VM).state[0]
 
@@ -74,7 +82,7 @@ class Pair:
         """A leaf that is only a name."""
         return certificate(f"{signer.fingerprint} leaf of {name}")
 
-    def agent(self) -> Seen:
+    def agent(self) -> ObservedEndpoint:
         """What the agent shows."""
         (seen,) = self.agents.observe((AGENT,))
         return seen.endpoints[0]
@@ -100,7 +108,9 @@ def test_a_source_that_is_given_a_signer_presents_that_ca() -> None:
 def test_what_is_fed_gets_a_chain_of_the_signer_and_the_whole_bundle() -> None:
     """Made on the spot, also when only a part was ordered."""
     pair = Pair()
-    pair.director.instance(VM).give((Seen(endpoint=SOURCE, presents=(NEW,), trusts=(OLD, NEW)),))
+    pair.director.instance(VM).give(
+        (ObservedEndpoint(endpoint=SOURCE, presents=(NEW,), trusts=(OLD, NEW)),)
+    )
     material = EndpointMaterial(endpoint=MBUS, issuer=NEW)
     assert isinstance(pair.give(pair.agents, AGENT, material), Applied)
     assert pair.agent().presents == (certificate("new leaf of a1"),)
@@ -130,7 +140,7 @@ def test_a_source_is_not_dialled() -> None:
 def test_an_instance_in_doubt_says_so_until_it_is_given_something() -> None:
     """Its further states are observed, and gone with the next order that it takes."""
     pair = Pair()
-    other = (Seen(endpoint=MBUS, presents=(certificate("x"),), trusts=(NEW,)),)
+    other = (ObservedEndpoint(endpoint=MBUS, presents=(certificate("x"),), trusts=(NEW,)),)
     pair.agents.instance(AGENT).doubt(other)
     (seen,) = pair.agents.observe((AGENT,))
     assert seen.may_use == (other,)

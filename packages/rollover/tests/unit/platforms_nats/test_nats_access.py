@@ -12,11 +12,11 @@ import pytest
 from rigs.nats_fleet_rig import Authority, endpoint
 from rollover.errors import NotFound, SpecError, Unreachable
 from rollover.fleet.description import InstanceDescription, SystemAccount
-from rollover.fleet.model import Role, Touch
+from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import EndpointName, InstanceName
 from rollover.pki.pem import write_certificates
-from rollover.platforms.nats.access import Access, read_account
-from rollover.platforms.nats.reload import Way, reload
+from rollover.platforms.nats.access import ServerAccess, read_account
+from rollover.platforms.nats.reload import ReloadSettings, reload
 
 ALONE = InstanceDescription(
     name=InstanceName("n1"),
@@ -24,9 +24,9 @@ ALONE = InstanceDescription(
 )
 
 
-def way(touch: Touch = Touch.RELOAD) -> Way:
+def way(touch: Touch = Touch.RELOAD) -> ReloadSettings:
     """Return how to reload, without much patience."""
-    return Way(touch, 1.0, {})
+    return ReloadSettings(touch, 1.0, {})
 
 
 def test_a_password_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_certificate_of_its_own_comes_first(tmp_path: Path) -> None:
 def test_a_server_that_nothing_can_reload_is_told_with_the_remedy() -> None:
     """No system account, no pid file, no restart command."""
     with pytest.raises(NotFound) as refused:
-        reload(Access(ALONE, None, (), ()), way())
+        reload(ServerAccess(ALONE, None, (), ()), way())
     assert "pid_file" in refused.value.hint
 
 
@@ -75,7 +75,7 @@ def test_a_pid_file_that_names_no_process_is_told(tmp_path: Path, content: str) 
     (tmp_path / "pid").write_text(content)
     instance = msgspec.structs.replace(ALONE, pid_file=str(tmp_path / "pid"))
     with pytest.raises(Unreachable, match=r"pid|process"):
-        reload(Access(instance, None, (), ()), way())
+        reload(ServerAccess(instance, None, (), ()), way())
 
 
 def test_a_stale_pid_file_never_ends_another_program(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_stale_pid_file_never_ends_another_program(tmp_path: Path) -> None:
         (tmp_path / "pid").write_text(str(bystander.pid))
         instance = msgspec.structs.replace(ALONE, pid_file=str(tmp_path / "pid"))
         with pytest.raises(Unreachable, match="stale"):
-            reload(Access(instance, None, (), ()), way())
+            reload(ServerAccess(instance, None, (), ()), way())
         assert bystander.poll() is None
     finally:
         bystander.communicate(b"\n")
@@ -94,5 +94,5 @@ def test_a_stale_pid_file_never_ends_another_program(tmp_path: Path) -> None:
 def test_a_restart_without_a_command_is_told() -> None:
     """The field to fill in is named."""
     with pytest.raises(NotFound) as refused:
-        reload(Access(ALONE, None, (), ()), way(Touch.RESTART))
+        reload(ServerAccess(ALONE, None, (), ()), way(Touch.RESTART))
     assert "restart" in refused.value.hint

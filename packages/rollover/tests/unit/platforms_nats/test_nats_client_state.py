@@ -9,25 +9,25 @@ from rigs.nats_fleet_rig import CLIENT, Authority, client_group, now
 from rollover.delivery.client_status import ClientStatus
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import EndpointDescription, InstanceDescription
-from rollover.fleet.evidence import Observation, Seen
-from rollover.fleet.model import Availability, Role
+from rollover.fleet.evidence import Observation, ObservedEndpoint
+from rollover.fleet.fleet import Availability, Role
 from rollover.fleet.names import InstanceName
-from rollover.platforms.nats.client_state import FoundClient, Report, observation
-from rollover.platforms.nats.disk import Disk
+from rollover.platforms.nats.clients import FoundClient, StatusReport, observation
+from rollover.platforms.nats.instance_files import HeldFiles
 
 OLD, NEW = Authority("old"), Authority("new")
 LEAF, NEXT = OLD.issue("c1").certificate, NEW.issue("c1").certificate
 DESCRIBED = client_group("c1", status=True).instances[0]
 
 
-def files(leaf: Certificate, *bundle: Certificate) -> Disk:
+def files(leaf: Certificate, *bundle: Certificate) -> HeldFiles:
     """Files with a leaf and a bundle."""
-    return Disk((Seen(endpoint=CLIENT, presents=(leaf,), trusts=bundle),), {})
+    return HeldFiles((ObservedEndpoint(endpoint=CLIENT, presents=(leaf,), trusts=bundle),), {})
 
 
-def says(leaf: Certificate, *bundle: Certificate, error: str = "") -> Report:
+def says(leaf: Certificate, *bundle: Certificate, error: str = "") -> StatusReport:
     """A running client's report."""
-    return Report(
+    return StatusReport(
         ClientStatus(
             pid=1,
             name="c1",
@@ -41,10 +41,10 @@ def says(leaf: Certificate, *bundle: Certificate, error: str = "") -> Report:
 
 
 def observed(
-    disk: Disk,
-    report: Report,
+    disk: HeldFiles,
+    report: StatusReport,
     *,
-    kept: Disk | None = None,
+    kept: HeldFiles | None = None,
     known: tuple[Certificate, ...] = (),
     instance: InstanceDescription = DESCRIBED,
     connected: frozenset[str] = frozenset(),
@@ -94,7 +94,7 @@ def test_a_client_that_refuses_its_files_is_refusing_with_its_words() -> None:
 
 def test_a_client_that_does_not_run_has_the_state_of_its_files() -> None:
     """It can be changed, and starts with what it is given."""
-    found = observed(files(LEAF, OLD.certificate), Report(None))
+    found = observed(files(LEAF, OLD.certificate), StatusReport(None))
     assert found.availability is Availability.READY
     assert "not running" in found.why
 
@@ -105,7 +105,7 @@ def test_a_client_without_files_is_unknown_with_the_remedy() -> None:
         name=InstanceName("c1"),
         endpoints=(EndpointDescription(name=CLIENT, role=Role.CLIENT),),
     )
-    found = observed(Disk((), {}), Report(None), instance=bare)
+    found = observed(HeldFiles((), {}), StatusReport(None), instance=bare)
     assert (found.availability, found.endpoints) == (Availability.UNREACHABLE, ())
     assert "fill in" in found.why
 
@@ -123,7 +123,7 @@ def test_a_silent_client_may_still_present_what_it_is_connected_with() -> None:
     silent = client_group("c1").instances[0]
     found = observed(
         files(NEXT, OLD.certificate),
-        Report(None),
+        StatusReport(None),
         instance=silent,
         known=(LEAF,),
         connected=frozenset({LEAF.fingerprint}),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollover.delivery.local import LocalDelivery
-from rollover.engine.delivery_port import File
+from rollover.engine.ports import DeliveredFile
 from rollover.errors import SpecError
 from rollover.fleet.description import (
     CommandDelivery,
@@ -20,10 +20,10 @@ from rollover.fleet.description import (
     KubernetesDelivery,
 )
 from rollover.fleet.evidence import EndpointMaterial, Order
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
-from rollover.platforms.nats import configured
-from rollover.platforms.nats.places import resolved
+from rollover.platforms.nats import configuration
+from rollover.platforms.nats.instance_files import resolved
 
 NAME = InstanceName("n1")
 CONFIG = """\
@@ -58,14 +58,14 @@ def delivery(home: Path) -> LocalDelivery:
     return LocalDelivery(state=home / "state")
 
 
-def edited(home: Path, described: InstanceDescription, order: Order) -> tuple[File, ...]:
+def edited(home: Path, described: InstanceDescription, order: Order) -> tuple[DeliveredFile, ...]:
     """Return the files of the configuration that an order changes."""
-    return configured.edited(delivery(home), described, order, environment=os.environ)
+    return configuration.edited(delivery(home), described, order, environment=os.environ)
 
 
 def elsewhere(home: Path, described: InstanceDescription) -> Mapping[EndpointName, str]:
     """Return where bundles lie that are not where they are described to lie."""
-    return configured.Configurations(delivery(home), environment={}).elsewhere(described)
+    return configuration.Configurations(delivery(home), environment={}).elsewhere(described)
 
 
 def order(*endpoints: EndpointName) -> Order:
@@ -94,7 +94,7 @@ def test_a_configuration_that_names_another_file_counts(tmp_path: Path) -> None:
     described = instance(tmp_path, CONFIG.replace('"ca.pem"', '"tls/new.pem"'))
     found = elsewhere(tmp_path, described)
     assert found == {GATEWAY: "tls/new.pem"}
-    moved = configured.placed(described, found)
+    moved = configuration.placed(described, found)
     assert [each.ca for each in moved.endpoints if each.name == GATEWAY] == ["tls/new.pem"]
 
 
@@ -103,7 +103,7 @@ def test_a_configuration_is_looked_at_again_whenever_it_changes(tmp_path: Path) 
     (tmp_path / "tls.conf").write_text("ca_file: ca.pem\n")
     text = "gateway { name: a, port: 7222, tls { include tls.conf } }\n"
     described = instance(tmp_path, text)
-    known = configured.Configurations(delivery(tmp_path), environment={})
+    known = configuration.Configurations(delivery(tmp_path), environment={})
     assert known.elsewhere(described) == {}
     (tmp_path / "tls.conf").write_text("ca_file: new.pem\n")
     assert known.elsewhere(described) == {GATEWAY: "new.pem"}
@@ -178,7 +178,7 @@ def test_a_block_that_names_no_file_cannot_be_re_pointed(tmp_path: Path, text: s
 def test_an_unconfirmed_re_pointing_is_known_by_what_was_kept(tmp_path: Path) -> None:
     """A process that was killed leaves both: the server may run with either."""
     described = instance(tmp_path, CONFIG.replace('"ca.pem"', '"new.pem"'), GATEWAY="new.pem")
-    known = configured.Configurations(delivery(tmp_path), environment={})
+    known = configuration.Configurations(delivery(tmp_path), environment={})
     assert known.as_kept(described) is None
     (tmp_path / "nats.conf.rollover-kept").write_text(CONFIG)
     kept = known.as_kept(described)
@@ -207,4 +207,4 @@ def test_what_others_write_is_re_pointed_by_them(
     group = GroupDescription(
         name=GroupName("nats"), platform="nats", instances=(), delivery=deliver
     )
-    assert way in configured.renamed_by_hand(group)
+    assert way in configuration.renamed_by_hand(group)

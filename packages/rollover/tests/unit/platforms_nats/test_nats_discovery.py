@@ -8,9 +8,9 @@ import pytest
 
 from rigs.nats_fleet_rig import Authority, write_material
 from rollover.errors import ConfigError, SpecError
-from rollover.fleet.assemble import links
-from rollover.fleet.model import Role
-from rollover.platforms.nats.discover import Discovery, discover
+from rollover.fleet.description import links
+from rollover.fleet.fleet import Role
+from rollover.platforms.nats.discovery import Discovery, discover_fleet
 
 TLS = 'tls { cert_file: "tls.crt", key_file: "tls.key", ca_file: "ca.crt", %s }'
 
@@ -22,7 +22,7 @@ def found(folder: Path, **configs: str) -> Discovery:
         path = folder / f"{name}.conf"
         path.write_text(text)
         paths.append(path)
-    return discover(paths, environment={}, working_directory=folder)
+    return discover_fleet(paths, environment={}, working_directory=folder)
 
 
 def node(name: str, port: int, *routes: str, extra: str = "") -> str:
@@ -178,7 +178,7 @@ def test_passwords_are_not_in_what_is_discovered(tmp_path: Path) -> None:
 def test_nothing_to_look_at_is_an_error_with_a_remedy() -> None:
     """Neither configurations nor monitors."""
     with pytest.raises(SpecError) as refused:
-        discover((), environment={})
+        discover_fleet((), environment={})
     assert "--config" in refused.value.hint
 
 

@@ -13,10 +13,9 @@ from rollover.fleet.description import (
     LinkDescription,
     SystemAccount,
 )
-from rollover.fleet.model import Role, Touch
+from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import AuthorityName, EndpointName, Fingerprint, GroupName, InstanceName
-from rollover.platforms.nats.discover import Discovery
-from rollover.platforms.nats.discover_again import again
+from rollover.platforms.nats.discovery import Discovery, discover_again
 
 OLD, NEW = Fingerprint("a" * 64), Fingerprint("b" * 64)
 LINK = LinkDescription(dialer="clients/client", acceptor="core/client-port")
@@ -58,7 +57,7 @@ FOUND = _fleet(_server("n1", address="n1:4222"), clients=(_client("app"),))
 
 
 def _again(found: FleetDescription, before: FleetDescription) -> FleetDescription:
-    return again(Discovery(description=found), before).description
+    return discover_again(Discovery(description=found), before).description
 
 
 def test_a_discovery_of_the_same_changes_nothing() -> None:
@@ -91,7 +90,7 @@ def test_what_was_found_counts_more_than_what_was_written() -> None:
 def test_an_instance_that_is_away_is_kept_and_named() -> None:
     """A client that is not connected now would be cut off if it were forgotten."""
     before = _fleet(_server("n1", address="n1:4222"), clients=(_client("app"), _client("night")))
-    done = again(Discovery(description=FOUND), before)
+    done = discover_again(Discovery(description=FOUND), before)
     assert done.description == before
     assert [each.subject for each in done.remarks] == ["night"]
 

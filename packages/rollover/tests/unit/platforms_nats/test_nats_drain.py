@@ -6,10 +6,10 @@ import pytest
 
 from rigs.nats_fleet_rig import Authority
 from rollover.fleet.description import EndpointDescription, InstanceDescription
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
-from rollover.platforms.nats.drain import Inventory, _standing, peer, role
-from rollover.probe.views import ConnectionView, PeerCertificate
+from rollover.platforms.nats.connections import Inventory, _standing, peer, role
+from rollover.probe.server_views import ConnectionView, PeerCertificate
 
 RETIRED = Authority("retired").certificate
 ISSUERS = {

@@ -11,12 +11,18 @@ from rigs.nats_fleet_rig import CLIENT_PORT, ROUTE, Authority, endpoint, write_m
 from rollover.errors import Rejected, SpecError
 from rollover.fleet.description import EndpointDescription, InstanceDescription
 from rollover.fleet.evidence import EndpointMaterial, Order
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, InstanceName
 from rollover.pki.pem import read_certificates
-from rollover.platforms.nats.disk import Contents, unwritable
-from rollover.platforms.nats.material import after_delivery, files_of
-from rollover.platforms.nats.places import demands, public_paths, resolved
+from rollover.platforms.nats.instance_files import (
+    FileContents,
+    after_delivery,
+    demands,
+    files_of,
+    public_paths,
+    resolved,
+    unwritable,
+)
 from rollover_lab.nats.lab import make_read_only, make_writable
 
 OLD, NEW = Authority("old"), Authority("new")
@@ -124,7 +130,7 @@ def test_what_is_delivered_replaces_what_was_read_and_never_holds_a_key() -> Non
     leaf = OLD.issue("n1")
     material = EndpointMaterial(endpoint=CLIENT_PORT, chain=(leaf.certificate,), key=leaf.key)
     files = files_of(order(material), instance())
-    before = Contents({"/fleet/n1/ca.crt": b"kept"}, {"/fleet/n1/tls.crt": "it was missing"})
+    before = FileContents({"/fleet/n1/ca.crt": b"kept"}, {"/fleet/n1/tls.crt": "it was missing"})
     after = after_delivery(before, files)
     assert set(after.files) == {"/fleet/n1/ca.crt", "/fleet/n1/tls.crt"}
     assert after.troubles == {}

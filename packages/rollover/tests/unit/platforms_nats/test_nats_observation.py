@@ -10,16 +10,20 @@ import pytest
 from rigs.nats_fleet_rig import CLIENT_PORT, Authority, endpoint, now
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import EndpointDescription, InstanceDescription
-from rollover.fleet.evidence import Observation, Seen
-from rollover.fleet.model import Availability, Role
+from rollover.fleet.evidence import Observation, ObservedEndpoint
+from rollover.fleet.fleet import Availability, Role
 from rollover.fleet.names import EndpointName, InstanceName
 from rollover.pki.pem import write_certificates
-from rollover.platforms.nats.disk import SYSTEM_STORE, Contents, Disk, held
-from rollover.platforms.nats.observe import Found, observation
-from rollover.platforms.nats.places import resolved
+from rollover.platforms.nats.instance_files import (
+    SYSTEM_STORE,
+    FileContents,
+    HeldFiles,
+    held,
+    resolved,
+)
 from rollover.platforms.nats.ports import bundle_from_names, names
-from rollover.probe.names import rfc4514
-from rollover.probe.result import ClientVerdict, Failure, Handshake
+from rollover.platforms.nats.servers import FoundServer, observation
+from rollover.probe.handshake import ClientVerdict, Failure, Handshake, rfc4514
 from rollover.probe.target import Port
 
 OLD, NEW, TWIN = Authority("old"), Authority("new"), Authority("old")
@@ -43,11 +47,12 @@ def shows(
     )
 
 
-def holds(*bundle: Certificate, leaf: Certificate = LEAF) -> Disk:
+def holds(*bundle: Certificate, leaf: Certificate = LEAF) -> HeldFiles:
     """Files with a leaf and a bundle, also for an endpoint that only dials."""
-    return Disk(
+    return HeldFiles(
         tuple(
-            Seen(endpoint=each, presents=(leaf,), trusts=bundle) for each in (CLIENT_PORT, REMOTE)
+            ObservedEndpoint(endpoint=each, presents=(leaf,), trusts=bundle)
+            for each in (CLIENT_PORT, REMOTE)
         ),
         {},
     )
@@ -66,21 +71,21 @@ def described(*more: EndpointDescription) -> InstanceDescription:
 
 
 def observed(
-    disk: Disk,
+    disk: HeldFiles,
     shown: Handshake,
     *,
-    kept: Disk | None = None,
+    kept: HeldFiles | None = None,
     known: Sequence[Certificate] = (),
     unwritable: str = "",
 ) -> Observation:
     """Return the observation of that server."""
-    found = Found(
+    found = FoundServer(
         disk=disk, kept=kept, shown={CLIENT_PORT: shown}, known=known, unwritable=unwritable
     )
     return observation(described(), found, at=now())
 
 
-def trusts(seen: Iterable[Seen]) -> list[tuple[Certificate, ...] | None]:
+def trusts(seen: Iterable[ObservedEndpoint]) -> list[tuple[Certificate, ...] | None]:
     """Return the bundle of each endpoint."""
     return [each.trusts for each in seen]
 
@@ -174,14 +179,14 @@ def test_go_and_openssl_parties_load_what_they_would_load(tmp_path: Path) -> Non
     path, certificate = instance.endpoints[0].ca, instance.endpoints[0].certificate
     assert path is not None
     assert certificate is not None
-    disk = held(instance, Contents({path: pem, certificate: write_certificates((LEAF,))}, {}))
+    disk = held(instance, FileContents({path: pem, certificate: write_certificates((LEAF,))}, {}))
     assert trusts(disk.seen) == [(NEW.certificate,)] * 2
 
 
 def test_damaged_files_are_troubles_of_their_endpoints() -> None:
     """They say nothing about the state, and why stands with the endpoint."""
     instance = resolved(described(), base=Path("/fleet"))
-    disk = held(instance, Contents({}, {"/fleet/ca.crt": "it is gone"}))
+    disk = held(instance, FileContents({}, {"/fleet/ca.crt": "it is gone"}))
     assert disk.seen == ()
     assert set(disk.troubles) == {CLIENT_PORT, REMOTE}
 
@@ -195,7 +200,7 @@ def test_a_verifying_party_without_a_file_trusts_the_system() -> None:
         name=ROUTE_NAME, role=Role.ROUTE, address="127.0.0.1:2", verify=True
     )
     instance = InstanceDescription(name=InstanceName("n1"), endpoints=(plain, demanding))
-    assert trusts(held(instance, Contents({}, {})).seen) == [None, (SYSTEM_STORE,)]
+    assert trusts(held(instance, FileContents({}, {})).seen) == [None, (SYSTEM_STORE,)]
 
 
 ROUTE_NAME = EndpointName("route")

@@ -16,11 +16,11 @@ from rollover.fleet.description import (
     GroupDescription,
     InstanceDescription,
 )
-from rollover.fleet.model import Availability, Role, Touch
+from rollover.fleet.fleet import Availability, Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.clients import NatsClients
-from rollover.platforms.nats.places import shared
+from rollover.platforms.nats.instance_files import shared
 
 FIRST, SECOND = InstanceName("first"), InstanceName("second")
 

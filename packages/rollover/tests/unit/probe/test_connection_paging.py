@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rigs.examples_budget import examples
-from rollover.probe.views import ConnectionView, Connz, all_connections
+from rollover.probe.server_views import ConnectionView, Connz, all_connections
 
 NOW = datetime(2031, 1, 1, tzinfo=UTC)
 

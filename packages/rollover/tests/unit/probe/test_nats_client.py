@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollover.errors import Denied
-from rollover.probe.greeting import Greeting
+from rollover.probe.nats_client import ClientOptions, Greeting, NatsConnection
 from rollover.probe.nats_protocol import PING, PONG, BadProtocol, Message, ServerInfo
-from rollover.probe.nats_wire import ClientOptions, NatsConnection
 from rollover.probe.stream import Deadline, TcpStream
 
 SECONDS = 30.0

@@ -12,8 +12,8 @@ from rigs.probe_lab import Authority
 from rollover.errors import PemError
 from rollover.fleet.certificate import Certificate
 from rollover.pki.certificate import parse_der
-from rollover.probe.contexts import Contexts, Trust
-from rollover.probe.identity import Identity, Login
+from rollover.probe.identity import ClientIdentity, Login
+from rollover.probe.stream import Contexts, Trust
 from rollover.probe.target import Versions
 
 AUTHORITY = Authority("root")
@@ -23,7 +23,7 @@ OTHER = AUTHORITY.issue("two")
 
 def test_the_key_never_shows() -> None:
     """Neither representation nor text of an identity or login holds a secret; pickling fails."""
-    identity, login = Identity.from_pem(*PAIR), Login("u", "hush")
+    identity, login = ClientIdentity.from_pem(*PAIR), Login("u", "hush")
     shown = f"{identity!r} {identity} {login!r} {login}"
     assert "PRIVATE" not in shown
     assert "hush" not in shown
@@ -34,7 +34,7 @@ def test_the_key_never_shows() -> None:
 
 def test_the_fingerprints_are_those_of_the_certificates() -> None:
     """An identity names its chain by the same fingerprints as the rest of Rollover."""
-    identity = Identity.from_pem(PAIR.chain + AUTHORITY.pem, PAIR.key)
+    identity = ClientIdentity.from_pem(PAIR.chain + AUTHORITY.pem, PAIR.key)
     ders = [each.public_bytes(serialization.Encoding.DER) for each in identity.certificates]
     parsed: list[Certificate] = [parse_der(der) for der in ders]
     assert identity.fingerprints == tuple(each.fingerprint for each in parsed)
@@ -42,7 +42,7 @@ def test_the_fingerprints_are_those_of_the_certificates() -> None:
 
 def test_identities_of_one_chain_are_equal() -> None:
     """The same chain twice is one identity, so that one TLS context serves both."""
-    first, again, other = (Identity.from_pem(*each) for each in (PAIR, PAIR, OTHER))
+    first, again, other = (ClientIdentity.from_pem(*each) for each in (PAIR, PAIR, OTHER))
     assert first == again
     assert hash(first) == hash(again)
     assert first != other
@@ -75,7 +75,7 @@ def test_identities_of_one_chain_are_equal() -> None:
 def test_unfit_material_is_refused_with_its_place(chain: bytes, key: bytes, message: str) -> None:
     """Empty, swapped, truncated and mismatched files are refused, and nothing of them is quoted."""
     with pytest.raises(PemError, match=message) as caught:
-        Identity.from_pem(chain, key, place="canary.pem")
+        ClientIdentity.from_pem(chain, key, place="canary.pem")
     assert caught.value.message.startswith("canary.pem: ")
     assert caught.value.hint
     assert "BEGIN" not in caught.value.message
@@ -90,7 +90,7 @@ def test_an_encrypted_key_is_refused() -> None:
         serialization.BestAvailableEncryption(b"secret"),
     )
     with pytest.raises(PemError, match="private key cannot be read"):
-        Identity.from_pem(PAIR.chain, sealed)
+        ClientIdentity.from_pem(PAIR.chain, sealed)
 
 
 def test_a_key_that_cannot_sign_is_refused() -> None:
@@ -101,13 +101,13 @@ def test_a_key_that_cannot_sign_is_refused() -> None:
         serialization.NoEncryption(),
     )
     with pytest.raises(PemError, match="not of a kind for TLS"):
-        Identity.from_pem(PAIR.chain, pem)
+        ClientIdentity.from_pem(PAIR.chain, pem)
 
 
 def test_one_context_serves_an_identity_and_its_options() -> None:
     """Equal identities and options share a context; any difference makes another."""
     contexts = Contexts()
-    identity, again = Identity.from_pem(*PAIR), Identity.from_pem(*PAIR)
+    identity, again = ClientIdentity.from_pem(*PAIR), ClientIdentity.from_pem(*PAIR)
     first = contexts.get(identity)
     assert contexts.get(again) is first
     assert contexts.get(None) is not first

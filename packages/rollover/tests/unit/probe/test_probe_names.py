@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rigs.probe_lab import Authority
 from rollover.pki.certificate import parse_der
-from rollover.probe.alerts import ABOUT_OUR_CERTIFICATE, ALERTS, alert_name
-from rollover.probe.names import rfc4514
+from rollover.probe.handshake import rfc4514
+from rollover.probe.stream import ABOUT_OUR_CERTIFICATE, ALERTS, alert_name
 
 
 def test_a_name_reads_as_the_subject_of_its_certificate() -> None:

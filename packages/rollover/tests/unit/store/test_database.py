@@ -18,11 +18,11 @@ from rigs.stored import NOON
 from rollover.errors import JournalError, RolloverError, StoreError
 from rollover.fleet.journal import EntryKind
 from rollover.store import migrations
+from rollover.store.credentials import open_credentials
 from rollover.store.database import explained, open_database
+from rollover.store.journal import SqliteJournal, open_journal
+from rollover.store.leases import open_leases
 from rollover.store.sealing import keys_from_file
-from rollover.store.sqlite_credentials import open_credentials
-from rollover.store.sqlite_journal import SqliteJournal, open_journal
-from rollover.store.sqlite_lease import open_leases
 
 
 class Closable(Protocol):
@@ -279,7 +279,7 @@ def test_every_error_of_sqlite_has_a_remedy(code: str) -> None:
 OPENING = """
 import sys
 from pathlib import Path
-from rollover.store.sqlite_lease import open_leases
+from rollover.store.leases import open_leases
 open_leases(Path(sys.argv[1])).close()
 """
 

@@ -12,8 +12,7 @@ import pytest
 
 from rigs.stored import NOON, holder, later
 from rollover.errors import StaleError
-from rollover.store.processes import is_known_dead, this_process
-from rollover.store.sqlite_lease import open_leases
+from rollover.store.leases import is_known_dead, open_leases, this_process
 
 
 def test_each_holder_of_a_process_is_distinct() -> None:
@@ -52,8 +51,8 @@ HOLDING = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from rollover.store.processes import this_process
-from rollover.store.sqlite_lease import open_leases
+from rollover.store.leases import this_process
+from rollover.store.leases import open_leases
 leases = open_leases(Path(sys.argv[1]))
 leases.acquire("nats-ca", this_process(), seconds=3600, now=datetime.fromisoformat(sys.argv[2]))
 print("held", flush=True)

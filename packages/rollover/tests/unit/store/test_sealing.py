@@ -11,8 +11,9 @@ import pytest
 
 from rigs.stored import NOON, leaf
 from rollover.errors import StoreError
-from rollover.fleet.credential import Flags
+from rollover.fleet.certificate import Flags
 from rollover.fleet.secret import SecretBytes
+from rollover.store.credentials import open_credentials
 from rollover.store.sealing import (
     SealingKeys,
     add_key,
@@ -21,7 +22,6 @@ from rollover.store.sealing import (
     seal,
     unseal,
 )
-from rollover.store.sqlite_credentials import open_credentials
 
 SECRET = SecretBytes(b"the private key")
 

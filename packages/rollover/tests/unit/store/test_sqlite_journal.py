@@ -13,7 +13,7 @@ import pytest
 from rigs.stored import NOON, later
 from rollover.errors import JournalError
 from rollover.fleet.journal import EntryKind
-from rollover.store.sqlite_journal import open_journal
+from rollover.store.journal import open_journal
 
 COPY = "INSERT INTO entries SELECT"
 LAST = "FROM entries WHERE sequence = 6"
@@ -114,7 +114,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from rollover.fleet.journal import EntryKind
-from rollover.store.sqlite_journal import open_journal
+from rollover.store.journal import open_journal
 path, rotation, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 with open_journal(path) as journal:
     for number in range(count):

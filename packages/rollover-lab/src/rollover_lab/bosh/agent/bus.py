@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rollover.pki import gopem
+from rollover.pki import pem as pki_pem
 from rollover.probe import nats_protocol as nats
 from rollover_lab.bosh.agent.directory import CertKeyPair
 
@@ -58,7 +58,7 @@ def check_server(peer: ssl.SSLObject) -> None:
 
 def _trust_ca(context: ssl.SSLContext, bundle: bytes) -> None:
     added = 0
-    for certificate in gopem.certificates(bundle):
+    for certificate in pki_pem.certificates(bundle):
         try:
             context.load_verify_locations(cadata=certificate)
         except ssl.SSLError:
@@ -69,10 +69,10 @@ def _trust_ca(context: ssl.SSLContext, bundle: bytes) -> None:
 
 
 def _present_certificate(context: ssl.SSLContext, credentials: CertKeyPair) -> None:
-    chain = list(gopem.certificates(credentials.certificate.encode()))
+    chain = list(pki_pem.certificates(credentials.certificate.encode()))
     keys = [
         block
-        for block in gopem.blocks(credentials.private_key.encode())
+        for block in pki_pem.blocks(credentials.private_key.encode())
         if block.label.endswith(_KEY)
     ]
     if not chain or not keys:
@@ -312,7 +312,7 @@ class _Wire(asyncio.Protocol):
                 self._greeted.set()
             case nats.Pong():
                 self._answered.set()
-            case nats.Refusal(text=text) if any(each in text.lower() for each in _FATAL):
+            case nats.ServerRefusal(text=text) if any(each in text.lower() for each in _FATAL):
                 self.refusal = text
                 self.lost.set()
             case _:

@@ -17,10 +17,9 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate, KeyKind
-from rollover.pki.blocks import split
 from rollover.pki.keys import KeyForm, PrivateKey, from_pem, generate, to_pem
-from rollover.pki.pem import read_certificates, write_certificates
-from rollover.platforms.bosh.standins import agent_certificate
+from rollover.pki.pem import read_certificates, split_blocks, write_certificates
+from rollover.platforms.bosh.placeholder_certificates import agent_certificate
 from rollover_lab import machine
 from rollover_lab.bosh.director.refusals import CertificateGenerationFailed
 from rollover_lab.bosh.job_config import AgentCredentials, DirectorConfig
@@ -75,7 +74,7 @@ def _read(kept: Path | None, count: int) -> list[PrivateKey]:
     if kept is None or not kept.exists():
         return []
     found = []
-    for block in split(kept.read_bytes())[:count]:
+    for block in split_blocks(kept.read_bytes())[:count]:
         # They were made by us: to prove that their primes are primes takes as long as new ones.
         key = load_der_private_key(block.content, None, unsafe_skip_rsa_key_validation=True)
         if isinstance(key, RSAPrivateKey):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from rollover.errors import RolloverError
-from rollover.platforms.bosh.records import TaskState
+from rollover.platforms.bosh.director_records import TaskState
 from rollover_lab.bosh.director.database import DirectorDatabase
 from rollover_lab.bosh.director.refusals import TaskNotFound
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from rollover.platforms.bosh.records import TaskState
+from rollover.platforms.bosh.director_records import TaskState
 from rollover_lab.bosh.director import cloud_check, deploying, instance_tasks, updating
 from rollover_lab.bosh.director.deployment_plan import JobType
 from rollover_lab.bosh.director.refusals import TaskCancelled, as_director_error

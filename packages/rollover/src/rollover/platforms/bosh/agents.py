@@ -10,10 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.checks.bosh_agents import NO_CONNECTIONS
-from rollover.checks.rule import Finding
-from rollover.engine.platform_extras import Moment
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Moment, Pacing
 from rollover.errors import AdapterError, EvidenceMissing, StaleError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import DirectorDescription, GroupDescription
@@ -23,29 +20,45 @@ from rollover.fleet.evidence import (
     Holdout,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
 from rollover.fleet.names import Fingerprint, InstanceName
-from rollover.platforms.bosh import standing
-from rollover.platforms.bosh.asking import Voices
-from rollover.platforms.bosh.births import Births
-from rollover.platforms.bosh.book import AgentState
+from rollover.platforms.bosh import agent_availability
+from rollover.platforms.bosh.agent_availability import ObservedAgent
+from rollover.platforms.bosh.agent_observer import (
+    AgentObserver,
+    ObservedAgents,
+    all_instances,
+    deployments_of,
+)
+from rollover.platforms.bosh.agent_pinger import AgentPinger, SpeaksToAgents
+from rollover.platforms.bosh.agent_proof import (
+    MBUS,
+    AgentPatience,
+    AgentProver,
+    ping_evidence,
+    state_fits,
+)
+from rollover.platforms.bosh.agent_rollout import AgentRollout, DirectUpdate
 from rollover.platforms.bosh.connections import Connections, Listing, MonitoredConnections
-from rollover.platforms.bosh.converging import Converging
-from rollover.platforms.bosh.direct import Direct
+from rollover.platforms.bosh.deploy_rollout import DeployRollout
 from rollover.platforms.bosh.director_api import DirectorApi
-from rollover.platforms.bosh.findings import Gathered, findings
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.looking import Fleet, Lookout, deployments_of, flat
-from rollover.platforms.bosh.mbus import SpeaksToAgents
-from rollover.platforms.bosh.proving import MBUS, Patience, Prover, answered, fits
-from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.rounds import Round
-from rollover.platforms.bosh.standing import Sight
-from rollover.platforms.bosh.standins import LIFETIME, SignerKey, StandIns
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.placeholder_certificates import (
+    LIFETIME,
+    PlaceholderCertificates,
+    SignerKey,
+)
+from rollover.platforms.bosh.provenance import (
+    AgentState,
+    IssuedCredentials,
+    ProvenanceFile,
+    VmCreationTimes,
+)
+from rollover.platforms.bosh.rules.agents import NO_CONNECTIONS, Gathered, findings
+from rollover.rules.rule import Finding
 
 
 class _Observed(NamedTuple):
@@ -54,7 +67,7 @@ class _Observed(NamedTuple):
     ended: float
     names: frozenset[InstanceName]
     handed: AgentState
-    fleet: Fleet
+    fleet: ObservedAgents
 
 
 class BoshAgents:
@@ -74,15 +87,15 @@ class BoshAgents:
         *,
         settings: DirectorDescription,
         director: DirectorApi,
-        handout: Callable[[], Handout],
+        handout: Callable[[], IssuedCredentials],
         signer_key: SignerKey,
         mbus: SpeaksToAgents | None,
-        ledger: Ledger,
+        ledger: ProvenanceFile,
         known: Callable[[], Iterable[Certificate]] = tuple,
         recover: bool = False,
         clock: Callable[[], datetime],
         connections: Connections | None = None,
-        patience: Patience | None = None,
+        patience: AgentPatience | None = None,
     ) -> None:
         self.group = group
         self._settings = settings
@@ -90,16 +103,16 @@ class BoshAgents:
         self._handout = handout
         self._signer_key = signer_key
         self._ledger = ledger
-        self._births = Births(director, ledger)
+        self._births = VmCreationTimes(director, ledger)
         self._recover = recover
         self._clock = clock
         self._connections = connections or MonitoredConnections(settings.monitor)
-        self._patience = patience or Patience()
-        self._standins = StandIns(signer_key, known=known)
+        self._patience = patience or AgentPatience()
+        self._standins = PlaceholderCertificates(signer_key, known=known)
         self._expired = False
         """All that agents trust has, as far as it was noted last."""
-        self._pinger = Voices(mbus, instances=self._everybody, expired=lambda: self._expired)
-        self._observer = Lookout(
+        self._pinger = AgentPinger(mbus, instances=self._everybody, expired=lambda: self._expired)
+        self._observer = AgentObserver(
             director,
             connections=self._connections,
             pinger=self._pinger,
@@ -141,13 +154,13 @@ class BoshAgents:
         listed_at = self._clock()
         listed = self._observer.listed(deployments_of(each.instance for each in orders))
         prover = self._prover(handout)
-        _check_listing(prover.begin(flat(listed), listed_at=listed_at))
+        _check_listing(prover.begin(all_instances(listed), listed_at=listed_at))
         version = self._director.info().version
-        rollout = Round(
+        rollout = AgentRollout(
             listed,
             settings=self._settings,
             observer=self._observer,
-            deploys=Converging(
+            deploys=DeployRollout(
                 self._director,
                 prover=prover,
                 version=version,
@@ -155,7 +168,7 @@ class BoshAgents:
                 task_seconds=self._settings.task_minutes * 60,
                 stopping=stopping,
             ),
-            direct=Direct(
+            direct=DirectUpdate(
                 mbus=self._pinger,
                 prover=prover,
                 ledger=self._ledger,
@@ -181,19 +194,19 @@ class BoshAgents:
         """Have every agent answer a ping, waiting out what a restart of NATS costs them (H13)."""
         deployments = deployments_of(instances)
         placed = self._observer.placed(deployments)
-        awaited = [_agent(placed, each) for each in instances if each not in self._given_up]
+        awaited = [_agent_id(placed, each) for each in instances if each not in self._given_up]
         answers = self._observer.answering(
             [each for each in awaited if each], deployments, seconds=self._patience.answer
         )
-        silent = [each for each in instances if _agent(placed, each) not in answers]
+        silent = [each for each in instances if _agent_id(placed, each) not in answers]
         still = self._observer.placed(deployments_of(silent))
         for name in instances:
-            answer = answers.get(_agent(placed, name))
+            answer = answers.get(_agent_id(placed, name))
             if answer is None:
-                yield self._silence(name, there=bool(_agent(still, name)))
+                yield self._silence(name, there=bool(_agent_id(still, name)))
             else:
                 said = answer.error or answer.value.decode(errors="replace")
-                yield answered(name, said, at=self._clock(), holds=not answer.error)
+                yield ping_evidence(name, said, at=self._clock(), holds=not answer.error)
 
     def holdouts(
         self,
@@ -237,7 +250,9 @@ class BoshAgents:
             moment,
         )
 
-    def _distrusted(self, fleet: Fleet, handout: Handout) -> Iterator[InstanceName]:
+    def _distrusted(
+        self, fleet: ObservedAgents, handout: IssuedCredentials
+    ) -> Iterator[InstanceName]:
         """Yield who may be cut off because its CA is not trusted any more: somebody deployed."""
         trusted = _trusted(handout)
         for each in fleet.there:
@@ -249,7 +264,7 @@ class BoshAgents:
 
     # Observing.
 
-    def _noted_handout(self) -> Handout:
+    def _noted_handout(self) -> IssuedCredentials:
         handout = self._handout()
         self._expired = all(each.not_after < self._clock() for each in handout.bundle)
         book = self._ledger.book()
@@ -260,14 +275,16 @@ class BoshAgents:
         self._ledger.handed_out(handout, at=self._clock())
         return handout
 
-    def _fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
+    def _fleet(self, names: Sequence[InstanceName], handout: IssuedCredentials) -> ObservedAgents:
         # Nobody comes back by a CA that has expired, however long he is given.
         hopeful = not self._expired and not self._recover
         fleet = self._observer.observe(names, prover=self._prover(handout), hopeful=hopeful)
         self._last = _Observed(monotonic(), frozenset(names), _state(handout), fleet)
         return fleet
 
-    def _recent_fleet(self, names: Sequence[InstanceName], handout: Handout) -> Fleet:
+    def _recent_fleet(
+        self, names: Sequence[InstanceName], handout: IssuedCredentials
+    ) -> ObservedAgents:
         """Return the last observation, if it is of a moment ago and the same, or observe again."""
         last = self._last
         if (
@@ -278,9 +295,9 @@ class BoshAgents:
             return last.fleet
         return self._fleet(names, handout)
 
-    def _prover(self, handout: Handout) -> Prover:
+    def _prover(self, handout: IssuedCredentials) -> AgentProver:
         trusted = _trusted(handout)
-        return Prover(
+        return AgentProver(
             connections=self._connections,
             mbus=self._pinger,
             ledger=self._ledger,
@@ -292,9 +309,9 @@ class BoshAgents:
 
     def _everybody(self) -> tuple[BoshInstance, ...]:
         names = [each.name for each in self.group.instances]
-        return flat(self._observer.listed(deployments_of(names)))
+        return all_instances(self._observer.listed(deployments_of(names)))
 
-    def _gone(self, name: InstanceName, handout: Handout) -> Observation:
+    def _gone(self, name: InstanceName, handout: IssuedCredentials) -> Observation:
         at = self._clock()
         return Observation(
             instance=name,
@@ -303,10 +320,12 @@ class BoshAgents:
             endpoints=(self._seen(_state(handout), handout, at),),
         )
 
-    def _observation(self, instance: BoshInstance, fleet: Fleet, handout: Handout) -> Observation:
+    def _observation(
+        self, instance: BoshInstance, fleet: ObservedAgents, handout: IssuedCredentials
+    ) -> Observation:
         at, name = self._clock(), instance.name
         agent = fleet.observed[name]
-        availability, why = standing.standing(
+        availability, why = agent_availability.availability_of(
             instance, agent, at=at, recover=self._recover, refused=self._refused.get(name, "")
         )
         if self._recover and not agent.answers:
@@ -323,7 +342,7 @@ class BoshAgents:
         )
 
     def _states(
-        self, instance: BoshInstance, agent: Sight, handout: Handout
+        self, instance: BoshInstance, agent: ObservedAgent, handout: IssuedCredentials
     ) -> tuple[AgentState, ...]:
         trusted = _trusted(handout)
         states = self._ledger.states(
@@ -338,10 +357,10 @@ class BoshAgents:
             states = tuple(each for each in states if each.signer in trusted) or states
         return states or (_state(handout),)
 
-    def _issued(self, instance: BoshInstance, fleet: Fleet) -> datetime:
+    def _issued(self, instance: BoshInstance, fleet: ObservedAgents) -> datetime:
         seen = self._ledger.sightings(instance.agent_id or "")
         connection = fleet.observed[instance.name].connection
-        return standing.issued_at(
+        return agent_availability.issued_at(
             instance,
             first_seen=seen[-1].first_seen if seen else None,
             after=seen[-1].after if seen else None,
@@ -349,14 +368,16 @@ class BoshAgents:
             at=self._clock(),
         )
 
-    def _seen(self, state: AgentState, handout: Handout, issued: datetime) -> Seen:
-        return Seen(
+    def _seen(
+        self, state: AgentState, handout: IssuedCredentials, issued: datetime
+    ) -> ObservedEndpoint:
+        return ObservedEndpoint(
             endpoint=MBUS,
             presents=(self._standins.of(self._certificate(state.signer, handout), issued=issued),),
             trusts=tuple(self._certificate(each, handout) for each in state.bundle),
         )
 
-    def _certificate(self, fingerprint: Fingerprint, handout: Handout) -> Certificate:
+    def _certificate(self, fingerprint: Fingerprint, handout: IssuedCredentials) -> Certificate:
         for each in (handout.signer, *handout.bundle):
             if each.fingerprint == fingerprint:
                 return each
@@ -369,7 +390,7 @@ class BoshAgents:
             said, holds = "its VM is gone", True
         elif name in self._given_up:
             said, holds = "no answer, as before: it will be recreated with --fix", True
-        return answered(name, said, at=self._clock(), holds=holds)
+        return ping_evidence(name, said, at=self._clock(), holds=holds)
 
     # Rolling out.
 
@@ -382,24 +403,24 @@ class BoshAgents:
         return result
 
 
-def _trusted(handout: Handout) -> frozenset[Fingerprint]:
+def _trusted(handout: IssuedCredentials) -> frozenset[Fingerprint]:
     return frozenset(each.fingerprint for each in handout.bundle)
 
 
-def _state(handout: Handout) -> AgentState:
+def _state(handout: IssuedCredentials) -> AgentState:
     bundle = tuple(each.fingerprint for each in handout.bundle)
     return AgentState(handout.signer.fingerprint, bundle)
 
 
-def _agent(placed: Mapping[InstanceName, BoshInstance], name: InstanceName) -> str:
+def _agent_id(placed: Mapping[InstanceName, BoshInstance], name: InstanceName) -> str:
     """Return the id of an instance's agent, empty when it has none."""
     found = placed.get(name)
     return "" if found is None or found.agent_id is None else found.agent_id
 
 
-def _check_orders(orders: Sequence[Order], handout: Handout) -> None:
+def _check_orders(orders: Sequence[Order], handout: IssuedCredentials) -> None:
     for order in orders:
-        if not fits(_state(handout), order):
+        if not state_fits(_state(handout), order):
             raise StaleError(
                 f"`{order.instance}` is to get something else than the director hands out now "
                 f"(signed by `{handout.signer.subject}`, {len(handout.bundle)} trusted CAs)",

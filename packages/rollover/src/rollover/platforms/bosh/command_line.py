@@ -1,7 +1,11 @@
-"""The operator's own `bosh create-env …` line: read from a file, taken apart, run again."""
+"""The operator's own `bosh create-env …` line: read from a script, taken apart, run again.
+
+The script is read, never run: what only a shell could work out is refused, with its line.
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +19,308 @@ from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.files import read_start
 from rollover.fleet.secret import redacted
-from rollover.platforms.bosh import shell_words
+
+# Splits a small shell script into the words of its commands; what needs a real shell is refused.
+#
+# Understood: comments, line continuations, quotes, `$NAME` and `${NAME}`, `~/`, assignments,
+# `export`, `cd`, `set`. Nothing is ever run to find out what a word is.
+
+
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+_ITSELF = r"\"?\$(?:0|\{0\}|BASH_SOURCE|\{BASH_SOURCE(?:\[0\])?\})\"?"
+_TO_ITS_OWN_DIRECTORY = re.compile(
+    rf"cd[ \t]+(?:--[ \t]+)?(?:\"?\$\(dirname[ \t]+(?:--[ \t]+)?{_ITSELF}\)\"?"
+    r"|\"?\$\{0%/\*\}\"?)[ \t]*(?=\n|\Z|#)"
+)
+"""How scripts go to where they are; the one substitution whose result is known."""
+_NEEDS_A_SHELL = {
+    "|": "a pipe",
+    ";": "a second command",
+    "&": "a second command, or one in the background",
+    "<": "a redirection",
+    ">": "a redirection",
+    "(": "a subshell",
+    ")": "a subshell",
+    "`": "a command substitution",
+    "*": "a file name pattern",
+    "?": "a file name pattern",
+    "{": "a brace expansion",
+    "!": "a history expansion",
+}
+_BLANKS = " \t\r"
+_IN_DOUBLE_QUOTES_ESCAPED = '$`"\\'
+
+
+class ShellWord(NamedTuple):
+    """One word as the command would get it; `plain` up to where its first quote or `$` was."""
+
+    text: str
+    plain: int
+
+
+class ShellCommand(NamedTuple):
+    """One simple command: what is set for it alone, its words, and the line it begins on."""
+
+    line: int
+    assignments: tuple[tuple[str, str], ...]
+    words: tuple[str, ...]
+
+
+class ShellScript(NamedTuple):
+    """What is left to run once a script's own settings are taken in."""
+
+    commands: tuple[ShellCommand, ...]
+    directory: Path
+    environment: Mapping[str, str]
+
+
+def read_script(text: str, *, path: Path, environment: Mapping[str, str]) -> ShellScript:
+    """Return the commands of a script that is started in its own directory.
+
+    `SpecError` with line and remedy for anything that a shell would have to be asked about.
+    """
+    shell = _Shell(path, environment)
+    commands = tuple(shell.commands(text))
+    return ShellScript(commands, shell.directory, shell.exported())
+
+
+class _Shell:
+    """The state of a script while it is read."""
+
+    def __init__(self, path: Path, environment: Mapping[str, str]) -> None:
+        self._path = path
+        self._variables = dict(environment)
+        self._exported = set(environment)
+        self.directory = path.parent
+
+    def exported(self) -> dict[str, str]:
+        return {name: self._variables[name] for name in self._exported & self._variables.keys()}
+
+    def commands(self, text: str) -> Iterator[ShellCommand]:
+        """Yield the commands in order; settings take effect as they are met."""
+        place = 0
+        while place < len(text):
+            found = _TO_ITS_OWN_DIRECTORY.match(text, _after_blanks(text, place))
+            if found:
+                self.directory = self._path.parent
+                place = _end_of_line(text, found.end()) + 1
+                continue
+            lexer = _Lexer(text, place, self)
+            line = lexer.line
+            words = list(lexer.words())
+            place = lexer.place
+            yield from self._taken_in(words, line)
+
+    def _taken_in(self, words: list[ShellWord], line: int) -> Iterator[ShellCommand]:
+        own: list[tuple[str, str]] = []
+        while words and (found := _assignment(words[0])):
+            own.append(found)
+            words.pop(0)
+        texts = [each.text for each in words]
+        if texts[:1] == ["exec"]:
+            texts = texts[1:]
+        match texts:
+            case []:
+                self._variables.update(own)
+            case ["set", *_]:
+                pass
+            case ["export", *rest]:
+                self._export(rest)
+            case ["cd", directory]:
+                self.directory = self.directory / directory
+            case _:
+                yield ShellCommand(line, tuple(own), tuple(texts))
+
+    def _export(self, words: list[str]) -> None:
+        for each in words:
+            name, equals, value = each.partition("=")
+            self._exported.add(name)
+            if equals:
+                self._variables[name] = value
+
+    def value(self, name: str, line: int) -> str:
+        if name not in self._variables:
+            raise self.refusal(
+                f"`${name}` is not set here",
+                line,
+                hint=f"`export {name}=…` before you start Rollover, or write the value instead",
+            )
+        return self._variables[name]
+
+    def home(self, line: int) -> str:
+        return self.value("HOME", line)
+
+    def refusal(self, message: str, line: int, *, hint: str) -> SpecError:
+        return SpecError(message, place=f"{self._path}:{line}", hint=hint)
+
+
+class _Lexer:
+    """Reads one logical line."""
+
+    def __init__(self, text: str, place: int, shell: _Shell) -> None:
+        self._text = text
+        self._shell = shell
+        self.place = place
+        self.line = text.count("\n", 0, _after_blanks(text, place)) + 1
+
+    def words(self) -> Iterator[ShellWord]:
+        """Yield the words up to the end of the line, which is passed."""
+        while self.place < len(self._text):
+            sign = self._text[self.place]
+            if sign == "\n":
+                self.place += 1
+                return
+            if sign in _BLANKS:
+                self.place += 1
+            elif self._text.startswith("\\\n", self.place):
+                self.place += 2
+            elif sign == "#":
+                self.place = _end_of_line(self._text, self.place)
+            else:
+                word = self._word()
+                if word is not None:
+                    yield word
+
+    def _word(self) -> ShellWord | None:
+        """Return the next word; None for one that vanishes, as an unset `$@` does."""
+        parts: list[str] = []
+        plain: int | None = None
+        vanishes = True
+        if self._text[self.place] == "~":
+            parts.append(self._tilde())
+            plain, vanishes = 0, False
+        while self.place < len(self._text) and self._text[self.place] not in f"{_BLANKS}\n":
+            sign = self._text[self.place]
+            if plain is None and sign in "'\"\\$":
+                plain = sum(map(len, parts))
+            part = self._part(sign)
+            vanishes = vanishes and part is None
+            parts.append(part or "")
+        text = "".join(parts)
+        return None if vanishes else ShellWord(text, len(text) if plain is None else plain)
+
+    def _part(self, sign: str) -> str | None:
+        if sign == "'":
+            return self._single_quoted()
+        if sign == '"':
+            return self._double_quoted()
+        if sign == "\\":
+            return self._escaped()
+        if sign == "$":
+            value = self._expansion()
+            if value is not None and (not value or re.search(r"[\s*?\[]", value)):
+                raise self._refusal(
+                    "an unquoted variable that is empty or that a shell would split",
+                    hint="put double quotes around it",
+                )
+            return value
+        if sign in _NEEDS_A_SHELL:
+            raise self._refusal(f"`{sign}` ({_NEEDS_A_SHELL[sign]}) needs a real shell")
+        self.place += 1
+        return sign
+
+    def _tilde(self) -> str:
+        following = self._text[self.place + 1 : self.place + 2]
+        if following and following not in f"/{_BLANKS}\n":
+            raise self._refusal("`~user` needs a real shell", hint="write the directory instead")
+        self.place += 1
+        return self._shell.home(self._line())
+
+    def _single_quoted(self) -> str:
+        end = self._text.find("'", self.place + 1)
+        if end < 0:
+            raise self._refusal("a quote that does not end", hint="end it with `'`")
+        found = self._text[self.place + 1 : end]
+        self.place = end + 1
+        return found
+
+    def _double_quoted(self) -> str | None:
+        self.place += 1
+        parts: list[str] = []
+        whole = self._text.startswith('$@"', self.place)
+        while self.place < len(self._text):
+            sign = self._text[self.place]
+            if sign == '"':
+                self.place += 1
+                return None if whole else "".join(parts)
+            if sign == "\\":
+                parts.append(self._escaped_in_quotes())
+            elif sign == "$":
+                parts.append(self._expansion() or "")
+            elif sign == "`":
+                raise self._refusal("a command substitution needs a real shell")
+            else:
+                parts.append(sign)
+                self.place += 1
+        raise self._refusal("a quote that does not end", hint='end it with `"`')
+
+    def _escaped(self) -> str:
+        following = self._text[self.place + 1 : self.place + 2]
+        self.place += 2
+        return "" if following == "\n" else following
+
+    def _escaped_in_quotes(self) -> str:
+        following = self._text[self.place + 1 : self.place + 2]
+        self.place += 2
+        if following == "\n":
+            return ""
+        return following if following in _IN_DOUBLE_QUOTES_ESCAPED else f"\\{following}"
+
+    def _expansion(self) -> str | None:
+        """Return the value of `$NAME`; None for the script's own arguments: there are none."""
+        rest = self._text[self.place + 1 : self.place + 2]
+        if rest in ("@", "*") and rest:
+            self.place += 2
+            return None
+        braced = rest == "{"
+        found = _VARIABLE_NAME.match(self._text, self.place + 1 + braced)
+        end = found.end() if found else 0
+        if found and (not braced or self._text[end : end + 1] == "}"):
+            self.place = end + braced
+            return self._shell.value(found[0], self._line())
+        if rest == "(":
+            raise self._refusal("a command substitution `$(…)` needs a real shell")
+        if not rest or rest in f"{_BLANKS}\n\"'":
+            self.place += 1
+            return "$"
+        raise self._refusal(
+            f"`{self._text[self.place : self.place + 12].splitlines()[0]}` needs a real shell",
+            hint="only `$NAME` and `${NAME}` are understood",
+        )
+
+    def _line(self) -> int:
+        return self._text.count("\n", 0, self.place) + 1
+
+    def _refusal(
+        self,
+        message: str,
+        *,
+        hint: str = "write the result into the file instead, or quote it when it is meant as it is",
+    ) -> SpecError:
+        return self._shell.refusal(message, self._line(), hint=hint)
+
+
+def _assignment(word: ShellWord) -> tuple[str, str] | None:
+    found = _ASSIGNMENT.match(word.text)
+    if found is None or word.plain < found.end():
+        return None
+    return found[1], word.text[found.end() :]
+
+
+def _after_blanks(text: str, place: int) -> int:
+    while place < len(text) and text[place] in _BLANKS:
+        place += 1
+    return place
+
+
+def _end_of_line(text: str, place: int) -> int:
+    end = text.find("\n", place)
+    return len(text) if end < 0 else end
+
+
+# The operator's own `bosh create-env …` line: read from a file, taken apart, run again.
+
 
 VERB = "create-env"
 FILE_LIMIT = 256 * 1024
@@ -45,7 +350,7 @@ _ALONE = frozenset(
 _SECRET_VALUES = frozenset(("--var", "--client-secret"))
 
 
-class Flag(NamedTuple):
+class CreateEnvFlag(NamedTuple):
     """A flag by its long name, its value, and where in the words it begins and ends."""
 
     name: str
@@ -54,7 +359,7 @@ class Flag(NamedTuple):
     ends: int
 
 
-class CommandLine:
+class CreateEnvLine:
     """A `create-env` line: everything that it names, and the words to run it again.
 
     Relative paths begin at `directory`. Values of variables never show.
@@ -149,7 +454,9 @@ class CommandLine:
         for flag in reversed(self._flags):
             if flag.name in _SECRET_VALUES:
                 name, equals, _ = flag.value.partition("=")
-                hidden = placeholder(name if equals else flag.name.strip("-"), named=bool(equals))
+                hidden = variable_placeholder(
+                    name if equals else flag.name.strip("-"), named=bool(equals)
+                )
                 tokens[flag.begins : flag.ends] = [flag.name, hidden]
         return redacted(" ".join(tokens))
 
@@ -181,9 +488,9 @@ class CommandLine:
         return (flag.value for flag in self._flags if flag.name == name)
 
 
-def read(path: Path, *, environment: Mapping[str, str]) -> CommandLine:
+def read_command_line(path: Path, *, environment: Mapping[str, str]) -> CreateEnvLine:
     """Return the one `create-env` line of a file; `SpecError` with place and remedy else."""
-    script = shell_words.read(_text(path), path=path.absolute(), environment=environment)
+    script = read_script(_read_text(path), path=path.absolute(), environment=environment)
     found = [each for each in script.commands if VERB in each.words]
     for each in script.commands:
         if VERB not in each.words or each is not found[0]:
@@ -200,7 +507,7 @@ def read(path: Path, *, environment: Mapping[str, str]) -> CommandLine:
             place=str(path),
             hint="write the line into it with which you deploy the director: `bosh create-env …`",
         )
-    return CommandLine(
+    return CreateEnvLine(
         found[0].words,
         place=f"{path}:{found[0].line}",
         directory=script.directory,
@@ -217,37 +524,37 @@ def touches_nats_tls(operation: Operation) -> bool:
     keys = tuple(token.key for token in operation.path if isinstance(token, MapKey))
     if any(keys[at : at + 2] == TLS_PATH for at in range(len(keys))):
         return True
-    return isinstance(operation, Replace) and _brings(operation.value, keys)
+    return isinstance(operation, Replace) and _value_brings_tls(operation.value, keys)
 
 
-def _brings(value: Tree, keys: tuple[str, ...]) -> bool:
+def _value_brings_tls(value: Tree, keys: tuple[str, ...]) -> bool:
     """Say whether a value brings `nats.tls` along, put where these keys lead."""
     match value:
         case dict():
             if keys[-1:] == TLS_PATH[:1] and TLS_PATH[1] in value:
                 return True
-            return any(_brings(each, (*keys, str(key))) for key, each in value.items())
+            return any(_value_brings_tls(each, (*keys, str(key))) for key, each in value.items())
         case list():
-            return any(_brings(each, keys) for each in value)
+            return any(_value_brings_tls(each, keys) for each in value)
         case _:
             return False
 
 
-def placeholder(name: str, *, named: bool = True) -> str:
+def variable_placeholder(name: str, *, named: bool = True) -> str:
     """Return what stands for the value of a variable in a command that people may run.
 
     The shell refuses the command as long as nobody has set it; so no command with a value left out
     is ever run by accident.
     """
-    return f'"{f"{name}=" if named else ""}${{{variable(name)}:?}}"'
+    return f'"{f"{name}=" if named else ""}${{{placeholder_variable(name)}:?}}"'
 
 
-def variable(name: str) -> str:
+def placeholder_variable(name: str) -> str:
     """Return the shell variable that a placeholder asks for."""
     return "VAR_" + "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         data = read_start(path, size=FILE_LIMIT + 1)
     except OSError as error:
@@ -261,10 +568,10 @@ def _text(path: Path) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _parsed(words: tuple[str, ...], place: str) -> tuple[list[Flag], list[str]]:
+def _parsed(words: tuple[str, ...], place: str) -> tuple[list[CreateEnvFlag], list[str]]:
     """Return the flags, and the words behind the verb that are none."""
     program = words.index(VERB)
-    flags: list[Flag] = []
+    flags: list[CreateEnvFlag] = []
     positional: list[str] = []
     at = program + 1
     while at < len(words):
@@ -281,10 +588,10 @@ def _parsed(words: tuple[str, ...], place: str) -> tuple[list[Flag], list[str]]:
     return flags, positional
 
 
-def _flag(words: tuple[str, ...], at: int, place: str) -> Flag:
+def _flag(words: tuple[str, ...], at: int, place: str) -> CreateEnvFlag:
     word = words[at]
     if word in _ALONE:
-        return Flag(word, "", at, at + 1)
+        return CreateEnvFlag(word, "", at, at + 1)
     name, equals, value = word.partition("=")
     if not word.startswith("--"):
         name, value = _TAKES_VALUE.get(word[:2], word[:2]), word[2:].removeprefix("=")
@@ -296,10 +603,10 @@ def _flag(words: tuple[str, ...], at: int, place: str) -> Flag:
             hint="write long flags with their value as `--flag=value`, or leave it out",
         )
     if equals:
-        return Flag(name, value, at, at + 1)
+        return CreateEnvFlag(name, value, at, at + 1)
     if at + 1 == len(words):
         raise SpecError(f"the flag `{name}` has no value", place=place, hint="write its value")
-    return Flag(name, words[at + 1], at, at + 2)
+    return CreateEnvFlag(name, words[at + 1], at, at + 2)
 
 
 def _only_manifest(positional: list[str], place: str) -> str:

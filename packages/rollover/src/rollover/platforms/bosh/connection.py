@@ -21,19 +21,19 @@ from rollover.fleet.description import DirectorDescription, FleetDescription, Gr
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import write_certificates
-from rollover.platforms.bosh.access import access_to
+from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.agents import BoshAgents
-from rollover.platforms.bosh.describe import expand, nats_address
-from rollover.platforms.bosh.director import Director
+from rollover.platforms.bosh.create_env import CreateEnvironment
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_fleet import expand_fleet, nats_address
 from rollover.platforms.bosh.director_vm import WORKPLACE, DirectorVm
-from rollover.platforms.bosh.environment import Environment
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.mbus import Mbus, MbusAccess
-from rollover.platforms.bosh.properties import DirectorProperties, Part
-from rollover.platforms.bosh.workplace import Workplace
+from rollover.platforms.bosh.login import access_to
+from rollover.platforms.bosh.nats_properties import DirectorProperties, NatsPart
+from rollover.platforms.bosh.provenance import ProvenanceFile
+from rollover.platforms.bosh.vars_store import RotationFiles
 
 if TYPE_CHECKING:
-    from rollover.platforms.bosh import runbook_facts
+    from rollover.platforms.bosh import runbook
 
 LEDGER = "agents.json"
 """In the state directory: what is known of agents' certificates."""
@@ -75,7 +75,7 @@ class DirectorConnection:
         self._variables = environment
         self._recover = recover
         self._clock = clock
-        self._ledger = Ledger(state / LEDGER)
+        self._ledger = ProvenanceFile(state / LEDGER)
 
     @cached_property
     def director(self) -> Director:
@@ -93,7 +93,7 @@ class DirectorConnection:
             self.director.close()
 
     @cached_property
-    def environment(self) -> Environment:
+    def environment(self) -> CreateEnvironment:
         """The director's own deployment; `SpecError` when nobody said where it is."""
         if self._settings.create_env is None:
             raise SpecError(
@@ -103,16 +103,16 @@ class DirectorConnection:
                 "manifest and vars store hold the certificates of NATS",
             )
         path = self._base / self._settings.create_env
-        return Environment.from_file(path, environment=self._variables)
+        return CreateEnvironment.from_file(path, environment=self._variables)
 
     def expand(self, described: FleetDescription) -> FleetDescription:
         """Return the fleet with every VM that the director has now."""
         expired = self._recover and self._expired()
-        return expand(described, self.director, recover=self._recover, expired=expired)
+        return expand_fleet(described, self.director, recover=self._recover, expired=expired)
 
     def _expired(self) -> bool:
         """Say whether all that agents trust has expired, and nothing was done about it yet."""
-        if Workplace((self._state / WORKPLACE).absolute()).ops_files():
+        if RotationFiles((self._state / WORKPLACE).absolute()).ops_files():
             return False
         with suppress(SpecError):
             bundle = self.environment.inputs().evaluate().properties().tls.bundle
@@ -125,7 +125,7 @@ class DirectorConnection:
         The platform finds and names what is wrong with it.
         """
         with suppress(SpecError):
-            pair = self.environment.inputs().evaluate().properties().tls.pairs[Part.CLIENT_CA]
+            pair = self.environment.inputs().evaluate().properties().tls.pairs[NatsPart.CLIENT_CA]
             with suppress(PemError):
                 fits = from_pem(pair.key.reveal()).key_identity == pair.chain[0].key_identity
                 return PresentSigner(pair.chain[0], pair.key) if fits else None
@@ -167,10 +167,10 @@ class DirectorConnection:
 
     def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
         """Write the plan as ops files and instructions, and return what was written."""
-        from rollover.platforms.bosh import runbook, runbook_facts, survey  # noqa: PLC0415
+        from rollover.platforms.bosh import director_fleet, runbook  # noqa: PLC0415
 
-        facts = runbook_facts.facts_of(
-            survey.world(self.director),
+        facts = runbook.runbook_facts(
+            director_fleet.observe_director(self.director),
             access=self._access_of_people(),
             findings=outlook.findings,
             recovery=outlook.recovery,
@@ -182,23 +182,23 @@ class DirectorConnection:
             outlook.plan,
             environment=self.environment,
             facts=facts,
-            kept=Workplace((self._state / WORKPLACE).absolute()).ops_files(),
+            kept=RotationFiles((self._state / WORKPLACE).absolute()).ops_files(),
         )
 
-    def _access_of_people(self) -> runbook_facts.Access:
+    def _access_of_people(self) -> runbook.OperatorAccess:
         """Return how people reach what the description says; paths made absolute."""
-        from rollover.platforms.bosh import runbook_facts  # noqa: PLC0415 - one use
+        from rollover.platforms.bosh import runbook  # noqa: PLC0415 - one use
 
         def placed(path: str | None) -> Path | None:
             return None if path is None else (self._base / path).absolute()
 
         found = self.environment.command.environment
-        return runbook_facts.Access(
+        return runbook.OperatorAccess(
             url=self.director.access.url,
             client=self._settings.client,
             secret_file=placed(self._settings.client_secret_file),
             ca_cert=placed(self._settings.ca_cert),
-            monitor=self._settings.monitor or runbook_facts.MONITOR,
+            monitor=self._settings.monitor or runbook.MONITOR,
             sets=tuple(name for name, value in found.items() if self._variables.get(name) != value),
         )
 
@@ -239,7 +239,7 @@ def _mbus_access(settings: DirectorDescription, found: DirectorProperties | None
             operation="read its manifest",
             hint="`rollover check` says what is missing of the manifest or its variables",
         )
-    own = found.tls.pairs[Part.DIRECTOR]
+    own = found.tls.pairs[NatsPart.DIRECTOR]
     return MbusAccess(
         address=nats_address(settings),
         chain=write_certificates(own.chain),

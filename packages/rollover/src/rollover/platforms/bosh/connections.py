@@ -1,30 +1,42 @@
-"""Who is connected to the director's NATS, and with which certificate: the proof of agents."""
+"""Who is connected to the director's NATS, with which certificate, and who lives on a retired CA.
+
+The monitoring port shows the fingerprint of a certificate and not its issuer: which CA an agent's
+comes from is concluded by the provenance.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from threading import Lock
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from rollover.errors import AdapterError
-from rollover.fleet.names import Fingerprint
+from rollover.errors import AdapterError, EvidenceMissing
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.evidence import Holdout
+from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.nats_properties import NatsTls
+from rollover.platforms.bosh.provenance import ProvenanceFile, VmCreationTimes
 from rollover.probe.monitoring import Monitor
-from rollover.probe.views import ConnectionView
+from rollover.probe.server_views import ConnectionView
+
+# Who is connected to the director's NATS, and with which certificate: the proof of agents.
+
 
 TIMEOUT_SECONDS = 15.0
 MAX_AGE_SECONDS = 0.3
 """Many agents are proven at once: they share one listing, not one each."""
 
-_AGENT = re.compile(
+_AGENT_NAME = re.compile(
     r"(?:^|[,/+ ])CN ?= ?(?P<id>[A-Za-z0-9_-]{1,128})(?P<bootstrap>\.bootstrap)?"
     r"\.agent\.bosh-internal(?:$|[,/+ ])"
 )
-_OF_THE_DIRECTOR = re.compile(
+_DIRECTOR_NAME = re.compile(
     r"(?:^|[,/+ ])CN ?= ?[A-Za-z0-9_-]+\.(?:director|hm)\.bosh-internal(?:$|[,/+ ])"
 )
 
@@ -133,7 +145,7 @@ class MonitoredConnections:
                 missing="`director.monitor`, the monitoring port of NATS, is not in the fleet file"
             )
         try:
-            return read(self._monitor.connections())
+            return sorted_connections(self._monitor.connections())
         except AdapterError as error:
             return Listing(missing=str(error))
 
@@ -142,14 +154,14 @@ def _monitor(url: str, timeout_seconds: float) -> Monitor:
     return Monitor(url, timeout_seconds=timeout_seconds)
 
 
-def read(views: Iterable[ConnectionView]) -> Listing:
+def sorted_connections(views: Iterable[ConnectionView]) -> Listing:
     """Return connections sorted by who their certificate says they are."""
     agents: list[AgentConnection] = []
     others: list[OtherConnection] = []
     for view in views:
         leaf = view.tls_peer_certs[0] if view.tls_peer_certs else None
         subject = leaf.subject if leaf is not None else ""
-        found = _AGENT.search(subject)
+        found = _AGENT_NAME.search(subject)
         if found is not None and leaf is not None:
             agents.append(
                 AgentConnection(
@@ -160,8 +172,122 @@ def read(views: Iterable[ConnectionView]) -> Listing:
                     since=view.start,
                 )
             )
-        elif not _OF_THE_DIRECTOR.search(subject):
+        elif not _DIRECTOR_NAME.search(subject):
             others.append(
                 OtherConnection(cid=view.cid, subject=subject, ip=view.ip, since=view.start)
             )
     return Listing(agents=tuple(agents), others=tuple(others))
+
+
+# Which connections to NATS still live on a retired CA: by the ledger, for NATS shows no issuer.
+
+
+class KnownAgents(NamedTuple):
+    """What is known of agents."""
+
+    ledger: ProvenanceFile
+    placed: Callable[[], Iterable[BoshInstance]]
+    births: VmCreationTimes
+    at: datetime
+
+
+def live_connections(monitor: Monitor | None) -> tuple[ConnectionView, ...]:
+    """Return the live connections; `EvidenceMissing` when they cannot be listed."""
+    if monitor is None:
+        raise EvidenceMissing(
+            "the connections of the director's NATS cannot be listed: no monitoring port is "
+            "described",
+            hint="set `nats.enable_metrics_endpoint: true` and name the port as "
+            "`director.monitor` (it listens on localhost:8222 of the director VM: use a tunnel)",
+        )
+    try:
+        return monitor.connections()
+    except AdapterError as error:
+        raise EvidenceMissing(
+            f"the connections of the director's NATS cannot be listed: {error.message}",
+            hint=error.hint or "look at `director.monitor`",
+        ) from None
+
+
+def holdouts(
+    server: InstanceName,
+    views: Sequence[ConnectionView],
+    *,
+    retired: Sequence[Certificate],
+    tls: Sequence[NatsTls],
+    agents: KnownAgents,
+    own: frozenset[Fingerprint],
+) -> Iterator[Holdout]:
+    """Yield who comes from a retired CA, and who may: nobody can tell of those.
+
+    `tls`: what the director VM may have; `own`: the certificates that Rollover itself presents.
+    Director and health monitor are none of them: they are made anew together with NATS.
+    """
+    listing = sorted_connections(views)
+    gone = {each.fingerprint: each for each in retired}
+    trusted = [one.fingerprint for each in tls for one in each.bundle]
+    placed = {each.agent_id: each for each in agents.placed() if each.agent_id}
+    _note_connected(listing, placed, trusted=trusted, agents=agents)
+    for each in listing.agents:
+        issuer = _retired_issuer(
+            each, placed.get(each.agent_id), gone, trusted=trusted, agents=agents
+        )
+        if issuer is not None:
+            instance = placed.get(each.agent_id)
+            yield Holdout(
+                server=server,
+                connection=each.cid,
+                peer=instance.name if instance is not None else f"agent {each.agent_id}",
+                certificate=each.cert_sha256,
+                issuer=issuer,
+            )
+    by_cid = {view.cid: view for view in views}
+    for other in listing.others:
+        shown = by_cid[other.cid].tls_peer_certs
+        certificate = Fingerprint(shown[0].cert_sha256.lower() if shown else "")
+        if certificate not in own:
+            peer = other.subject or f"{other.ip}:{by_cid[other.cid].port}"
+            yield Holdout(server=server, connection=other.cid, peer=peer, certificate=certificate)
+
+
+def _note_connected(
+    listing: Listing,
+    placed: dict[str, BoshInstance],
+    *,
+    trusted: Iterable[Fingerprint],
+    agents: KnownAgents,
+) -> None:
+    """Let the ledger know who is connected, where that is news: later ones are concluded by it."""
+    seen = {agent: each.cert_sha256 for agent, each in listing.current().items()}
+    if any(_latest_certificate(agents.ledger, agent) != found for agent, found in seen.items()):
+        born = {agent: agents.births.after(each) for agent, each in placed.items()}
+        agents.ledger.saw(seen, born=born, trusted=trusted, at=agents.at)
+
+
+def _latest_certificate(ledger: ProvenanceFile, agent: str) -> Fingerprint | None:
+    sightings = ledger.sightings(agent)
+    return sightings[-1].certificate if sightings else None
+
+
+def _retired_issuer(
+    connection: AgentConnection,
+    instance: BoshInstance | None,
+    retired: dict[Fingerprint, Certificate],
+    *,
+    trusted: Iterable[Fingerprint],
+    agents: KnownAgents,
+) -> str | None:
+    """Return the retired CA that a connection comes from, empty when nobody knows; None: none."""
+    states = agents.ledger.states(
+        connection.agent_id,
+        trusted=trusted,
+        certificate=connection.cert_sha256,
+        born=agents.births.after(instance) if instance is not None else None,
+        at=agents.at,
+    )
+    signers = {each.signer for each in states}
+    if not signers:
+        return ""
+    if not signers & retired.keys():
+        return None
+    return retired[signers.pop()].subject if len(signers) == 1 else ""

@@ -11,12 +11,11 @@ import msgspec
 from rollover.errors import SpecError
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.bosh import discovery
-from rollover.platforms.bosh.access import CLIENT, access_to
-from rollover.platforms.bosh.address import ENVIRONMENT
-from rollover.platforms.bosh.describe import nats_address
-from rollover.platforms.bosh.discovery import Discovery
-from rollover.platforms.bosh.environment import Environment
-from rollover.platforms.bosh.properties import DirectorProperties
+from rollover.platforms.bosh.create_env import CreateEnvironment
+from rollover.platforms.bosh.director_fleet import nats_address
+from rollover.platforms.bosh.discovery import DirectorDiscovery
+from rollover.platforms.bosh.login import CLIENT, ENVIRONMENT_VARIABLE, access_to
+from rollover.platforms.bosh.nats_properties import DirectorProperties
 
 
 class DirectorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +37,7 @@ def describe_director(
     environment: Mapping[str, str],
     base: Path,
     now: datetime,
-) -> Discovery:
+) -> DirectorDiscovery:
     """Return what a director shows, with what a former fleet file in `base` says beyond it.
 
     An option goes before the variable of the bosh CLI, and that before the file. Raises
@@ -53,7 +52,7 @@ def describe_director(
         described = msgspec.structs.replace(described, nats=deployed.nats or None)
     trusted = deployed.tls.bundle if deployed is not None else ()
     found = discovery.discover(access, described, trusted=trusted, now=now)
-    return discovery.again(found, before) if before is not None else found
+    return discovery.discover_again(found, before) if before is not None else found
 
 
 def described_director(
@@ -65,11 +64,11 @@ def described_director(
 ) -> DirectorDescription:
     """Return the section `director` of a fleet file in `base`; `SpecError` without an address."""
     known = before.director if before is not None else None
-    address = options.environment or environment.get(ENVIRONMENT)
+    address = options.environment or environment.get(ENVIRONMENT_VARIABLE)
     if not address and known is None:
         raise SpecError(
             "no director is named",
-            hint=f"name it with `--environment URL` or ${ENVIRONMENT}",
+            hint=f"name it with `--environment URL` or ${ENVIRONMENT_VARIABLE}",
         )
     given = {
         "environment": address,
@@ -104,5 +103,5 @@ def _deployed(
     """Return what the director's own manifest says; None when nobody said where it is."""
     if described.create_env is None:
         return None
-    found = Environment.from_file(base / described.create_env, environment=environment)
+    found = CreateEnvironment.from_file(base / described.create_env, environment=environment)
     return found.inputs().evaluate().properties()

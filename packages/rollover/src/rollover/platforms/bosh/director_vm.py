@@ -13,9 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.checks.rule import Finding
-from rollover.engine.platform_extras import Moment
-from rollover.engine.platform_port import Pacing
+from rollover.engine.ports import Moment, Pacing
 from rollover.errors import EvidenceMissing, RolloverError, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import DirectorDescription, GroupDescription
@@ -26,31 +24,34 @@ from rollover.fleet.evidence import (
     Holdout,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
-    Seen,
 )
-from rollover.fleet.model import Availability, EndpointRef
+from rollover.fleet.fleet import Availability, EndpointRef
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.platforms.bosh import (
+    connections,
     create_env,
-    deployed,
-    describe,
-    director_findings,
+    director_fleet,
+    director_vm_observer,
     nats_port,
-    remaining,
-    tidying,
+    vars_store,
 )
-from rollover.platforms.bosh.births import Births
-from rollover.platforms.bosh.deployed import Conclusion, DirectorCalls, DirectorVmObserver
-from rollover.platforms.bosh.deploying import DirectorRollout
-from rollover.platforms.bosh.environment import Environment, certificates
-from rollover.platforms.bosh.handout import Handout
-from rollover.platforms.bosh.ledger import Ledger
-from rollover.platforms.bosh.properties import DirectorProperties, NatsTls, Part
-from rollover.platforms.bosh.records import BoshInstance
-from rollover.platforms.bosh.workplace import Workplace
+from rollover.platforms.bosh.create_env import CreateEnvironment, stored_chains
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.director_rollout import DirectorRollout
+from rollover.platforms.bosh.director_vm_observer import (
+    Conclusion,
+    DirectorCalls,
+    DirectorVmObserver,
+)
+from rollover.platforms.bosh.nats_properties import DirectorProperties, NatsPart, NatsTls
+from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile, VmCreationTimes
+from rollover.platforms.bosh.rules import director
+from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.rules.rule import Finding
 
 WORKPLACE = "bosh"
 POLL_SECONDS = 0.5
@@ -68,9 +69,9 @@ class DirectorVm:
         group: GroupDescription,
         *,
         settings: DirectorDescription,
-        environment: Environment,
+        environment: CreateEnvironment,
         director: DirectorCalls,
-        ledger: Ledger,
+        ledger: ProvenanceFile,
         identities: Callable[[], Sequence[Identity]],
         known: Callable[[], Sequence[Certificate]],
         base: Path,
@@ -81,11 +82,11 @@ class DirectorVm:
         self.group = group
         self.environment = environment
         # `create-env` runs in a directory of its own: what it is given has to be absolute.
-        self.workplace = Workplace((base / state / WORKPLACE).absolute())
+        self.workplace = RotationFiles((base / state / WORKPLACE).absolute())
         self._director = director
         self._ledger = ledger
         self._clock = clock
-        self._births = Births(director, ledger)
+        self._births = VmCreationTimes(director, ledger)
         self.observer = DirectorVmObserver(
             environment,
             self.workplace,
@@ -105,13 +106,13 @@ class DirectorVm:
 
     # What others of this package ask for.
 
-    def handout(self) -> Handout:
+    def handout(self) -> IssuedCredentials:
         """Return what the director hands out to agents now; `EvidenceMissing` when it is unknown.
 
         `since` is known once the ledger has seen it begin.
         """
         found = self.properties()
-        now = Handout(
+        now = IssuedCredentials(
             signer=found.tls.signer, bundle=found.tls.bundle, trusted_certs=found.trusted_certs
         )
         for last in self._ledger.handouts()[-1:]:
@@ -132,14 +133,14 @@ class DirectorVm:
     def signer_key(self, fingerprint: Fingerprint) -> SecretBytes | None:
         """Return the key of a CA that is in the vars store or the manifest; None: it is not."""
         inputs = self.environment.inputs()
-        for name, chain in certificates({**inputs.stored, **inputs.given}).items():
+        for name, chain in stored_chains({**inputs.stored, **inputs.given}).items():
             value = inputs.given.get(name, inputs.stored.get(name))
             key = value.get("private_key") if isinstance(value, dict) else None
             if chain[0].fingerprint == fingerprint and isinstance(key, str) and key:
                 return SecretBytes(key.encode("utf-8", "surrogateescape"))
         for candidate in self.environment.candidates((), inputs):
             if candidate.properties and candidate.properties.tls.signer.fingerprint == fingerprint:
-                return candidate.properties.tls.pairs[Part.CLIENT_CA].key
+                return candidate.properties.tls.pairs[NatsPart.CLIENT_CA].key
         return None
 
     # Observing.
@@ -149,7 +150,7 @@ class DirectorVm:
         for name in instances:
             self._check_known(name)
             conclusion = self.observer.observe().conclusion
-            first, *others = deployed.distinct(conclusion.possible) or (None,)
+            first, *others = director_vm_observer.distinct_states(conclusion.possible) or (None,)
             availability, why = self._availability(conclusion)
             yield Observation(
                 instance=name,
@@ -161,7 +162,7 @@ class DirectorVm:
             )
 
     def _availability(self, conclusion: Conclusion) -> tuple[Availability, str]:
-        if create_env.running(self.workplace.lock):
+        if create_env.is_running(self.workplace.lock):
             return Availability.UNREACHABLE, "a `create-env` is still running"
         if conclusion.doubt or conclusion.silent:
             words = [conclusion.silent, conclusion.doubt]
@@ -170,11 +171,11 @@ class DirectorVm:
             return Availability.UNREACHABLE, "; ".join(word for word in words if word)
         return Availability.READY, conclusion.disagreement
 
-    def _seen(self, tls: NatsTls) -> tuple[Seen, ...]:
+    def _seen(self, tls: NatsTls) -> tuple[ObservedEndpoint, ...]:
         described = {each.name for one in self.group.instances for each in one.endpoints}
         return tuple(
-            Seen(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
-            for endpoint, part in describe.PARTS.items()
+            ObservedEndpoint(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
+            for endpoint, part in director_fleet.PARTS.items()
             if endpoint in described
         )
 
@@ -215,9 +216,12 @@ class DirectorVm:
         """Dial NATS afresh with each identity; the jobs beside it accept no connections."""
         for name in instances:
             self._check_known(name)
-            dials = nats_port.dial(self.observer.nats_address, (*accepted, *refused))
-            yield from nats_port.evidence(
-                EndpointRef(name, describe.NATS), dials, refused=refused, at=self._clock()
+            dials = nats_port.dial_nats(self.observer.nats_address, (*accepted, *refused))
+            yield from nats_port.dial_evidence(
+                EndpointRef(name, director_fleet.NATS_ENDPOINT),
+                dials,
+                refused=refused,
+                at=self._clock(),
             )
 
     def holdouts(
@@ -230,12 +234,14 @@ class DirectorVm:
         for name in instances:
             self._check_known(name)
             conclusion = self.observer.observe().conclusion
-            yield from remaining.holdouts(
+            yield from connections.holdouts(
                 name,
-                remaining.listed(self.observer.monitor),
+                connections.live_connections(self.observer.monitor),
                 retired=retired,
-                tls=deployed.distinct(conclusion.possible),
-                agents=remaining.Agents(self._ledger, self._placed, self._births, self._clock()),
+                tls=director_vm_observer.distinct_states(conclusion.possible),
+                agents=connections.KnownAgents(
+                    self._ledger, self._placed, self._births, self._clock()
+                ),
                 own=frozenset(each.chain[0].fingerprint for each in self.observer.identities()),
             )
 
@@ -248,7 +254,7 @@ class DirectorVm:
         for each in holdouts:
             yield Evidence(
                 fact=Fact.DRAINED,
-                subject=EndpointRef(each.server, describe.NATS),
+                subject=EndpointRef(each.server, director_fleet.NATS_ENDPOINT),
                 holds=True,
                 observed=f"connection {each.connection} of `{each.peer}` was left alone: agents "
                 "connect again when they are rolled out",
@@ -260,7 +266,7 @@ class DirectorVm:
 
     def findings(self, moment: Moment) -> Iterator[Finding]:
         """Yield what stands in the way at the director VM, its vars store and its command line."""
-        yield from director_findings.findings(
+        yield from director.findings(
             moment,
             environment=self.environment,
             workplace=self.workplace,
@@ -274,10 +280,10 @@ class DirectorVm:
         What would be deployed stays the same to the byte: that is proven before anything changes.
         """
         instance = self.group.instances[0].name
-        yield from tidying.tidy(
+        yield from vars_store.clean_up_vars_store(
             self.environment,
             self.workplace,
-            subject=EndpointRef(instance, describe.SOURCE),
+            subject=EndpointRef(instance, director_fleet.AGENT_SOURCE),
             at=self._clock(),
         )
 

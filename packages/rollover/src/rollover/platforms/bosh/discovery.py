@@ -10,13 +10,18 @@ import msgspec
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import AuthorityDescription, DirectorDescription, FleetDescription
 from rollover.fleet.names import AuthorityName
-from rollover.platforms.bosh import survey, versions
-from rollover.platforms.bosh.access import Access
-from rollover.platforms.bosh.cost import RoundCost
-from rollover.platforms.bosh.director import Director
-from rollover.platforms.bosh.records import BoshInstance, Expiry, Info, Lock, Stemcell
-from rollover.platforms.bosh.survey import Placement, World
-from rollover.platforms.bosh.versions import Way
+from rollover.platforms.bosh import cost, director_fleet
+from rollover.platforms.bosh.cost import RoundCost, UpdateWay
+from rollover.platforms.bosh.director_api import Director
+from rollover.platforms.bosh.director_fleet import DirectorObservation, Placement
+from rollover.platforms.bosh.director_records import (
+    BoshInstance,
+    CertificateExpiry,
+    DirectorInfo,
+    DirectorLock,
+    Stemcell,
+)
+from rollover.platforms.bosh.login import DirectorAccess
 
 AUTHORITY = AuthorityName("nats_ca")
 SOON_DAYS = 30
@@ -34,7 +39,7 @@ _GIVEN = (
 """What a discovery can say of a director; all else in its section is a person's."""
 
 
-class Remark(msgspec.Struct, frozen=True, kw_only=True):
+class DirectorRemark(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a person should look at."""
 
     subject: str
@@ -54,7 +59,7 @@ class InstanceReading(msgspec.Struct, frozen=True, kw_only=True):
     ignored: bool
     has_vm: bool
     stemcell: Stemcell | None
-    way: Way
+    way: UpdateWay
     why: str = ""
     """Why it has to be recreated."""
 
@@ -70,49 +75,49 @@ class DeploymentReading(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceReading, ...]
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class DirectorReading(msgspec.Struct, frozen=True, kw_only=True):
     """What a director said of itself when it was asked for everything."""
 
-    director: Info
+    director: DirectorInfo
     deployments: tuple[DeploymentReading, ...]
     stemcells: tuple[Stemcell, ...]
-    locks: tuple[Lock, ...]
-    certificates: tuple[Expiry, ...]
+    locks: tuple[DirectorLock, ...]
+    certificates: tuple[CertificateExpiry, ...]
     """Those that the director lists itself: not NATS's, the health monitor's, the agents'."""
     round: RoundCost
     """What one of the two rounds over all agents takes."""
 
 
-class Discovery(msgspec.Struct, frozen=True, kw_only=True):
+class DirectorDiscovery(msgspec.Struct, frozen=True, kw_only=True):
     """A fleet file for a director, what was read, and what is left to a person."""
 
     description: FleetDescription
-    reading: Reading
-    remarks: tuple[Remark, ...] = ()
+    reading: DirectorReading
+    remarks: tuple[DirectorRemark, ...] = ()
 
 
 def discover(
-    access: Access,
+    access: DirectorAccess,
     described: DirectorDescription,
     *,
     trusted: tuple[Certificate, ...] = (),
     now: datetime,
-    connect: Callable[[Access], Director] = Director,
-) -> Discovery:
+    connect: Callable[[DirectorAccess], Director] = Director,
+) -> DirectorDiscovery:
     """Return the description of a director that is reached by `access`; changes nothing.
 
     `trusted` are the certificates of `nats.tls.ca`, where the director's own manifest is known.
     Raises the `AdapterError` of a director that cannot be asked.
     """
     with connect(access) as director:
-        found = survey.world(director)
-    cost = survey.cost_of(
+        found = director_fleet.observe_director(director)
+    cost = director_fleet.cost_of(
         found.placements,
         version=found.info.version,
         direct=described.in_place == "direct",
         workers=described.parallel,
     )
-    reading = read(found, cost)
+    reading = read_director(found, cost)
     certificates = tuple(each.fingerprint for each in trusted)
     description = FleetDescription(
         version=1,
@@ -121,13 +126,16 @@ def discover(
         authorities=(AuthorityDescription(name=AUTHORITY, certificates=certificates),),
         director=msgspec.structs.replace(described, environment=access.url),
     )
-    remarks = (*_of_director(found, described, access), *_of_world(found, reading, now=now))
-    return Discovery(description=description, reading=reading, remarks=remarks)
+    remarks = (
+        *_remarks_on_director(found, described, access),
+        *_remarks_on_deployments(found, reading, now=now),
+    )
+    return DirectorDiscovery(description=description, reading=reading, remarks=remarks)
 
 
-def read(found: World, cost: RoundCost) -> Reading:
+def read_director(found: DirectorObservation, cost: RoundCost) -> DirectorReading:
     """Return a director's world in the form that is shown. Pure."""
-    return Reading(
+    return DirectorReading(
         director=found.info,
         deployments=tuple(_deployment(each, found) for each in found.placements),
         stemcells=found.stemcells,
@@ -137,7 +145,7 @@ def read(found: World, cost: RoundCost) -> Reading:
     )
 
 
-def again(found: Discovery, before: FleetDescription) -> Discovery:
+def discover_again(found: DirectorDiscovery, before: FleetDescription) -> DirectorDiscovery:
     """Return what was found, with what the former description says beyond it.
 
     What a discovery can know of the director is as found; the authority keeps its name and every
@@ -178,7 +186,7 @@ def _authorities(
     yield from left
 
 
-def _deployment(place: Placement, found: World) -> DeploymentReading:
+def _deployment(place: Placement, found: DirectorObservation) -> DeploymentReading:
     deployment = place.deployment
     return DeploymentReading(
         name=deployment.name,
@@ -190,8 +198,8 @@ def _deployment(place: Placement, found: World) -> DeploymentReading:
     )
 
 
-def _instance(instance: BoshInstance, place: Placement, director: Info) -> InstanceReading:
-    verdict = survey.verdict_of(instance, place, version=director.version)
+def _instance(instance: BoshInstance, place: Placement, director: DirectorInfo) -> InstanceReading:
+    verdict = director_fleet.update_way_of(instance, place, version=director.version)
     return InstanceReading(
         name=instance.name,
         deployment=instance.deployment,
@@ -206,39 +214,49 @@ def _instance(instance: BoshInstance, place: Placement, director: Info) -> Insta
     )
 
 
-def _of_director(found: World, described: DirectorDescription, access: Access) -> Iterator[Remark]:
+def _remarks_on_director(
+    found: DirectorObservation, described: DirectorDescription, access: DirectorAccess
+) -> Iterator[DirectorRemark]:
     """Yield what is missing in the description, and what the director itself is short of."""
-    if old := versions.director_too_old(found.info.version):
-        yield Remark(subject="director", message=f"{old}: every VM has to be recreated, twice")
+    if old := cost.director_too_old(found.info.version):
+        yield DirectorRemark(
+            subject="director", message=f"{old}: every VM has to be recreated, twice"
+        )
     if described.create_env is None:
-        yield Remark(
+        yield DirectorRemark(
             subject="director",
             message="how it is deployed is not known: put the `bosh create-env …` command line "
             "into a file and name it with `--create-env`; without it nothing can be rotated",
         )
     if described.monitor is None:
-        yield Remark(
+        yield DirectorRemark(
             subject="director",
             message="the monitoring port of its NATS is not named (`--monitor URL`): nothing then "
             "proves that an agent uses new credentials; `nats.enable_metrics_endpoint` opens it",
         )
     if access.proxy:
-        yield Remark(subject="director", message="$BOSH_ALL_PROXY is set and was not used")
+        yield DirectorRemark(subject="director", message="$BOSH_ALL_PROXY is set and was not used")
     for what, reason in found.silent:
-        yield Remark(subject="director", message=f"{what} could not be read: {reason}")
+        yield DirectorRemark(subject="director", message=f"{what} could not be read: {reason}")
 
 
-def _of_world(found: World, reading: Reading, *, now: datetime) -> Iterator[Remark]:
+def _remarks_on_deployments(
+    found: DirectorObservation, reading: DirectorReading, *, now: datetime
+) -> Iterator[DirectorRemark]:
     if not found.placements:
-        yield Remark(subject="deployments", message="there are none, or this client may see none")
+        yield DirectorRemark(
+            subject="deployments", message="there are none, or this client may see none"
+        )
     for instance in found.instances:
-        yield from _of_instance(instance)
-    yield from _of_stemcells(reading)
+        yield from _remarks_on_instance(instance)
+    yield from _remarks_on_stemcells(reading)
     for lock in found.locks:
         task = f" by task {lock.task_id}" if lock.task_id else ""
-        yield Remark(subject=f"{lock.kind} {'/'.join(lock.resource)}", message=f"locked{task}")
+        yield DirectorRemark(
+            subject=f"{lock.kind} {'/'.join(lock.resource)}", message=f"locked{task}"
+        )
     for config in found.deploy_configs:
-        yield Remark(
+        yield DirectorRemark(
             subject=f"deploy config {config.name}",
             message="may make every deploy recreate VMs, or set `fix`: look at its flags (H6)",
         )
@@ -246,35 +264,39 @@ def _of_world(found: World, reading: Reading, *, now: datetime) -> Iterator[Rema
         days = (each.expires_at - now).days
         if days < SOON_DAYS:
             ending = f"ends in {days} days" if days >= 0 else f"ended {-days} days ago"
-            yield Remark(subject=each.path, message=f"{ending}, on {each.expires_at:%Y-%m-%d}")
+            yield DirectorRemark(
+                subject=each.path, message=f"{ending}, on {each.expires_at:%Y-%m-%d}"
+            )
 
 
-def _of_instance(instance: BoshInstance) -> Iterator[Remark]:
+def _remarks_on_instance(instance: BoshInstance) -> Iterator[DirectorRemark]:
     if instance.vm_cid is None:
-        yield Remark(
+        yield DirectorRemark(
             subject=instance.name,
             message="has no VM and is left out: it gets its credentials when it is started",
         )
         return
     if instance.ignore:
-        yield Remark(subject=instance.name, message="is ignored: no deploy reaches it (H5)")
+        yield DirectorRemark(subject=instance.name, message="is ignored: no deploy reaches it (H5)")
     if instance.state != STARTED:
-        yield Remark(
+        yield DirectorRemark(
             subject=instance.name,
             message=f"is {instance.state}: no deploy gives it new credentials (H5)",
         )
     if instance.job_state == UNRESPONSIVE:
-        yield Remark(subject=instance.name, message="its agent does not answer")
+        yield DirectorRemark(subject=instance.name, message="its agent does not answer")
 
 
-def _of_stemcells(reading: Reading) -> Iterator[Remark]:
+def _remarks_on_stemcells(reading: DirectorReading) -> Iterator[DirectorRemark]:
     """Yield, once for each reason, how many VMs have to be recreated."""
     reasons: dict[tuple[str, str], int] = {}
     for deployment in reading.deployments:
         for each in deployment.instances:
-            if each.has_vm and each.way is Way.RECREATE:
+            if each.has_vm and each.way is UpdateWay.RECREATE:
                 key = (deployment.name, each.why)
                 reasons[key] = reasons.get(key, 0) + 1
     for (name, why), count in reasons.items():
         machines = "1 VM has" if count == 1 else f"{count} VMs have"
-        yield Remark(subject=name, message=f"{machines} to be recreated in each round: {why}")
+        yield DirectorRemark(
+            subject=name, message=f"{machines} to be recreated in each round: {why}"
+        )

@@ -10,37 +10,35 @@ from typing import NamedTuple
 from rollover.errors import AdapterError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.evidence import Evidence, Fact, Identity
-from rollover.fleet.model import EndpointRef
+from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.names import Fingerprint, short
-from rollover.pki.anatomy import anatomy
+from rollover.pki.certificate import anatomy
 from rollover.pki.pem import write_certificates
-from rollover.platforms.bosh.properties import NatsTls, Part
-from rollover.probe.contexts import Contexts
-from rollover.probe.handshake import probe
-from rollover.probe.identity import Identity as Presentable
+from rollover.platforms.bosh.nats_properties import NatsPart, NatsTls
+from rollover.probe.handshake import ClientVerdict, Handshake, probe, rfc4514
+from rollover.probe.identity import ClientIdentity as Presentable
 from rollover.probe.monitoring import Monitor
-from rollover.probe.names import rfc4514
-from rollover.probe.result import ClientVerdict, Handshake
+from rollover.probe.server_views import ConnectionView
+from rollover.probe.stream import Contexts
 from rollover.probe.target import Port, Target
-from rollover.probe.views import ConnectionView
 
 TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
 BY_HANDSHAKE, BY_CONNZ = "handshake", "connz"
-_CLIENTS = (Part.DIRECTOR, Part.HEALTH_MONITOR)
+_CLIENTS = (NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR)
 
 
-class Dial(NamedTuple):
+class NatsDial(NamedTuple):
     """One handshake, and as whom."""
 
     identity: Identity | None
     shown: Handshake
 
 
-class Shown(NamedTuple):
+class ObservedNats(NamedTuple):
     """What was seen from outside. `clients`: certificates and subjects of live connections."""
 
-    dials: tuple[Dial, ...]
+    dials: tuple[NatsDial, ...]
     clients: tuple[tuple[str, Fingerprint], ...] = ()
 
     @property
@@ -65,14 +63,14 @@ class Shown(NamedTuple):
         return f"{shown.address}: {shown.detail or shown.failure.value or 'it presents nothing'}"
 
 
-def dial(
+def dial_nats(
     address: str, identities: Iterable[Identity], *, contexts: Contexts | None = None
-) -> tuple[Dial, ...]:
+) -> tuple[NatsDial, ...]:
     """Dial NATS afresh with each identity; with none, once without."""
     kept = contexts or Contexts()
     target = Target(address=address, port=Port.CLIENT)
 
-    def call(identity: Identity | None) -> Dial:
+    def call(identity: Identity | None) -> NatsDial:
         shown = probe(
             target,
             identity=(
@@ -85,14 +83,14 @@ def dial(
             timeout_seconds=TIMEOUT_SECONDS,
             contexts=kept,
         )
-        return Dial(identity, shown)
+        return NatsDial(identity, shown)
 
     everybody: Sequence[Identity | None] = tuple(identities) or (None,)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="nats") as pool:
         return tuple(pool.map(call, everybody))
 
 
-def connections(monitor: Monitor | None) -> tuple[ConnectionView, ...]:
+def listed_connections(monitor: Monitor | None) -> tuple[ConnectionView, ...]:
     """Return the live connections; none when they cannot be listed."""
     try:
         return monitor.connections() if monitor is not None else ()
@@ -100,7 +98,7 @@ def connections(monitor: Monitor | None) -> tuple[ConnectionView, ...]:
         return ()
 
 
-def clients(views: Iterable[ConnectionView]) -> tuple[tuple[str, Fingerprint], ...]:
+def client_certificates(views: Iterable[ConnectionView]) -> tuple[tuple[str, Fingerprint], ...]:
     """Return subject and certificate of every connection that presents one."""
     return tuple(
         (view.tls_peer_certs[0].subject, Fingerprint(view.tls_peer_certs[0].cert_sha256.lower()))
@@ -109,22 +107,22 @@ def clients(views: Iterable[ConnectionView]) -> tuple[tuple[str, Fingerprint], .
     )
 
 
-def contradiction(tls: NatsTls, shown: Shown, *, at: datetime) -> str:
+def contradiction(tls: NatsTls, shown: ObservedNats, *, at: datetime) -> str:
     """Say what was seen that cannot be with these properties; empty when all of it can."""
     return next(_contradictions(tls, shown, at), "")
 
 
-def _contradictions(tls: NatsTls, shown: Shown, at: datetime) -> Iterator[str]:
-    server = tls.pairs[Part.SERVER].chain
+def _contradictions(tls: NatsTls, shown: ObservedNats, at: datetime) -> Iterator[str]:
+    server = tls.pairs[NatsPart.SERVER].chain
     if shown.presented and shown.presented != server:
         yield (
             f"NATS presents {short(shown.presented[0].fingerprint)}, "
             f"not {short(server[0].fingerprint)}"
         )
-    if shown.advertised is not None and shown.advertised != names(tls.bundle):
-        yield f"NATS names {_named(shown.advertised)}, not {_named(names(tls.bundle))}"
+    if shown.advertised is not None and shown.advertised != advertised_names(tls.bundle):
+        yield f"NATS names {_named(shown.advertised)}, not {_named(advertised_names(tls.bundle))}"
     for each in shown.dials:
-        if each.identity is None or not valid(each.identity, tls.bundle, at=at):
+        if each.identity is None or not unexpired(each.identity, tls.bundle, at=at):
             continue
         trusted = each.identity.issuer in {one.fingerprint for one in tls.bundle}
         if each.shown.client_verdict is _OPPOSITE[trusted]:
@@ -137,7 +135,7 @@ def _contradictions(tls: NatsTls, shown: Shown, at: datetime) -> Iterator[str]:
 _OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
 
 
-def _wrong_client(part: Part, leaf: Certificate, shown: Shown) -> Iterator[str]:
+def _wrong_client(part: NatsPart, leaf: Certificate, shown: ObservedNats) -> Iterator[str]:
     """Yield that a job of the director VM is connected, and never with the certificate it has."""
     name = common_name(leaf)
     own = {found for subject, found in shown.clients if f"CN={name}" in subject.split(",")}
@@ -152,13 +150,13 @@ def common_name(certificate: Certificate) -> str:
     return next(parts, "CN=").removeprefix("CN=")
 
 
-def valid(identity: Identity, bundle: Iterable[Certificate], *, at: datetime) -> bool:
+def unexpired(identity: Identity, bundle: Iterable[Certificate], *, at: datetime) -> bool:
     """Say whether nothing has expired of an identity, and of its CA as far as that is known."""
     issuers = [one for one in bundle if one.fingerprint == identity.issuer]
     return all(one.not_before <= at <= one.not_after for one in (*identity.chain, *issuers))
 
 
-def names(bundle: Iterable[Certificate]) -> tuple[bytes, ...]:
+def advertised_names(bundle: Iterable[Certificate]) -> tuple[bytes, ...]:
     """Return what nats-server advertises for a bundle: each subject, in order (DER)."""
     return tuple(anatomy(one).raw_subject for one in dict.fromkeys(bundle))
 
@@ -170,9 +168,9 @@ def _named(advertised: Sequence[bytes]) -> str:
 # Evidence.
 
 
-def evidence(
+def dial_evidence(
     subject: EndpointRef,
-    dials: Sequence[Dial],
+    dials: Sequence[NatsDial],
     *,
     refused: Sequence[Identity],
     at: datetime,
@@ -180,7 +178,7 @@ def evidence(
     """Yield what NATS presents and advertises, and whether each identity fared as it should."""
     if not dials:
         return
-    shown = Shown(tuple(dials))
+    shown = ObservedNats(tuple(dials))
     presented = shown.presented
     yield Evidence(
         fact=Fact.PRESENTS,
@@ -202,10 +200,10 @@ def evidence(
     for identity, handshake in dials:
         if identity is not None:
             must_go = id(identity) in turned_away
-            yield _verdict(subject, handshake, identity, must_go=must_go, at=at)
+            yield _verdict_evidence(subject, handshake, identity, must_go=must_go, at=at)
 
 
-def _verdict(
+def _verdict_evidence(
     subject: EndpointRef, shown: Handshake, identity: Identity, *, must_go: bool, at: datetime
 ) -> Evidence:
     """Return how an identity fared. Unknown to `verify_and_map`, it is let in by TLS all the same.
@@ -226,8 +224,8 @@ def _verdict(
     )
 
 
-def presents(
-    subject: EndpointRef, expected: tuple[Certificate, ...], shown: Shown, *, at: datetime
+def presents_evidence(
+    subject: EndpointRef, expected: tuple[Certificate, ...], shown: ObservedNats, *, at: datetime
 ) -> Evidence:
     """Return the evidence that NATS presents a chain."""
     found = shown.presented
@@ -242,16 +240,16 @@ def presents(
     )
 
 
-def advertises(
-    subject: EndpointRef, expected: tuple[Certificate, ...], shown: Shown, *, at: datetime
+def advertises_evidence(
+    subject: EndpointRef, expected: tuple[Certificate, ...], shown: ObservedNats, *, at: datetime
 ) -> Evidence:
     """Return the evidence that NATS trusts a bundle, by the names of its CAs."""
     return Evidence(
         fact=Fact.ADVERTISES,
         subject=subject,
-        holds=shown.advertised == names(expected),
+        holds=shown.advertised == advertised_names(expected),
         observed=_named(shown.advertised or ()),
-        expected=_named(names(expected)),
+        expected=_named(advertised_names(expected)),
         at=at,
         by=BY_HANDSHAKE,
     )

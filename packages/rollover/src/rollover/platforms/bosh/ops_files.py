@@ -22,12 +22,11 @@ from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint, short
-from rollover.pki.anatomy import anatomy
+from rollover.pki.certificate import anatomy
 from rollover.pki.pem import write_certificates
-from rollover.platforms.bosh import properties, references
-from rollover.platforms.bosh.environment import Inputs
-from rollover.platforms.bosh.properties import BUNDLE, NatsTls, Part
-from rollover.platforms.bosh.references import Names
+from rollover.platforms.bosh import nats_properties
+from rollover.platforms.bosh.create_env import CreateEnvInputs
+from rollover.platforms.bosh.nats_properties import BUNDLE, NatsPart, NatsTls, NatsVariables
 
 ADD_NEW_CA = "add-new-ca.yml"
 """The old CA is still trusted."""
@@ -45,17 +44,17 @@ _USAGES = ("client_auth", "server_auth")
 """The extended key usages that a definition can name."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class WantedTls(msgspec.Struct, frozen=True, kw_only=True):
     """What `nats.tls` is to come to."""
 
     bundle: tuple[Certificate, ...]
-    chains: Mapping[Part, tuple[Certificate, ...]]
+    chains: Mapping[NatsPart, tuple[Certificate, ...]]
 
     @property
-    def state(self) -> properties.TlsState:
+    def state(self) -> nats_properties.TlsState:
         """Which certificates it names."""
-        return properties.TlsState(
-            _fingerprints(self.bundle), tuple(_fingerprints(self.chains[part]) for part in Part)
+        return nats_properties.TlsState(
+            _fingerprints(self.bundle), tuple(_fingerprints(self.chains[part]) for part in NatsPart)
         )
 
 
@@ -76,31 +75,31 @@ class OpsFile(NamedTuple):
         return ops_files.read_ops_file(self.content, name=self.name)
 
 
-class Plain(NamedTuple):
+class PlainManifest(NamedTuple):
     """The manifest as the operator deploys it: what an ops file has to change."""
 
     group: str
-    names: Names
+    names: NatsVariables
     tls: NatsTls
     definitions: Mapping[str, Definition]
     resolved: Mapping[str, Tree]
     """The options of definitions with their variables filled in."""
 
 
-def plain(inputs: Inputs, *, tls: NatsTls) -> Plain:
+def plain_manifest(inputs: CreateEnvInputs, *, tls: NatsTls) -> PlainManifest:
     """Return what the manifest says without our ops files; `tls` is what that comes to."""
     document = inputs.document()
-    group, found = properties.located(document)
-    names = references.names(found)
+    group, found = nats_properties.locate_properties(document)
+    names = nats_properties.variables_behind(found)
     defined = inputs.definitions()
     wanted = {name: defined[name] for name in names.all if name in defined}
     resolved = {name: inputs.resolved(each.options) for name, each in wanted.items()}
-    return Plain(group, names, tls, wanted, resolved)
+    return PlainManifest(group, names, tls, wanted, resolved)
 
 
-def written(
-    manifest: Plain,
-    wanted: Wanted,
+def write_ops_file(
+    manifest: PlainManifest,
+    wanted: WantedTls,
     variables: Variables,
     *,
     missing: Collection[str] = (),
@@ -119,27 +118,31 @@ def written(
     definitions = _definitions(manifest, wanted, variables, overrides=tuple(found))
     # Without this section the second file cannot make certificates anew by itself (H7).
     found += [each for variable, each in definitions if kept or variable in missing]
-    return OpsFile(name, rendered(found, comment=_COMMENTS[name]))
+    return OpsFile(name, render_operations(found, comment=_COMMENTS[name]))
 
 
-def _overrides(manifest: Plain, wanted: Wanted, variables: Variables) -> Iterator[dict[Key, Tree]]:
+def _overrides(
+    manifest: PlainManifest, wanted: WantedTls, variables: Variables
+) -> Iterator[dict[Key, Tree]]:
     if wanted.bundle != manifest.tls.bundle:
-        value = _bundle(manifest, wanted.bundle, variables)
-        yield _replace(properties.tls_path(manifest.group, BUNDLE), value)
-    for part in (Part.SERVER, Part.CLIENT_CA, Part.DIRECTOR, Part.HEALTH_MONITOR):
+        value = _bundle_text(manifest, wanted.bundle, variables)
+        yield _replace(nats_properties.tls_path(manifest.group, BUNDLE), value)
+    for part in (NatsPart.SERVER, NatsPart.CLIENT_CA, NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR):
         chain = wanted.chains[part]
         if chain != manifest.tls.pairs[part].chain:
             name = _holder(part, chain, manifest.names, variables)
             pair: dict[Key, Tree] = {
                 field: f"(({name}.{field}))" for field in ("certificate", "private_key")
             }
-            yield _replace(properties.tls_path(manifest.group, part), pair)
+            yield _replace(nats_properties.tls_path(manifest.group, part), pair)
 
 
-def _holder(part: Part, chain: tuple[Certificate, ...], names: Names, variables: Variables) -> str:
+def _holder(
+    part: NatsPart, chain: tuple[Certificate, ...], names: NatsVariables, variables: Variables
+) -> str:
     """Return the variable that holds a chain: of the property's own family, if there is one."""
-    holders = references.holders(chain, variables)
-    own = [each for each in holders if references.is_of(each, names.of[part])]
+    holders = nats_properties.holders_of(chain, variables)
+    own = [each for each in holders if nats_properties.in_family(each, names.of[part])]
     if not holders:
         raise SpecError(
             f"no variable holds `{chain[0].subject}` ({short(chain[0].fingerprint)}), which "
@@ -149,10 +152,12 @@ def _holder(part: Part, chain: tuple[Certificate, ...], names: Names, variables:
     return (own or holders)[0]
 
 
-def _bundle(manifest: Plain, wanted: Sequence[Certificate], variables: Variables) -> str:
+def _bundle_text(
+    manifest: PlainManifest, wanted: Sequence[Certificate], variables: Variables
+) -> str:
     """Return the text of a bundle: references side by side, each ending its last line (H9)."""
-    plain_one = references.plain_bundle(manifest.names, manifest.tls)
-    atoms = list(references.atoms(manifest.names, variables, first=(plain_one,)))
+    plain_one = nats_properties.plain_bundle_reference(manifest.names, manifest.tls)
+    atoms = list(nats_properties.bundle_references(manifest.names, variables, first=(plain_one,)))
     pieces: list[str] = []
     rest = tuple(wanted)
     while rest:
@@ -170,28 +175,30 @@ def _bundle(manifest: Plain, wanted: Sequence[Certificate], variables: Variables
 
 
 def _definitions(
-    manifest: Plain,
-    wanted: Wanted,
+    manifest: PlainManifest,
+    wanted: WantedTls,
     variables: Variables,
     *,
     overrides: Iterable[dict[Key, Tree]],
 ) -> Iterator[tuple[str, dict[Key, Tree]]]:
     """Yield the new variables that the overrides name, with definitions, authorities first."""
-    named = references.named([each["value"] for each in overrides])
-    issuer = _holder(Part.CLIENT_CA, wanted.chains[Part.CLIENT_CA], manifest.names, variables)
-    for part in Part:
+    named = nats_properties.variables_named([each["value"] for each in overrides])
+    issuer = _holder(
+        NatsPart.CLIENT_CA, wanted.chains[NatsPart.CLIENT_CA], manifest.names, variables
+    )
+    for part in NatsPart:
         base = manifest.names.of[part]
         for name in named:
-            atom = references.field(variables, name, "certificate")
-            if name != base and references.is_of(name, base) and atom is not None:
+            atom = nats_properties.certificate_field(variables, name, "certificate")
+            if name != base and nats_properties.in_family(name, base) and atom is not None:
                 present = manifest.tls.pairs[part].chain[0]
                 renamed = _common_name(atom.certificates[0])
                 own = renamed if renamed != _common_name(present) else ""
-                yield name, defined(manifest, part, name, ca=issuer, common_name=own)
+                yield name, definition_operation(manifest, part, name, ca=issuer, common_name=own)
 
 
-def defined(
-    manifest: Plain, part: Part, name: str, *, ca: str, common_name: str = ""
+def definition_operation(
+    manifest: PlainManifest, part: NatsPart, name: str, *, ca: str, common_name: str = ""
 ) -> dict[Key, Tree]:
     """Return the operation that defines a variable like the present one of that property.
 
@@ -202,12 +209,14 @@ def defined(
         {
             "name": name,
             "type": "certificate",
-            "options": options(manifest, part, ca=ca, common_name=common_name),
+            "options": definition_options(manifest, part, ca=ca, common_name=common_name),
         },
     )
 
 
-def options(manifest: Plain, part: Part, *, ca: str, common_name: str = "") -> Tree:
+def definition_options(
+    manifest: PlainManifest, part: NatsPart, *, ca: str, common_name: str = ""
+) -> Tree:
     """Return the options of the present definition, and what only the certificate still says (H10).
 
     SANs, lifetime, key length, organisation and usages are carried over; where the definition
@@ -233,7 +242,7 @@ def options(manifest: Plain, part: Part, *, ca: str, common_name: str = "") -> T
     return found
 
 
-def _alternative_names(manifest: Plain, base: str, present: Certificate) -> list[Tree]:
+def _alternative_names(manifest: PlainManifest, base: str, present: Certificate) -> list[Tree]:
     written = _options_map(
         manifest.definitions[base].options if base in manifest.definitions else None
     ).get("alternative_names")
@@ -270,7 +279,7 @@ def _attribute(certificate: Certificate, oid: object) -> str:
     return ""
 
 
-def clean_up(renames: Mapping[str, str], removed: Iterable[str]) -> OpsFile:
+def clean_up_ops_file(renames: Mapping[str, str], removed: Iterable[str]) -> OpsFile:
     """Return the ops file for the vars store: base names get the values of others, which go.
 
     `renames`: base name to the name whose value it takes.
@@ -279,7 +288,7 @@ def clean_up(renames: Mapping[str, str], removed: Iterable[str]) -> OpsFile:
         _replace(f"/{base}", f"(({name}))") for base, name in renames.items()
     ]
     found += [{"type": "remove", "path": f"/{name}"} for name in dict.fromkeys(removed)]
-    return OpsFile(UPDATE_VALUES, rendered(found, comment=_COMMENTS[UPDATE_VALUES]))
+    return OpsFile(UPDATE_VALUES, render_operations(found, comment=_COMMENTS[UPDATE_VALUES]))
 
 
 _COMMENTS = {
@@ -295,7 +304,7 @@ def _replace(path: str, value: Tree) -> dict[Key, Tree]:
     return {"type": "replace", "path": path, "value": value}
 
 
-def rendered(found: Sequence[dict[Key, Tree]], *, comment: str) -> bytes:
+def render_operations(found: Sequence[dict[Key, Tree]], *, comment: str) -> bytes:
     """Return operations as a file that `bosh` reads and people do."""
     head = "".join(f"# {line}\n" for line in comment.splitlines())
     return (head + "---\n" + "\n".join(emit([each]) for each in found)).encode(

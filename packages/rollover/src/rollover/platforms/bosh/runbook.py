@@ -9,33 +9,211 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
+import msgspec
 
-from rollover import replacing
-from rollover.checks.rule import Finding, Severity
-from rollover.engine.recovery import LOSSES
-from rollover.fleet.names import short
+from rollover import files
+from rollover.engine.recovery import LOSSES, Recovery
+from rollover.fleet.names import InstanceName, short
 from rollover.fleet.plan import Plan, Rollout
-from rollover.platforms.bosh import describe, properties, runbook_drafting
-from rollover.platforms.bosh.command_line import CommandLine, placeholder, variable
-from rollover.platforms.bosh.environment import Environment
+from rollover.platforms.bosh import director_fleet, nats_properties, runbook_ops_files
+from rollover.platforms.bosh.command_line import (
+    CreateEnvLine,
+    placeholder_variable,
+    variable_placeholder,
+)
+from rollover.platforms.bosh.cost import UpdateWay
+from rollover.platforms.bosh.create_env import CreateEnvironment
+from rollover.platforms.bosh.director_fleet import Placement
+from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.nats_properties import BUNDLE
 from rollover.platforms.bosh.ops_files import UPDATE_VALUES
-from rollover.platforms.bosh.properties import BUNDLE
-from rollover.platforms.bosh.runbook_drafting import (
+from rollover.platforms.bosh.rules.agents import RECOVERY_LOSES, RECREATE_NEEDED, RESURRECTION
+from rollover.platforms.bosh.runbook_ops_files import (
     FORGET,
     GO_BACK,
     KEEP,
     AgentsStep,
     DirectorStep,
-    Draft,
-    Step,
+    RunbookDraft,
+    RunbookStep,
 )
-from rollover.platforms.bosh.runbook_facts import DeploymentFacts, Facts, InstanceFacts
+from rollover.rules.rule import Finding, Severity
+
+# What a runbook has to know of a director besides a plan: who and what is there, what it costs.
+
+
+_OF_RECOVERY = frozenset((RECREATE_NEEDED.id, RECOVERY_LOSES.id))
+"""What a recovery comes to anyway."""
+
+MONITOR = "http://127.0.0.1:8222"
+"""The monitoring port of NATS on the director VM, or at the near end of a tunnel."""
+
+
+class InstanceFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance that has a VM. `recreate`: why it cannot take credentials in place, if so."""
+
+    name: InstanceName
+    recreate: str = ""
+    disk: bool = False
+    ignored: bool = False
+    stopped: bool = False
+
+    @property
+    def short(self) -> str:
+        """Its name within its deployment: `group/id`."""
+        return self.name.partition("/")[2]
+
+    @property
+    def left_out(self) -> bool:
+        """Whether a deploy passes it by."""
+        return self.ignored or self.stopped
+
+
+class DeploymentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment, how many of its instances it updates at once, and how long that takes."""
+
+    name: str
+    instances: tuple[InstanceFacts, ...] = ()
+    at_once: int = 1
+    takes: timedelta = timedelta()
+
+    @property
+    def with_disks(self) -> tuple[str, ...]:
+        """Those with a persistent disk."""
+        return tuple(one.short for one in self.instances if one.disk)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Those that deploys pass by because somebody has said so."""
+        return tuple(one.short for one in self.instances if one.ignored)
+
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """Those whose jobs are to be stopped."""
+        return tuple(one.short for one in self.instances if one.stopped)
+
+
+class OperatorAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How people reach a director and its NATS, without any secret.
+
+    Where `client` and `ca_cert` are None, they use what the bosh CLI takes by itself.
+    `sets`: the environment variables that the `create-env` script sets.
+    """
+
+    url: str
+    client: str | None = None
+    secret_file: Path | None = None
+    ca_cert: Path | None = None
+    monitor: str = MONITOR
+    sets: tuple[str, ...] = ()
+
+
+class RunbookFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. `resurrection` None: the director does not say whether it is on."""
+
+    access: OperatorAccess
+    name: str
+    uuid: str
+    deployments: tuple[DeploymentFacts, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    recovery: Recovery = Recovery()
+    resurrection: bool | None = None
+    ledger: Path | None = None
+    """Where Rollover notes what it has seen of agents: it does not see what people do."""
+
+    @property
+    def instances(self) -> tuple[InstanceFacts, ...]:
+        """All instances that have a VM."""
+        return tuple(one for each in self.deployments for one in each.instances)
+
+    @property
+    def recovers(self) -> bool:
+        """Whether anybody is cut off by a CA that has expired, and is made anew."""
+        return self.recovery.needed
+
+    @property
+    def anew(self) -> frozenset[InstanceName]:
+        """Who is made anew: who takes nothing in place, and who is cut off."""
+        old = {each.name for each in self.instances if each.recreate}
+        return frozenset(old | set(self.recovery.cut_off))
+
+    @property
+    def untold(self) -> tuple[Finding, ...]:
+        """The findings that the runbook does not say, or see to, by itself."""
+        cut_off = {str(each) for each in self.recovery.cut_off}
+        return tuple(
+            each
+            for each in self.findings
+            if each.rule != RESURRECTION.id
+            and not (self.recovers and (each.rule in _OF_RECOVERY or each.subject in cut_off))
+        )
+
+
+def runbook_facts(
+    world: director_fleet.DirectorObservation,
+    *,
+    access: OperatorAccess,
+    findings: Iterable[Finding] = (),
+    recovery: Recovery | None = None,
+    resurrection: bool | None = None,
+    ledger: Path | None = None,
+) -> RunbookFacts:
+    """Return the facts of what a director told."""
+    recovery = recovery or Recovery()
+    lost = frozenset(recovery.cut_off)
+    return RunbookFacts(
+        access=access,
+        name=world.info.name,
+        uuid=world.info.uuid,
+        deployments=tuple(
+            _deployment(place, version=world.info.version, lost=lost) for place in world.placements
+        ),
+        findings=tuple(findings),
+        recovery=recovery,
+        resurrection=resurrection,
+        ledger=ledger,
+    )
+
+
+def _deployment(
+    place: Placement, *, version: tuple[int, ...], lost: frozenset[InstanceName]
+) -> DeploymentFacts:
+    cost = director_fleet.cost_of(
+        (place,), version=version, direct=False, lost=lambda each: each.name in lost
+    )
+    return DeploymentFacts(
+        name=place.deployment.name,
+        instances=tuple(_instance(each, place, version=version) for each in place.with_vm),
+        at_once=cost.max_in_flight,
+        takes=timedelta(seconds=cost.seconds),
+    )
+
+
+def _instance(
+    instance: BoshInstance, place: Placement, *, version: tuple[int, ...]
+) -> InstanceFacts:
+    verdict = director_fleet.update_way_of(instance, place, version=version)
+    return InstanceFacts(
+        name=instance.name,
+        recreate=verdict.why if verdict.way is UpdateWay.RECREATE else "",
+        disk=bool(instance.disk_cids),
+        ignored=instance.ignore,
+        stopped=instance.state != "started",
+    )
+
+
+# A rotation as files and instructions, for people who let no tool do it.
+#
+# The steps are those of a plan, the ops files those that a rollout would use, made for the
+# manifest at hand; nothing in them is secret. Gates are those that Rollover itself would insist
+# on. What people read is in `templates/`; here is what it is made from.
+
 
 RUNBOOK, SETTINGS, GATE = "RUNBOOK.md", "settings.sh", "gate"
 _READABLE, _EXECUTABLE, _DIRECTORY = 0o644, 0o755, 0o755
@@ -57,8 +235,8 @@ def write_runbook(
     directory: Path,
     plan: Plan,
     *,
-    environment: Environment,
-    facts: Facts,
+    environment: CreateEnvironment,
+    facts: RunbookFacts,
     kept: Sequence[Path] = (),
 ) -> tuple[Path, ...]:
     """Write ops files, gates and `RUNBOOK.md` into a directory, and return what was written.
@@ -67,7 +245,7 @@ def write_runbook(
     `SpecError` when the manifest cannot be interpolated, or the plan is none for people. There is
     no private key in anything that is written.
     """
-    draft = runbook_drafting.draft(plan, environment, kept=kept)
+    draft = runbook_ops_files.draft_ops_files(plan, environment, kept=kept)
     commands = OperatorCommands(directory.absolute(), environment.command, plan.made_at)
     page = RunbookPage(plan, draft, facts, commands)
     everything = {
@@ -80,7 +258,7 @@ def write_runbook(
     directory.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
     for name, content in everything.items():
         mode = _EXECUTABLE if name == GATE else _READABLE
-        replacing.replace(directory / name, content, mode=mode, durable=False)
+        files.atomic_write(directory / name, content, mode=mode, durable=False)
     return tuple(directory / name for name in everything)
 
 
@@ -88,7 +266,7 @@ class OperatorCommands(NamedTuple):
     """The operator's own `create-env` line, with the files of a runbook in `directory`."""
 
     directory: Path
-    line: CommandLine
+    line: CreateEnvLine
     made_at: datetime
 
     @property
@@ -144,7 +322,7 @@ class OperatorCommands(NamedTuple):
             for value in values:
                 words += [flag, shlex.quote(str(value))]
         for name in self.left_out:
-            words += ["-v", placeholder(name)]
+            words += ["-v", variable_placeholder(name)]
         return " ".join(words)
 
 
@@ -152,8 +330,8 @@ class RunbookPage(NamedTuple):
     """All that the templates are filled from."""
 
     plan: Plan
-    draft: Draft
-    facts: Facts
+    draft: RunbookDraft
+    facts: RunbookFacts
     commands: OperatorCommands
 
     def markdown(self) -> str:
@@ -172,7 +350,7 @@ class RunbookPage(NamedTuple):
                 facts=self.facts,
                 commands=self.commands,
                 losses=LOSSES,
-                source=describe.SOURCE,
+                source=director_fleet.AGENT_SOURCE,
                 agents_seconds=AGENTS_SECONDS,
                 connected_seconds=CONNECTED_SECONDS,
                 forget=FORGET,
@@ -186,7 +364,7 @@ class RunbookPage(NamedTuple):
     def bundle_path(self) -> str:
         """Where in the manifest the bundle is, for `bosh int --path`."""
         # The `?` of an ops file's path means "add it where it is missing", and reads nothing.
-        return properties.tls_path(self.draft.manifest.group, BUNDLE).removesuffix("?")
+        return nats_properties.tls_path(self.draft.manifest.group, BUNDLE).removesuffix("?")
 
     @property
     def blocking(self) -> tuple[Finding, ...]:
@@ -221,7 +399,7 @@ class RunbookPage(NamedTuple):
         """How long all steps take."""
         return sum((self.duration(step) for step in self.draft.steps), start=timedelta())
 
-    def duration(self, step: Step) -> timedelta:
+    def duration(self, step: RunbookStep) -> timedelta:
         """Return how long a step takes when deployments follow one another."""
         if isinstance(step, DirectorStep):
             return step.rollout.duration
@@ -283,12 +461,12 @@ def _templates() -> jinja2.Environment:
         "listed": _listed,
         "manifest_with": _manifest_with,
         "phases": _phases,
-        "placeholder": placeholder,
+        "placeholder": variable_placeholder,
         "quote": lambda value: shlex.quote(str(value)),
         "sentence": _sentence,
         "short": short,
         "took": _took,
-        "variable": variable,
+        "variable": placeholder_variable,
     }
     return found
 

@@ -15,16 +15,15 @@ from rollover.fleet.evidence import Identity
 from rollover.fleet.names import Fingerprint
 from rollover.pki.names import covers
 from rollover.pki.pem import write_certificates
-from rollover.platforms.nats.disk import SYSTEM_STORE
-from rollover.platforms.nats.places import client_port
+from rollover.platforms.nats.instance_files import SYSTEM_STORE, client_port
 from rollover.platforms.nats.ports import presentable
-from rollover.probe import nats_wire, system
-from rollover.probe.identity import Identity as Presentable
+from rollover.probe import nats_client, system_account
+from rollover.probe.identity import ClientIdentity as Presentable
 from rollover.probe.identity import Login
 from rollover.probe.monitoring import Monitor
-from rollover.probe.nats_wire import NatsConnection
+from rollover.probe.nats_client import NatsConnection
+from rollover.probe.server_views import ConnectionView, Varz
 from rollover.probe.target import parse_address
-from rollover.probe.views import ConnectionView, Varz
 
 ASK_TIMEOUT_SECONDS = 5.0
 MOST_ATTEMPTS = 4
@@ -71,7 +70,7 @@ def _text(path: Path, field: str) -> bytes:
         ) from error
 
 
-class Access(NamedTuple):
+class ServerAccess(NamedTuple):
     """One server, and what is needed to talk to it.
 
     `trust` are certificates that its own may be, or be issued from: the leaves in its files are
@@ -107,7 +106,7 @@ class Access(NamedTuple):
         refusal: Denied | None = None
         for identity in self._candidates(account, port):
             try:
-                return nats_wire.connect(
+                return nats_client.connect(
                     address,
                     timeout_seconds=ASK_TIMEOUT_SECONDS,
                     login=account.login,
@@ -161,7 +160,7 @@ class Access(NamedTuple):
             return monitor.varz()
         with self.connection() as connection:
             server = connection.info.server_id
-            return system.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+            return system_account.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
 
     def connections(self) -> tuple[ConnectionView, ...]:
         """Return the server's list of connections, without the one that asks.
@@ -180,5 +179,7 @@ class Access(NamedTuple):
     def _asked_connections(self) -> tuple[ConnectionView, ...]:
         with self.connection() as connection:
             server, own = connection.info.server_id, connection.info.client_id
-            found = system.connections(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+            found = system_account.connections(
+                connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS
+            )
         return tuple(each for each in found if each.cid != own)

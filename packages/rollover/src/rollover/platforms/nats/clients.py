@@ -1,37 +1,514 @@
-"""The NATS clients of one group: the `Platform` for parties that only dial."""
+"""The NATS clients of one group: the `Platform` for parties that only dial.
+
+A client tells itself what it uses while it runs; else its files say what it would use next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from time import monotonic, sleep
 from types import MappingProxyType
+from typing import NamedTuple
 
-from rollover.engine.delivery_port import Delivery
-from rollover.engine.platform_port import Pacing
-from rollover.engine.window import in_window
-from rollover.errors import EvidenceMissing, RolloverError, SpecError
+from rollover.delivery import client_status
+from rollover.delivery.client_status import ClientStatus
+from rollover.engine.ports import Delivery, Pacing, Receipt
+from rollover.engine.rollout import in_window
+from rollover.errors import (
+    AdapterError,
+    EvidenceMissing,
+    RolloverError,
+    SpecError,
+    VerificationError,
+)
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import FileDelivery, GroupDescription, InstanceDescription
 from rollover.fleet.evidence import (
+    Applied,
     Evidence,
+    Fact,
+    Failed,
     Holdout,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
 )
-from rollover.fleet.model import EndpointRef
-from rollover.fleet.names import Fingerprint, InstanceName
+from rollover.fleet.fleet import Availability, EndpointRef, Role, Touch
+from rollover.fleet.names import Fingerprint, InstanceName, short
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.nats import client_rollout, configured, disk
-from rollover.platforms.nats.client_state import FoundClient, observation, read_report
-from rollover.platforms.nats.places import resolved
-from rollover.platforms.nats.reload import Way
-from rollover.platforms.nats.roster import Roster
+from rollover.platforms.nats import configuration, instance_files
+from rollover.platforms.nats.connections import Connected, ConnectionRoster
+from rollover.platforms.nats.instance_files import (
+    SYSTEM_STORE,
+    HeldFiles,
+    after_delivery,
+    files_of,
+    resolved,
+)
+from rollover.platforms.nats.reload import RESTARTING, ReloadSettings, restart
 from rollover.platforms.nats.servers import NatsServers, untouched
-from rollover.probe.views import ConnectionView
+from rollover.probe.server_views import ConnectionView
+
+# What one NATS client uses: what it says itself while it runs, else what its files hold.
+
+
+NOT_RUNNING = "it is not running: it starts with what its files hold"
+
+
+class StatusReport(NamedTuple):
+    """What a client says of itself. `status` None: it does not run, or says nothing."""
+
+    status: ClientStatus | None
+    trouble: str = ""
+
+
+def read_report(delivery: Delivery, instance: InstanceDescription, *, local: bool) -> StatusReport:
+    """Read a client's status file; `local`: its process is on this machine and can be looked for.
+
+    The status of a process that has ended says nothing.
+    """
+    if instance.status_file is None:
+        return StatusReport(None)
+    try:
+        found = delivery.read(instance.name, (instance.status_file,))
+        status = client_status.decode(
+            found[instance.status_file], place=f"{instance.name}: {instance.status_file}"
+        )
+    except AdapterError:
+        return StatusReport(None)
+    except SpecError as error:
+        return StatusReport(None, error.message)
+    return StatusReport(status if not local or _runs(status.pid) else None)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def uses(status: ClientStatus, seen: ObservedEndpoint) -> bool:
+    """Say whether a client reports exactly this leaf and this bundle."""
+    leaf = seen.presents[0].fingerprint if seen.presents else ""
+    trusts = tuple(one.fingerprint for one in seen.trusts or () if one is not SYSTEM_STORE)
+    return status.certificate_sha256 == leaf and _distinct(status.ca_sha256) == trusts
+
+
+def _distinct(fingerprints: Iterable[Fingerprint]) -> tuple[Fingerprint, ...]:
+    return tuple(dict.fromkeys(fingerprints))
+
+
+def endpoint_of_client(instance: InstanceDescription, held: HeldFiles) -> ObservedEndpoint | None:
+    """Return what the files of a client's own endpoint hold, None when they cannot be used."""
+    for each in instance.endpoints:
+        if each.role is Role.CLIENT:
+            return held.by_name.get(each.name)
+    return None
+
+
+class FoundClient(NamedTuple):
+    """Everything that was found out about one client."""
+
+    disk: HeldFiles
+    kept: HeldFiles | None
+    report: StatusReport
+    connected_leaves: frozenset[str]
+    """Of its live connections; only looked for when it reports nothing."""
+    known: Mapping[Fingerprint, Certificate]
+    unwritable: str = ""
+
+
+def observation(instance: InstanceDescription, found: FoundClient, *, at: datetime) -> Observation:
+    """Return the observation that follows from what was found."""
+    if not any((each.certificate or each.ca) for each in instance.endpoints):
+        why = "no files are described: fill in `certificate`, `key` and `ca`"
+        return _observation(instance, (), why, at=at, availability=Availability.UNREACHABLE)
+    used, doubt = _used(instance, found)
+    availability, why = _availability(instance, found, doubt)
+    may_use = tuple(_may_use(instance, found, used))
+    return _observation(instance, used, why, at=at, availability=availability, may_use=may_use)
+
+
+def _observation(
+    instance: InstanceDescription,
+    used: tuple[ObservedEndpoint, ...],
+    why: str,
+    *,
+    at: datetime,
+    availability: Availability,
+    may_use: tuple[tuple[ObservedEndpoint, ...], ...] = (),
+) -> Observation:
+    return Observation(
+        instance=instance.name,
+        at=at,
+        availability=Availability.IGNORED if instance.ignored else availability,
+        why=f"ignored: {instance.ignored}" if instance.ignored else why,
+        endpoints=used,
+        may_use=may_use,
+    )
+
+
+def _availability(
+    instance: InstanceDescription, found: FoundClient, doubt: str
+) -> tuple[Availability, str]:
+    troubles = "; ".join(found.disk.troubles.values())
+    status = found.report.status
+    if doubt or (troubles and status is None):
+        return Availability.UNREACHABLE, doubt or troubles
+    if status is not None and status.error and status.connected:
+        return Availability.REFUSING, status.error
+    if found.unwritable:
+        return Availability.REFUSING, found.unwritable
+    # One that was cut off is let in again by new files, and by nothing else.
+    cut_off = status.error if status is not None else ""
+    stopped = NOT_RUNNING if instance.status_file is not None and status is None else ""
+    return Availability.READY, found.report.trouble or troubles or cut_off or stopped
+
+
+def _used(
+    instance: InstanceDescription, found: FoundClient
+) -> tuple[tuple[ObservedEndpoint, ...], str]:
+    """Return what the client uses now, and a doubt about it in words, if any."""
+    status, own = found.report.status, endpoint_of_client(instance, found.disk)
+    if status is None or (own is not None and uses(status, own)):
+        return found.disk.seen, ""
+    if found.kept is not None:
+        kept = endpoint_of_client(instance, found.kept)
+        if kept is not None and uses(status, kept):
+            return found.kept.seen, ""
+    presents, trusts, doubt = _reported(status, found)
+    return tuple(_with_client(instance, found.disk, presents, trusts)), doubt
+
+
+def _reported(
+    status: ClientStatus, found: FoundClient
+) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...], str]:
+    """Return the certificates behind the reported fingerprints, and a doubt if some are unknown."""
+    known = {one.fingerprint: one for one in found.disk.certificates()} | dict(found.known)
+    if found.kept is not None:
+        known |= {one.fingerprint: one for one in found.kept.certificates()}
+    wanted = (status.certificate_sha256, *_distinct(status.ca_sha256))
+    missing = [each for each in wanted if each not in known]
+    doubt = f"it uses {len(missing)} certificates that stand in none of its files"
+    return (
+        tuple(known[each] for each in wanted[:1] if each in known),
+        tuple(known[each] for each in wanted[1:] if each in known),
+        doubt if missing else "",
+    )
+
+
+def _with_client(
+    instance: InstanceDescription,
+    held: HeldFiles,
+    presents: tuple[Certificate, ...],
+    trusts: tuple[Certificate, ...] | None,
+) -> Iterator[ObservedEndpoint]:
+    """Yield the state of the files, with something else at the client's own endpoint."""
+    for each in instance.endpoints:
+        if each.role is Role.CLIENT:
+            yield ObservedEndpoint(endpoint=each.name, presents=presents, trusts=trusts)
+        elif each.name in held.by_name:
+            yield held.by_name[each.name]
+
+
+def _may_use(
+    instance: InstanceDescription, found: FoundClient, used: tuple[ObservedEndpoint, ...]
+) -> Iterator[tuple[ObservedEndpoint, ...]]:
+    """Yield what a restart would take, and what a client that says nothing may still have."""
+    if found.disk.seen != used and not found.disk.troubles:
+        yield found.disk.seen
+    silent = found.report.status is None and instance.status_file is None
+    if silent and found.kept is not None and found.kept.seen not in (used, found.disk.seen):
+        yield found.kept.seen
+    own = endpoint_of_client(instance, found.disk)
+    if silent and own is not None:
+        yield from _still_connected(instance, found, own)
+
+
+def _still_connected(
+    instance: InstanceDescription, found: FoundClient, own: ObservedEndpoint
+) -> Iterator[tuple[ObservedEndpoint, ...]]:
+    """Yield the state with each leaf that a live connection shows and the files do not hold."""
+    leaf = own.presents[0].fingerprint if own.presents else ""
+    for each in sorted(found.connected_leaves - {leaf, ""}):
+        certificate = found.known.get(Fingerprint(each))
+        if certificate is not None:
+            yield tuple(_with_client(instance, found.disk, (certificate,), own.trusts))
+
+
+# Brings one order to one NATS client, and waits until it shows that it uses it.
+#
+# ============================
+# ==================================================================== a client with a status file
+# says what its next handshake presents and trusts; when its leaf changed, a server must also see
+# it connected with the new one one without is made to reconnect; a server must see it come back
+# one that does not run has its files: it starts with them ============================
+# ====================================================================
+
+
+POLL_SECONDS = 0.05
+LONGEST_RESTORE_SECONDS = 15.0
+
+
+class _Undone(Exception):
+    """The order failed; `restored` says whether the client has again what it had."""
+
+    def __init__(self, error: RolloverError, *, restored: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.restored = restored
+
+
+class Attempt:
+    """One order on its way to one client.
+
+    `reconnect` makes the peers of connections come again; `local`: its files are on this machine.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        instance: InstanceDescription,
+        *,
+        delivery: Delivery,
+        way: ReloadSettings,
+        roster: ConnectionRoster,
+        reconnect: Callable[[Sequence[Holdout]], None],
+        local: bool,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._order = order
+        self._instance = instance
+        self._delivery = delivery
+        self._way = way
+        self._roster = roster
+        self._reconnect = reconnect
+        self._local = local
+        self._clock = clock
+        self._deadline = monotonic() + way.timeout_seconds
+
+    def result(self) -> Result:
+        """Bring the order to the client. Failures are results; nothing is raised."""
+        started = monotonic()
+        try:
+            evidence, taken_seconds = self._run()
+        except _Undone as undone:
+            error, seconds = undone.error, monotonic() - started
+            return Failed(
+                instance=self._order.instance,
+                seconds=seconds,
+                code=error.code,
+                message=error.message,
+                hint=error.hint,
+                restored=undone.restored,
+            )
+        return Applied(
+            instance=self._order.instance,
+            seconds=monotonic() - started,
+            evidence=evidence,
+            reload_seconds=taken_seconds,
+        )
+
+    def _run(self) -> tuple[tuple[Evidence, ...], float]:
+        """Return the evidence and the seconds that the client took; raise `_Undone`."""
+        try:
+            files = files_of(self._order, self._instance)
+            contents = instance_files.read(self._delivery, self._instance)
+            old = endpoint_of_client(self._instance, instance_files.held(self._instance, contents))
+            delivered = instance_files.held(self._instance, after_delivery(contents, files))
+            new = endpoint_of_client(self._instance, delivered)
+            if new is None:
+                raise _unusable(self._instance, "; ".join(delivered.troubles.values()))
+            before = self._status()
+            receipt = self._delivery.deliver(self._instance.name, files)
+        except RolloverError as error:
+            raise _Undone(error, restored=True) from error
+        started = monotonic()
+        try:
+            evidence = tuple(self._take_up(old, new, running=before is not None))
+            taken_seconds = monotonic() - started
+            self._delivery.confirm(receipt)
+        except RolloverError as error:
+            restored = self._give_back(receipt, before)
+            raise _Undone(error, restored=restored) from error
+        return evidence, taken_seconds
+
+    def _status(self) -> ClientStatus | None:
+        report = read_report(self._delivery, self._instance, local=self._local)
+        return report.status
+
+    def _take_up(
+        self, old: ObservedEndpoint | None, new: ObservedEndpoint, *, running: bool
+    ) -> Iterator[Evidence]:
+        """Make the client use its files; yield what shows that it does."""
+        leaf_changed = old is None or old.presents[:1] != new.presents[:1]
+        there = self._connected() if self._must_reconnect(leaf_changed=leaf_changed) else ()
+        yield self._evidence(new, Fact.DELIVERED, "its files", by="disk")
+        if self._way.touch in RESTARTING:
+            # An unchanged leaf tells nothing of the restart: only another connection does.
+            there = self._roster.of(self._name())
+            restart(self._instance, self._way)
+        elif self._instance.status_file is None:
+            yield self._reconnected(new, there, leaf_changed=leaf_changed)
+            return
+        elif not running:
+            yield self._evidence(new, Fact.REPORTED, NOT_RUNNING, by="status file")
+            return
+        if self._instance.status_file is not None:
+            yield self._reported(new)
+        if leaf_changed or self._instance.status_file is None:
+            yield self._seen_by_server(new, former=there)
+
+    def _must_reconnect(self, *, leaf_changed: bool) -> bool:
+        """Say whether only a reconnect shows anything; raise when not even that would."""
+        touch = self._way.touch
+        if self._instance.status_file is not None or touch in RESTARTING:
+            return False
+        if touch is Touch.WATCH and not leaf_changed:
+            raise EvidenceMissing(
+                f"nothing can show whether `{self._instance.name}` took up its new trust bundle",
+                hint="describe its `status_file`, or `touch: reconnect` for its group",
+            )
+        return touch is not Touch.WATCH
+
+    # What a client with a status file says.
+
+    def _reported(self, new: ObservedEndpoint) -> Evidence:
+        last: ClientStatus | None = None
+        while monotonic() < self._deadline:
+            last = self._status() or last
+            if last is not None and uses(last, new) and last.connected:
+                leaf = short(last.certificate_sha256)
+                observed = f"leaf {leaf}, {len(last.ca_sha256)} CAs, connected"
+                return self._evidence(new, Fact.REPORTED, observed, by="status file")
+            sleep(POLL_SECONDS)
+        raise VerificationError(
+            f"`{self._instance.name}` does not use what was delivered: {_why(last)}",
+            hint="see what the client itself logs; is it told these files?",
+        )
+
+    # What the servers see of it.
+
+    def _name(self) -> str:
+        status = self._status()
+        return status.name if status is not None else self._instance.name
+
+    def _connected(self) -> tuple[Connected, ...]:
+        found = self._roster.of(self._name())
+        if not found:
+            raise EvidenceMissing(
+                f"no server has a connection named `{self._instance.name}`",
+                hint="name the instance as the client names its connection",
+            )
+        return found
+
+    def _seen_by_server(self, new: ObservedEndpoint, *, former: tuple[Connected, ...]) -> Evidence:
+        before, leaf = {each.key for each in former}, new.presents[0].fingerprint
+        return self._comes(new, lambda each: each.key not in before and each.leaf == leaf)
+
+    def _reconnected(
+        self, new: ObservedEndpoint, there: tuple[Connected, ...], *, leaf_changed: bool
+    ) -> Evidence:
+        """Make the client reconnect and wait for it; after a new leaf it must present that."""
+        self._reconnect(tuple(_holdout(each) for each in there))
+        former = {each.key for each in there}
+        leaf = new.presents[0].fingerprint if leaf_changed else None
+        return self._comes(new, lambda each: each.key not in former and leaf in (None, each.leaf))
+
+    def _comes(self, new: ObservedEndpoint, wanted: Callable[[Connected], bool]) -> Evidence:
+        """Wait for a connection of the client that is wanted."""
+        name, seen = self._name(), ""
+        while monotonic() < self._deadline:
+            found = self._roster.of(name)
+            for each in filter(wanted, found):
+                observed = f"leaf {short(each.leaf)}, connection {each.view.cid} of {each.server}"
+                return self._evidence(new, Fact.LOADED, observed, by="connz")
+            seen = ", ".join(short(each.leaf) for each in found)
+            sleep(POLL_SECONDS)
+        raise VerificationError(
+            f"`{self._instance.name}` did not connect with its new files: the servers see "
+            f"{seen or 'no connection of it'}",
+            hint="see what the client itself logs; does it read its files when it connects?",
+        )
+
+    def _evidence(self, new: ObservedEndpoint, fact: Fact, observed: str, *, by: str) -> Evidence:
+        return Evidence(
+            fact=fact,
+            subject=EndpointRef(self._instance.name, new.endpoint),
+            holds=True,
+            observed=observed,
+            expected=new.presents[0].fingerprint if new.presents else "",
+            at=self._clock(),
+            by=by,
+        )
+
+    # The way back.
+
+    def _give_back(self, receipt: Receipt, before: ClientStatus | None) -> bool:
+        """Put the former files back; say whether the client is known to use them again."""
+        try:
+            self._delivery.restore(receipt)
+            if self._way.touch in RESTARTING:
+                restart(self._instance, self._way)
+        except RolloverError:
+            return False
+        return before is None or self._as_before(before)
+
+    def _as_before(self, before: ClientStatus) -> bool:
+        deadline = monotonic() + min(self._way.timeout_seconds, LONGEST_RESTORE_SECONDS)
+        while True:
+            now = self._status()
+            # One that has ended meanwhile starts with the files that were put back.
+            if now is None or (now.certificate_sha256, now.ca_sha256) == (
+                before.certificate_sha256,
+                before.ca_sha256,
+            ):
+                return True
+            if monotonic() > deadline:
+                return False
+            sleep(POLL_SECONDS)
+
+
+def _holdout(connected: Connected) -> Holdout:
+    return Holdout(
+        server=connected.server,
+        connection=connected.view.cid,
+        peer=connected.view.name,
+        certificate=Fingerprint(connected.leaf),
+    )
+
+
+def _why(status: ClientStatus | None) -> str:
+    if status is None:
+        return "it says nothing"
+    if status.error:
+        return status.error
+    if not status.connected:
+        return "it is not connected"
+    return (
+        f"it still uses leaf `{short(status.certificate_sha256)}` and {len(status.ca_sha256)} CAs"
+    )
+
+
+def _unusable(instance: InstanceDescription, why: str) -> VerificationError:
+    return VerificationError(
+        f"`{instance.name}` would have files that it cannot use: {why or 'no client endpoint'}",
+        hint="correct the files on the instance, then run again",
+    )
+
+
+# The NATS clients of one group: the `Platform` for parties that only dial.
+
 
 INSTANCES_AT_ONCE = 16
 NOTICE_SECONDS = 0.5
@@ -39,7 +516,7 @@ NOTICE_SECONDS = 0.5
 
 
 class NatsClients:
-    """`Platform` (rollover.engine.platform_port) for a group of NATS clients.
+    """`Platform` (rollover.engine.ports) for a group of NATS clients.
 
     `servers` are the groups that they connect to: those see with which certificates. `shared`
     says which cannot be changed apart, and why (`places.shared`). Clients accept nothing, so there
@@ -65,12 +542,12 @@ class NatsClients:
         self._known = known
         self._local = isinstance(group.delivery, FileDelivery)
         self._shared = shared
-        self._way = Way(group.touch, group.confirm_seconds, environment)
+        self._way = ReloadSettings(group.touch, group.confirm_seconds, environment)
         self._instances = {each.name: resolved(each, base=base) for each in group.instances}
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each client uses: by its own report while it runs, else by its files."""
-        roster = Roster(self._connections)
+        roster = ConnectionRoster(self._connections)
         known = {one.fingerprint: one for one in self._known()}
 
         def one(name: InstanceName) -> Observation:
@@ -83,15 +560,15 @@ class NatsClients:
         self,
         instance: InstanceDescription,
         *,
-        roster: Roster,
+        roster: ConnectionRoster,
         known: Mapping[Fingerprint, Certificate],
     ) -> Observation:
-        contents = disk.read(self._delivery, instance)
-        kept = disk.read_kept(self._delivery, instance) if self._local else {}
-        before = disk.Contents({**contents.files, **kept}, contents.troubles)
+        contents = instance_files.read(self._delivery, instance)
+        kept = instance_files.read_kept(self._delivery, instance) if self._local else {}
+        before = instance_files.FileContents({**contents.files, **kept}, contents.troubles)
         found = FoundClient(
-            disk=disk.held(instance, contents),
-            kept=disk.held(instance, before) if kept else None,
+            disk=instance_files.held(instance, contents),
+            kept=instance_files.held(instance, before) if kept else None,
             report=read_report(self._delivery, instance, local=self._local),
             connected_leaves=_leaves(roster, instance),
             known=known,
@@ -100,17 +577,17 @@ class NatsClients:
         return observation(instance, found, at=self._clock())
 
     def _unchangeable(self, instance: InstanceDescription) -> str:
-        return self._shared.get(instance.name) or disk.unwritable(instance)
+        return self._shared.get(instance.name) or instance_files.unwritable(instance)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
     ) -> Iterator[Result]:
         """Deliver, and wait until each client shows that it uses what it was given."""
-        roster = Roster(self._connections)
+        roster = ConnectionRoster(self._connections)
 
         def work(order: Order) -> Result:
             try:
-                return client_rollout.Attempt(
+                return Attempt(
                     order,
                     self._instance(order.instance),
                     delivery=self._delivery,
@@ -129,11 +606,11 @@ class NatsClients:
         """Return the keys of files on this machine; what is elsewhere stays there."""
         if not self._local:
             return {}
-        return disk.private_keys(self._delivery, map(self._instance, instances))
+        return instance_files.private_keys(self._delivery, map(self._instance, instances))
 
     def renamed_by_hand(self) -> str:
         """Return how a person names another file in the settings of these clients."""
-        return configured.renamed_by_hand(self.group)
+        return configuration.renamed_by_hand(self.group)
 
     def handshakes(
         self,
@@ -188,7 +665,7 @@ class NatsClients:
         return self._instances[name]
 
 
-def _leaves(roster: Roster, instance: InstanceDescription) -> frozenset[str]:
+def _leaves(roster: ConnectionRoster, instance: InstanceDescription) -> frozenset[str]:
     """Return what the live connections of a client present; nothing when nobody can say."""
     if instance.status_file is not None:
         return frozenset()

@@ -13,10 +13,14 @@ from rollover.fleet.description import (
     InstanceDescription,
     LinkDescription,
 )
-from rollover.fleet.model import Role
+from rollover.fleet.fleet import Role
 from rollover.fleet.names import GroupName, InstanceName
-from rollover.platforms.nats.discover_clients import ENDPOINT
-from rollover.platforms.nats.discover_server import Notes, gateway_remote, leaf_remote
+from rollover.platforms.nats.discover_instances import (
+    ENDPOINT,
+    DiscoveryNotes,
+    gateway_remote,
+    leaf_remote,
+)
 from rollover.probe.target import parse_address
 
 Configs = Mapping[InstanceName, ServerConfig]
@@ -33,7 +37,7 @@ def links(
     configs: Configs,
     *,
     clients: GroupDescription | None,
-    notes: Notes,
+    notes: DiscoveryNotes,
 ) -> Iterator[LinkDescription]:
     """Yield the links of routes, gateways, leaf nodes and clients."""
     for group in groups:
@@ -52,7 +56,9 @@ def links(
                 )
 
 
-def _routes(group: GroupDescription, configs: Configs, notes: Notes) -> Iterator[LinkDescription]:
+def _routes(
+    group: GroupDescription, configs: Configs, notes: DiscoveryNotes
+) -> Iterator[LinkDescription]:
     """Yield the links between route ports: by gossip, every server dials every other one.
 
     They expect the name in the URL that leads to a server; servers that no URL leads to are
@@ -82,7 +88,7 @@ def _routes(group: GroupDescription, configs: Configs, notes: Notes) -> Iterator
 
 
 def _names_in_urls(
-    group: GroupDescription, acceptors: Sequence[_Acceptor], configs: Configs, notes: Notes
+    group: GroupDescription, acceptors: Sequence[_Acceptor], configs: Configs, notes: DiscoveryNotes
 ) -> dict[InstanceName, str]:
     names: dict[InstanceName, str] = {}
     for instance in group.instances:
@@ -103,7 +109,7 @@ def _gateways(
     instance: InstanceDescription,
     configs: Configs,
     groups: Sequence[GroupDescription],
-    notes: Notes,
+    notes: DiscoveryNotes,
 ) -> Iterator[LinkDescription]:
     config = configs[instance.name]
     own = {each.name for each in instance.endpoints}
@@ -145,7 +151,7 @@ def _leaf_remotes(
     instance: InstanceDescription,
     config: ServerConfig,
     groups: Sequence[GroupDescription],
-    notes: Notes,
+    notes: DiscoveryNotes,
 ) -> Iterator[LinkDescription]:
     acceptors = list(_with_role(groups, Role.LEAFNODE))
     for remote in config.leaf_remotes:

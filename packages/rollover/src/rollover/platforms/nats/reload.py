@@ -15,14 +15,14 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple
 
-from rollover.delivery import running
+from rollover.delivery import bounded_command
 from rollover.errors import AdapterError, NotFound, Rejected, TimedOut, Unreachable
 from rollover.files import read_start
 from rollover.fleet.description import InstanceDescription
-from rollover.fleet.model import Touch
-from rollover.platforms.nats.access import ASK_TIMEOUT_SECONDS, Access
-from rollover.probe import system
-from rollover.probe.views import Varz
+from rollover.fleet.fleet import Touch
+from rollover.platforms.nats.access import ASK_TIMEOUT_SECONDS, ServerAccess
+from rollover.probe import system_account
+from rollover.probe.server_views import Varz
 
 POLL_SECONDS = 0.05
 SERVER_NAME = "nats"
@@ -39,7 +39,7 @@ class Reload(NamedTuple):
     loaded_at: datetime | None
 
 
-class Way(NamedTuple):
+class ReloadSettings(NamedTuple):
     """How the servers of a group are made to take files."""
 
     touch: Touch
@@ -48,7 +48,7 @@ class Way(NamedTuple):
     """For the operator's own restart command."""
 
 
-def reload(access: Access, way: Way) -> Reload:
+def reload(access: ServerAccess, way: ReloadSettings) -> Reload:
     """Make the server load its files; return when it says that it has.
 
     Raises `Rejected` with the server's own words when it keeps what it had, `TimedOut` when the
@@ -59,7 +59,7 @@ def reload(access: Access, way: Way) -> Reload:
     return Reload(how, monotonic() - started, loaded_at)
 
 
-def _take(access: Access, way: Way) -> tuple[str, datetime | None]:
+def _take(access: ServerAccess, way: ReloadSettings) -> tuple[str, datetime | None]:
     instance = access.instance
     if way.touch in RESTARTING:
         return _restart(access, way)
@@ -70,7 +70,7 @@ def _take(access: Access, way: Way) -> tuple[str, datetime | None]:
             if instance.pid_file is None:
                 raise
         else:
-            if isinstance(answer, system.ReloadRefused):
+            if isinstance(answer, system_account.ReloadRefused):
                 raise refused(instance, answer.description)
             return "system account", answer
     if instance.pid_file is not None:
@@ -85,17 +85,17 @@ def _take(access: Access, way: Way) -> tuple[str, datetime | None]:
     )
 
 
-def _by_account(access: Access) -> datetime | system.ReloadRefused:
+def _by_account(access: ServerAccess) -> datetime | system_account.ReloadRefused:
     """Return the new `config_load_time`, or the refusal; raise when the server cannot be asked."""
     with access.connection() as connection:
         server = connection.info.server_id
-        before = system.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
-        answer = system.reload(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
-        if isinstance(answer, system.ReloadRefused):
+        before = system_account.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+        answer = system_account.reload(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+        if isinstance(answer, system_account.ReloadRefused):
             return answer
-        after = system.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+        after = system_account.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
     if after.config_load_time <= before.config_load_time:
-        return system.ReloadRefused(answer.server, "its `config_load_time` has not moved")
+        return system_account.ReloadRefused(answer.server, "its `config_load_time` has not moved")
     return after.config_load_time
 
 
@@ -109,7 +109,9 @@ def refused(instance: InstanceDescription, words: str) -> Rejected:
     )
 
 
-def _by_signal(access: Access, pid_file: Path, way: Way) -> tuple[str, datetime | None]:
+def _by_signal(
+    access: ServerAccess, pid_file: Path, way: ReloadSettings
+) -> tuple[str, datetime | None]:
     before = _load_time(access)
     _send(access.instance, process_id(access.instance, pid_file))
     if before is None:
@@ -129,12 +131,12 @@ def _by_signal(access: Access, pid_file: Path, way: Way) -> tuple[str, datetime 
     )
 
 
-def _load_time(access: Access) -> datetime | None:
+def _load_time(access: ServerAccess) -> datetime | None:
     varz = _varz(access)
     return varz.config_load_time if varz is not None else None
 
 
-def _varz(access: Access) -> Varz | None:
+def _varz(access: ServerAccess) -> Varz | None:
     monitor = access.monitor()
     if monitor is None:
         return None
@@ -189,7 +191,7 @@ def _no_process(instance: InstanceDescription, reason: str) -> Unreachable:
     )
 
 
-def _restart(access: Access, way: Way) -> tuple[str, datetime | None]:
+def _restart(access: ServerAccess, way: ReloadSettings) -> tuple[str, datetime | None]:
     before = _varz(access)
     restart(access.instance, way)
     deadline = monotonic() + way.timeout_seconds
@@ -208,7 +210,7 @@ def _restart(access: Access, way: Way) -> tuple[str, datetime | None]:
     )
 
 
-def restart(instance: InstanceDescription, way: Way) -> None:
+def restart(instance: InstanceDescription, way: ReloadSettings) -> None:
     """Run the operator's restart command; `NotFound` without one, `Rejected` when it fails."""
     if not instance.restart:
         raise NotFound(
@@ -218,7 +220,7 @@ def restart(instance: InstanceDescription, way: Way) -> None:
             hint="describe `restart`, a list: the command and its arguments",
         )
     try:
-        ended = running.run(
+        ended = bounded_command.run(
             instance.restart, environment=way.environment, timeout_seconds=way.timeout_seconds
         )
     except OSError as error:

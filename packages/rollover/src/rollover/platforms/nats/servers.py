@@ -1,4 +1,7 @@
-"""The servers of one group of nats-servers: the `Platform` that the engine rolls out over."""
+"""The servers of one group of nats-servers: the `Platform` that the engine rolls out over.
+
+Of what a server uses now, what its ports show counts; its files say the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from rollover.engine.delivery_port import Delivery
-from rollover.engine.platform_port import Pacing, Recognition
-from rollover.engine.window import in_window
+from rollover.engine.ports import Delivery, Pacing, Recognition
+from rollover.engine.rollout import in_window
 from rollover.errors import RolloverError, SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
+    EndpointDescription,
     FileDelivery,
     FleetDescription,
     GroupDescription,
@@ -29,23 +32,192 @@ from rollover.fleet.evidence import (
     Holdout,
     Identity,
     Observation,
+    ObservedEndpoint,
     Order,
     Result,
 )
-from rollover.fleet.model import EndpointRef
+from rollover.fleet.fleet import Availability, EndpointRef
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.fleet.secret import SecretBytes
-from rollover.platforms.nats import configured as configuration
-from rollover.platforms.nats import disk, drain, matrix, rollout
-from rollover.platforms.nats.access import Access, Account, read_account
-from rollover.platforms.nats.disk import Disk
-from rollover.platforms.nats.drain import Inventory
-from rollover.platforms.nats.observe import Found, observation
-from rollover.platforms.nats.places import resolved
-from rollover.platforms.nats.ports import fitting, look
-from rollover.platforms.nats.reload import Way
-from rollover.probe.contexts import Contexts
-from rollover.probe.views import ConnectionView
+from rollover.platforms.nats import (
+    configuration,
+    connections,
+    instance_files,
+    ports,
+    server_rollout,
+)
+from rollover.platforms.nats.access import Account, ServerAccess, read_account
+from rollover.platforms.nats.connections import Inventory
+from rollover.platforms.nats.instance_files import HeldFiles, demands, resolved
+from rollover.platforms.nats.ports import (
+    agrees,
+    asks,
+    bundle_agrees,
+    bundle_from_names,
+    fitting,
+    names,
+    observe_ports,
+    served,
+    silence,
+)
+from rollover.platforms.nats.reload import ReloadSettings
+from rollover.probe.handshake import Handshake
+from rollover.probe.server_views import ConnectionView
+from rollover.probe.stream import Contexts
+
+# What one server uses now: what its ports show counts, its files say the rest.
+#
+# A reload takes all files or none, so the whole state of the files, or of the kept copies of an
+# unconfirmed delivery, is compared with what the ports show. What the files hold beyond that is
+# what a reload or a restart would take: a state that the server *may* use.
+
+
+ObservedPorts = Mapping[EndpointName, Handshake]
+State = tuple[ObservedEndpoint, ...]
+
+
+class FoundServer(NamedTuple):
+    """Everything that was found out about one server."""
+
+    disk: HeldFiles
+    kept: HeldFiles | None
+    shown: ObservedPorts
+    known: Sequence[Certificate]
+    """CA certificates that Rollover knows of, to recognise an advertised bundle by."""
+    unwritable: str = ""
+
+
+def observation(instance: InstanceDescription, found: FoundServer, *, at: datetime) -> Observation:
+    """Return the observation that follows from what was found."""
+    doubts: list[str] = []
+    used = tuple(_used(instance, found, doubts))
+    silent = [reason for shown in found.shown.values() if (reason := silence(shown))]
+    availability, why = _availability(instance, found, silent=silent, doubts=doubts)
+    return Observation(
+        instance=instance.name,
+        at=at,
+        availability=availability,
+        why=why,
+        endpoints=used,
+        may_use=tuple(_may_use(instance, found, used)),
+    )
+
+
+def _availability(
+    instance: InstanceDescription,
+    found: FoundServer,
+    *,
+    silent: Sequence[str],
+    doubts: Sequence[str],
+) -> tuple[Availability, str]:
+    if instance.ignored:
+        return Availability.IGNORED, f"ignored: {instance.ignored}"
+    if silent or doubts:
+        return Availability.UNREACHABLE, "; ".join(dict.fromkeys((*silent, *doubts)))
+    if found.unwritable:
+        return Availability.REFUSING, found.unwritable
+    # It runs with what its ports show; a reload would refuse these files until they are replaced.
+    return Availability.READY, "; ".join(dict.fromkeys(found.disk.troubles.values()))
+
+
+def _used(
+    instance: InstanceDescription, found: FoundServer, doubts: list[str]
+) -> Iterator[ObservedEndpoint]:
+    """Yield what each endpoint uses; endpoints of which nothing is known are left out."""
+    loaded = _loaded(found)
+    for endpoint in instance.endpoints:
+        shown = found.shown.get(endpoint.name)
+        on_file = loaded.by_name.get(endpoint.name)
+        if shown is not None and shown.presented:
+            yield _as_shown(endpoint, shown, found, doubts)
+        elif on_file is not None:
+            yield on_file
+        else:
+            doubts.append(found.disk.troubles.get(endpoint.name, "its files were not read"))
+
+
+def _loaded(found: FoundServer) -> HeldFiles:
+    """Return the files that the server runs with: the new ones, or those that were kept."""
+    if found.kept is not None and not _agree(found.disk, found.shown):
+        return found.kept if _agree(found.kept, found.shown) else found.disk
+    return found.disk
+
+
+def _agree(disk: HeldFiles, shown: ObservedPorts) -> bool:
+    """Say whether the ports that show anything show what these files hold."""
+    seen = disk.by_name
+    return not disk.troubles and all(
+        agrees(seen[name], handshake) for name, handshake in shown.items() if handshake.presented
+    )
+
+
+def _as_shown(
+    endpoint: EndpointDescription, shown: Handshake, found: FoundServer, doubts: list[str]
+) -> ObservedEndpoint:
+    return ObservedEndpoint(
+        endpoint=endpoint.name,
+        presents=served(shown),
+        trusts=_trusts(endpoint, shown, found, doubts),
+    )
+
+
+def _trusts(
+    endpoint: EndpointDescription, shown: Handshake, found: FoundServer, doubts: list[str]
+) -> tuple[Certificate, ...] | None:
+    candidates = [
+        disk.by_name[endpoint.name].trusts
+        for disk in (_loaded(found), found.disk, found.kept)
+        if disk is not None and endpoint.name in disk.by_name
+    ]
+    if not asks(shown):
+        if demands(endpoint):
+            doubts.append(f"{shown.address}: it asks for no certificate, `verify` is described")
+        return candidates[0] if candidates else None
+    for bundle in candidates:
+        if bundle_agrees(bundle, shown):
+            return bundle
+    everything = _everything(found)
+    recognised = bundle_from_names(shown.advertised_der, everything)
+    if recognised is None:
+        doubts.append(
+            f"{shown.address}: it accepts {len(shown.advertised)} CAs "
+            f"({'; '.join(shown.advertised)}), which no known bundle of certificates explains"
+        )
+        # Rather too many than too few: links that may work are then never taken for broken.
+        return tuple(one for one in everything if names((one,))[0] in shown.advertised_der)
+    return recognised
+
+
+def _everything(found: FoundServer) -> tuple[Certificate, ...]:
+    kept = found.kept.certificates() if found.kept is not None else ()
+    every = (*found.disk.certificates(), *kept, *found.known)
+    return tuple(one for one in every if one.is_ca)
+
+
+def _may_use(instance: InstanceDescription, found: FoundServer, used: State) -> Iterator[State]:
+    """Yield what a reload or restart would take, and kept files that nothing speaks against."""
+    by_name = {each.endpoint: each for each in used}
+    on_disk = _state(instance, found.disk, by_name)
+    if on_disk != used:
+        yield on_disk
+    if found.kept is None:
+        return
+    kept = _state(instance, found.kept, by_name)
+    possible = _agree(found.kept, found.shown) or not _agree(found.disk, found.shown)
+    if possible and kept not in (used, on_disk):
+        yield kept
+
+
+def _state(
+    instance: InstanceDescription, disk: HeldFiles, used: Mapping[EndpointName, ObservedEndpoint]
+) -> State:
+    """Return what the files hold; where they cannot be used, a reload leaves things as they are."""
+    merged = {**used, **disk.by_name}
+    return tuple(merged[each.name] for each in instance.endpoints if each.name in merged)
+
+
+# The servers of one group of nats-servers: the `Platform` that the engine rolls out over.
+
 
 INSTANCES_AT_ONCE = 16
 NOTICE_SECONDS = 5.0
@@ -55,7 +227,7 @@ T = TypeVar("T")
 
 
 class NatsServers:
-    """`Platform` (rollover.engine.platform_port) for a group of nats-servers.
+    """`Platform` (rollover.engine.ports) for a group of nats-servers.
 
     `environment` is for the variables in configurations and the operator's restart command;
     `shared` says which instances cannot be changed apart, and why (`places.shared`).
@@ -82,14 +254,14 @@ class NatsServers:
         self._known = known
         self._clock = clock
         self._shared = shared
-        self._way = Way(group.touch, group.confirm_seconds, environment)
+        self._way = ReloadSettings(group.touch, group.confirm_seconds, environment)
         self._notice_seconds = notice_seconds
         self._instances = {each.name: resolved(each, base=base) for each in group.instances}
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each server uses now, as its ports show it."""
         contexts = Contexts()
-        return _side_by_side(
+        return _in_parallel(
             lambda each: self._observe(each, contexts=contexts), self._described(instances)
         )
 
@@ -113,17 +285,19 @@ class NatsServers:
         }
 
     def _observe(self, instance: InstanceDescription, *, contexts: Contexts) -> Observation:
-        contents = disk.read(self._delivery, instance)
+        contents = instance_files.read(self._delivery, instance)
         local = isinstance(self.group.delivery, FileDelivery)
-        kept = disk.read_kept(self._delivery, instance) if local else {}
-        now = disk.held(instance, contents)
+        kept = instance_files.read_kept(self._delivery, instance) if local else {}
+        now = instance_files.held(instance, contents)
         was = self._configurations.as_kept(instance) if local else None
-        old = contents if was is None else disk.read(self._delivery, was)
-        before = disk.held(was or instance, disk.Contents({**old.files, **kept}, old.troubles))
-        found = Found(
+        old = contents if was is None else instance_files.read(self._delivery, was)
+        before = instance_files.held(
+            was or instance, instance_files.FileContents({**old.files, **kept}, old.troubles)
+        )
+        found = FoundServer(
             disk=now,
             kept=before if kept or was else None,
-            shown=look(
+            shown=observe_ports(
                 instance, contexts=contexts, identity=fitting(now, self._known.all_identities())
             ),
             known=self._known.of_authorities(),
@@ -132,7 +306,7 @@ class NatsServers:
         return observation(instance, found, at=self._clock())
 
     def _unchangeable(self, instance: InstanceDescription) -> str:
-        return self._shared.get(instance.name) or disk.unwritable(instance)
+        return self._shared.get(instance.name) or instance_files.unwritable(instance)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
@@ -142,7 +316,7 @@ class NatsServers:
 
         def work(order: Order) -> Result:
             try:
-                return rollout.Attempt(
+                return server_rollout.Attempt(
                     order,
                     self._instance(order.instance),
                     delivery=self._delivery,
@@ -161,7 +335,7 @@ class NatsServers:
         """Return the keys of files on this machine; what is elsewhere stays there."""
         if not isinstance(self.group.delivery, FileDelivery):
             return {}
-        return disk.private_keys(self._delivery, self._described(instances))
+        return instance_files.private_keys(self._delivery, self._described(instances))
 
     def handshakes(
         self,
@@ -171,9 +345,9 @@ class NatsServers:
         refused: Sequence[Identity],
     ) -> Iterator[Evidence]:
         """Dial every port afresh with each identity; yield what each of them answered."""
-        contexts, candidates = Contexts(), matrix.Candidates(accepted, refused)
-        found = _side_by_side(
-            lambda each: matrix.handshakes(each, candidates, contexts=contexts, at=self._clock()),
+        contexts, candidates = Contexts(), ports.Candidates(accepted, refused)
+        found = _in_parallel(
+            lambda each: ports.handshakes(each, candidates, contexts=contexts, at=self._clock()),
             self._described(instances),
         )
         for evidence in found:
@@ -191,8 +365,8 @@ class NatsServers:
             retired={one.fingerprint: one for one in retired},
             own=frozenset(each.chain[0].fingerprint for each in self._known.all_identities()),
         )
-        found = _side_by_side(
-            lambda each: tuple(drain.holdouts(self._reach(each), inventory)),
+        found = _in_parallel(
+            lambda each: tuple(connections.holdouts(self._reach(each), inventory)),
             self._described(instances),
         )
         for each in found:
@@ -208,7 +382,7 @@ class NatsServers:
         patience = self._notice_seconds if notice_seconds is None else notice_seconds
         for name in dict.fromkeys(each.server for each in holdouts):
             mine = tuple(each for each in holdouts if each.server == name)
-            yield from drain.cycle(
+            yield from connections.cycle(
                 self._reach(self._instance(name)),
                 mine,
                 notice_seconds=patience,
@@ -217,7 +391,7 @@ class NatsServers:
 
     def connections(self) -> Iterator[tuple[InstanceName, ConnectionView]]:
         """Yield every connection of every server; `EvidenceMissing` when one cannot list them."""
-        found = _side_by_side(
+        found = _in_parallel(
             lambda each: (each.name, self._reach(each).connections()), self._instances.values()
         )
         for name, views in found:
@@ -235,15 +409,17 @@ class NatsServers:
             )
         return self._instances[name]
 
-    def _reach(self, instance: InstanceDescription) -> Access:
-        held = disk.held(instance, disk.read(self._delivery, instance))
+    def _reach(self, instance: InstanceDescription) -> ServerAccess:
+        held = instance_files.held(instance, instance_files.read(self._delivery, instance))
         return self._access(instance, held, held)
 
-    def _access(self, instance: InstanceDescription, old: Disk, new: Disk) -> Access:
+    def _access(
+        self, instance: InstanceDescription, old: HeldFiles, new: HeldFiles
+    ) -> ServerAccess:
         """Return the ways to a server that has the one or the other state of its files."""
         before, after = old.certificates(), new.certificates()
         accepted = frozenset(before) & frozenset(after) or frozenset(before)
-        return Access(
+        return ServerAccess(
             instance=instance,
             account=self._account(),
             trust=(*before, *after, *self._known.of_authorities()),
@@ -256,7 +432,7 @@ class NatsServers:
         return None if self._system is None else read_account(self._system, base=self._base)
 
 
-def _side_by_side(
+def _in_parallel(
     work: Callable[[InstanceDescription], T], on: Iterable[InstanceDescription]
 ) -> Iterator[T]:
     """Yield the results of some work on many instances, in their order, many at once."""

@@ -9,9 +9,9 @@ import pytest
 
 from rigs.config_scenes import LEAF, Desk, Tls, named
 from rigs.pki_forge import forge
-from rollover.checks.configs.peers import refusals
-from rollover.checks.configs.run import check_configs
 from rollover.fleet.certificate import Question, Verdict
+from rollover.platforms.nats.rules.peers import peer_refusals
+from rollover.platforms.nats.rules.report import check_configs
 
 NODES = 60
 
@@ -51,7 +51,7 @@ def test_a_schism_is_one_finding_for_each_server(desk: Desk, section: str) -> No
 def test_every_pair_that_refuses_can_be_told(desk: Desk) -> None:
     """For a comparison of before and after: each judge with each of its peers."""
     cluster(desk, 10)
-    pairs = {(each.judge, each.peer) for each in refusals(desk.scene())}
+    pairs = {(each.judge, each.peer) for each in peer_refusals(desk.scene())}
     names = [f"n{at} cluster.tls" for at in range(10)]
     assert pairs == {
         (one, other)

@@ -26,12 +26,12 @@ from rigs.pki_forge import (
     rsa_key,
     with_sha1,
 )
-from rollover.checks.configs.run import AREAS, check_configs
-from rollover.checks.configs.scene import ConfigScene, FileFacts
-from rollover.checks.rule import Severity
 from rollover.pki.certificate import parse_der
 from rollover.pki.pem import write_certificates
+from rollover.platforms.nats.rules.context import ConfigContext, FileFacts
+from rollover.platforms.nats.rules.report import AREAS, check_configs
 from rollover.rule_catalogue import CATALOGUE
+from rollover.rules.rule import Severity
 
 Make = Callable[[Desk], object]
 
@@ -810,7 +810,7 @@ def test_what_may_not_be_read_is_missing_evidence(desk: Desk) -> None:
     scene = desk.scene()
     path = str(desk.folder / "n1-top.key")
     files = {**scene.files, path: FileFacts(path=path, problem="Permission denied", denied=True)}
-    seen = ConfigScene(scene.servers, files=files, accepts=scene.accepts, now=scene.now)
+    seen = ConfigContext(scene.servers, files=files, accepts=scene.accepts, now=scene.now)
     found = [each for one in check_configs(seen).checked for each in one.findings]
     assert [(each.rule, each.severity) for each in found] == [("file-missing", Severity.EVIDENCE)]
 

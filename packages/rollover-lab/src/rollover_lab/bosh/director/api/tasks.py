@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from rollover.platforms.bosh.records import TaskState
+from rollover.platforms.bosh.director_records import TaskState
 from rollover_lab.bosh.director import manifest as manifests
 from rollover_lab.bosh.director.api.calls import (
     answer,

@@ -1,0 +1,292 @@
+"""Makes and changes bundles: order kept, each CA once, nothing in it that is none. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+
+import msgspec
+
+from rollover.certificates.bundle_sources import BundleCandidate, BundleCandidates
+from rollover.errors import PemError, SpecError
+from rollover.fleet.certificate import Certificate, Stack
+from rollover.fleet.names import Fingerprint, short
+from rollover.pki.bundle import BundleFindingKind, findings
+from rollover.pki.certificate import anatomy
+from rollover.pki.pem import PemReading, RemarkKind
+from rollover.platforms.nats.rules.context import issued
+
+# What is wrong with the members of a bundle, and on which TLS stacks that matters. Pure.
+
+
+BOTH = (Stack.GO, Stack.OPENSSL)
+NO_ROOT = "intermediate-without-root"
+UNREADABLE = "unreadable-to-go"
+
+_STACKS: Mapping[str, tuple[Stack, ...]] = MappingProxyType(
+    {
+        BundleFindingKind.NOT_A_CA: BOTH,
+        BundleFindingKind.AMBIGUOUS_SUBJECT: (Stack.OPENSSL,),
+        BundleFindingKind.TOO_MANY_NAMES: BOTH,
+        BundleFindingKind.EXPIRED: BOTH,
+        BundleFindingKind.NOT_YET_VALID: BOTH,
+    }
+)
+"""Where chains to what is found fail; nowhere for what is not named here."""
+_HARMLESS = (BundleFindingKind.EXPIRED, BundleFindingKind.NOT_YET_VALID)
+"""Members that nobody accepts: useless, but the others work."""
+
+
+class BundleRemark(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a person should know. `fails`: somebody is refused because of it."""
+
+    kind: str
+    detail: str
+    stacks: tuple[Stack, ...] = ()
+    certificates: tuple[Fingerprint, ...] = ()
+    fails: bool = False
+
+
+def remarks_on_members(
+    members: Sequence[Certificate], *, now: datetime
+) -> tuple[BundleRemark, ...]:
+    """Return what is wrong with the certificates of a bundle, whatever file they are in."""
+    return (*_found(members, now), *_rootless(members), *_unreadable(members))
+
+
+def remarks_on_file(reading: PemReading) -> Iterator[BundleRemark]:
+    """Yield what is wrong with the text of a bundle's file."""
+    for each in reading.remarks:
+        if each.kind is not RemarkKind.UNREADABLE_TO_GO:
+            yield BundleRemark(
+                kind=each.kind,
+                detail=f"line {each.line}: {each.detail}",
+                stacks=each.stacks,
+                fails=bool(each.stacks) or each.kind is RemarkKind.PRIVATE_KEY,
+            )
+
+
+def _found(members: Sequence[Certificate], now: datetime) -> Iterator[BundleRemark]:
+    for each in findings(members, instant=now):
+        stacks = _STACKS.get(each.kind, ())
+        yield BundleRemark(
+            kind=each.kind,
+            detail=each.detail,
+            stacks=stacks,
+            certificates=each.certificates,
+            fails=bool(stacks) and each.kind not in _HARMLESS,
+        )
+
+
+def _rootless(members: Sequence[Certificate]) -> Iterator[BundleRemark]:
+    """Yield intermediates whose root is not in the bundle: no anchor to OpenSSL by default."""
+    named: dict[bytes, list[Certificate]] = {}
+    for each in members:
+        named.setdefault(anatomy(each).raw_subject, []).append(each)
+    for each in members:
+        if each.is_ca and not each.self_signed and not _reaches_root(each, named):
+            yield BundleRemark(
+                kind=NO_ROOT,
+                detail=f"`{each.subject}` ({short(each.fingerprint)}) is an intermediate, and its "
+                f"root is not in the bundle: Go trusts it, OpenSSL only with "
+                "`X509_V_FLAG_PARTIAL_CHAIN`",
+                stacks=(Stack.OPENSSL,),
+                certificates=(each.fingerprint,),
+            )
+
+
+def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]]) -> bool:
+    seen = {member}
+    waiting = [member]
+    while waiting:
+        current = waiting.pop()
+        for parent in named.get(anatomy(current).raw_issuer, ()):
+            if parent in seen or not issued(current, parent):
+                continue
+            if parent.self_signed:
+                return True
+            seen.add(parent)
+            waiting.append(parent)
+    return False
+
+
+def _unreadable(members: Sequence[Certificate]) -> Iterator[BundleRemark]:
+    for each in members:
+        refusal = anatomy(each).go_refusal
+        if refusal:
+            yield BundleRemark(
+                kind=UNREADABLE,
+                detail=f"Go skips `{each.subject}` ({short(each.fingerprint)}): {refusal}",
+                stacks=(Stack.GO,),
+                certificates=(each.fingerprint,),
+                fails=True,
+            )
+
+
+# From offers to a bundle: order kept, each CA once, nothing in it that is none. Pure.
+
+
+MOST_TOLD = 5
+
+
+class BundleMember(msgspec.Struct, frozen=True, kw_only=True):
+    """One certificate of a bundle, where it was found first, and where again."""
+
+    certificate: Certificate
+    place: str
+    again: tuple[str, ...] = ()
+    wider: bool = False
+    """It was asked for beyond what is trusted today."""
+
+
+class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle, what was left out of it, and what a person should know about it."""
+
+    members: tuple[BundleMember, ...]
+    dropped: tuple[BundleMember, ...] = ()
+    remarks: tuple[BundleRemark, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Its certificates, in order."""
+        return tuple(each.certificate for each in self.members)
+
+
+def build(
+    offers: BundleCandidates,
+    *,
+    now: datetime,
+    wider: BundleCandidates | None = None,
+    drop_expired: bool = False,
+) -> BuiltBundle:
+    """Return the bundle of these offers, in their order, then of `wider`.
+
+    Members that are expired or not yet valid are named, and left out with `drop_expired` only: an
+    OpenSSL peer that verifies by time of signing, or a clock that is wrong, may still need them.
+    Raises `PemError` for offers that are no CA, and when nothing is left.
+    """
+    more = wider or BundleCandidates()
+    _check_authorities((*offers.offers, *more.offers))
+    members = _members((*offers.offers, *more.offers))
+    today = set(offers.certificates)
+    members = tuple(
+        msgspec.structs.replace(each, wider=each.certificate not in today) for each in members
+    )
+    kept = tuple(each for each in members if not drop_expired or _valid(each.certificate, now))
+    if not kept:
+        raise PemError(
+            "no CA is left for the bundle" if members else "there is no CA in any source",
+            hint="name a source that holds a CA which is valid now",
+        )
+    return BuiltBundle(
+        members=kept,
+        dropped=tuple(each for each in members if each not in kept),
+        remarks=remarks_on_members(tuple(each.certificate for each in kept), now=now),
+        notes=(*offers.notes, *more.notes),
+    )
+
+
+def _members(offers: Iterable[BundleCandidate]) -> tuple[BundleMember, ...]:
+    places: dict[Certificate, list[str]] = {}
+    for offer in offers:
+        places.setdefault(offer.certificate, []).append(offer.place)
+    return tuple(
+        BundleMember(certificate=each, place=found[0], again=tuple(found[1:]))
+        for each, found in places.items()
+    )
+
+
+def _valid(certificate: Certificate, now: datetime) -> bool:
+    return certificate.not_before <= now <= certificate.not_after
+
+
+def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
+    wrong = [each for each in offers if not each.certificate.is_ca]
+    if not wrong:
+        return
+    told = "; ".join(_no_authority(each) for each in wrong[:MOST_TOLD])
+    more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
+    issuers = dict.fromkeys(each.certificate.issuer for each in wrong[:MOST_TOLD])
+    raise PemError(
+        f"{told}{more}",
+        hint=f"a bundle holds CAs: take the certificate of the issuer instead "
+        f"({', '.join(f'`{each}`' for each in issuers)})",
+    )
+
+
+def _no_authority(offer: BundleCandidate) -> str:
+    found = offer.certificate
+    return f"{offer.place}: `{found.subject}` ({short(found.fingerprint)}) is no CA"
+
+
+# Bundles that are changed a little: CAs put in, CAs taken out. Pure.
+
+
+LEAST_DIGITS = 8
+MOST_NAMED = 10
+_DIGITS = re.compile(r"[0-9a-f]{8,64}")
+
+
+def extended(
+    present: Sequence[Certificate], more: BundleCandidates, *, place: str
+) -> BundleCandidates:
+    """Return what stands in a bundle's file, then what is put in."""
+    here = tuple(BundleCandidate(each, place) for each in present)
+    return BundleCandidates(offers=(*here, *more.offers), notes=more.notes)
+
+
+def without(
+    present: Sequence[Certificate], selectors: Iterable[str], *, place: str
+) -> tuple[Certificate, ...]:
+    """Return a bundle without the members that are named by fingerprint or subject.
+
+    A fingerprint is at least eight digits of SHA-256, colons allowed; a subject the whole of it,
+    or its common name. `SpecError` for what names none, or several by digits; `PemError` when
+    nothing would be left.
+    """
+    gone: set[Certificate] = set()
+    for selector in selectors:
+        gone.update(_selected(present, selector, place=place))
+    left = tuple(each for each in present if each not in gone)
+    if not left:
+        raise PemError(
+            "no CA would be left, and nobody would be trusted",
+            place=place,
+            hint="put the new CA in first: `rollover bundle add`",
+        )
+    return left
+
+
+def _selected(
+    present: Sequence[Certificate], selector: str, *, place: str
+) -> tuple[Certificate, ...]:
+    digits = selector.replace(":", "").lower()
+    found = tuple(each for each in present if selector in _names(each))
+    if not found and _DIGITS.fullmatch(digits):
+        found = tuple(each for each in present if each.fingerprint.startswith(digits))
+        if len(found) > 1:
+            raise SpecError(
+                f"`{selector}` is the beginning of {len(found)} fingerprints",
+                place=place,
+                hint="give more digits",
+            )
+    if not found:
+        known = ", ".join(
+            f"{short(each.fingerprint)} `{each.subject}`" for each in present[:MOST_NAMED]
+        )
+        raise SpecError(
+            f"`{selector}` is not in it",
+            place=place,
+            hint=f"give {LEAST_DIGITS} digits of a fingerprint, or a subject, of: {known}",
+        )
+    return found
+
+
+def _names(certificate: Certificate) -> Iterator[str]:
+    yield certificate.subject
+    for part in re.split(r"(?<!\\),", certificate.subject):
+        if part.startswith("CN="):
+            yield part.removeprefix("CN=")

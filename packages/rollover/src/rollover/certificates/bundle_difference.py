@@ -1,0 +1,245 @@
+"""What a change of a bundle adds and takes away, and which links of a fleet that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from nats_config.tls import ALWAYS_VERIFIED
+from rollover.engine.leaves import chain_shape
+from rollover.engine.topology import FleetObservation
+from rollover.fleet.certificate import Certificate, Usage
+from rollover.fleet.fleet import Endpoint, Fleet, Group, Instance, Link
+from rollover.fleet.names import Fingerprint
+from rollover.pki.bundle import same_authority
+from rollover.pki.stacks import Verifier
+from rollover.platforms.nats.rules import peers
+from rollover.platforms.nats.rules.context import ConfigContext, UsedBlock, why_refused
+from rollover.rules.handshakes import Handshakes
+
+
+class BundleChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two bundles. `renewed`: another certificate of the same authority."""
+
+    added: tuple[Certificate, ...]
+    removed: tuple[Certificate, ...]
+    renewed: tuple[Fingerprint, ...] = ()
+    reordered: bool = False
+
+    @property
+    def nothing(self) -> bool:
+        """Whether both are the same in every way."""
+        return not (self.added or self.removed or self.reordered)
+
+
+class BrokenPair(msgspec.Struct, frozen=True, kw_only=True):
+    """One link whose fate changes: who refuses whom, and why."""
+
+    link: str
+    reason: str
+
+
+class BundleEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """What the change would do. `using`: who trusts the old bundle now; `unseen`: who may.
+
+    `links`: how many of a fleet were judged; 0 for configurations, which do not tell all.
+    """
+
+    stops: tuple[BrokenPair, ...] = ()
+    begins: tuple[BrokenPair, ...] = ()
+    using: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    links: int = 0
+
+    @property
+    def proven(self) -> bool:
+        """Whether anybody was found whom the change concerns, and everybody was seen."""
+        return bool(self.using) and not self.unseen
+
+
+def compare(old: Sequence[Certificate], new: Sequence[Certificate]) -> BundleChange:
+    """Return what a new bundle adds and takes away."""
+    before, after = dict.fromkeys(old), dict.fromkeys(new)
+    added = tuple(each for each in after if each not in before)
+    removed = tuple(each for each in before if each not in after)
+    authorities = same_authority((*removed, *added))
+    renewed = {each.fingerprint for group in authorities for each in group if each in added}
+    common = [each for each in before if each in after]
+    return BundleChange(
+        added=added,
+        removed=removed,
+        renewed=tuple(each.fingerprint for each in added if each.fingerprint in renewed),
+        reordered=common != [each for each in after if each in before],
+    )
+
+
+def in_fleet(
+    seen: FleetObservation, old: Sequence[Certificate], new: Sequence[Certificate]
+) -> BundleEffect:
+    """Return which links would stop and begin to work if all who trust `old` trusted `new`.
+
+    Who trusts `old` is told by what was observed: the same set of CAs. Everything is judged by
+    the peers' own stacks, before and after.
+    """
+    wanted = frozenset(each.fingerprint for each in old)
+    later = tuple(dict.fromkeys(each.fingerprint for each in new))
+    known = {**seen.fleet.certificates, **{each.fingerprint: each for each in (*old, *new)}}
+    after = _changed(seen.fleet, wanted, later, known)
+    before_links = _handshakes(seen.fleet, known, seen)
+    after_links = _handshakes(after, known, seen)
+    stops: list[BrokenPair] = []
+    begins: list[BrokenPair] = []
+    for link in seen.fleet.links:
+        first, second = before_links.on(link), after_links.on(link)
+        if first.works and first.seen and not second.works:
+            stops.append(_broken(link, "; ".join(each.detail for each in second.faults)))
+        elif not first.works and second.works:
+            begins.append(_broken(link, "; ".join(each.detail for each in first.faults)))
+    return BundleEffect(
+        stops=tuple(stops),
+        begins=tuple(begins),
+        using=tuple(_using(seen.fleet, wanted)),
+        unseen=tuple(_unseen(seen.fleet)),
+        links=len(seen.fleet.links),
+    )
+
+
+def _broken(link: Link, reason: str) -> BrokenPair:
+    return BrokenPair(link=str(link), reason="; ".join(dict.fromkeys(reason.split("; "))))
+
+
+def _handshakes(
+    fleet: Fleet, known: dict[Fingerprint, Certificate], seen: FleetObservation
+) -> Handshakes:
+    return Handshakes(
+        fleet,
+        accepts=Verifier(known),
+        shape=lambda chain: chain_shape(chain, known),
+        now=seen.at,
+    )
+
+
+def _changed(
+    fleet: Fleet,
+    wanted: frozenset[Fingerprint],
+    later: tuple[Fingerprint, ...],
+    known: dict[Fingerprint, Certificate],
+) -> Fleet:
+    def endpoint(each: Endpoint) -> Endpoint:
+        if each.trusts is None or frozenset(each.trusts) != wanted:
+            return each
+        return msgspec.structs.replace(each, trusts=later)
+
+    def instance(each: Instance) -> Instance:
+        changed = tuple(endpoint(one) for one in each.endpoints)
+        return msgspec.structs.replace(each, endpoints=changed)
+
+    def group(each: Group) -> Group:
+        changed = tuple(instance(one) for one in each.instances)
+        return msgspec.structs.replace(each, instances=changed)
+
+    groups = tuple(group(each) for each in fleet.groups)
+    return msgspec.structs.replace(fleet, groups=groups, certificates=known)
+
+
+def _using(fleet: Fleet, wanted: frozenset[Fingerprint]) -> Iterator[str]:
+    for instance in fleet.instances():
+        for endpoint in instance.endpoints:
+            if endpoint.trusts is not None and frozenset(endpoint.trusts) == wanted:
+                yield f"{instance.name}/{endpoint.name}"
+
+
+def _unseen(fleet: Fleet) -> Iterator[str]:
+    for instance in fleet.instances():
+        if not any(each.presents or each.trusts is not None for each in instance.endpoints):
+            yield str(instance.name)
+
+
+def in_configs(
+    configs: ConfigContext, old: Sequence[Certificate], new: Sequence[Certificate], *, path: Path
+) -> BundleEffect:
+    """Return the same for servers that dial each other, by their configurations.
+
+    The blocks concerned are those whose `ca_file` is `path`, or holds the same CAs.
+    """
+    using = tuple(_blocks_using(configs, old, path))
+    named = {used.block.ca_file.path for used in using if used.block.ca_file}
+    first, second = (
+        _refusals(_with_bundle(configs, named, tuple(dict.fromkeys(each)))) for each in (old, new)
+    )
+    return BundleEffect(
+        stops=tuple(each for link, each in second.items() if link not in first),
+        begins=tuple(each for link, each in first.items() if link not in second),
+        using=tuple(each.subject for each in using),
+    )
+
+
+def _blocks_using(
+    configs: ConfigContext, old: Sequence[Certificate], path: Path
+) -> Iterator[UsedBlock]:
+    for used in configs.used:
+        file = used.block.ca_file
+        if file is not None and (
+            _same_file(file.path, path) or set(configs.certificates(file)) == set(old)
+        ):
+            yield used
+
+
+def _with_bundle(
+    configs: ConfigContext, paths: set[str], bundle: tuple[Certificate, ...]
+) -> ConfigContext:
+    """Return the same configurations with this bundle in some of their files."""
+    files = {
+        path: msgspec.structs.replace(facts, loaded=bundle) if path in paths else facts
+        for path, facts in configs.files.items()
+    }
+    known = [each for facts in files.values() for each in facts.loaded]
+    known += [each for chain in configs.clients for each in chain]
+    return ConfigContext(
+        configs.servers,
+        files=files,
+        accepts=Verifier({each.fingerprint: each for each in known}),
+        now=configs.now,
+        clients=configs.clients,
+    )
+
+
+def _same_file(one: str, other: Path) -> bool:
+    try:
+        return Path(one).resolve() == other.resolve()
+    except (OSError, RuntimeError):
+        return False
+
+
+def _refusals(configs: ConfigContext) -> dict[str, BrokenPair]:
+    """Return who refuses whom, of all that these configurations and clients tell."""
+    refusals: dict[str, BrokenPair] = {}
+    for each in peers.peer_refusals(configs):
+        link = f"{each.judge} refuses {each.peer}"
+        refusals[link] = BrokenPair(link=link, reason=each.why)
+    for link, reason in _presented(configs):
+        if reason:
+            refusals[link] = BrokenPair(link=link, reason=reason)
+    return refusals
+
+
+def _presented(configs: ConfigContext) -> Iterator[tuple[str, str]]:
+    """Yield what blocks make of clients whose files are known, and of peers with their own issuer.
+
+    Route and gateway peers that are not among the configurations have, as a rule, a certificate
+    of the same CA as the server that is.
+    """
+    for used in configs.used:
+        bundle = configs.bundle(used.block)
+        if not bundle or not used.block.demands_certificate:
+            continue
+        own = configs.chain(used.block)
+        if used.block.context in ALWAYS_VERIFIED and own:
+            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer}`"
+            yield link, why_refused(configs, own, bundle, usage=Usage.CLIENT)
+            continue
+        for chain in configs.clients:
+            link = f"{used.subject} refuses the client `{chain[0].subject}`"
+            yield link, why_refused(configs, chain, bundle, usage=Usage.CLIENT)

@@ -1,0 +1,155 @@
+"""`rollover topology`: who presents what, who trusts what, what expires when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rollover.cli.options import settings_of, settings_options
+from rollover.cli.plan import duration_words
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from rollover.cli.printer import Printer
+    from rollover.engine.topology import EndpointView, InstanceView, LinksView, LinkView, Topology
+
+
+# How a topology looks: a tree of groups and instances, and a table of the links between groups.
+
+
+SOON_DAYS = 30.0
+MOST_SHOWN = 12
+"""Instances of a group that are shown one by one; of more, those that look alike are counted."""
+
+
+def show_topology(printer: Printer, seen: Topology) -> None:
+    """Show who presents what, who trusts what, what expires when, and which links work."""
+    printer.line(f"{seen.fleet} at {seen.at:%Y-%m-%d %H:%M:%S} UTC", "bold")
+    for group in seen.groups:
+        count = len(group.instances)
+        printer.line()
+        printer.line(
+            f"{group.name} ({count} instance{'s' if count != 1 else ''}, {group.touch})", "bold"
+        )
+        for text, style in _lines(group.instances):
+            printer.line(text, style)
+    if seen.links:
+        printer.line()
+        printer.table(
+            ("dials", "is dialled", "links", "work now", "why not"),
+            (_row(each) for each in seen.links),
+        )
+    if seen.every_link:
+        printer.line()
+        for link in seen.every_link:
+            printer.line(*_link(link))
+
+
+def _lines(instances: tuple[InstanceView, ...]) -> Iterator[tuple[str, str]]:
+    shown = list(_grouped(instances))
+    for position, (instance, more) in enumerate(shown):
+        last = position == len(shown) - 1
+        branch = "└─" if last else "├─"
+        style = "" if instance.availability == "ready" else "bad"
+        yield f"{branch} {instance.name}: {_availability(instance, more)}", style
+        for endpoint in instance.endpoints:
+            yield f"{'   ' if last else '│  '}  {_endpoint(endpoint)}", _style(endpoint)
+
+
+def _availability(instance: InstanceView, more: int) -> str:
+    why = f" ({instance.why})" if instance.why else ""
+    changed = f", {instance.doubt}" if instance.doubt else ""
+    alike = f", and {more:,} more like it" if more else ""
+    return f"{instance.availability}{why}{changed}{alike}"
+
+
+def _grouped(instances: tuple[InstanceView, ...]) -> Iterator[tuple[InstanceView, int]]:
+    """Yield the instances to show, each with how many alike it stands for; JSON has them all."""
+    if len(instances) <= MOST_SHOWN:
+        yield from ((each, 0) for each in instances)
+        return
+    alike: dict[Hashable, list[InstanceView]] = {}
+    for each in instances:
+        alike.setdefault(_looks(each), []).append(each)
+    for some in alike.values():
+        yield some[0], len(some) - 1
+
+
+def _looks(instance: InstanceView) -> Hashable:
+    endpoints = (
+        (each.name, each.issuer, each.expires and each.expires.date(), each.trusts)
+        for each in instance.endpoints
+    )
+    return (instance.availability, instance.why, instance.doubt, tuple(endpoints))
+
+
+def _endpoint(endpoint: EndpointView) -> str:
+    at = f" {endpoint.address}" if endpoint.address else ""
+    presents = "presents nothing"
+    if endpoint.issuer and endpoint.expires is not None:
+        presents = f"presents {endpoint.issuer} until {endpoint.expires:%Y-%m-%d}{_left(endpoint)}"
+    trusts = "verifies nobody"
+    if endpoint.role == "source" and endpoint.expires is not None:
+        handed = " + ".join(endpoint.trusts or ()) or "nothing"
+        signs = f"signs with {endpoint.issuer} until {endpoint.expires:%Y-%m-%d}{_left(endpoint)}"
+        return f"{endpoint.name} [source] {signs}, hands out {handed}"
+    if endpoint.trusts is not None:
+        trusts = f"trusts {' + '.join(endpoint.trusts) or 'nobody'}"
+    return f"{endpoint.name} [{endpoint.role}{at}] {presents}, {trusts}"
+
+
+def _left(endpoint: EndpointView) -> str:
+    if endpoint.days_left is None:
+        return ""
+    days = endpoint.days_left
+    if abs(days) < 1:
+        time = duration_words(timedelta(days=abs(days)))
+        return f" (expired {time} ago)" if days < 0 else f" ({time} left)"
+    return f" (expired {-days:.1f} days ago)" if days < 0 else f" ({days:.0f} days left)"
+
+
+def _style(endpoint: EndpointView) -> str:
+    if endpoint.days_left is None or endpoint.days_left >= SOON_DAYS:
+        return ""
+    return "bad" if endpoint.days_left < 0 else "warn"
+
+
+def _row(each: LinksView) -> tuple[str, ...]:
+    works = "all" if each.working == each.links else f"{each.working:,}"
+    unseen = f" ({each.unseen:,} not seen)" if each.unseen else ""
+    return (each.dialers, each.acceptors, f"{each.links:,}", works + unseen, each.reason)
+
+
+def _link(link: LinkView) -> tuple[str, str]:
+    signs = {True: ("√", ""), False: ("×", "bad"), None: ("?", "warn")}
+    sign, style = signs[link.works]
+    name = f" as `{link.name}`" if link.name else ""
+    kind = "mutual" if link.mutual else "server only"
+    reason = f": {link.reason}" if link.reason else ""
+    return f"{sign} {link.dialer} → {link.acceptor}{name} ({kind}){reason}", style
+
+
+# `rollover topology`: who presents what, who trusts what, what expires when.
+
+
+@click.command(
+    epilog="Example:\n\n  rollover topology --links", short_help="Who presents and trusts what."
+)
+@click.option("--links", is_flag=True, help="Every link, not only how many there are.")
+@settings_options
+def command(**values: Any) -> None:
+    """Look at the whole fleet: instances, what they present and trust, which links work now."""
+    from rollover.engine.topology import topology_now  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
+
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_fleet(settings.fleet, scratch=True) as library:
+        seen = topology_now(library.site, every_link=values["links"])
+    if printer.json:
+        printer.data("topology", seen)
+    else:
+        show_topology(printer, seen)

@@ -1,0 +1,90 @@
+"""`rollover verify`: every endpoint dialled afresh, with the chains of every CA version."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rollover.cli.options import authority_option, settings_of, settings_options
+from rollover.cli.printer import counted
+from rollover.errors import ExitCode
+from rollover.fleet.names import short
+
+if TYPE_CHECKING:
+    from rollover.cli.printer import Printer
+    from rollover.engine.gates import GateResult
+    from rollover.engine.service import Verification
+    from rollover.fleet.evidence import Evidence
+
+
+# What fresh handshakes, and the servers' lists of connections, say of a fleet.
+
+
+_DRAINED = {
+    True: "nobody presents a certificate of the CA that goes",
+    False: "somebody still presents a certificate of the CA that goes",
+}
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+def show_verification(printer: Printer, seen: Verification) -> None:
+    """Show each gate with everything that it saw."""
+    for gate in seen.gates:
+        sign = "✓" if gate.holds else "✗"
+        printer.line(f"{sign} {gate.gate}: {_outline(gate)}", "good" if gate.holds else "bad")
+        for each in gate.evidence:
+            _show_evidence(printer, each)
+        for holdout in gate.holdouts:
+            certificate = short(holdout.certificate)
+            printer.line(
+                f"  ✗ `{holdout.peer}` on {holdout.server} still presents {certificate}, "
+                "of a CA that is trusted no more",
+                "bad",
+            )
+
+
+def _outline(gate: GateResult) -> str:
+    if gate.holdouts:
+        return counted(len(gate.holdouts), "connection")
+    return gate_outline(gate.gate, len(gate.evidence), holds=gate.holds)
+
+
+def gate_outline(gate: str, facts: int, *, holds: bool) -> str:
+    """Return what a gate saw in a few words; empty when that is nothing worth a word."""
+    from rollover.engine.gates import DRAINED  # noqa: PLC0415 - imports certificates
+
+    if facts:
+        return counted(facts, "fact")
+    return _DRAINED[holds] if gate == DRAINED else ""
+
+
+def _show_evidence(printer: Printer, each: Evidence) -> None:
+    observed = short(each.observed) if _FINGERPRINT.fullmatch(each.observed) else each.observed
+    if each.holds:
+        printer.line(f"  ✓ {each.subject} {each.expected or each.fact}: {observed} ({each.by})")
+        return
+    expected = f"; expected: {each.expected}" if each.expected else ""
+    printer.line(f"  ✗ {each.subject} {each.fact}: {observed} ({each.by}){expected}", "bad")
+
+
+# `rollover verify`: every endpoint dialled afresh, with the chains of every CA version.
+
+
+@click.command(epilog="Example:\n\n  rollover verify", short_help="Prove what the fleet accepts.")
+@authority_option
+@settings_options
+def command(**values: Any) -> int:
+    """Dial every endpoint afresh: what it presents, which CAs it advertises, whom it lets in."""
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports certificates
+
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_fleet(settings.fleet, scratch=True) as library:
+        seen = library.verify(library.about(values["authority"]))
+    if printer.json:
+        printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
+    else:
+        show_verification(printer, seen)
+    return ExitCode.DONE if seen.holds else ExitCode.EVIDENCE_MISSING

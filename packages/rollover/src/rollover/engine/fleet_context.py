@@ -1,0 +1,175 @@
+"""Everything that a rotation works with at one site, and one look at the fleet there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import assert_never
+
+import msgspec
+
+from rollover.engine.known_certificates import KnownCertificates
+from rollover.engine.leaves import Issuers, Specimens, chain_shape
+from rollover.engine.material import MaterialStore
+from rollover.engine.observed_fleet import ObservedFleet, fleet_from, observe
+from rollover.engine.ports import CredentialStore, Holder, Journal, Leases, Platforms
+from rollover.fleet.certificate import Certificate, Chain
+from rollover.fleet.description import FleetDescription
+from rollover.fleet.evidence import Identity
+from rollover.fleet.fleet import Fleet
+from rollover.fleet.goal import (
+    About,
+    Goal,
+    InstallMaterial,
+    MaterialKind,
+    Prospect,
+    RotateAuthority,
+)
+from rollover.pki.stacks import Verifier
+from rollover.planner.safety import Knowledge
+from rollover.rules.rule import Catalogue
+
+
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a run waits for the fleet.
+
+    `drain_seconds`: how long peers may take to come again before trust is withdrawn;
+    `return_seconds`: how long each may be away then (NATS clients wait 2 s and some jitter).
+    `fresh_seconds`: after an approval that took longer the fleet is looked at again.
+    """
+
+    drain_seconds: float = 20.0
+    return_seconds: float = 3.0
+    poll_seconds: float = 0.05
+    fresh_seconds: float = 10.0
+
+
+class FleetContext:
+    """One fleet and what is needed to work on it.
+
+    `known` is what the platforms recognise bundles and peers by, too; `credentials` is the store
+    that its authorities are in. `recover`: whoever does not answer may be made anew.
+    `catalogue` has every rule that its platforms can find.
+    """
+
+    def __init__(  # noqa: PLR0913 - the ports of the engine, each by its name
+        self,
+        described: FleetDescription,
+        *,
+        platforms: Platforms,
+        known: KnownCertificates,
+        credentials: CredentialStore,
+        journal: Journal,
+        leases: Leases,
+        clock: Callable[[], datetime],
+        holder: Holder,
+        catalogue: Catalogue,
+        pause_requested: Callable[[], bool] = lambda: False,
+        recover: bool = False,
+        waits: Waits = Waits(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self.described = described
+        """The fleet file, completed at the last look."""
+        self.recover = recover
+        self._in_file = described
+        self.platforms = platforms
+        self.known = known
+        self.credentials = credentials
+        self.authorities = known.authorities
+        self.journal = journal
+        self.leases = leases
+        self.clock = clock
+        self.holder = holder
+        self.catalogue = catalogue
+        self.pause_requested = pause_requested
+        self.waits = waits
+        self.material_store = MaterialStore(credentials)
+        self._verifier = Verifier(known.by_fingerprint)
+        self._specimens: dict[RotateAuthority, Specimens] = {}
+
+    def refreshed(self) -> FleetDescription:
+        """Return the fleet file, completed now with what it leaves to be asked for.
+
+        Instances come and go: platforms are then asked for again by the names of their groups.
+        """
+        self.described = self.platforms.completed(self._in_file)
+        return self.described
+
+    def observe(self, about: About) -> ObservedFleet:
+        """Observe the whole fleet now; `EvidenceMissing` when an instance was never seen."""
+        described = self.refreshed()
+        observations = observe(described, self.platforms)
+        known = self.known.with_authorities()
+        fleet = fleet_from(described, observations, authorities=self.authorities.all(), known=known)
+        self.known.learn(fleet.certificates.values())
+        return self._world(fleet, about)
+
+    def renamed(self, world: ObservedFleet, about: About) -> ObservedFleet:
+        """Return a look with the CA versions that were made since it was taken."""
+        self.known.with_authorities()
+        fleet = msgspec.structs.replace(world.fleet, authorities=self.authorities.all())
+        return self._world(fleet, about)
+
+    def _world(self, fleet: Fleet, about: About) -> ObservedFleet:
+        return ObservedFleet(
+            fleet,
+            versions=self._versions(about),
+            certificates=self.known.by_fingerprint,
+        )
+
+    def issuers(self, world: ObservedFleet) -> Issuers:
+        """Return who can tell which version issued a chain; what it found out is kept."""
+        return self.known.issuers_among(world.versions)
+
+    def specimens(self, goal: RotateAuthority) -> Specimens:
+        """Return the specimens for a goal; `StoreError` when its target has no key here."""
+        if goal not in self._specimens:
+            known = self.known.with_authorities()
+            if goal.bridge is not None:
+                self.learn([self.authorities.kept_bridge(goal.authority, goal.bridge)])
+            self._specimens[goal] = Specimens(
+                known,
+                goal=goal,
+                target=self.authorities.signing(goal.authority, goal.target),
+                issuers=self.known.issuers_among(self.known.versions(goal.authority)),
+                now=self.clock(),
+            )
+        return self._specimens[goal]
+
+    def knowledge(self, goal: Goal) -> Knowledge:
+        """Return what the planner has to be told; raises as `specimens` does."""
+        match goal:
+            case RotateAuthority():
+                return self.specimens(goal).knowledge(self._verifier)
+            case InstallMaterial():
+                return self._knowledge_of_material(goal)
+            case never:
+                assert_never(never)
+
+    def _knowledge_of_material(self, goal: InstallMaterial) -> Knowledge:
+        """Return what is known of material that is supplied: nothing is made, only named."""
+        self.learn(self.material_store.certificates(goal.parts))
+        known, issuers = self.known.by_fingerprint, self.known.issuers()
+
+        def prospect(chain: Chain) -> Prospect | None:
+            issuer = issuers.of([known[each] for each in chain])
+            return None if issuer is None else Prospect(issuer, chain)
+
+        return Knowledge(
+            certificates=known,
+            accepts=self._verifier,
+            shape=lambda chain: chain_shape(chain, known),
+            prospect=prospect,
+        )
+
+    def learn(self, certificates: Iterable[Certificate]) -> None:
+        """Know certificates that were brought, besides those that are observed."""
+        self.known.learn(certificates)
+
+    def _versions(self, about: About) -> tuple[Certificate, ...]:
+        """Return the versions that a rotation is about: of an authority, oldest first."""
+        return () if isinstance(about, MaterialKind) else self.known.versions(about)
+
+    def identities(self, about: About) -> tuple[Identity, ...]:
+        """Return what there is to present from the versions that a rotation is about."""
+        return () if isinstance(about, MaterialKind) else self.known.identities(about)

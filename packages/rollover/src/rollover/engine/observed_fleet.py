@@ -1,0 +1,143 @@
+"""A fleet as it was observed: each group by its platform, with all certificates that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from rollover.engine.leaves import Issuers
+from rollover.engine.ports import Platforms
+from rollover.errors import EvidenceMissing
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.description import FleetDescription, GroupDescription, assemble
+from rollover.fleet.evidence import Observation
+from rollover.fleet.fleet import Authority, Availability, Fleet, Role
+from rollover.fleet.names import Fingerprint, InstanceName
+
+# Look at a whole fleet: every group through its platform, then one typed fleet.
+
+
+MOST_GROUPS_AT_ONCE = 8
+
+
+def observe(described: FleetDescription, platforms: Platforms) -> dict[InstanceName, Observation]:
+    """Return one observation for each instance, groups side by side."""
+    with ThreadPoolExecutor(max_workers=MOST_GROUPS_AT_ONCE) as pool:
+        seen = pool.map(lambda group: _observe_group(group, platforms), described.groups)
+        return {each.instance: each for observations in seen for each in observations}
+
+
+def _observe_group(group: GroupDescription, platforms: Platforms) -> list[Observation]:
+    names = [instance.name for instance in group.instances]
+    return list(platforms(group.name).observe(names))
+
+
+def fleet_from(
+    described: FleetDescription,
+    observations: Mapping[InstanceName, Observation],
+    *,
+    authorities: Iterable[Authority],
+    known: Mapping[Fingerprint, Certificate],
+) -> Fleet:
+    """Return the fleet that was observed.
+
+    Raises `EvidenceMissing` when an instance was never seen and nothing is known of its state:
+    no step could then be proven safe for it.
+    """
+    unknown = [
+        f"`{name}` ({observation.why})"
+        for name, observation in observations.items()
+        if not observation.endpoints
+    ]
+    if unknown:
+        raise EvidenceMissing(
+            f"nothing is known of the state of {', '.join(unknown[:5])}",
+            hint="make it reachable once, or take it out of the fleet file",
+        )
+    return assemble(described, observations, authorities=tuple(authorities), known=known)
+
+
+# One look at a fleet: what was observed, with every certificate that is known.
+
+
+class ObservedFleet:
+    """A fleet as it was observed, with every certificate that is known."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        versions: tuple[Certificate, ...],
+        certificates: dict[Fingerprint, Certificate],
+    ) -> None:
+        self.fleet = fleet
+        self.versions = versions
+        self.certificates = certificates
+        self.given_up: frozenset[InstanceName] = frozenset()
+        """Instances that an operator gave up: they are in nobody's way any more."""
+
+    def unavailable(self) -> set[InstanceName]:
+        """Return the instances that cannot be changed now."""
+        return {
+            each.name
+            for each in self.fleet.instances()
+            if each.availability is not Availability.READY
+        }
+
+    def give_up(self, names: Collection[InstanceName]) -> None:
+        """Leave instances out of what is planned from now on."""
+        self.given_up |= frozenset(names)
+        groups = tuple(
+            msgspec.structs.replace(
+                group, instances=tuple(each for each in group.instances if each.name not in names)
+            )
+            for group in self.fleet.groups
+        )
+        links = tuple(
+            each
+            for each in self.fleet.links
+            if each.dialer.instance not in names and each.acceptor.instance not in names
+        )
+        self.fleet = msgspec.structs.replace(
+            self.fleet, groups=tuple(each for each in groups if each.instances), links=links
+        )
+
+    def feeding(self) -> set[InstanceName]:
+        """Return the instances that others get their material from: nobody can give them up."""
+        fed = {
+            endpoint.source.group
+            for instance in self.fleet.instances()
+            for endpoint in instance.endpoints
+            if endpoint.source is not None
+        }
+        return {
+            each.name
+            for group in self.fleet.groups
+            if group.name in fed
+            for each in group.instances
+        }
+
+    def origin(self, issuers: Issuers) -> Fingerprint | None:
+        """Return the version that most chains come from, the older one when it is a tie."""
+        counted: dict[Fingerprint, int] = {}
+        for instance in self.fleet.instances():
+            for endpoint in instance.endpoints:
+                if endpoint.role is Role.SOURCE:
+                    continue
+                issuer = issuers.of([self.certificates[each] for each in endpoint.presents])
+                if issuer is not None:
+                    counted[issuer] = counted.get(issuer, 0) + 1
+        order = [each.fingerprint for each in self.versions]
+        return max(counted, key=lambda each: (counted[each], -order.index(each)), default=None)
+
+    def trusted_versions(self) -> tuple[Fingerprint, ...]:
+        """Return the versions that anybody trusts, oldest first."""
+        trusted = {
+            each
+            for instance in self.fleet.instances()
+            for endpoint in instance.endpoints
+            for each in endpoint.trusts or ()
+        }
+        return tuple(each.fingerprint for each in self.versions if each.fingerprint in trusted)

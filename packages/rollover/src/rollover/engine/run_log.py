@@ -1,0 +1,243 @@
+"""The account that a run gives of itself: to the journal, and to whoever watches.
+
+The journal gets plain values only, in words that a status can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import msgspec
+
+from rollover.engine import events, platform_findings
+from rollover.engine.events import Conduct, Ending, RolloutReport, RunEnded
+from rollover.engine.fleet_context import FleetContext
+from rollover.engine.gates import GateResult
+from rollover.engine.goals import Intent
+from rollover.engine.ports import every_entry
+from rollover.engine.recovery import Recovery
+from rollover.engine.rules import overridable
+from rollover.fleet.evidence import Applied, Evidence, Holdout, Result
+from rollover.fleet.goal import name_of
+from rollover.fleet.journal import EntryKind, Plain
+from rollover.fleet.names import RuleId
+from rollover.fleet.plan import Plan, Rollout, Violation
+from rollover.rules.rule import Finding
+
+# What a rotation writes into the journal: plain values only, in words that a status can read.
+
+
+EntryData = Mapping[str, Plain]
+
+MOST_EVIDENCE = 20
+"""Evidence of one gate that is written out in full; the rest is counted."""
+
+
+def started_data(intent: Intent, *, fleet: str) -> EntryData:
+    """Return the intent: what an interrupted rotation is gone on with."""
+    return {
+        "fleet": fleet,
+        "about": name_of(intent.goal.about),
+        "intent": cast("Plain", msgspec.to_builtins(intent)),
+    }
+
+
+def plan_data(plan: Plan, *, done: int) -> EntryData:
+    """Return a plan's outline."""
+    return {
+        "done": done,
+        "whole": done + plan.whole,
+        "complete": plan.complete,
+        "lower_bound": plan.lower_bound,
+        "point_of_no_return": None
+        if plan.point_of_no_return is None
+        else done + plan.point_of_no_return,
+        "rollouts": [rollout_data(each, done + each.number) for each in plan.rollouts],
+        "blocked": [violation_data(each) for each in plan.blocked],
+        "cautions": [f"{each.rule}: {each.message}" for each in plan.cautions],
+        "broken": sum(each.links for each in plan.broken),
+    }
+
+
+def rollout_data(each: Rollout, number: int) -> EntryData:
+    """Return what one rollout is."""
+    return {
+        "number": number,
+        "group": each.group,
+        "phases": [phase.value for phase in each.phases],
+        "instances": each.instances,
+        "links": each.proof.links,
+        "combinations": each.proof.combinations,
+        "rollback_rollouts": each.rollback_rollouts,
+    }
+
+
+def violation_data(each: Violation) -> EntryData:
+    """Return why a step is refused."""
+    return {"rule": each.rule, "message": each.message, "lift": each.lift}
+
+
+def rollout_finished_data(
+    number: int, report: RolloutReport, *, reload_seconds: float
+) -> EntryData:
+    """Return what a rollout came to."""
+    return {
+        "number": number,
+        "instances": len(report.results),
+        "seconds": round(report.seconds, 3),
+        "reload_seconds": round(reload_seconds, 4),
+    }
+
+
+def result_data(each: Result) -> EntryData:
+    """Return what became of one instance."""
+    if isinstance(each, Applied):
+        return {
+            "seconds": round(each.seconds, 3),
+            "reload_seconds": round(each.reload_seconds, 4),
+            "evidence": evidence_data(each.evidence),
+        }
+    return {
+        "seconds": round(each.seconds, 3),
+        "code": each.code,
+        "message": each.message,
+        "hint": each.hint,
+        "restored": each.restored,
+    }
+
+
+def gate_data(seen: GateResult) -> EntryData:
+    """Return what a gate saw."""
+    return {
+        "holds": seen.holds,
+        "facts": len(seen.evidence),
+        "evidence": evidence_data(seen.evidence),
+        "holdouts": [holdout_text(each) for each in seen.holdouts[:MOST_EVIDENCE]],
+    }
+
+
+def holdout_text(each: Holdout) -> str:
+    """Say who still presents what, and where."""
+    issuer = each.issuer or "an unknown CA"
+    return f"`{each.peer}` on {each.server} still presents a certificate of {issuer}"
+
+
+def findings_data(found: Sequence[Finding]) -> EntryData:
+    """Return what platforms found."""
+    return {
+        "findings": [
+            {
+                "rule": each.rule,
+                "severity": each.severity.value,
+                "subject": each.subject,
+                "message": each.message,
+                "silenced": each.silenced,
+            }
+            for each in found
+        ]
+    }
+
+
+def recovery_data(seen: Recovery) -> EntryData:
+    """Return who is cut off because certificates have expired."""
+    return {"expired": list(seen.expired), "cut_off": list(seen.cut_off)}
+
+
+def evidence_data(seen: Sequence[Evidence]) -> list[Plain]:
+    """Return evidence, what fails first."""
+    ordered = sorted(seen, key=lambda each: each.holds)
+    return [
+        {
+            "fact": each.fact.value,
+            "subject": str(each.subject),
+            "holds": each.holds,
+            "observed": each.observed,
+            "by": each.by,
+        }
+        for each in ordered[:MOST_EVIDENCE]
+    ]
+
+
+# The account that a run gives of itself: to the journal, and to whoever watches.
+
+
+MOST_NAMED = 3
+"""Failed facts that a message names; the journal and the events have all."""
+
+
+class RunLog:
+    """One rotation's entries and events, and the refusals that an operator answers for."""
+
+    def __init__(self, site: FleetContext, rotation: str, conduct: Conduct) -> None:
+        self._site = site
+        self._rotation = rotation
+        self._conduct = conduct
+        self._overridable = overridable(site.catalogue)
+        self._answered: set[tuple[RuleId, str]] = set()
+        self._found: set[Finding] = set()
+
+    def record(self, kind: EntryKind, *, subject: str = "", data: EntryData | None = None) -> None:
+        """Add an entry to the journal."""
+        self._site.journal.append(
+            self._rotation, kind, at=self._site.clock(), subject=subject, data=data
+        )
+
+    def tell(self, event: events.Event) -> None:
+        """Tell whoever watches."""
+        self._conduct.tell(event)
+
+    def rollouts_finished(self) -> int:
+        """Return how many rollouts of this rotation were finished, by any run."""
+        return sum(
+            each.kind is EntryKind.ROLLOUT_FINISHED
+            for each in every_entry(self._site.journal, self._rotation)
+        )
+
+    def overridden(self, rule: RuleId, subject: str) -> bool:
+        """Say whether an operator answers for a refusal; rule and reason are recorded once."""
+        reason = self._conduct.overrides.get(rule)
+        if reason is None or rule not in self._overridable:
+            return False
+        if (rule, subject) not in self._answered:
+            self._answered.add((rule, subject))
+            self.record(
+                EntryKind.OVERRIDDEN, subject=subject, data={"rule": rule, "reason": reason}
+            )
+        return True
+
+    def refuse_blocking(self, found: Sequence[Finding]) -> None:
+        """Tell and record what was not found before; end the run at what stands in the way."""
+        fresh = tuple(each for each in dict.fromkeys(found) if each not in self._found)
+        if fresh:
+            self._found.update(fresh)
+            self.tell(events.FindingsTold(findings=fresh))
+            self.record(EntryKind.EVIDENCE, subject="findings", data=findings_data(fresh))
+        wrong = [
+            each
+            for each in platform_findings.blocking(found)
+            if not self.overridden(each.rule, each.subject)
+        ]
+        if not wrong:
+            return
+        said = [f"{each.rule}: {each.subject}: {each.message}" for each in wrong]
+        remedy = wrong[0].remedy.rstrip(".")
+        answer = f"; or answer for it: `--override {wrong[0].rule}=REASON`"
+        hint = remedy + (answer if wrong[0].rule in self._overridable else "")
+        raise RunEnded(platform_findings.ENDINGS[wrong[0].severity], _first_few(said), hint)
+
+    def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:
+        """Record what a gate saw, and end the run when it does not hold."""
+        self.tell(events.GateChecked(gate=seen.gate, evidence=seen.evidence, holds=seen.holds))
+        self.record(EntryKind.GATE, subject=seen.gate, data=gate_data(seen))
+        if seen.holds or self.overridden(rule, seen.gate):
+            return
+        wrong = [f"{each.subject}: {each.observed}" for each in seen.evidence if not each.holds]
+        wrong += [holdout_text(each) for each in seen.holdouts]
+        raise RunEnded(Ending.EVIDENCE_MISSING, f"{rule}: {_first_few(wrong)}", hint)
+
+
+def _first_few(said: Sequence[str]) -> str:
+    """Return the first of many things said, and how many more there are."""
+    more = f" and {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    return f"{'; '.join(said[:MOST_NAMED])}{more}"

@@ -1,1 +1,0 @@
-"""Reads whatever holds certificates, live ports too, and judges the chains found there."""

@@ -1,0 +1,561 @@
+"""Which CA and bundle each agent has, concluded from what was handed out and seen, kept in a file.
+
+NATS shows of an agent's certificate only its fingerprint. So which CA issued it, and which bundle
+came with it, is concluded: a certificate was issued after the agent was last seen with another
+one, and before it was first seen itself; what the director handed out in that time is what it can
+have come with.
+
+The director's clock and ours may differ, so a VM that it made around the time of a `create-env`
+can be of either side of it. Its tasks are numbered, though: what was made by one that is younger
+than the first look at the new director was given what that one hands out, whatever any clock says.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from threading import Lock, RLock
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from rollover import files
+from rollover.errors import AdapterError, SpecError
+from rollover.files import TooLarge, read_bounded
+from rollover.fleet.certificate import Certificate
+from rollover.fleet.names import Fingerprint
+from rollover.pki.certificate import parse_der
+from rollover.platforms.bosh.director_records import BoshInstance
+
+# What a director hands out to agents at one moment.
+
+
+class IssuedCredentials(msgspec.Struct, frozen=True, kw_only=True):
+    """The CA that signs agents' certificates, and the bundle that they are given, since when."""
+
+    signer: Certificate
+    bundle: tuple[Certificate, ...]
+    since: datetime | None = None
+    """When the director began to hand this out; None: before Rollover first looked."""
+    task: int | None = None
+    """The last task of the director when it was seen to do so: later ones hand out this."""
+    trusted_certs: str | None = None
+    """`director.trusted_certs`, which agents are given besides; None: it is not known."""
+
+
+# What was seen of agents and handed out to them, and what follows from it. Pure.
+#
+# NATS shows of an agent's certificate only its fingerprint. So which CA issued it, and which
+# bundle came with it, is concluded: a certificate was issued after the agent was last seen with
+# another one, and before it was first seen itself; what the director handed out in that time is
+# what it can have come with.
+
+
+FILE_VERSION = 1
+MOST_SIGHTINGS = 4
+"""Certificates kept of one agent, the latest."""
+MOST_AGENTS = 50_000
+"""Agents kept: of short-lived VMs there is no end."""
+Bundle = tuple[Fingerprint, ...]
+
+
+class AgentState(NamedTuple):
+    """What an agent was given at one time: the CA of its certificate, and what it trusts."""
+
+    signer: Fingerprint
+    bundle: Bundle
+
+
+class Handed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the director handed out, until the next one's `since`."""
+
+    signer: Fingerprint
+    bundle: Bundle
+    since: datetime | None = None
+    """When it began, at the latest; None: before anybody looked."""
+    earliest: datetime | None = None
+    """When it can have begun at the earliest; None: at any time."""
+    noted: datetime
+    """When it was seen first to be handed out."""
+    confirmed: datetime
+    """When it was seen last to be handed out."""
+    task: int | None = None
+    """The last task of the director when this was seen to have begun; None: nobody asked."""
+
+    @property
+    def state(self) -> AgentState:
+        """What an agent has that was given this."""
+        return AgentState(self.signer, self.bundle)
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate of an agent, as the NATS server saw it."""
+
+    certificate: Fingerprint
+    first_seen: datetime
+    last_seen: datetime
+    after: datetime | None = None
+    """When the agent was last seen with another certificate: this one is younger."""
+    signer: Fingerprint | None = None
+    """Where it comes from, once there is no doubt."""
+    bundle: Bundle | None = None
+    issued_here: bool = False
+    """Rollover made it itself: the director's own record does not know of it."""
+
+    @property
+    def settled(self) -> AgentState | None:
+        """What the agent holds, when there is no doubt."""
+        if self.signer is None or self.bundle is None:
+            return None
+        return AgentState(self.signer, self.bundle)
+
+
+class SentCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate that Rollover itself sent to an agent."""
+
+    agent: str
+    signer: Fingerprint
+    bundle: Bundle
+    at: datetime
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of the file. `certificates` holds the DER of every CA that is named."""
+
+    version: int = FILE_VERSION
+    certificates: dict[Fingerprint, bytes] = {}
+    handouts: tuple[Handed, ...] = ()
+    agents: dict[str, tuple[Sighting, ...]] = {}
+    """By agent id, the latest certificate last."""
+    issued: dict[Fingerprint, SentCertificate] = {}
+
+
+def handed_within(
+    handouts: Sequence[Handed], *, after: datetime | None, until: datetime
+) -> tuple[Handed, ...]:
+    """Return what can have been handed out at some time after `after` (None: ever) and `until`."""
+    ends: list[datetime | None] = [each.since for each in handouts[1:]]
+    return tuple(
+        each
+        for each, end in zip(handouts, [*ends, None], strict=True)
+        if (each.earliest is None or each.earliest <= until)
+        and (end is None or after is None or end > after)
+    )
+
+
+def possible_states(
+    handouts: Sequence[Handed],
+    *,
+    trusted: frozenset[Fingerprint],
+    after: datetime | None,
+    until: datetime,
+    connected: bool,
+) -> tuple[AgentState, ...]:
+    """Return what an agent can hold whose certificate was issued in that time, likeliest first.
+
+    `trusted` are the CAs that the server accepts: whoever is `connected` comes from one of them.
+    From before anybody looked, any of them is possible, each with itself as the bundle; with only
+    one of them there is no doubt. Between two looks something may have been handed out that
+    nobody saw.
+    """
+    found = [each.state for each in handed_within(handouts, after=after, until=until)]
+    found += _unseen_states(handouts, after=after, until=until)
+    if handouts and (after is None or after < handouts[0].noted):
+        past = sorted(trusted - {each.signer for each in found})
+        found += [AgentState(each, (each,)) for each in past]
+    fitting = [each for each in found if not connected or each.signer in trusted]
+    # The latest is the likeliest: it is handed out for longest.
+    return tuple(dict.fromkeys(reversed(fitting or found)))
+
+
+def _unseen_states(
+    handouts: Sequence[Handed], *, after: datetime | None, until: datetime
+) -> Iterator[AgentState]:
+    """Yield what may have been handed out between two that were seen, where nobody timed it.
+
+    From one CA to another there is a time of both, and of one alone between two times of both.
+    """
+    for before, then in pairwise(handouts):
+        timed = then.since is None or then.earliest is None or then.earliest == then.since
+        if timed or (after is not None and then.since is not None and then.since <= after):
+            continue
+        if then.earliest is None or then.earliest < until:
+            for signer in dict.fromkeys((before.signer, then.signer)):
+                if set(before.bundle) == set(then.bundle):
+                    yield AgentState(signer, (signer,))
+                elif not set(before.bundle) & set(then.bundle):
+                    yield AgentState(signer, (*before.bundle, *then.bundle))
+
+
+def states_of_agent(
+    book: Provenance,
+    agent: str,
+    *,
+    trusted: frozenset[Fingerprint],
+    certificate: Fingerprint | None,
+    born: datetime | None,
+    at: datetime,
+) -> tuple[AgentState, ...]:
+    """Return what an agent can hold, likeliest first.
+
+    `certificate` is that of its live connection; None: it is not connected, or nobody can see.
+    Such a one may have been given anything since it was last seen. `born`: its VM is younger.
+    """
+    seen = book.agents.get(agent, ())
+    current = next((each for each in seen if each.certificate == certificate), None)
+    if current is not None and current.settled is not None:
+        return (current.settled,)
+    if current is not None:
+        return possible_states(
+            book.handouts,
+            trusted=trusted,
+            after=max((each for each in (current.after, born) if each is not None), default=None),
+            until=current.first_seen,
+            connected=True,
+        )
+    last = seen[-1] if seen else None
+    since = possible_states(
+        book.handouts,
+        trusted=trusted,
+        after=last.last_seen if last is not None else born,
+        until=at,
+        connected=False,
+    )
+    if last is None:
+        return since
+    before = states_of_agent(
+        book, agent, trusted=trusted, certificate=last.certificate, born=born, at=at
+    )
+    return tuple(dict.fromkeys((*before, *since)))
+
+
+def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) -> Provenance:
+    """Return the book with what the director hands out now."""
+    signer = handout.signer.fingerprint
+    bundle = tuple(each.fingerprint for each in handout.bundle)
+    certificates = book.certificates | {
+        each.fingerprint: each.der for each in (handout.signer, *handout.bundle)
+    }
+    *before, last = book.handouts or (None,)
+    if last is not None and last.state == (signer, bundle):
+        handed = msgspec.structs.replace(last, confirmed=max(at, last.confirmed))
+    else:
+        unknown = last is not None and handout.since is None
+        handed = Handed(
+            signer=signer,
+            bundle=bundle,
+            since=at if unknown else handout.since,
+            earliest=last.confirmed if unknown and last is not None else handout.since,
+            noted=at,
+            confirmed=at,
+            task=handout.task,
+        )
+        before = list(book.handouts)
+    kept = tuple(each for each in (*before, handed) if each is not None)
+    return msgspec.structs.replace(book, certificates=certificates, handouts=kept)
+
+
+def with_connections(
+    book: Provenance, seen: Mapping[str, Fingerprint], *, at: datetime
+) -> Provenance:
+    """Return the book with the certificates of connected agents, by agent id."""
+    agents = dict(book.agents)
+    for agent, certificate in seen.items():
+        agents[agent] = tuple(_with_sighting(agents.get(agent, ()), certificate, book.issued, at))
+    if len(agents) > MOST_AGENTS:
+        # Who was forgotten is taken for one that was never seen: more is possible, never less.
+        latest = sorted(agents, key=lambda each: agents[each][-1].last_seen)[-MOST_AGENTS:]
+        agents = {each: agents[each] for each in latest}
+    return msgspec.structs.replace(book, agents=agents)
+
+
+def _with_sighting(
+    before: tuple[Sighting, ...],
+    certificate: Fingerprint,
+    issued: Mapping[Fingerprint, SentCertificate],
+    at: datetime,
+) -> Iterator[Sighting]:
+    others = [each for each in before if each.certificate != certificate]
+    known = next((each for each in before if each.certificate == certificate), None)
+    yield from others[-(MOST_SIGHTINGS - 1) :]
+    if known is not None:
+        yield msgspec.structs.replace(known, last_seen=max(at, known.last_seen))
+        return
+    made = issued.get(certificate)
+    yield Sighting(
+        certificate=certificate,
+        first_seen=at,
+        last_seen=at,
+        after=max((each.last_seen for each in others), default=None),
+        signer=made.signer if made else None,
+        bundle=made.bundle if made else None,
+        issued_here=made is not None,
+    )
+
+
+def with_settled(
+    book: Provenance,
+    *,
+    trusted: frozenset[Fingerprint],
+    connected: Mapping[str, datetime | None],
+    at: datetime,
+) -> Provenance:
+    """Return the book in which everything is written down that has become beyond doubt.
+
+    `connected` are the agents that are connected now, each with a time that its VM is younger
+    than.
+    """
+    agents = dict(book.agents)
+    for agent, born in connected.items():
+        *before, last = book.agents.get(agent, (None,))
+        if last is None or last.settled is not None:
+            continue
+        states = states_of_agent(
+            book, agent, trusted=trusted, certificate=last.certificate, born=born, at=at
+        )
+        if len(states) == 1:
+            settled = msgspec.structs.replace(
+                last, signer=states[0].signer, bundle=states[0].bundle
+            )
+            agents[agent] = (*(each for each in before if each is not None), settled)
+    return msgspec.structs.replace(book, agents=agents)
+
+
+# The book of what agents were seen with and what they were handed, kept in a file.
+
+
+FILE_LIMIT = 256 * 1024 * 1024
+"""Octets; an agent takes about 300."""
+
+
+class ProvenanceFile:
+    """The book, in a private file of the state directory; several threads may share it.
+
+    Every method raises `SpecError` when the file cannot be read, `OSError` when it cannot be
+    written. Another process that writes meanwhile is waited for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = RLock()
+        self._book: Provenance | None = None
+        self._stamp: tuple[int, int] | None = None
+
+    def book(self) -> Provenance:
+        """Return what is in the file now."""
+        with self._lock:
+            stamp = self._stamped()
+            if self._book is None or stamp != self._stamp:
+                self._book, self._stamp = self._read(), stamp
+            return self._book
+
+    def handed_out(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
+        """Note what the director hands out, as of now; the same again changes no history."""
+        instant = at or handout.since or datetime.now(UTC)
+        self._change(lambda book: with_handout(book, handout, at=instant))
+
+    def handouts(self) -> tuple[IssuedCredentials, ...]:
+        """Return everything that was handed out, oldest first."""
+        book = self.book()
+        return tuple(
+            IssuedCredentials(
+                signer=self.certificate(each.signer),
+                bundle=tuple(self.certificate(one) for one in each.bundle),
+                since=each.since,
+                task=each.task,
+            )
+            for each in book.handouts
+        )
+
+    def certificate(self, fingerprint: Fingerprint) -> Certificate:
+        """Return a CA that was handed out; KeyError when it never was."""
+        return parse_der(self.book().certificates[fingerprint], place=str(self._path))
+
+    def saw(
+        self,
+        seen: Mapping[str, Fingerprint],
+        *,
+        born: Mapping[str, datetime | None],
+        trusted: Iterable[Fingerprint],
+        at: datetime,
+    ) -> None:
+        """Note the certificates of the agents that are connected, and conclude what can be.
+
+        `born`: a time that an agent's VM is certainly younger than, by our clock.
+        """
+        accepted = frozenset(trusted)
+
+        def change(book: Provenance) -> Provenance:
+            book = with_connections(book, seen, at=at)
+            connected = {agent: born.get(agent) for agent in seen}
+            return with_settled(book, trusted=accepted, connected=connected, at=at)
+
+        self._change(change, durable=False)
+
+    def issued(
+        self, agent: str, certificate: Fingerprint, state: AgentState, *, at: datetime
+    ) -> None:
+        """Note a certificate that Rollover is about to send to an agent itself."""
+        made = SentCertificate(agent=agent, signer=state.signer, bundle=state.bundle, at=at)
+
+        def change(book: Provenance) -> Provenance:
+            others = {one: each for one, each in book.issued.items() if each.agent != agent}
+            return msgspec.structs.replace(book, issued=others | {certificate: made})
+
+        self._change(change)
+
+    def states(
+        self,
+        agent: str,
+        *,
+        trusted: Iterable[Fingerprint],
+        certificate: Fingerprint | None,
+        born: datetime | None,
+        at: datetime,
+    ) -> tuple[AgentState, ...]:
+        """Return what an agent can hold, likeliest first; see `states_of`."""
+        return states_of_agent(
+            self.book(),
+            agent,
+            trusted=frozenset(trusted),
+            certificate=certificate,
+            born=born,
+            at=at,
+        )
+
+    def sightings(self, agent: str) -> tuple[Sighting, ...]:
+        """Return the certificates that an agent was seen with, the latest last."""
+        return self.book().agents.get(agent, ())
+
+    def _change(self, change: Callable[[Provenance], Provenance], *, durable: bool = True) -> None:
+        with self._lock, self._alone():
+            book = self.book()
+            changed = change(book)
+            if changed != book:
+                content = msgspec.json.encode(changed)
+                files.atomic_write(self._path, content, mode=0o600, durable=durable)
+                self._book, self._stamp = changed, self._stamped()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A file of its own: the book is replaced, and a lock on it would go with the old one.
+        lock = self._path.with_name(f"{self._path.name}.lock")
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _stamped(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        # With the inode: two writers within one tick of the file system's clock differ in that.
+        return found.st_mtime_ns, found.st_ino
+
+    def _read(self) -> Provenance:
+        try:
+            content = read_bounded(self._path, limit=FILE_LIMIT)
+        except FileNotFoundError:
+            return Provenance()
+        except TooLarge:
+            raise self._damaged(f"it has more than {FILE_LIMIT} octets") from None
+        try:
+            book = msgspec.json.decode(content, type=Provenance)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._damaged(str(error)) from error
+        if book.version != FILE_VERSION:
+            raise self._damaged(
+                f"it has version {book.version}, this Rollover knows {FILE_VERSION}"
+            )
+        return book
+
+    def _damaged(self, what: str) -> SpecError:
+        return SpecError(
+            f"the ledger of agents cannot be read: {what}",
+            place=str(self._path),
+            hint="restore it from a backup; without it, agents count as unknown as long as the "
+            "NATS server trusts several CAs",
+        )
+
+
+# After which time VMs were made, as certainly as it can be known: that says what they were given.
+#
+# The director's clock and ours may differ, so a VM that it made around the time of a `create-env`
+# can be of either side of it. Its tasks are numbered, though: what was made by one that is
+# younger than the first look at the new director was given what that one hands out, whatever any
+# clock says.
+
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the director's clock, which says when a VM was created, may be from ours."""
+
+
+class KnowsCreationTasks(Protocol):
+    """What is asked of the director."""
+
+    def creation_task(self, vm_cid: str) -> int | None:
+        """Return the task that made a VM."""
+        ...
+
+
+class VmCreationTimes:
+    """Says of VMs which time they are younger than, by our clock. Several threads may share one."""
+
+    def __init__(self, director: KnowsCreationTasks, ledger: ProvenanceFile) -> None:
+        self._director = director
+        self._ledger = ledger
+        self._lock = Lock()
+        self._tasks: dict[str, int | None] = {}
+
+    def after(self, instance: BoshInstance) -> datetime | None:
+        """Return a time that an instance's VM is younger than; None when it is not known."""
+        created = instance.vm_created_at
+        known = None if created is None else created - CLOCK_SKEW
+        book, cid = self._ledger.book(), instance.vm_cid
+        if cid is not None and cid not in self._tasks and _clocks_leave_open(instance, book):
+            self._note(cid)
+        times = (known, self._remembered(instance, book.handouts))
+        return max((each for each in times if each is not None), default=None)
+
+    def _note(self, vm_cid: str) -> None:
+        try:
+            task = self._director.creation_task(vm_cid)
+        except AdapterError:
+            # Two answers are left then, and both are counted with.
+            return
+        with self._lock:
+            self._tasks[vm_cid] = task
+
+    def _remembered(self, instance: BoshInstance, handouts: Sequence[Handed]) -> datetime | None:
+        """Return since when there was handed out what the task that made a VM handed out."""
+        task = self._tasks.get(instance.vm_cid or "")
+        if task is None:
+            return None
+        return max(
+            (
+                each.since
+                for each in handouts
+                if each.since is not None and each.task is not None and task > each.task
+            ),
+            default=None,
+        )
+
+
+def _clocks_leave_open(instance: BoshInstance, book: Provenance) -> bool:
+    """Say whether the clocks leave it open which handout a VM was made under, and it matters."""
+    created, seen = instance.vm_created_at, book.agents.get(instance.agent_id or "", ())
+    if created is None or (seen and seen[-1].settled is not None):
+        return False
+    return any(
+        each.since is not None and abs(created - each.since) <= 2 * CLOCK_SKEW
+        for each in book.handouts
+    )

@@ -1,0 +1,137 @@
+"""Run all rules over some configurations and gather what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+import msgspec
+
+from nats_config.lexer import clip
+from rollover.fleet.description import Silence
+from rollover.platforms.nats.rules import bundles, chains, files, peers, settings, syntax_rules
+from rollover.platforms.nats.rules.context import ConfigContext
+from rollover.rules import silencing
+from rollover.rules.report import CheckedRule, Report
+from rollover.rules.rule import Finding, Rule
+
+MOST_NAMED = 5
+"""Files by which a report is called; the findings name each."""
+
+Check = Callable[[ConfigContext], Iterator[Finding]]
+
+AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
+    {
+        "files": files.CHECKS,
+        "chains": (
+            *chains.CHECKS,
+            *chains.AUTHORITY_CHECKS,
+            *chains.ROLE_CHECKS,
+            *chains.VERDICT_CHECKS,
+        ),
+        "trust bundles": (*bundles.TRUST_CHECKS, *bundles.BUNDLE_CHECKS),
+        "peers": (*peers.ADDRESS_CHECKS, *peers.CHECKS, *peers.CLIENT_CHECKS),
+        "settings": (
+            *settings.CHECKS,
+            *settings.STAPLING_CHECKS,
+            *settings.STARTING_CHECKS,
+            *syntax_rules.CHECKS,
+        ),
+    }
+)
+"""What is checked, in the order of the report. A new rule is a function in one of these tables."""
+
+CONFIG_RULES: tuple[Rule, ...] = tuple(
+    rule
+    for checks in (
+        files.CHECKS,
+        chains.CHECKS,
+        chains.AUTHORITY_CHECKS,
+        chains.ROLE_CHECKS,
+        chains.VERDICT_CHECKS,
+        bundles.TRUST_CHECKS,
+        bundles.BUNDLE_CHECKS,
+        peers.ADDRESS_CHECKS,
+        peers.CHECKS,
+        peers.CLIENT_CHECKS,
+        settings.CHECKS,
+        settings.STAPLING_CHECKS,
+        settings.STARTING_CHECKS,
+        syntax_rules.CHECKS,
+    )
+    for rule, _ in checks
+)
+"""Those rules in the order of the catalogue."""
+
+
+def check_configs(configs: ConfigContext, *, silenced: Sequence[Silence] = ()) -> Report:
+    """Return every hazard of the configurations. Pure.
+
+    Findings that `silenced` covers are in the report with their reason.
+    """
+    paths = (
+        *(each.config.path for each in configs.servers),
+        *(each.path for each in configs.refused),
+    )
+    return Report(
+        fleet=_some_paths([_shown(each) for each in paths]),
+        at=configs.now,
+        instances=len(paths),
+        links=0,
+        checked=tuple(
+            CheckedRule(
+                area=area,
+                rule=rule.id,
+                title=rule.title,
+                findings=tuple(
+                    silencing.with_silence(_readable(each), silenced) for each in function(configs)
+                ),
+            )
+            for area, checks in AREAS.items()
+            for rule, function in checks
+        ),
+    )
+
+
+def _some_paths(paths: Sequence[str]) -> str:
+    more = len(paths) - MOST_NAMED
+    return ", ".join(paths[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _readable(finding: Finding) -> Finding:
+    return msgspec.structs.replace(
+        finding,
+        subject=_shown(clip(finding.subject)),
+        message=_shown(clip(finding.message)),
+        remedy=_shown(finding.remedy),
+        place=_shown(finding.place),
+    )
+
+
+def _shown(text: str) -> str:
+    """Return a text with what no terminal or pipeline should be sent written as an escape.
+
+    Configurations may hold bytes that are no UTF-8 (lone surrogates here) and control characters.
+    """
+    if text.isprintable():
+        return text
+    shown = (each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return "".join(shown)
+
+
+def with_idle_silences(report: Report, silenced: Sequence[Silence]) -> Report:
+    """Return a report that also tells of the entries of `silenced` which match nothing in it."""
+    rule = silencing.SILENCE_WITHOUT_EFFECT
+    others = [each for each in report.checked if each.rule != rule.id]
+    if silenced:
+        findings = [each for one in others for each in one.findings]
+        idle = tuple(silencing.silences_without_effect(silenced, findings))
+        area = "silenced rules"
+        others.append(CheckedRule(area=area, rule=rule.id, title=rule.title, findings=idle))
+    return msgspec.structs.replace(report, checked=tuple(others))
+
+
+def joined(fleet: Report, configs: Report, silenced: Sequence[Silence]) -> Report:
+    """Return the report of a fleet with that of the configurations that its file names."""
+    whole = msgspec.structs.replace(fleet, checked=(*fleet.checked, *configs.checked))
+    return with_idle_silences(whole, silenced)

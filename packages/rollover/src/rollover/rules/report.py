@@ -1,0 +1,150 @@
+"""Run all rules over a fleet and gather what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+
+import msgspec
+
+from rollover.fleet.certificate import Accepts
+from rollover.fleet.description import FleetDescription
+from rollover.fleet.fleet import Fleet
+from rollover.fleet.names import RuleId
+from rollover.rules import certificates, instances, silencing
+from rollover.rules.context import RuleContext, RuleKnowledge
+from rollover.rules.handshakes import Handshakes, Shape
+from rollover.rules.rule import Catalogue, Finding, Rule, Severity
+
+Check = Callable[[RuleContext], Iterator[Finding]]
+
+AREAS: Mapping[str, tuple[tuple[Rule, Check], ...]] = MappingProxyType(
+    {
+        "instances": instances.CHECKS,
+        "links": instances.LINK_CHECKS,
+        "certificates": (*certificates.CHECKS, *certificates.USAGE_CHECKS),
+        "trust": certificates.TRUST_CHECKS,
+    }
+)
+"""What is checked, in the order of the report. A new rule is a function in one of these tables."""
+
+FLEET_RULES: tuple[Rule, ...] = tuple(
+    rule
+    for checks in (
+        certificates.CHECKS,
+        certificates.USAGE_CHECKS,
+        certificates.TRUST_CHECKS,
+        instances.LINK_CHECKS,
+        instances.CHECKS,
+    )
+    for rule, _ in checks
+)
+"""Those rules in the order of the catalogue."""
+
+
+class CheckedRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule that was looked at, and what it found."""
+
+    area: str
+    rule: RuleId
+    title: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def worst(self) -> Severity | None:
+        """The gravest finding that is not silenced; None: nothing to say."""
+        severities = {each.severity for each in self.findings if not each.silenced}
+        return next((each for each in Severity if each in severities), None)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What all rules came to on one fleet."""
+
+    fleet: str
+    at: datetime
+    instances: int
+    links: int
+    checked: tuple[CheckedRule, ...]
+
+    def findings(self, severity: Severity) -> tuple[Finding, ...]:
+        """Return the findings of a severity that are not silenced."""
+        return tuple(
+            each
+            for checked in self.checked
+            for each in checked.findings
+            if each.severity is severity and not each.silenced
+        )
+
+    @property
+    def silenced(self) -> tuple[Finding, ...]:
+        """The findings that an operator silenced."""
+        return tuple(each for checked in self.checked for each in checked.findings if each.silenced)
+
+    @property
+    def worst(self) -> Severity | None:
+        """The gravest finding of all; None: nothing stands in the way."""
+        return next((each for each in Severity if self.findings(each)), None)
+
+
+def check(
+    fleet: Fleet,
+    description: FleetDescription,
+    *,
+    accepts: Accepts,
+    shape: Shape,
+    knowledge: RuleKnowledge,
+    now: datetime,
+    catalogue: Catalogue,
+    known: Mapping[str, Sequence[Finding]] = MappingProxyType({}),
+) -> Report:
+    """Return what stands in the way of rotating a CA of this fleet. Pure.
+
+    `accepts` judges chains, `shape` says which chains are judged alike (`rollover.pki` provides
+    both). `known`: what the platforms of groups found, by group, with rules that `catalogue` has.
+    Findings that the description silences are in the report with their reason.
+    """
+    handshakes = Handshakes(fleet, accepts=accepts, shape=shape, now=now)
+    context = RuleContext(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
+    checked = [
+        CheckedRule(
+            area=area, rule=rule.id, title=rule.title, findings=_findings_of(context, function)
+        )
+        for area, checks in AREAS.items()
+        for rule, function in checks
+    ]
+    for area, found in known.items():
+        checked += _checked_by_rule(area, found, catalogue)
+    findings = [each for one in checked for each in one.findings]
+    idle = tuple(silencing.silences_without_effect(description.silenced, findings))
+    if description.silenced:
+        rule = silencing.SILENCE_WITHOUT_EFFECT
+        checked.append(
+            CheckedRule(area="fleet file", rule=rule.id, title=rule.title, findings=idle)
+        )
+    return Report(
+        fleet=fleet.name,
+        at=now,
+        instances=sum(1 for _ in fleet.instances()),
+        links=len(fleet.links),
+        checked=tuple(checked),
+    )
+
+
+def _checked_by_rule(
+    area: str, found: Sequence[Finding], catalogue: Catalogue
+) -> Iterator[CheckedRule]:
+    """Yield the rules of a platform that found something, each with all that it found."""
+    for name in dict.fromkeys(each.rule for each in found):
+        rule = catalogue.rule(name)
+        yield CheckedRule(
+            area=area,
+            rule=name,
+            title=rule.title if rule else name,
+            findings=tuple(each for each in found if each.rule == name),
+        )
+
+
+def _findings_of(context: RuleContext, function: Check) -> tuple[Finding, ...]:
+    silences = context.description.silenced
+    return tuple(silencing.with_silence(each, silences) for each in function(context))
