@@ -103,7 +103,7 @@ class Bench:
     ) -> tuple[float, list[float]]:
         """Update agents and return the seconds of all, and of each agent's update."""
         patience = AgentPatience(ping=10.0, prove=120.0, update=250.0, poll=poll)
-        trusted = frozenset(each.fingerprint for each in (self._old, handout.signer))
+        trusted = frozenset(item.fingerprint for item in (self._old, handout.signer))
         prover = AgentProver(
             connections=MonitoredConnections(f"http://127.0.0.1:{self._nats.monitor}"),
             mbus=self.mbus,
@@ -122,7 +122,7 @@ class Bench:
             clock=now,
             patience=patience,
         )
-        instances = {InstanceName(f"d/g/{each}"): _instance(each) for each in names}
+        instances = {InstanceName(f"d/g/{name}"): _instance(name) for name in names}
         prover.begin(tuple(instances.values()), listed_at=now())
         material = EndpointMaterial(endpoint=MBUS, issuer=handout.signer, bundle=handout.bundle)
         begun = monotonic()
@@ -137,10 +137,10 @@ class Bench:
             )
         )
         seconds = monotonic() - begun
-        for each in results:
-            assert isinstance(each, Applied), each
+        for result in results:
+            assert isinstance(result, Applied), result
         assert len(results) == len(names)
-        return seconds, [each.reload_seconds for each in results if isinstance(each, Applied)]
+        return seconds, [result.reload_seconds for result in results if isinstance(result, Applied)]
 
     def both(self) -> tuple[Certificate, ...]:
         """Return the bundle of old and new."""

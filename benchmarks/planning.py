@@ -99,13 +99,13 @@ def instance(name: str, *endpoints: EndpointName) -> Instance:
         name=InstanceName(name),
         endpoints=tuple(
             Endpoint(
-                name=each,
+                name=endpoint,
                 presents=(Fingerprint(f"ca-old/{name}"),),
                 trusts=(OLD,),
                 chain_slot=SlotName("tls.crt"),
                 bundle_slot=SlotName("tls.ca"),
             )
-            for each in endpoints
+            for endpoint in endpoints
         ),
     )
 
@@ -143,7 +143,7 @@ def fleet(size: int) -> Fleet:
     """A fleet of so many instances."""
     pairs = list(clusters(max(1, size // 100)))
     groups = tuple(group for pair in pairs for group in pair)
-    known = {each: certificate(each) for each in (OLD, NEW, RENEWED)}
+    known = {fingerprint: certificate(fingerprint) for fingerprint in (OLD, NEW, RENEWED)}
     for group in groups:
         for one in group.instances:
             leaf = one.endpoints[0].presents[0]
@@ -177,7 +177,7 @@ def measure(size: int) -> dict[str, float]:
     assert found.complete
     assert found.lower_bound == len(found.rollouts)
     return {
-        "instances": sum(len(each.instances) for each in built.groups),
+        "instances": sum(len(group.instances) for group in built.groups),
         "links": len(built.links),
         "classes": found.classes,
         "rollouts": len(found.rollouts),
@@ -190,7 +190,7 @@ def measure(size: int) -> dict[str, float]:
 def main(sizes: list[int]) -> int:
     """Print the table; fail when the goal is missed."""
     head = ("instances", "links", "classes", "rollouts", "seconds", "µs/link", "fleet MB", "+ MB")
-    print("  ".join(f"{each:>9}" for each in head))
+    print("  ".join(f"{text:>9}" for text in head))
     missed = False
     for size in sizes:
         child = [sys.executable, __file__, "--one", str(size)]
@@ -211,4 +211,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(measure(int(sys.argv[2]))))
     else:
-        sys.exit(main([int(each) for each in sys.argv[1:]] or list(SIZES)))
+        sys.exit(main([int(text) for text in sys.argv[1:]] or list(SIZES)))

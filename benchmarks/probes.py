@@ -157,7 +157,9 @@ def probe_loop(address: str, identity: ClientIdentity, concurrency: int, count: 
     seen = probe_all(
         targets, identity=identity, timeout_seconds=TIMEOUT_SECONDS, concurrency=concurrency
     )
-    refused = [each for each in seen if each.client_verdict is not ClientVerdict.ACCEPTED]
+    refused = [
+        handshake for handshake in seen if handshake.client_verdict is not ClientVerdict.ACCEPTED
+    ]
     assert not refused, refused[0]
 
 
@@ -195,7 +197,7 @@ def main() -> None:
     for name, make in KEYS.items():
         for concurrency, bare, ours in measure(make, count):
             figures = "".join(
-                f"{each.per_second:10.0f}{each.cpu_milliseconds:10.2f}" for each in (bare, ours)
+                f"{pair.per_second:10.0f}{pair.cpu_milliseconds:10.2f}" for pair in (bare, ours)
             )
             print(f"{name:10}{concurrency:9}{figures}{ours.per_second / bare.per_second:8.2f}")
 

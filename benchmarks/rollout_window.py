@@ -64,7 +64,7 @@ def agents(count: int, *, mean: float, sigma: float, seed: int) -> dict[Instance
     chance = random.Random(seed)
     drawn = [math.exp(chance.gauss(0, sigma)) for _ in range(count - 1)]
     scale = mean / statistics.fmean(drawn)
-    times = (mean, *(each * scale for each in drawn))
+    times = (mean, *(number * scale for number in drawn))
     return {InstanceName(f"agent-{number}"): each for number, each in enumerate(times)}
 
 
@@ -72,8 +72,8 @@ def possible(times: dict[InstanceName, float], in_flight: int) -> float:
     """Return what a sliding window that costs nothing takes: canary, full width, stragglers."""
     canary, *others = times.values()
     free_at = [canary] * in_flight
-    for each in others:
-        heapq.heapreplace(free_at, free_at[0] + each)
+    for other in others:
+        heapq.heapreplace(free_at, free_at[0] + other)
     return max(free_at)
 
 

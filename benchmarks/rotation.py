@@ -175,7 +175,7 @@ def shares(spans: Iterable[Span], *, start: float, end: float) -> dict[str, floa
     under_way: Counter[str] = Counter()
     seconds = dict.fromkeys((*STAGES, "other"), 0.0)
     for at, change, stage in (*turns, (end, 0, "")):
-        current = next((each for each in STAGES if under_way[each]), "other")
+        current = next((text for text in STAGES if under_way[text]), "other")
         seconds[current] += at - start
         start = at
         under_way[stage] += change
@@ -190,10 +190,10 @@ def measure(way: Way, directory: Path) -> Figures:
         sleep(WARM_UP_SECONDS)
         stopwatch = Stopwatch(
             {
-                each.name: Path(each.status_file)
+                instance.name: Path(instance.status_file)
                 for group in lab.description.groups
-                for each in group.instances
-                if each.status_file is not None
+                for instance in group.instances
+                if instance.status_file is not None
             }
         )
         seconds, rollouts = rotate(lab.layout.fleet, way, stopwatch)
@@ -214,8 +214,8 @@ def widen(fleet: Path, in_flight: int) -> None:
     """Have so many clients of a fleet file take new files at once."""
     described = read_fleet(fleet.read_bytes(), place=str(fleet))
     groups = tuple(
-        msgspec.structs.replace(each, max_in_flight=in_flight) if each.name == CLIENTS else each
-        for each in described.groups
+        msgspec.structs.replace(group, max_in_flight=in_flight) if group.name == CLIENTS else group
+        for group in described.groups
     )
     fleet.write_bytes(write_fleet(msgspec.structs.replace(described, groups=groups)))
 
@@ -243,8 +243,8 @@ def ways(spec: LabSpec) -> tuple[Way, ...]:
 
 def median(rounds: Sequence[Figures]) -> Figures:
     """Return the round in the middle, by time: its parts belong together."""
-    middle = statistics.median_low([each.seconds for each in rounds])
-    return next(each for each in rounds if each.seconds == middle)
+    middle = statistics.median_low([pair.seconds for pair in rounds])
+    return next(pair for pair in rounds if pair.seconds == middle)
 
 
 def show(results: Sequence[tuple[Way, Figures]]) -> None:

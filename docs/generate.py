@@ -97,8 +97,8 @@ def _command(group: click.Group, name: str, before: str, *, depth: int) -> Itera
     yield f"\n{'#' * depth} {path}\n"
     yield _code(_help(command, path))
     if isinstance(command, click.Group):
-        for each in command.list_commands(click.Context(command)):
-            yield from _command(command, each, path, depth=depth + 1)
+        for list_command in command.list_commands(click.Context(command)):
+            yield from _command(command, list_command, path, depth=depth + 1)
 
 
 def _help(command: click.Command, path: str) -> str:
@@ -122,12 +122,12 @@ def exits_and_errors() -> str:
         "Every error says what is wrong and where, and after `hint:` what to do.",
         "With `--output json` its code is in the field `code`; codes never change.\n",
     ]
-    for each in sorted(_error_classes(), key=lambda kind: kind.code):
-        retry = getattr(each, "retryable", False)
+    for error_klass in sorted(_error_classes(), key=lambda kind: kind.code):
+        retry = getattr(error_klass, "retryable", False)
         parts += [
-            f"### `{each.code}`\n",
-            _sentences(each),
-            f"\nExit code {each.exit_code.value}; `rollover.errors.{each.__name__}`."
+            f"### `{error_klass.code}`\n",
+            _sentences(error_klass),
+            f"\nExit code {error_klass.exit_code.value}; `rollover.errors.{error_klass.__name__}`."
             + (" The same call may succeed later." if retry else "")
             + "\n",
         ]
@@ -146,15 +146,15 @@ def _error_classes() -> list[type[errors.RolloverError]]:
 def rules() -> str:
     """Return every rule as `rollover explain` tells it."""
     parts = ["# Rules\n", "`rollover explain RULE` shows one of them.\n"]
-    for each in CATALOGUE.rules:
+    for rule in CATALOGUE.rules:
         parts += [
-            f"## `{each.id}`\n",
-            f"**{each.title}** ({each.severity})\n",
-            f"{each.meaning}\n",
-            f"*Why:* {each.why}\n",
-            f"*Example:* {each.example}\n",
-            f"*Remedy:* {each.remedy}\n",
-            f"*Source:* {each.source}\n",
+            f"## `{rule.id}`\n",
+            f"**{rule.title}** ({rule.severity})\n",
+            f"{rule.meaning}\n",
+            f"*Why:* {rule.why}\n",
+            f"*Example:* {rule.example}\n",
+            f"*Remedy:* {rule.remedy}\n",
+            f"*Source:* {rule.source}\n",
         ]
     return "\n".join(parts)
 
@@ -190,7 +190,7 @@ def _structure(name: str, definition: dict[str, object]) -> Iterator[str]:
     if "enum" in definition:
         values = definition["enum"]
         assert isinstance(values, list)
-        yield f"One of {', '.join(f'`{each}`' for each in values)}.\n"
+        yield f"One of {', '.join(f'`{value}`' for value in values)}.\n"
         return
     properties, required = definition["properties"], definition.get("required", [])
     assert isinstance(properties, dict)
@@ -215,9 +215,9 @@ def _type(about: dict[str, object]) -> str:
             name = path.rpartition("/")[2]
             return f"[{name}](#{name.lower()})"
         case {"anyOf": list(options)}:
-            return " or ".join(_type(each) for each in options if each != {"type": "null"})
+            return " or ".join(_type(option) for option in options if option != {"type": "null"})
         case {"enum": list(values)}:
-            return ", ".join(f"`{each}`" for each in values)
+            return ", ".join(f"`{value}`" for value in values)
         case {"items": dict(item)}:
             return f"list of {_type(item)}"
     return str(about.get("type", "anything"))
@@ -264,7 +264,7 @@ def status_file() -> str:
 def _sentences(subject: object) -> str:
     """Return a docstring with one paragraph to a line."""
     text = subject.get("description") if isinstance(subject, dict) else inspect.getdoc(subject)
-    return "\n\n".join(_one_line(each) for each in str(text or "").split("\n\n"))
+    return "\n\n".join(_one_line(part) for part in str(text or "").split("\n\n"))
 
 
 def _one_line(text: str) -> str:

@@ -135,8 +135,8 @@ def test_every_command_has_an_example() -> None:
 def test_every_error_code_and_exit_code_is_documented() -> None:
     """Each code that a script can meet has its place in the reference."""
     text = (DOCS / "reference/errors.md").read_text()
-    classes = [each for each in vars(errors).values() if isinstance(each, type)]
-    codes = {each.code for each in classes if issubclass(each, errors.RolloverError)}
+    classes = [var for var in vars(errors).values() if isinstance(var, type)]
+    codes = {klass.code for klass in classes if issubclass(klass, errors.RolloverError)}
     assert codes
     for code in codes:
         assert f"### `{code}`\n" in text

@@ -81,7 +81,11 @@ class ExampleCA:
 
     def state(self, instance: InstanceDescription) -> tuple[ObservedEndpoint, ...]:
         """Return what an instance uses: one certificate for all its endpoints."""
-        hosts = [each.address.partition(":")[0] for each in instance.endpoints if each.address]
+        hosts = [
+            endpoint.address.partition(":")[0]
+            for endpoint in instance.endpoints
+            if endpoint.address
+        ]
         leaf = issue_leaf(
             profile=ROUTE,
             common_name=instance.name,
@@ -94,16 +98,16 @@ class ExampleCA:
         )
         return tuple(
             ObservedEndpoint(
-                endpoint=each.name,
-                presents=(leaf,) if each.certificate else (),
-                trusts=(self._certificate,) if each.ca else None,
+                endpoint=endpoint.name,
+                presents=(leaf,) if endpoint.certificate else (),
+                trusts=(self._certificate,) if endpoint.ca else None,
             )
-            for each in instance.endpoints
+            for endpoint in instance.endpoints
         )
 
     def platform(self, group: GroupDescription) -> MemoryPlatform:
         """Return a group in memory, all of its instances in this CA's state."""
-        states = {each.name: self.state(each) for each in group.instances}
+        states = {instance.name: self.state(instance) for instance in group.instances}
         return MemoryPlatform(group, states, clock=lambda: NOW)
 
 
@@ -204,7 +208,7 @@ def _server_files(directory: Path, word: bytes) -> tuple[DeliveredFile, ...]:
 
 
 def _contents(directory: Path) -> set[bytes]:
-    return {each.read_bytes() for each in directory.iterdir()}
+    return {path.read_bytes() for path in directory.iterdir()}
 
 
 def test_the_example_script_delivers_and_confirms(

@@ -26,26 +26,28 @@ def test_a_rotation_by_the_director_and_then_directly(lab: BoshLab, tmp_path: Pa
     rig = AgentsRig(lab, tmp_path / "state")
     old = rig.handout().signer
     seen = rig.observe()
-    assert {each.availability for each in seen.values()} == {Availability.READY}, seen
+    assert {value.availability for value in seen.values()} == {Availability.READY}, seen
     assert rig.bundles() == {(old,)}
     assert "bosh-connections-unseen" not in {f.rule for f in rig.platform.findings(Moment.CHECK)}
 
     lab.create_env(lab.ops_file("add.json", add_new_ca()))
     new = rig.handout().signer
     evidence = list(rig.platform.handshakes(rig.names, accepted=(), refused=()))
-    assert [each.observed for each in evidence] == ["pong"] * 4
+    assert [item.observed for item in evidence] == ["pong"] * 4
     assert rig.bundles() == {(old,)}
     results = rig.roll_out()
-    assert [type(each) for each in results] == [Applied] * 4, results
+    assert [type(result) for result in results] == [Applied] * 4, results
     assert rig.bundles() == {(old, new)}
 
     direct = AgentsRig(lab, tmp_path / "state", in_place="direct")
     lab.create_env(lab.ops_file("remove.json", remove_old_ca()))
     assert direct.bundles() == {(old, new)}
     results = direct.roll_out()
-    assert [type(each) for each in results] == [Applied] * 4, results
+    assert [type(result) for result in results] == [Applied] * 4, results
     assert direct.bundles() == {(new,)}
-    assert "bosh-record-stale" in {each.rule for each in direct.platform.findings(Moment.AFTER)}
+    assert "bosh-record-stale" in {
+        finding.rule for finding in direct.platform.findings(Moment.AFTER)
+    }
 
 
 def test_a_hung_agent_and_a_crashing_one_are_named(lab: BoshLab, tmp_path: Path) -> None:
@@ -69,11 +71,11 @@ def test_a_hung_agent_and_a_crashing_one_are_named(lab: BoshLab, tmp_path: Path)
     direct = AgentsRig(lab, tmp_path / "state", in_place="direct")
     list(direct.platform.handshakes(rig.names, accepted=(), refused=()))
     lab.cloud.fault(second.agent_id, "crash-before-save")
-    results = direct.roll_out([each for each in rig.orders() if each.instance == second.name])
+    results = direct.roll_out([order for order in rig.orders() if order.instance == second.name])
     (failed,) = results
     assert isinstance(failed, Failed), results
     assert failed.code == "bosh-agent-unchanged"
-    (applied,) = direct.roll_out([each for each in rig.orders() if each.instance == second.name])
+    (applied,) = direct.roll_out([order for order in rig.orders() if order.instance == second.name])
     assert isinstance(applied, Applied)
 
 
@@ -89,12 +91,12 @@ def test_recovery_recreates_a_dead_agent_with_the_new_ca(lab: BoshLab, tmp_path:
     seen = rig.observe()
     assert seen[dead.name].availability is Availability.READY
     assert "--fix" in seen[dead.name].why
-    findings = {each.rule for each in rig.platform.findings(Moment.BETWEEN)}
+    findings = {finding.rule for finding in rig.platform.findings(Moment.BETWEEN)}
     assert "bosh-agent-unresponsive" in findings
     results = rig.roll_out()
-    assert [type(each) for each in results] == [Applied] * 4, results
-    after = {each.name: each.agent_id for each in lab.instances()}
+    assert [type(result) for result in results] == [Applied] * 4, results
+    after = {instance.name: instance.agent_id for instance in lab.instances()}
     assert after[dead.name] != dead.agent_id
     assert rig.bundles() == {rig.handout().bundle}
     gate = list(rig.platform.handshakes(rig.names, accepted=(), refused=()))
-    assert [each.observed for each in gate] == ["pong"] * 4
+    assert [evidence.observed for evidence in gate] == ["pong"] * 4

@@ -50,12 +50,12 @@ class Answering:
 @contextmanager
 def answering(nats: BoshNats, *agents: str) -> Iterator[None]:
     """Have agents answer for the body of `with`."""
-    made = [Answering(nats, each) for each in agents]
+    made = [Answering(nats, agent) for agent in agents]
     try:
         yield
     finally:
-        for each in made:
-            each.end()
+        for item in made:
+            item.end()
 
 
 @pytest.fixture
@@ -140,6 +140,6 @@ def test_connections_show_agents_with_their_certificates(nats: BoshNats) -> None
         listing = connections.listing()
     assert listing.missing == ""
     assert set(listing.current()) == {"a1", "a2"}
-    assert all(len(each.cert_sha256) == 64 for each in listing.agents)
+    assert all(len(agent.cert_sha256) == 64 for agent in listing.agents)
     assert listing.others == ()
     assert connections.started_at() is not None

@@ -275,7 +275,7 @@ def test_uaa_gives_a_token_once(served: Served, director: Director) -> None:
     director.locks()
     director.locks()
     assert served.director.tokens == ["token-1"]
-    granted = next(each for each in served.director.requests if each.method == "POST")
+    granted = next(request for request in served.director.requests if request.method == "POST")
     assert granted.body == b"grant_type=client_credentials"
     assert served.director.requests[-1].headers["authorization"] == "bearer token-1"
 
@@ -330,7 +330,7 @@ def test_events_come_once_each_while_the_output_grows(served: Served, director: 
     task.grow = grow
     served.director.tasks[9] = task
     events, ended = followed(director, 9)
-    assert [each.index for each in events] == list(range(6))
+    assert [event.index for event in events] == list(range(6))
     assert ended.state is TaskState.DONE
 
 
@@ -355,7 +355,7 @@ def test_stopping_cancels_the_task_and_follows_it_to_its_end(
     task.events = stub.lines({"time": 1, "stage": "Updating instance", "state": "finished"})
     served.director.tasks[9] = task
     events = list(director.follow(9, stopping=lambda: True))
-    assert [each.state for each in events] == ["finished"]
+    assert [event.state for event in events] == ["finished"]
     assert served.director.asked("DELETE") == ["/task/9"]
 
 
@@ -394,7 +394,7 @@ def test_a_director_that_goes_away_meanwhile_is_waited_for(
     following = director.follow(9)
     first = next(following)
     fails(served, MOST_ATTEMPTS * 2, Response(status_code=503))
-    assert [first.index, *(each.index for each in following)] == [1, 2]
+    assert [first.index, *(task_event.index for task_event in following)] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -463,14 +463,16 @@ def test_the_small_calls_are_those_of_the_cli(served: Served, director: Director
     }  # fmt: skip
     answers["/configs"] = [{"id": "1", "type": "deploy", "name": "default", "content": "x: 1"}]
     answers["/tasks"] = [{"id": 3, "state": "queued", "deployment": "web"}]
-    assert [each.change for each in director.diff("web", "name: web\n")] == ["", "added"]
+    assert [pair.change for pair in director.diff("web", "name: web\n")] == ["", "added"]
     instance = BoshInstance(deployment="web", group="router", id="1-2")
     director.ignore(instance, ignored=True)
     director.set_resurrection(paused=True)
     (config,) = director.configs("deploy")
     (task,) = director.tasks("web")
     assert (config.kind, config.content, task.id) == ("deploy", "x: 1", 3)
-    sent = [(each.method, each.target, each.body) for each in served.director.requests[1:]]
+    sent = [
+        (request.method, request.target, request.body) for request in served.director.requests[1:]
+    ]
     assert sent == [
         ("POST", "/deployments/web/diff?redact=true", b"name: web\n"),
         ("PUT", "/deployments/web/instance_groups/router/1-2/ignore", b'{"ignore":true}'),

@@ -50,7 +50,7 @@ def followed(lab: BoshLab, number: int) -> tuple[list[TaskEvent], DirectorTask]:
 def the_same(lab: BoshLab, instance: BoshInstance) -> BoshInstance:
     """An instance as it is now."""
     listed = lab.director.instances(instance.deployment)
-    return next(each for each in listed if each.name == instance.name)
+    return next(bosh_instance for bosh_instance in listed if bosh_instance.name == instance.name)
 
 
 def test_the_director_says_who_it_is(lab: BoshLab) -> None:
@@ -65,12 +65,19 @@ def test_both_listings_have_the_same_instances(lab: BoshLab) -> None:
     """All run, by their own word; the brief one asks none."""
     for name in lab.deployments():
         full, brief = lab.director.instances(name), lab.director.placed(name)
-        assert {each.job_state for each in full} == {"running"}
-        assert {(each.name, each.vm_cid, each.agent_id) for each in full} == {
-            (each.name, each.vm_cid, each.agent_id) for each in brief
+        assert {bosh_instance.job_state for bosh_instance in full} == {"running"}
+        assert {
+            (bosh_instance.name, bosh_instance.vm_cid, bosh_instance.agent_id)
+            for bosh_instance in full
+        } == {
+            (bosh_instance.name, bosh_instance.vm_cid, bosh_instance.agent_id)
+            for bosh_instance in brief
         }
-        assert all(each.vm_created_at is not None for each in (*full, *brief))
-        assert all(each.stemcell is not None and each.stemcell.version for each in full)
+        assert all(bosh_instance.vm_created_at is not None for bosh_instance in (*full, *brief))
+        assert all(
+            bosh_instance.stemcell is not None and bosh_instance.stemcell.version
+            for bosh_instance in full
+        )
 
 
 def test_everything_else_can_be_read(lab: BoshLab) -> None:
@@ -78,15 +85,15 @@ def test_everything_else_can_be_read(lab: BoshLab) -> None:
     name = lab.deployments()[0]
     manifest = lab.director.manifest(name)
     assert isinstance(load(manifest.encode()), dict)
-    assert not [each for each in lab.director.diff(name, manifest) if each.change]
+    assert not [pair for pair in lab.director.diff(name, manifest) if pair.change]
     assert [
-        each for each in lab.director.diff(name, f"{manifest}\ntags: {{a: b}}\n") if each.change
+        pair for pair in lab.director.diff(name, f"{manifest}\ntags: {{a: b}}\n") if pair.change
     ]
     assert lab.director.locks() == ()
     assert lab.director.stemcells()
-    assert {each.kind for each in lab.director.configs("cloud")} == {"cloud"}
+    assert {config.kind for config in lab.director.configs("cloud")} == {"cloud"}
     assert isinstance(lab.director.variables(name), tuple)
-    assert "nats" in " ".join(each.path for each in lab.director.certificate_expiry())
+    assert "nats" in " ".join(expiry.path for expiry in lab.director.certificate_expiry())
     assert lab.director.tasks() == ()
 
 
@@ -185,8 +192,8 @@ def test_the_lab_is_discovered_and_expanded(lab: BoshLab, tmp_path: Path) -> Non
     assert secret not in ran.out + ran.talk + out.read_text()
     assert f"a round over {AGENTS} agents" in ran.out
     there, made = load_fleet(lab.layout.root / "fleet.yml"), load_fleet(out)
-    assert [each.certificates for each in made.authorities] == [
-        each.certificates for each in there.authorities
+    assert [authority.certificates for authority in made.authorities] == [
+        authority.certificates for authority in there.authorities
     ]
     assert made.director is not None
     assert there.director is not None
@@ -196,5 +203,5 @@ def test_the_lab_is_discovered_and_expanded(lab: BoshLab, tmp_path: Path) -> Non
         expanded.groups[0].instances[0].endpoints[0].certificate or ""
     )
     fleet = description.assemble(expanded, {})
-    assert [len(each.instances) for each in fleet.groups] == [1, AGENTS]
+    assert [len(group.instances) for group in fleet.groups] == [1, AGENTS]
     assert len(fleet.links) == AGENTS + 2

@@ -117,21 +117,21 @@ class Rotation:
         [result] = self.vm.roll_out([order], pacing=Pacing(), stopping=lambda: False)
         assert isinstance(result, Applied), result
         assert result.evidence
-        assert all(each.holds for each in result.evidence)
+        assert all(evidence.holds for evidence in result.evidence)
         return result
 
     def lets_in(self, *labels: str) -> None:
         """NATS accepts exactly these identities."""
-        accepted = [each for each in self.identities if each.label in labels]
-        refused = [each for each in self.identities if each.label not in labels]
+        accepted = [identity for identity in self.identities if identity.label in labels]
+        refused = [identity for identity in self.identities if identity.label not in labels]
         seen = list(self.vm.handshakes([DIRECTOR_VM], accepted=accepted, refused=refused))
         assert len(seen) == 2 + len(self.identities)
-        assert all(each.holds for each in seen), seen
+        assert all(evidence.holds for evidence in seen), seen
 
     def signers_left(self) -> set[str]:
         """The retired CA as holdouts name it; empty: nobody is left, `?`: nobody knows."""
         held = self.vm.holdouts([DIRECTOR_VM], retired=[self.old.ca])
-        return {each.issuer or "?" for each in held}
+        return {holdout.issuer or "?" for holdout in held}
 
     def connected(self) -> bool:
         """Whether both agents are back."""
@@ -143,8 +143,8 @@ class Rotation:
         assert found.availability is Availability.READY, found.why
         assert found.may_use == ()
         return {
-            each.endpoint: (each.presents[0].fingerprint, len(each.trusts or ()))
-            for each in found.endpoints
+            endpoint.endpoint: (endpoint.presents[0].fingerprint, len(endpoint.trusts or ()))
+            for endpoint in found.endpoints
         }
 
     def named(
@@ -227,7 +227,7 @@ def test_a_director_vm_goes_there_and_back_and_to_the_end(lab: BoshLab) -> None:
     assert rotation.signers_left() == set()
 
     told = [*vm.tidy()]
-    assert all(each.holds for each in told)
+    assert all(evidence.holds for evidence in told)
     assert [*vm.tidy()] == []
     assert [*vm.findings(Moment.AFTER)] == []
     assert rotation.observed() == rotation.named(new, new, 1)

@@ -58,8 +58,8 @@ def deploy(served: Served, name: str, *instances: dict[str, object]) -> None:
     director.answers[f"/deployments/{name}"] = {"manifest": MANIFEST}
     director.answers[f"/deployments/{name}/variables"] = [{"id": "1", "name": "/d/password"}]
     director.answers[f"/deployments/{name}/instances"] = [
-        stub.brief(each["index"], cid=each["vm_cid"])  # type: ignore[arg-type]  # a number
-        for each in instances
+        stub.brief(instance["index"], cid=instance["vm_cid"])  # type: ignore[arg-type]  # a number
+        for instance in instances
     ]
     director.tasks[number] = StubTask("done", result=stub.lines(*instances))
 
@@ -89,7 +89,7 @@ def test_a_director_is_written_down_with_what_was_read(served: Served, tmp_path:
     ran = discover(served, "-o", tmp_path / "fleet.yml", "--monitor", "http://10.0.0.6:8222")
     assert ran.code == ExitCode.DONE
     fleet = load_fleet(tmp_path / "fleet.yml")
-    assert (fleet.name, fleet.groups, [each.name for each in fleet.authorities]) == (
+    assert (fleet.name, fleet.groups, [authority.name for authority in fleet.authorities]) == (
         "stub", (), ["nats_ca"],
     )  # fmt: skip
     assert fleet.director is not None
@@ -143,9 +143,9 @@ def test_a_fleet_file_may_name_an_alias(
     address = f"{urlsplit(served.url).hostname}:4222"
     known = KnownCertificates(Authorities(MemoryCredentials(), fleet), clock=now)
     vm = bosh.director_vm(fleet.groups[0], known=known)
-    assert {each.address for each in fleet.groups[0].instances[0].endpoints if each.address} == {
-        address
-    }
+    assert {
+        endpoint.address for endpoint in fleet.groups[0].instances[0].endpoints if endpoint.address
+    } == {address}
     assert vm.observer.nats_address == address
     bosh.close()
 
@@ -184,13 +184,13 @@ def test_the_fleet_is_expanded_from_the_director_as_it_is_then(
         "late/router/00000000-0007", "web/router/00000000-0000", "web/router/00000000-0001",
     ]  # fmt: skip
     assert names(fleet, "director") == ["director/0"]
-    assert not [each for each in served.director.asked("GET") if "format=full" in each]
+    assert not [text for text in served.director.asked("GET") if "format=full" in text]
 
 
 def names(fleet: FleetDescription, group: str) -> list[str]:
     """Instances of a group."""
-    (found,) = (each for each in fleet.groups if each.name == group)
-    return [each.name for each in found.instances]
+    (found,) = (description for description in fleet.groups if description.name == group)
+    return [instance.name for instance in found.instances]
 
 
 def test_a_deployment_that_goes_meanwhile_is_left_out(served: Served, tmp_path: Path) -> None:

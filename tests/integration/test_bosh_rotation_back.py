@@ -21,13 +21,13 @@ LEAVES = frozenset(NAMES) - {"nats_ca"}
 
 
 def _answer(lab: BoshLab) -> bool:
-    return {each.job_state for each in lab.director.instances(DEPLOYMENT)} == {"running"}
+    return {instance.job_state for instance in lab.director.instances(DEPLOYMENT)} == {"running"}
 
 
 def _came_and_went(lab: BoshLab) -> int:
     """Return how often the short-lived deployment was deleted."""
     described = task_descriptions(lab, "bosh-health-%")
-    return sum(1 for each in described if each.startswith("delete deployment"))
+    return sum(1 for text in described if text.startswith("delete deployment"))
 
 
 def test_a_rollback_after_the_agents_brings_the_old_ca_back(tmp_path: Path) -> None:

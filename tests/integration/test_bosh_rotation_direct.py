@@ -37,7 +37,7 @@ def _connections(lab: BoshLab) -> frozenset[str]:
         if line.startswith(MONITOR)
     )
     listing = MonitoredConnections(url).listing()
-    return frozenset(str(each.cert_sha256) for each in listing.agents)
+    return frozenset(str(agent.cert_sha256) for agent in listing.agents)
 
 
 def test_agents_are_updated_without_restarts_of_their_jobs(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_agents_are_updated_without_restarts_of_their_jobs(tmp_path: Path) -> No
         text = lab.layout.fleet.read_text()
         blind = lab.layout.root / "blind.yml"
         blind.write_text(
-            "\n".join(each for each in text.splitlines() if not each.startswith(MONITOR))
+            "\n".join(line for line in text.splitlines() if not line.startswith(MONITOR))
         )
         refused = command(lab, "rotate", "--yes", fleet=blind)
         assert refused.code == ExitCode.EVIDENCE_MISSING, refused.said
@@ -63,7 +63,9 @@ def test_agents_are_updated_without_restarts_of_their_jobs(tmp_path: Path) -> No
         assert lab.all_answer()
         assert _starts_of_jobs(lab) == jobs
         changes = [
-            each for each in task_descriptions(lab)[len(deploys) :] if "vm-stats" not in each
+            task_description
+            for task_description in task_descriptions(lab)[len(deploys) :]
+            if "vm-stats" not in task_description
         ]
         assert changes == []
         assert "bosh-record-stale" in done.said

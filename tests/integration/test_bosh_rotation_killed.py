@@ -43,7 +43,7 @@ def _authorities(lab: BoshLab) -> int:
 
 
 def _deploys(lab: BoshLab) -> bool:
-    return any(each.description.startswith("create dep") for each in lab.director.tasks())
+    return any(task.description.startswith("create dep") for task in lab.director.tasks())
 
 
 def _seen_to_deploy(lab: BoshLab) -> bool:

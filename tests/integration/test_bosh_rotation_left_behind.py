@@ -43,7 +43,9 @@ def _fault(lab: BoshLab, one: BoshInstance, fault: AgentFault) -> None:
 
 def _names(run: Run, *instances: BoshInstance) -> bool:
     """Say whether the outcome itself, the last that is said, names these."""
-    return "waiting: " in run.output and all(str(each.name) in run.output for each in instances)
+    return "waiting: " in run.output and all(
+        str(bosh_instance.name) in run.output for bosh_instance in instances
+    )
 
 
 def test_ignored_and_stopped_agents_are_waited_for(tmp_path: Path) -> None:
@@ -65,11 +67,13 @@ def test_ignored_and_stopped_agents_are_waited_for(tmp_path: Path) -> None:
         assert _names(waiting, ignored, stopped), waiting.said
         assert "bosh-recreate-needed: cf" in waiting.said
         assert trusted_by_nats(lab) == 2
-        assert [each.group for each in announced(lab)] == ["director", "agents"]
+        assert [pair.group for pair in announced(lab)] == ["director", "agents"]
         again = rotate(lab, "--output", "json")
         assert again.code == ExitCode.WAITING
-        assert all(str(each.name) in again.output for each in (ignored, stopped)), again.output
-        assert [each.group for each in announced(lab)] == ["director", "agents"]
+        assert all(
+            str(bosh_instance.name) in again.output for bosh_instance in (ignored, stopped)
+        ), again.output
+        assert [pair.group for pair in announced(lab)] == ["director", "agents"]
 
         lab.director.ignore(ignored, ignored=False)
         _start(lab, stopped)
@@ -100,7 +104,7 @@ def test_a_hung_agent_and_a_deploy_that_fails_are_named(tmp_path: Path) -> None:
         assert failed.code == ExitCode.STOPPED, failed.said
         assert f"failed: `{slow.name}` did not take its new material" in failed.said
         assert "Timed out sending 'get_task'" in failed.said
-        assert [each.group for each in announced(lab)] == ["director"]
+        assert [pair.group for pair in announced(lab)] == ["director"]
         assert trusted_by_nats(lab) == 2
 
         _fault(lab, slow, AgentFault.NONE)

@@ -80,7 +80,7 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rotated]:
 def test_it_is_the_documented_procedure(rotated: Rotated) -> None:
     """Director, agents, director, agents; then the vars store is cleaned up."""
     assert rotated.run.code == 0, rotated.run.said
-    assert [each.group for each in announced(rotated.lab)] == ["director", "agents"] * 2
+    assert [pair.group for pair in announced(rotated.lab)] == ["director", "agents"] * 2
     assert trusted_by_nats(rotated.lab) == 1
 
 
@@ -89,14 +89,14 @@ def test_every_agent_answers_but_for_announced_interruptions(rotated: Rotated) -
     rollouts = announced(rotated.lab)
     report = rotated.pings
     assert len(report.agents) == AGENTS
-    assert not any(each.gone for each in report.agents)
+    assert not any(agent_pings.gone for agent_pings in report.agents)
     for agent in report.agents:
         around = Counter(_explanation(silence, rollouts) for silence in agent.silences)
         assert around.keys() <= {"director", "agents"}, (agent, rollouts)
         assert around["director"] <= 2, (agent, rollouts)
         assert agent.answered > agent.lost
     assert report.longest_silence_seconds < LONGEST_SILENCE_SECONDS
-    assert {_explanation(each, rollouts) for each in report.outages} == {"director"}
+    assert {_explanation(outage, rollouts) for outage in report.outages} == {"director"}
 
 
 def test_no_vm_is_made_anew(rotated: Rotated) -> None:
@@ -143,7 +143,7 @@ def test_no_private_key_is_said_or_left_anywhere(rotated: Rotated) -> None:
     for path in _files(state(lab)):
         if path not in backups(lab):
             assert not leaks(pieces, path.read_bytes()), path
-    assert any(b"create-env" in each for each in rotated.command_lines)
+    assert any(b"create-env" in command_line for command_line in rotated.command_lines)
     for line in rotated.command_lines:
         assert not leaks(pieces, line), line[:200]
 
@@ -161,16 +161,16 @@ def test_what_is_kept_is_for_the_owner_only(rotated: Rotated) -> None:
 def test_the_journal_tells_each_confirmation(rotated: Rotated) -> None:
     """Every instance of every rollout, in order, and its end."""
     found = entries(rotated.lab)
-    confirmed = [each.subject for each in found if each.kind is EntryKind.CONFIRMED]
+    confirmed = [entry.subject for entry in found if entry.kind is EntryKind.CONFIRMED]
     assert len(confirmed) == 2 * (AGENTS + 1)
-    assert EntryKind.FINISHED in {each.kind for each in found}
+    assert EntryKind.FINISHED in {entry.kind for entry in found}
     assert all(one.at <= other.at for one, other in pairwise(found))
 
 
 def _explanation(silence: TimeSpan, rollouts: Iterable[Announced]) -> str:
     """Return whose rollout explains a silence; `nothing` when none does."""
-    return next((each.group for each in rollouts if each.explains(silence)), "nothing")
+    return next((rollout.group for rollout in rollouts if rollout.explains(silence)), "nothing")
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    yield from (each for each in directory.rglob("*") if each.is_file())
+    yield from (path for path in directory.rglob("*") if path.is_file())

@@ -42,8 +42,8 @@ def written(lab: BoshLab, directory: Path, *options: str) -> Book:
 def trusted_by_agents(lab: BoshLab) -> list[int]:
     """Return how many CAs each agent trusts, by what it was told last."""
     places = CloudLayout(lab.layout.root)
-    told = [places.vm(each.vm_cid).agent.told() for each in lab.cloud.vms()]
-    return [each.credentials.ca.count("BEGIN CERTIFICATE") for each in told]
+    told = [places.vm(vm.vm_cid).agent.told() for vm in lab.cloud.vms()]
+    return [agent_input.credentials.ca.count("BEGIN CERTIFICATE") for agent_input in told]
 
 
 def stopped_by_one_that_hangs(lab: BoshLab, book: Book) -> None:
@@ -70,7 +70,7 @@ def refused(book: Book, *calls: str) -> None:
 
 def step(blocks: list[Block], number: int) -> list[Block]:
     """Return the commands of a step."""
-    return [each for each in blocks if each.heading.startswith(f"### {number}.")]
+    return [block for block in blocks if block.heading.startswith(f"### {number}.")]
 
 
 @pytest.mark.xdist_group("bosh-runbook-rotates")
@@ -81,7 +81,7 @@ def test_a_runbook_rotates_by_hand_and_its_gates_hold(tmp_path: Path) -> None:
         before, manifest = variables(lab), lab.layout.manifest.read_bytes()
         vms, keys = machines(lab), key_pieces(lab.layout.credentials)
         book = written(lab, tmp_path)
-        blocks = [each for each in book.blocks() if not each.detour]
+        blocks = [block for block in book.blocks() if not block.detour]
         prepare, steps, rest = blocks[:2], blocks[2:-6], blocks[-6:]
 
         book.done(prepare[0])
@@ -89,16 +89,16 @@ def test_a_runbook_rotates_by_hand_and_its_gates_hold(tmp_path: Path) -> None:
         refused(book, "resurrection on", "gone nats_ca", "deployed nothing.yml", "changed 2")
         book.done(prepare[1])
 
-        for each in step(steps, 1):
-            book.done(each)
+        for pair in step(steps, 1):
+            book.done(pair)
         keys |= key_pieces(lab.layout.credentials)
         refused(book, "deployed", "bundle 1 add-new-ca.yml", "same /dev/null")
         assert trusted_by_nats(lab) == 2
         note, *deploys = step(steps, 2)
         book.done(note)
         refused(book, "changed 2")
-        for each in deploys:
-            book.done(each)
+        for deploy in deploys:
+            book.done(deploy)
         assert trusted_by_agents(lab) == [2, 2, 2]
 
         withdrawing, _ = step(steps, 3)
@@ -108,13 +108,13 @@ def test_a_runbook_rotates_by_hand_and_its_gates_hold(tmp_path: Path) -> None:
         assert back.code == 0, back
         assert trusted_by_nats(lab) == 2
         for number in (3, 4):
-            for each in step(steps, number):
-                book.done(each)
+            for pair in step(steps, number):
+                book.done(pair)
 
         private = next(lab.layout.root.glob("rotation-*"))
         assert private.stat().st_mode & 0o077 == 0
-        for each in rest:
-            book.done(each)
+        for pair in rest:
+            book.done(pair)
         assert not private.exists()
         every_agent_answers(lab, pings)
         assert lab.all_answer()
@@ -130,9 +130,9 @@ def test_a_runbook_rotates_by_hand_and_its_gates_hold(tmp_path: Path) -> None:
         made_anew = {name for name, cid in machines(lab).items() if cid != vms[name]}
         assert {name.split("/")[1] for name in made_anew} == {"legacy"}
         pieces = keys | key_pieces(lab.layout.credentials)
-        kept = [each for each in book.directory.rglob("*") if each.is_file()]
+        kept = [path for path in book.directory.rglob("*") if path.is_file()]
         assert len(kept) > len(blocks) // 4
-        assert not [each for each in kept if leaks(pieces, each.read_bytes())]
+        assert not [path for path in kept if leaks(pieces, path.read_bytes())]
 
 
 @pytest.mark.xdist_group("bosh-runbook-recovers")
@@ -154,8 +154,8 @@ def test_a_runbook_recovers_by_hand_from_a_ca_that_has_expired(tmp_path: Path) -
         assert len(blocks) > 1
         book.done(blocks[0])
         refused(book, "connected")
-        for each in blocks[1:]:
-            book.done(each)
+        for block in blocks[1:]:
+            book.done(block)
 
         eventually(lab.all_answer)
         assert trusted_by_nats(lab) == 1

@@ -95,7 +95,7 @@ def test_a_server_takes_what_was_written_to_its_secret(fleet: Rig, tmp_path: Pat
         assert pod.syncs
         (observed,) = servers.observe((name,))
         assert set(seen(observed).trusts or ()) == set(fleet.both())
-        assert not [each for each in cluster.names("secrets") if each.endswith("kept")]
+        assert not [text for text in cluster.names("secrets") if text.endswith("kept")]
         cluster.put("secrets", "n1-tls", immutable=True)
         refused = only(servers.roll_out((order,), pacing=ALONE, stopping=go_on))
         assert isinstance(refused, Failed)

@@ -54,7 +54,9 @@ def test_openssl_loads_every_member_of_an_annotated_bundle(tmp_path: Path) -> No
     path.write_bytes(content)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(path)
-    assert set(context.get_ca_certs(binary_form=True)) == {each.der for each in several}
+    assert set(context.get_ca_certs(binary_form=True)) == {
+        certificate.der for certificate in several
+    }
     openssl = shutil.which("openssl")
     assert openssl is not None
     shown = subprocess.run(

@@ -190,7 +190,7 @@ def test_a_chain_without_its_intermediate_is_refused(desk: Desk) -> None:
     first, number = pair(desk, plain(desk), other)
     # Somebody else's configuration shows that the issuer is an intermediate.
     desk.configs.append(desk.folder / "n3.conf")
-    assert [each.subject for each in desk.findings("chain-incomplete")] == ["n2 cluster.tls"]
+    assert [finding.subject for finding in desk.findings("chain-incomplete")] == ["n2 cluster.tls"]
     with running(first):
         assert not let_in(desk, "n2-cluster", number)
 

@@ -119,7 +119,7 @@ def test_stapling_without_a_responder_keeps_the_server_down(desk: Desk) -> None:
 def test_flags_of_tls_make_every_reload_fail(desk: Desk) -> None:
     """`started-with-tls-flags`: the same file, reloaded with nothing changed."""
     config = desk.server(more=LISTEN, top=plain(desk))
-    pem, key = (f"{desk.folder}/n1-top.{each}" for each in ("pem", "key"))
+    pem, key = (f"{desk.folder}/n1-top.{literal}" for literal in ("pem", "key"))
     flags = ("--tls", "--tlscert", pem, "--tlskey", key)
     line = " ".join(("nats-server -c n1.conf", *flags))
     desk.units.append(desk.write("nats.service", f"[Service]\nExecStart=/usr/bin/{line}\n"))
@@ -144,7 +144,7 @@ def test_a_node_that_is_heard_of_is_refused_by_its_address(desk: Desk) -> None:
         inside = f"name: c\n  listen: '{HOST}:{number}'\n  {routes}"
         block = Tls((made,), (desk.root,))
         desk.server(f"n{at}", more=LISTEN, inside={"cluster": inside}, cluster=block)
-    assert [each.subject for each in desk.findings("gossip-not-in-certificate")] == [
+    assert [finding.subject for finding in desk.findings("gossip-not-in-certificate")] == [
         "n2 cluster.tls"
     ]
     seed, one, other = (desk.folder / f"n{at}.conf" for at in range(3))
@@ -331,7 +331,9 @@ def test_a_gateway_that_cannot_dial_is_one_way(desk: Desk) -> None:
         desk.server(
             name, more=LISTEN, inside={"gateway": inside}, gateway=Tls((made,), (desk.root,))
         )
-    assert [each.subject for each in desk.findings("usage-not-both-ways")] == ["b gateway.tls"]
+    assert [finding.subject for finding in desk.findings("usage-not-both-ways")] == [
+        "b gateway.tls"
+    ]
     with running(desk.folder / "a.conf") as a, running(desk.folder / "b.conf") as b:
         wait(lambda: a.said('Outbound gateway connection to "b"'))
         wait(lambda: a.said("incompatible key usage"))

@@ -39,8 +39,10 @@ def test_the_topology_of_a_real_fleet(small: Lab) -> None:
     seen = commands.run("topology", "--fleet", small.layout.fleet, "--links", "--output", "json")
     topology = seen.json["topology"]
     instances = [each for group in topology["groups"] for each in group["instances"]]
-    assert {each["availability"] for each in instances} == {"ready"}
-    assert {tuple(e["trusts"]) for each in instances for e in each["endpoints"]} == {("nats-ca@1",)}
+    assert {instance["availability"] for instance in instances} == {"ready"}
+    assert {tuple(e["trusts"]) for instance in instances for e in instance["endpoints"]} == {
+        ("nats-ca@1",)
+    }
     assert [(each["links"], each["working"]) for each in topology["links"]] == [(6, 6), (18, 18)]
     assert all(each["works"] for each in topology["every_link"])
 
@@ -107,4 +109,4 @@ def test_a_discovered_fleet_can_be_looked_at(small: Lab, tmp_path: Path) -> None
     assert "× The files of every endpoint are known" in ran.out
     topology = commands.run("topology", "--fleet", out, "--output", "json").json["topology"]
     servers = topology["groups"][0]["instances"]
-    assert {each["availability"] for each in servers} == {"ready"}
+    assert {server["availability"] for server in servers} == {"ready"}

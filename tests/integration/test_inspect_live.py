@@ -117,9 +117,9 @@ def test_a_configuration_is_shown_block_by_block(running: Running) -> None:
     assert ran.code == ExitCode.DONE, ran.talk
     sources = {each["name"].rpartition(": ")[2]: each for each in ran.json["inspection"]["sources"]}
     assert {"tls", "cluster.tls", "gateway.tls", "leafnodes.tls", "mqtt.tls"} <= sources.keys()
-    judged = {(each["usage"], each["stack"]) for each in sources["cluster.tls"]["chains"]}
+    judged = {(source["usage"], source["stack"]) for source in sources["cluster.tls"]["chains"]}
     assert judged == {("server", "go"), ("client", "go")}
-    subjects = {each["subject"]: each for each in sources["tls"]["certificates"]}
+    subjects = {source["subject"]: source for source in sources["tls"]["certificates"]}
     assert subjects["CN=n1"]["signed_by"] == subjects["CN=Inspected CA"]["fingerprint"]
     assert subjects["CN=n1"]["key_places"]
     assert "PRIVATE KEY" not in ran.out

@@ -198,8 +198,8 @@ def test_two_servers_are_peers_with_route_certificates(shop: Shop, tmp_path: Pat
         n2 = stack.enter_context(
             node(tmp_path / "n2", routes(shop, own=LeafRole.ROUTE, port=free_port(), dials=port))
         )
-        for each in (n1, n2):
-            each.await_page("routez", lambda page: page["num_routes"] > 0)
+        for pair in (n1, n2):
+            pair.await_page("routez", lambda page: page["num_routes"] > 0)
 
 
 @pytest.mark.parametrize("role", [LeafRole.SERVER, LeafRole.MONITORING])

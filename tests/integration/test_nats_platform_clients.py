@@ -60,7 +60,7 @@ def test_a_client_of_our_library_takes_leaf_and_trust_by_itself(single: Rig) -> 
         order = reissue(single)
         result = only(platform.roll_out((order,), pacing=ALONE, stopping=go_on))
         assert isinstance(result, Applied), result
-        assert {each.by for each in result.evidence} == {"disk", "status file", "connz"}
+        assert {evidence.by for evidence in result.evidence} == {"disk", "status file", "connz"}
         shrink = single.order(NAME, bundle=(single.old.certificate,), endpoints=(CLIENT,))
         assert isinstance(only(platform.roll_out((shrink,), pacing=ALONE, stopping=go_on)), Applied)
         (after,) = platform.observe((NAME,))
@@ -194,7 +194,10 @@ def test_holdouts_are_those_with_a_retired_or_unknown_issuer(single: Rig) -> Non
                 single.names, retired=[single.old.certificate]
             )
         )
-    assert {each.peer: each.issuer for each in found} == {"old-one": "CN=old", "stranger": ""}
+    assert {holdout.peer: holdout.issuer for holdout in found} == {
+        "old-one": "CN=old",
+        "stranger": "",
+    }
     assert {each.connection for each in by_account} == {each.connection for each in found}
 
 
@@ -215,15 +218,15 @@ def test_cycling_moves_our_clients_and_cuts_the_others(single: Rig) -> None:
         rotating(single, "ours"),
     ):
         before = list(platform.holdouts(single.names, retired=[single.old.certificate]))
-        assert {each.peer for each in before} == {"plain", "ours"}
+        assert {holdout.peer for holdout in before} == {"plain", "ours"}
         evidence = list(platform.cycle(before))
-        left = {each.connection for each in before}
+        left = {holdout.connection for holdout in before}
         wait_until(
             lambda: not left & {view.cid for _, view in platform.connections()}, "all have moved"
         )
-    assert all(each.holds and each.fact is Fact.DRAINED for each in evidence)
-    assert {each.subject.endpoint for each in evidence} == {CLIENT_PORT}
-    told = {"plain" if "`plain`" in each.observed else "ours": each.observed for each in evidence}
+    assert all(item.holds and item.fact is Fact.DRAINED for item in evidence)
+    assert {item.subject.endpoint for item in evidence} == {CLIENT_PORT}
+    told = {"plain" if "`plain`" in item.observed else "ours": item.observed for item in evidence}
     assert "LDM" in told["ours"]
     assert "KICK" in told["plain"]
 
@@ -235,7 +238,7 @@ def test_without_a_system_account_nobody_can_be_asked_to_move(single: Rig) -> No
     with connected(single.servers[0].url, single.base / "plain", name="plain"):
         before = list(platform.holdouts(single.names, retired=[single.old.certificate]))
         evidence = list(platform.cycle(before))
-    assert [each.holds for each in evidence] == [False]
+    assert [item.holds for item in evidence] == [False]
     assert "system account" in evidence[0].observed
 
 

@@ -23,16 +23,16 @@ def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) 
         with connected(running.servers[0].url, tmp_path / "c1", name="orders"):
             parts = [
                 discover_fleet(
-                    (each.folder / "server.conf",),
+                    (item.folder / "server.conf",),
                     environment={},
-                    working_directory=each.folder,
+                    working_directory=item.folder,
                 )
-                for each in running.servers
+                for item in running.servers
             ]
             from_ports = discover_fleet(
                 (),
                 environment={},
-                monitors=[f"http://127.0.0.1:{each.monitor}" for each in running.servers],
+                monitors=[f"http://127.0.0.1:{item.monitor}" for item in running.servers],
             )
         for part, server in zip(parts, running.servers, strict=True):
             (described, *_) = part.description.groups
@@ -53,14 +53,14 @@ def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) 
         (client,) = clients.instances
         assert client.name == "orders"
         assert client.endpoints[0].stack is Stack.OPENSSL
-        assert any("clients were found" in each.message for each in parts[0].remarks)
+        assert any("clients were found" in remark.message for remark in parts[0].remarks)
         servers, found = from_ports.description.groups
-        assert [each.name for each in servers.instances] == ["n1", "n2"]
-        assert [each.role.value for each in servers.instances[0].endpoints] == [
+        assert [instance.name for instance in servers.instances] == ["n1", "n2"]
+        assert [endpoint.role.value for endpoint in servers.instances[0].endpoints] == [
             "client-port",
             "route",
         ]
-        assert [each.name for each in found.instances] == ["orders"]
+        assert [instance.name for instance in found.instances] == ["orders"]
         assert list(links(from_ports.description))
         text = msgspec.json.encode(from_ports.description)
         assert msgspec.json.decode(text, type=FleetDescription) == from_ports.description

@@ -48,7 +48,7 @@ def observe(running: Rig, platform: NatsServers) -> Observation:
 def files(running: Rig) -> dict[str, bytes]:
     """Return every file of the first server's material, by name."""
     folder = running.servers[0].folder
-    return {each.name: each.read_bytes() for each in folder.glob("*.[ck][re][ty]")}
+    return {path.name: path.read_bytes() for path in folder.glob("*.[ck][re][ty]")}
 
 
 def test_a_cluster_takes_the_whole_rotation(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_a_cluster_takes_the_whole_rotation(tmp_path: Path) -> None:
             [running.order(name, bundle=(running.new.certificate,)) for name in running.names],
         ):
             results = list(platform.roll_out(orders, pacing=ALONE, stopping=go_on))
-            assert all(isinstance(each, Applied) for each in results), results
-            assert {each.instance for each in results} == set(running.names)
+            assert all(isinstance(result, Applied) for result in results), results
+            assert {result.instance for result in results} == set(running.names)
         for observation in platform.observe(running.names):
             assert observation.availability is Availability.READY, observation.why
             assert observation.may_use == ()
@@ -74,23 +74,23 @@ def test_a_cluster_takes_the_whole_rotation(tmp_path: Path) -> None:
                 assert shown.trusts == (running.new.certificate,)
         old, new = running.identities
         evidence = list(platform.handshakes(running.names, accepted=[new], refused=[old]))
-        assert all(each.holds for each in evidence), [e for e in evidence if not e.holds]
-        assert sum(each.fact is Fact.ACCEPTS for each in evidence) == 6
-        assert sum(each.fact is Fact.REFUSES for each in evidence) == 6
+        assert all(item.holds for item in evidence), [e for e in evidence if not e.holds]
+        assert sum(item.fact is Fact.ACCEPTS for item in evidence) == 6
+        assert sum(item.fact is Fact.REFUSES for item in evidence) == 6
 
 
 def test_an_applied_order_brings_its_evidence(single: Rig) -> None:
     """Delivered, loaded, presented, advertised and a canary let in: all stand in the result."""
     result = apply(single.platform(), single.trust_both(single.names[0]))
     assert isinstance(result, Applied)
-    assert {each.fact for each in result.evidence} == {
+    assert {evidence.fact for evidence in result.evidence} == {
         Fact.DELIVERED,
         Fact.LOADED,
         Fact.PRESENTS,
         Fact.ADVERTISES,
         Fact.ACCEPTS,
     }
-    assert {each.expected for each in result.evidence if each.fact is Fact.ACCEPTS} == {
+    assert {evidence.expected for evidence in result.evidence if evidence.fact is Fact.ACCEPTS} == {
         "accepts ca@1",
         "accepts ca@2",
     }
@@ -111,8 +111,8 @@ def test_without_a_system_account_a_signal_does_it(single: Rig, *, monitor: bool
     platform = single.platform(system=False, group=single.group(monitor=monitor))
     result = apply(platform, single.trust_both(single.names[0]))
     assert isinstance(result, Applied), result
-    loaded = [each.observed for each in result.evidence if each.fact is Fact.LOADED]
-    assert ["by signal" in each for each in loaded] == ([True] if monitor else [])
+    loaded = [evidence.observed for evidence in result.evidence if evidence.fact is Fact.LOADED]
+    assert ["by signal" in text for text in loaded] == ([True] if monitor else [])
 
 
 def test_a_signal_that_nothing_can_prove_is_no_success(single: Rig) -> None:
@@ -284,7 +284,7 @@ def test_after_a_failure_no_further_server_is_begun(tmp_path: Path) -> None:
         )
         orders = [Order(instance=name, endpoints=(bad,)) for name in running.names]
         results = list(platform.roll_out(orders, pacing=ALONE, stopping=go_on))
-        assert [each.instance for each in results] == [running.names[0]]
+        assert [result.instance for result in results] == [running.names[0]]
         assert isinstance(results[0], Failed)
 
 
@@ -292,7 +292,7 @@ def test_evidence_of_a_wrong_expectation_does_not_hold(single: Rig) -> None:
     """An identity that must be let in and is not, and the other way round, are told."""
     old, new = single.identities
     evidence = list(single.platform().handshakes(single.names, accepted=[new], refused=[old]))
-    holds = {each.fact: each.holds for each in evidence}
+    holds = {item.fact: item.holds for item in evidence}
     assert holds == {
         Fact.PRESENTS: True,
         Fact.ADVERTISES: True,
@@ -367,7 +367,7 @@ def test_a_group_that_must_restart_is_restarted_by_its_command(single: Rig) -> N
     finally:
         os.kill(int((server.folder / "server.pid").read_text()), signal.SIGKILL)
     assert isinstance(result, Applied), result
-    assert any("by restart" in each.observed for each in result.evidence)
+    assert any("by restart" in evidence.observed for evidence in result.evidence)
 
 
 def test_a_restart_command_that_fails_is_told_and_the_files_come_back(single: Rig) -> None:

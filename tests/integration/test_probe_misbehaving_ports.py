@@ -179,7 +179,7 @@ def test_many_silent_ports_wait_together() -> None:
         targets = [Target(address=address, port=Port.CLIENT)] * 40
         started = monotonic()
         seen = list(probe_all(targets, timeout_seconds=0.4, concurrency=40))
-    assert [each.failure for each in seen] == [Failure.TIMEOUT] * 40
+    assert [handshake.failure for handshake in seen] == [Failure.TIMEOUT] * 40
     assert monotonic() - started < BUSY_SECONDS
 
 
@@ -189,8 +189,8 @@ def test_results_come_in_the_order_of_the_targets() -> None:
     with listening(silent) as slow:
         targets = [Target(address=address, port=Port.CLIENT) for address in (slow, dead, slow)]
         seen = list(probe_all(targets, timeout_seconds=0.3))
-    assert [each.address for each in seen] == [slow, dead, slow]
-    assert [each.failure for each in seen] == ["timeout", "refused", "timeout"]
+    assert [handshake.address for handshake in seen] == [slow, dead, slow]
+    assert [handshake.failure for handshake in seen] == ["timeout", "refused", "timeout"]
 
 
 def test_an_identity_that_openssl_cannot_use_is_an_error_of_ours() -> None:

@@ -71,8 +71,8 @@ def test_connections_are_read_over_all_pages(running: Running, monitor: Monitor)
     with ExitStack() as stack:
         opened = [stack.enter_context(enter(running)) for _ in range(7)]
         listed = monitor.connections(page=3)
-        expected = {each.info.client_id for each in opened}
-        found = {each.cid: each for each in listed}
+        expected = {connection.info.client_id for connection in opened}
+        found = {view.cid: view for view in listed}
         assert expected <= set(found)
         assert len(found) == len(listed)
         for cid in expected:

@@ -77,11 +77,13 @@ def test_connections_show_the_certificates_of_their_peers(running: Running) -> N
         listed = system_account.connections(
             connection, connection.info.server_id, timeout_seconds=SECONDS
         )
-    by_id = {each.cid: each for each in listed}
+    by_id = {view.cid: view for view in listed}
     assert set(by_id) == {peer.info.client_id, connection.info.client_id}
     seen = by_id[peer.info.client_id]
     assert (seen.account, seen.authorized_user, seen.kind) == ("APP", "app", "Client")
-    assert [each.cert_sha256 for each in seen.tls_peer_certs] == list(CLIENT.fingerprints)
+    assert [tls_peer_cert.cert_sha256 for tls_peer_cert in seen.tls_peer_certs] == list(
+        CLIENT.fingerprints
+    )
     assert (seen.name, seen.tls_version) == ("rollover", "1.3")
 
 
@@ -114,7 +116,7 @@ def test_servers_are_found_by_ping(running: Running) -> None:
     """Every server that the system account reaches names itself."""
     with enter(running) as connection:
         found = system_account.servers(connection, timeout_seconds=SECONDS)
-        assert [each.id for each in found] == [connection.info.server_id]
+        assert [answering_server.id for answering_server in found] == [connection.info.server_id]
     assert found[0].version.startswith("2.")
 
 

@@ -55,7 +55,7 @@ def test_a_trusted_identity_is_accepted(running: Running, port: Port, versions: 
     assert (seen.kind, seen.address) == (port, running.address(port))
     assert seen.protocol == versions
     assert seen.cipher
-    assert [each.subject for each in seen.presented] == ["CN=server"]
+    assert [certificate.subject for certificate in seen.presented] == ["CN=server"]
     assert seen.advertised == ("CN=trusted",)
     assert 0 < seen.elapsed_seconds < SECONDS
 
@@ -92,7 +92,7 @@ def test_other_identities_are_refused_with_the_reason(
     assert seen.alert == alerts[versions]
     assert (seen.failure, seen.reached) == (Failure.NONE, True)
     assert seen.advertised == ("CN=trusted",), "the list comes before the verdict"
-    assert [each.subject for each in seen.presented] == ["CN=server"]
+    assert [certificate.subject for certificate in seen.presented] == ["CN=server"]
 
 
 @pytest.mark.parametrize("versions", VERSIONS)
@@ -102,7 +102,7 @@ def test_https_monitoring_never_asks(running: Running, who: str, versions: Versi
     seen = dial(running, Port.MONITORING, who, versions=versions)
     assert seen.client_verdict is ClientVerdict.NOT_ASKED
     assert (seen.advertised, seen.failure, seen.protocol) == ((), Failure.NONE, versions)
-    assert [each.subject for each in seen.presented] == ["CN=server"]
+    assert [certificate.subject for certificate in seen.presented] == ["CN=server"]
 
 
 @pytest.mark.parametrize("versions", VERSIONS)
@@ -188,13 +188,15 @@ def test_a_pinned_listener_hangs_up_and_proves_nothing(tmp_path: Path) -> None:
 def test_advertised_names_keep_their_order_and_their_duplicates(tmp_path: Path) -> None:
     """Two CAs of one subject appear twice: the count is all that shows a same-name rollover."""
     authorities = [Authority("twin"), Authority("other"), Authority("twin")]
-    bundle = b"".join(each.pem for each in authorities)
+    bundle = b"".join(authority.pem for authority in authorities)
     write_material(tmp_path, server=SERVER, trusted=bundle)
     with server(tmp_path, wanted=(Port.CLIENT,)) as one:
         for versions in VERSIONS:
             seen = dial(one, Port.CLIENT, "none", versions=versions)
             assert seen.advertised == ("CN=twin", "CN=other", "CN=twin")
-            assert seen.advertised_der == tuple(each.subject.public_bytes() for each in authorities)
+            assert seen.advertised_der == tuple(
+                authority.subject.public_bytes() for authority in authorities
+            )
 
 
 def test_the_served_chain_is_whole_and_in_order(tmp_path: Path) -> None:
@@ -203,7 +205,7 @@ def test_the_served_chain_is_whole_and_in_order(tmp_path: Path) -> None:
     write_material(tmp_path, server=pair, trusted=TRUSTED.pem)
     with server(tmp_path, wanted=(Port.CLIENT,)) as one:
         seen = dial(one, Port.CLIENT, "trusted", versions=Versions.ANY)
-    served = [x509.load_der_x509_certificate(each.der) for each in seen.presented]
+    served = [x509.load_der_x509_certificate(certificate.der) for certificate in seen.presented]
     assert served == x509.load_pem_x509_certificates(pair.chain)
 
 

@@ -34,9 +34,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def _phases(told: list[events.Event]) -> list[tuple[str, tuple[Phase, ...]]]:
     return [
-        (each.rollout.group, each.rollout.phases)
-        for each in told
-        if isinstance(each, events.RolloutFinished)
+        (observed.rollout.group, observed.rollout.phases)
+        for observed in told
+        if isinstance(observed, events.RolloutFinished)
     ]
 
 
@@ -73,14 +73,14 @@ def test_every_rollout_is_proven_before_and_after(lab: Lab) -> None:
         assert report.rollout.proof.holds
         assert report.rollout.proof.links > 0
         assert len(report.results) == report.rollout.instances
-        assert all(each.evidence for each in report.results)
-    gates = [each for each in told if isinstance(each, events.GateChecked)]
+        assert all(result.evidence for result in report.results)
+    gates = [observed for observed in told if isinstance(observed, events.GateChecked)]
     # One before the first rollout, then what was ordered and fresh handshakes behind each, and
     # the drain before each of the two that withdraw trust.
-    assert [each.gate for each in gates].count("as ordered") == 5
-    assert [each.gate for each in gates].count("handshakes") == 6
-    assert [each.gate for each in gates].count("drained") == 2
-    assert all(each.holds for each in gates)
+    assert [gate.gate for gate in gates].count("as ordered") == 5
+    assert [gate.gate for gate in gates].count("handshakes") == 6
+    assert [gate.gate for gate in gates].count("drained") == 2
+    assert all(gate.holds for gate in gates)
 
 
 def test_the_plan_promises_what_the_rotation_does(lab: Lab) -> None:

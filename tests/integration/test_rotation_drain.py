@@ -130,9 +130,9 @@ def test_a_client_of_the_fleet_that_hangs_on_is_cycled(lab: Lab) -> None:
             outcome = rollover.rotate(request(), conduct())
         await_true(lambda: guest.disconnects > 0, what="the cut")
         cycled = [
-            each
-            for each in of_last_rotation(lab, EntryKind.EVIDENCE)
-            if each.subject == "cycle" and "requester-1" in str(each.data)
+            entry
+            for entry in of_last_rotation(lab, EntryKind.EVIDENCE)
+            if entry.subject == "cycle" and "requester-1" in str(entry.data)
         ]
         assert cycled
         # It came back with what it has, so it is named after all.

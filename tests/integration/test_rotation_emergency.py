@@ -58,10 +58,10 @@ def _standing(rollouts: tuple[Rollout, ...]) -> list[int]:
     """Return how many links are broken behind each rollout, by the plan's word."""
     return [
         sum(
-            each.links
+            item.links
             for earlier in rollouts[: done + 1]
-            for each in earlier.breaks
-            if each.heals_after is None or each.heals_after > done + 1
+            for item in earlier.breaks
+            if item.heals_after is None or item.heals_after > done + 1
         )
         for done in range(len(rollouts))
     ]

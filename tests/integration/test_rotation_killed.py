@@ -119,13 +119,13 @@ def test_a_rotator_killed_again_and_again_gets_there_and_loses_nothing(
         assert trusted == presented
         assert len(trusted) == 1
         assert holds(lab)
-        finished = [each for each in entries(lab) if each.kind is EntryKind.FINISHED]
+        finished = [entry for entry in entries(lab) if entry.kind is EntryKind.FINISHED]
         assert finished
     report = lab.traffic()
     assert report.final
     assert (report.lost, report.failures, report.disconnects) == (0, 0, 0)
     assert len(killed_at) == kills
-    assert {each for each in killed_at if isinstance(each, EntryKind)} == STEPS
+    assert {entry_kind for entry_kind in killed_at if isinstance(entry_kind, EntryKind)} == STEPS
 
 
 def _run_and_kill(lab: Lab, kills: int) -> list[EntryKind | float]:

@@ -67,8 +67,8 @@ def _ignored(lab: Lab, name: str) -> Iterator[None]:
 
 def _with_ignored(group: GroupDescription, name: str) -> GroupDescription:
     instances = tuple(
-        msgspec.structs.replace(each, ignored=WHY) if each.name == name else each
-        for each in group.instances
+        msgspec.structs.replace(instance, ignored=WHY) if instance.name == name else instance
+        for instance in group.instances
     )
     return msgspec.structs.replace(group, instances=instances)
 
@@ -154,8 +154,8 @@ def test_a_server_that_dies_in_its_rollout_stops_it(at_rest: Lab) -> None:
         outcome = rotate(at_rest, steered=conduct(approve=approve))
         assert outcome.ending is Ending.FAILED
         assert "`n1`" in outcome.message
-        assert not any(isinstance(each, Failed) and not each.restored
-                       for report in outcome.rollouts for each in report.results)  # fmt: skip
+        assert not any(isinstance(result, Failed) and not result.restored
+                       for report in outcome.rollouts for result in report.results)  # fmt: skip
         assert rotate(at_rest, request(again=False)).ending is Ending.WAITING
     finally:
         at_rest.start_server("n1")
@@ -197,4 +197,4 @@ def test_those_left_behind_are_given_up_for_a_reason_only(at_rest: Lab) -> None:
 
 
 def _connected(lab: Lab, name: str) -> bool:
-    return next(each.connected for each in lab.traffic().clients if each.name == name)
+    return next(client.connected for client in lab.traffic().clients if client.name == name)

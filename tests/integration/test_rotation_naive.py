@@ -16,11 +16,11 @@ def test_what_the_planner_refuses_does_break(tmp_path: Path) -> None:
     with running(preset_named("cluster"), tmp_path / "lab") as lab:
         with open_fleet(lab.layout.fleet, scratch=True) as library:
             refused = library.naive_swap(request())
-        witnesses = [each.witness for each in refused if each.witness is not None]
+        witnesses = [violation.witness for violation in refused if violation.witness is not None]
         assert witnesses
-        assert {each.rule for each in refused} == {"trust-before-use"}
+        assert {violation.rule for violation in refused} == {"trust-before-use"}
         report = naive_swap.naive_swap(lab, naive_swap.new_lab_authority(lab, now=now()))
-    broken = {(each.dialer, each.acceptor) for each in report.broken}
+    broken = {(link.dialer, link.acceptor) for link in report.broken}
     for witness in witnesses:
         assert (str(witness.dialer), str(witness.acceptor)) in broken
     assert lab.traffic().lost > 0

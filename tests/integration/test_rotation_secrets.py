@@ -49,11 +49,11 @@ def test_no_private_key_is_in_the_state_directory(lab: Lab) -> None:
     """Store, journal, leases and their WAL files: no PEM marker, no key of the fleet's."""
     wanted = _marks() | _bodies(lab)
     assert len(wanted) > len(_marks())
-    files = [each for each in lab.layout.state.rglob("*") if each.is_file()]
-    assert {"credentials.db", "journal.db", "leases.db"} <= {each.name for each in files}
-    for each in files:
-        content = each.read_bytes()
-        assert not [mark for mark in wanted if mark in content], each.name
+    files = [path for path in lab.layout.state.rglob("*") if path.is_file()]
+    assert {"credentials.db", "journal.db", "leases.db"} <= {file.name for file in files}
+    for file in files:
+        content = file.read_bytes()
+        assert not [mark for mark in wanted if mark in content], file.name
 
 
 def test_no_private_key_is_in_what_commands_say_or_in_their_arguments(lab: Lab) -> None:
@@ -72,7 +72,7 @@ def test_no_private_key_is_in_what_commands_say_or_in_their_arguments(lab: Lab) 
 
 def test_the_journal_holds_fingerprints_and_verdicts(lab: Lab) -> None:
     """Evidence is in the journal in words: which fact, about whom, seen how."""
-    confirmed = [each for each in entries(lab) if each.kind is EntryKind.CONFIRMED]
+    confirmed = [item for item in entries(lab) if item.kind is EntryKind.CONFIRMED]
     assert confirmed
     for entry in confirmed:
         evidence = entry.data["evidence"]
@@ -83,11 +83,11 @@ def test_the_journal_holds_fingerprints_and_verdicts(lab: Lab) -> None:
 def test_everything_that_is_written_is_private(lab: Lab) -> None:
     """Files of the state and of keys have mode 0600, their directories 0700."""
     private = [lab.layout.state, *lab.layout.state.rglob("*"), *lab.directory.rglob("*.key")]
-    private += [each.parent for each in lab.directory.rglob("*.key")]
-    for each in private:
-        status = each.lstat()
+    private += [path.parent for path in lab.directory.rglob("*.key")]
+    for path in private:
+        status = path.lstat()
         wanted = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
-        assert stat.S_IMODE(status.st_mode) == wanted, each
+        assert stat.S_IMODE(status.st_mode) == wanted, path
 
 
 def test_rotations_leave_no_thread_and_no_descriptor_behind(lab: Lab) -> None:

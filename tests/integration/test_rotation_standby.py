@@ -33,7 +33,7 @@ def test_a_standby_ca_takes_one_rollout_for_each_group_for_ever(tmp_path: Path) 
             trusted, presented = trusted_and_presented(lab)
             assert presented == {f"CN=Demo NATS CA {generation}"}
             assert trusted == {
-                f"CN=Demo NATS CA {each}" for each in range(generation - 1, generation + 2)
+                f"CN=Demo NATS CA {index}" for index in range(generation - 1, generation + 2)
             }
             assert holds(lab)
         with pytest.raises(SpecError, match="another goal is asked for"):
@@ -42,5 +42,5 @@ def test_a_standby_ca_takes_one_rollout_for_each_group_for_ever(tmp_path: Path) 
         assert outcome.ending == Ending.DONE, outcome.message
         trusted, presented = trusted_and_presented(lab)
         assert presented == {"CN=Demo NATS CA 3"}
-        assert trusted == {f"CN=Demo NATS CA {each}" for each in (2, 3, 4)}
+        assert trusted == {f"CN=Demo NATS CA {literal}" for literal in (2, 3, 4)}
         assert losses.since() == UNHARMED

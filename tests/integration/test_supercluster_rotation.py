@@ -34,17 +34,19 @@ def test_the_own_ca_rotates_over_clusters_leaf_nodes_websocket_and_mqtt(tmp_path
         outcome = rotate(lab)
         assert outcome.ending is Ending.DONE, outcome.message
         assert losses.since() == UNHARMED
-        assert all(each.stands for each in observe_gateways(lab))
+        assert all(observe_gateway.stands for observe_gateway in observe_gateways(lab))
         trusted, presented = trusted_and_presented(lab)
-        assert not any("Demo NATS CA 1" in each for each in (*trusted, *presented))
-        assert any("Demo NATS CA 2" in each for each in trusted)
+        assert not any("Demo NATS CA 1" in text for text in (*trusted, *presented))
+        assert any("Demo NATS CA 2" in text for text in trusted)
         assert holds(lab)
-    counted = {each.name: each for each in lab.traffic().clients}
+    counted = {client.name: client for client in lab.traffic().clients}
     for name in CAME_ANEW:
         assert (counted[name].swaps, counted[name].disconnects) == (1, 0), name
-    assert {each.server.partition(":")[0] for each in counted.values()} == {"tls", "wss", "mqtts"}
-    heard = [each.received for each in counted.values() if each.role is ClientRole.MQTT_SUBSCRIBER]
-    sent = sum(each.sent for each in counted.values() if each.role is ClientRole.MQTT_PUBLISHER)
+    assert {value.server.partition(":")[0] for value in counted.values()} == {"tls", "wss", "mqtts"}
+    heard = [
+        value.received for value in counted.values() if value.role is ClientRole.MQTT_SUBSCRIBER
+    ]
+    sent = sum(value.sent for value in counted.values() if value.role is ClientRole.MQTT_PUBLISHER)
     assert sent > 0
     assert heard == [sent, sent]
     assert lab.traffic().final

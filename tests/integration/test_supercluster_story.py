@@ -60,7 +60,7 @@ def bundle(lab: Lab, *, curated: bool) -> str:
 
 def stand(lab: Lab) -> bool:
     """Whether every gateway connection stands, as each server sees its own."""
-    return all(each.stands for each in observe_gateways(lab))
+    return all(observe_gateway.stands for observe_gateway in observe_gateways(lab))
 
 
 def texts(lab: Lab) -> dict[str, str]:
@@ -163,16 +163,16 @@ def test_a_renewal_is_taken_back_with_the_keys_that_lay_there(two: Lab, tmp_path
 
 def test_a_run_that_was_killed_before_the_reload_is_gone_on_with(two: Lab) -> None:
     """The new configuration lies there and is not loaded: the server is known to run with both."""
-    group = next(each for each in two.description.groups if each.name == "b")
+    group = next(description for description in two.description.groups if description.name == "b")
     instance = resolved(group.instances[0], base=two.layout.root)
     delivery = LocalDelivery(state=two.layout.state / "deliveries")
     wider = certificates.load_gateway_issuer(two.layout).certificates
     order = Order(
         instance=instance.name,
         endpoints=tuple(
-            EndpointMaterial(endpoint=each.name, bundle=wider, bundle_file="tls/late.pem")
-            for each in instance.endpoints
-            if each.role in {Role.GATEWAY, Role.GATEWAY_REMOTE}
+            EndpointMaterial(endpoint=endpoint.name, bundle=wider, bundle_file="tls/late.pem")
+            for endpoint in instance.endpoints
+            if endpoint.role in {Role.GATEWAY, Role.GATEWAY_REMOTE}
         ),
     )
     files = files_of(order, configuration.repointed(instance, order))

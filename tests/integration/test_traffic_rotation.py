@@ -73,8 +73,8 @@ class Lab:
         def done() -> bool:
             found = [client_status.read(self.directory / p.name / "status.json") for p in self.cast]
             return all(
-                (not ca or each.ca_sha256 == ca) and each.swaps >= swaps and not each.retiring
-                for each in found
+                (not ca or status.ca_sha256 == ca) and status.swaps >= swaps and not status.retiring
+                for status in found
             )
 
         wait_until(done, what)

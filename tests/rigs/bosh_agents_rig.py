@@ -79,7 +79,7 @@ class AgentsRig:
     @property
     def names(self) -> tuple[InstanceName, ...]:
         """All instances with a VM."""
-        return tuple(each.name for each in self.group.instances)
+        return tuple(instance.name for instance in self.group.instances)
 
     def config(self) -> DirectorConfig:
         """Return what the director runs with."""
@@ -117,17 +117,19 @@ class AgentsRig:
 
     def observe(self) -> dict[InstanceName, Observation]:
         """Look at all agents."""
-        return {each.instance: each for each in self.platform.observe(self.names)}
+        return {
+            observation.instance: observation for observation in self.platform.observe(self.names)
+        }
 
     def signers(self) -> set[str]:
         """Return the issuers of what all agents present, without doubt."""
         seen = self.observe().values()
-        assert not [each.instance for each in seen if each.may_use]
-        return {each.endpoints[0].presents[0].issuer for each in seen}
+        assert not [observation.instance for observation in seen if observation.may_use]
+        return {observation.endpoints[0].presents[0].issuer for observation in seen}
 
     def bundles(self) -> set[tuple[Certificate, ...] | None]:
         """Return what all agents trust."""
-        return {each.endpoints[0].trusts for each in self.observe().values()}
+        return {value.endpoints[0].trusts for value in self.observe().values()}
 
     def orders(self) -> list[Order]:
         """Return orders for what is handed out now."""
@@ -145,7 +147,9 @@ class AgentsRig:
 
     def _group(self) -> GroupDescription:
         endpoint = EndpointDescription(name=MBUS, role=Role.CLIENT, source="director/agents")
-        names = [each.name for each in self.lab.instances() if each.agent_id is not None]
+        names = [
+            instance.name for instance in self.lab.instances() if instance.agent_id is not None
+        ]
         return GroupDescription(
             name=GroupName("agents"),
             platform="bosh-agents",

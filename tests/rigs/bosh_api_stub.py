@@ -90,7 +90,7 @@ class StubDirector:
 
     def asked(self, method: str) -> list[str]:
         """What was asked with a method, in order."""
-        return [each.target for each in self.requests if each.method == method]
+        return [request.target for request in self.requests if request.method == method]
 
     async def respond(self, request: Request) -> Response:
         """Answer one request."""

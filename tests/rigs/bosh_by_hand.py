@@ -35,7 +35,7 @@ class Ended(NamedTuple):
     @property
     def passed(self) -> list[str]:
         """The gates that were passed."""
-        return [each for each in self.output.splitlines() if each.startswith("PASS: ")]
+        return [line for line in self.output.splitlines() if line.startswith("PASS: ")]
 
 
 class Block(NamedTuple):
@@ -65,7 +65,7 @@ class Book(NamedTuple):
     def detour(self, heading: str) -> Block:
         """Return the first commands for trouble below a heading."""
         below = self.text[self.text.index(heading) :]
-        return next(each for each in _blocks(below) if each.detour)
+        return next(block for block in _blocks(below) if block.detour)
 
     def run(self, commands: str) -> Ended:
         """Run commands in a shell that has read the settings."""

@@ -269,7 +269,7 @@ def interpolated(director: Director, *ops: bytes, stored: Mapping[str, Tree]) ->
     variables = load_variables((director.folder / "vars.yml").read_bytes())
     return interpolate(
         director.manifest.read_bytes(),
-        operations=[one for each in ops for one in read_ops_file(each, name="ops.yml")],
+        operations=[one for data in ops for one in read_ops_file(data, name="ops.yml")],
         variables={**stored, **variables},
         all_found=True,
     )

@@ -171,7 +171,7 @@ class DirectorRig:
 
     def render(self, *, signer: Authority, server: Authority, clients: Authority) -> None:
         """Write what a create-env would: who signs agents, and who signed the rest."""
-        bundle = write_certificates([each.certificate for each in self.trusted])
+        bundle = write_certificates([item.certificate for item in self.trusted])
         self._write("ca.pem", bundle)
         self._write("signer.pem", write_certificates((signer.certificate,)))
         self._write("signer.key", to_pem(signer.key, KeyForm.PKCS1))
@@ -209,8 +209,8 @@ class DirectorRig:
 
     def stop(self, name: str = "") -> None:
         """End a process, or all."""
-        for each in [name] if name else ["director", "nats"]:
-            process = self._processes.pop(each, None)
+        for text in [name] if name else ["director", "nats"]:
+            process = self._processes.pop(text, None)
             if process is not None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
@@ -323,7 +323,9 @@ class DirectorRig:
         """Return the fingerprint of each agent's live certificate, by its subject."""
         url = f"http://{LOOPBACK}:{self.monitor_port}/connz?auth=1"
         connections = httpx2.get(url, timeout=120).json()["connections"]
-        peers = [peer for each in connections for peer in each.get("tls_peer_certs", [])[:1]]
+        peers = [
+            peer for connection in connections for peer in connection.get("tls_peer_certs", [])[:1]
+        ]
         return {
             peer["subject"]: peer["cert_sha256"]
             for peer in peers

@@ -104,7 +104,7 @@ class Vm:
         self.instance = instance
         self.mishap = Mishap.NONE
         self.signer = signer
-        self.bundle = tuple(each.fingerprint for each in bundle.bundle)
+        self.bundle = tuple(certificate.fingerprint for certificate in bundle.bundle)
         self.certificate = fingerprint()
         self.cid = 0
         self.bootstrap = False
@@ -177,7 +177,7 @@ class World:
         """Have `create-env` run: from now on the director hands this out."""
         self.now += timedelta(minutes=10)
         self.handout = IssuedCredentials(
-            signer=signer.certificate, bundle=tuple(each.certificate for each in bundle)
+            signer=signer.certificate, bundle=tuple(pair.certificate for pair in bundle)
         )
 
     def update(self, vm: Vm, *, certificate: Fingerprint | None = None) -> None:
@@ -185,12 +185,12 @@ class World:
         with self.lock:
             vm.certificate = certificate or fingerprint()
             vm.signer = self.handout.signer.fingerprint
-            vm.bundle = tuple(each.fingerprint for each in self.handout.bundle)
+            vm.bundle = tuple(item.fingerprint for item in self.handout.bundle)
             vm.cid = self.next_cid()
 
     def of(self, deployment: str) -> list[Vm]:
         """Return the VMs of a deployment."""
-        return [each for each in self.vms.values() if each.instance.deployment == deployment]
+        return [vm for vm in self.vms.values() if vm.instance.deployment == deployment]
 
     def drop(self, deployment: str) -> None:
         """Delete a deployment."""
@@ -199,9 +199,9 @@ class World:
 
     def signer_key(self, fingerprint: Fingerprint) -> SecretBytes | None:
         """Return the key of a CA."""
-        for each in (self.old, self.new):
-            if each.fingerprint == fingerprint:
-                return each.secret
+        for pair in (self.old, self.new):
+            if pair.fingerprint == fingerprint:
+                return pair.secret
         return None
 
     def group(self) -> GroupDescription:
@@ -252,26 +252,26 @@ class FakeDirector:
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Return all deployments."""
-        names = dict.fromkeys(each.instance.deployment for each in self.world.vms.values())
-        return tuple(Deployment(name=each) for each in names if each != self.forgotten)
+        names = dict.fromkeys(vm.instance.deployment for vm in self.world.vms.values())
+        return tuple(Deployment(name=name) for name in names if name != self.forgotten)
 
     def instances(self, deployment: str) -> tuple[BoshInstance, ...]:
         """Return every instance with its state."""
         self.asked += 1
         return tuple(
-            each.instance
-            if each.answers
-            else msgspec.structs.replace(each.instance, job_state="unresponsive agent")
-            for each in self._there(deployment)
+            vm.instance
+            if vm.answers
+            else msgspec.structs.replace(vm.instance, job_state="unresponsive agent")
+            for vm in self._there(deployment)
         )
 
     def placed(self, deployment: str) -> tuple[BoshInstance, ...]:
         """Return every instance without its state."""
         return tuple(
             msgspec.structs.replace(
-                each.instance, state="started", job_state=None, ignore=False, stemcell=None
+                vm.instance, state="started", job_state=None, ignore=False, stemcell=None
             )
-            for each in self._there(deployment)
+            for vm in self._there(deployment)
         )
 
     def manifest(self, deployment: str) -> str:
@@ -282,7 +282,11 @@ class FakeDirector:
     def locks(self) -> tuple[DirectorLock, ...]:
         """Return what is locked; each look lets go of a lock that is held for so many looks."""
         found = tuple(self.held)
-        self.held = [each for each in self.held if not each.task_id.startswith("brief")]
+        self.held = [
+            director_lock
+            for director_lock in self.held
+            if not director_lock.task_id.startswith("brief")
+        ]
         return found
 
     def configs(self, kind: str | None = None) -> tuple[NamedConfig, ...]:
@@ -323,9 +327,7 @@ class FakeDirector:
         extent = extent or DeployExtent()
         named = f" {extent.group}/{extent.instance}" if extent.instance else ""
         self.calls.append(f"recreate {deployment}{named}{' --fix' if extent.fix else ''}")
-        chosen = [
-            each for each in self._there(deployment) if extent.instance in {None, each.instance.id}
-        ]
+        chosen = [vm for vm in self._there(deployment) if extent.instance in {None, vm.instance.id}]
         return self._run(deployment, chosen, recreate=True, fix=extent.fix)
 
     def follow(
@@ -352,7 +354,7 @@ class FakeDirector:
         self.during(deployment)
         events: list[TaskEvent] = []
         failure = ""
-        silent = next((each for each in vms if not each.answers), None)
+        silent = next((item for item in vms if not item.answers), None)
         if silent is not None and not fix:
             named = f"{silent.instance.group}/{silent.instance.id}"
             failure = f"{named} (0): Timed out sending 'get_state'"
@@ -413,14 +415,14 @@ class FakeConnections:
         return Listing(
             agents=tuple(
                 AgentConnection(
-                    cid=each.cid,
-                    agent_id=each.instance.agent_id or "",
-                    bootstrap=each.bootstrap,
-                    cert_sha256=each.certificate,
+                    cid=vm.cid,
+                    agent_id=vm.instance.agent_id or "",
+                    bootstrap=vm.bootstrap,
+                    cert_sha256=vm.certificate,
                     since=self.world.now - timedelta(hours=1),
                 )
-                for each in vms
-                if each.connected and each.instance.agent_id is not None
+                for vm in vms
+                if vm.connected and vm.instance.agent_id is not None
             ),
             others=self.world.others,
         )
@@ -445,18 +447,18 @@ class FakeMbus:
         wanted: int | None = None,  # noqa: ARG002 - likewise
     ) -> Mapping[str, AgentAnswer]:
         """Return who answers."""
-        there = {each.instance.agent_id: each for each in self.world.vms.values()}
+        there = {vm.instance.agent_id: vm for vm in self.world.vms.values()}
         return {
-            each: AgentAnswer(agent=each, value=b'"pong"')
-            for each in agents
-            if each in there and there[each].answers
+            agent: AgentAnswer(agent=agent, value=b'"pong"')
+            for agent in agents
+            if agent in there and there[agent].answers
         }
 
     def call(
         self, agent: str, method: str, arguments: Sequence[object] = (), *, timeout_seconds: float
     ) -> AgentAnswer:
         """Take settings, or tell of a task that has ended."""
-        vm = next(each for each in self.world.vms.values() if each.instance.agent_id == agent)
+        vm = next(value for value in self.world.vms.values() if value.instance.agent_id == agent)
         if not vm.answers:
             raise TimedOut(f"{timeout_seconds:g} s", system=f"agent {agent}", operation=method)
         if method == "get_task":

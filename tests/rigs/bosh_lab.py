@@ -57,7 +57,7 @@ class BoshLab(NamedTuple):
 
     def deployments(self) -> tuple[str, ...]:
         """Return the names of all deployments."""
-        return tuple(each.name for each in self.director.deployments())
+        return tuple(deployment.name for deployment in self.director.deployments())
 
     def instances(self) -> tuple[BoshInstance, ...]:
         """Return every instance of every deployment, with its agent asked for its state."""
@@ -65,7 +65,7 @@ class BoshLab(NamedTuple):
 
     def states(self) -> set[str | None]:
         """Return what the agents say of their jobs, each once."""
-        return {each.job_state for each in self.instances()}
+        return {instance.job_state for instance in self.instances()}
 
     def deploy(self) -> None:
         """Deploy everything once more, as it is, and wait."""
@@ -138,12 +138,16 @@ def pinging_of(lab: BoshLab, *, timeout_seconds: float = 2.0) -> Iterator[Pingin
 
 def every_agent_answers(lab: BoshLab, pings: Pinging) -> None:
     """Wait until the agent of every VM has answered once more."""
-    before = {each.agent: each.answered for each in pings.report().agents}
-    agents = {each.agent_id for each in lab.cloud.vms()}
+    before = {agent.agent: agent.answered for agent in pings.report().agents}
+    agents = {vm.agent_id for vm in lab.cloud.vms()}
 
     def answering() -> set[str]:
         heard = pings.report().agents
-        return {each.agent for each in heard if each.answered > before.get(each.agent, 0)}
+        return {
+            agent_pings.agent
+            for agent_pings in heard
+            if agent_pings.answered > before.get(agent_pings.agent, 0)
+        }
 
     eventually(lambda: agents <= answering())
 

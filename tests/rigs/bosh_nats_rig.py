@@ -90,7 +90,7 @@ class BoshAuthority:
 
     def server(self, common_name: str = SERVER_NAME, names: Iterable[str] = (LOOPBACK,)) -> Pair:
         """Return a certificate for the NATS server."""
-        alternatives = x509.SubjectAlternativeName([_general(each) for each in names])
+        alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
         return self._leaf(common_name, ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
 
     def client(self, common_name: str) -> Pair:
@@ -191,15 +191,15 @@ include "auth.json"
 
     def trust(self, *authorities: BoshAuthority) -> None:
         """Accept clients of these authorities from the next reload or restart on."""
-        (self.folder / "ca.pem").write_text("".join(each.pem for each in authorities))
+        (self.folder / "ca.pem").write_text("".join(authority.pem for authority in authorities))
 
     def admit(self, agents: Sequence[str] = (), *, bootstrap: Sequence[str] = ()) -> None:
         """Write `auth.json`: the director, the health monitor, and these agents."""
         users = [
             _user(f"C = US, O = Cloud Foundry, CN = {DIRECTOR_NAME}", _DIRECTOR_MAY),
             _user(f"C = US, O = Cloud Foundry, CN = {MONITOR_NAME}", _MONITOR_MAY),
-            *(_agent_user(each, bootstrap=False) for each in agents),
-            *(_agent_user(each, bootstrap=True) for each in bootstrap),
+            *(_agent_user(agent, bootstrap=False) for agent in agents),
+            *(_agent_user(text, bootstrap=True) for text in bootstrap),
         ]
         content = json.dumps({"authorization": {"users": users}})
         (self.folder / "auth.json").write_text(content)
@@ -243,7 +243,7 @@ include "auth.json"
 
     def health_monitor(self) -> NatsLine:
         """Connect as the health monitor."""
-        subjects = [f"hm.agent.{each}.*" for each in ("heartbeat", "alert", "shutdown")]
+        subjects = [f"hm.agent.{literal}.*" for literal in ("heartbeat", "alert", "shutdown")]
         pair = self.authority.client(MONITOR_NAME)
         return self.client(pair, *subjects, "hm.director.alert")
 
@@ -289,7 +289,7 @@ def settings(
 def credentials(pair: Pair, bundle: Sequence[BoshAuthority]) -> dict[str, str]:
     """Return `mbus.cert` for a pair and the CAs to trust."""
     return {
-        "ca": "".join(each.pem for each in bundle),
+        "ca": "".join(bosh_authority.pem for bosh_authority in bundle),
         "certificate": pair.certificate,
         "private_key": pair.private_key,
     }
@@ -485,7 +485,7 @@ def _user(subject: str, permissions: dict[str, list[str]]) -> dict[str, object]:
 
 
 def _agent_user(agent_id: str, *, bootstrap: bool) -> dict[str, object]:
-    topics = [f"hm.agent.{each}.{agent_id}" for each in ("heartbeat", "alert", "shutdown")]
+    topics = [f"hm.agent.{literal}.{agent_id}" for literal in ("heartbeat", "alert", "shutdown")]
     return _user(
         f"C=USA, O=Cloud Foundry, CN={_agent_name(agent_id, bootstrap=bootstrap)}",
         {

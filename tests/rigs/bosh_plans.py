@@ -47,7 +47,7 @@ def of_director(
             (each.of[part].certificate.fingerprint,)
             for each, part in zip(presents, PARTS, strict=True)
         ),
-        trusts=(tuple(each.ca.fingerprint for each in trusts),) * len(ENDPOINTS),
+        trusts=(tuple(trust.ca.fingerprint for trust in trusts),) * len(ENDPOINTS),
     )
     return _rollout(
         number, director_fleet.DIRECTOR_GROUP, assignment, phases=phases, changes=changes, at=at

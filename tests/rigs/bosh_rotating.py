@@ -117,7 +117,7 @@ def trusted_by_nats(lab: BoshLab) -> int:
 
 def machines(lab: BoshLab) -> dict[str, str | None]:
     """Return the VM of every instance."""
-    return {str(each.name): each.vm_cid for each in placed(lab)}
+    return {str(bosh_instance.name): bosh_instance.vm_cid for bosh_instance in placed(lab)}
 
 
 def placed(lab: BoshLab) -> tuple[BoshInstance, ...]:
@@ -127,7 +127,11 @@ def placed(lab: BoshLab) -> tuple[BoshInstance, ...]:
 
 def instance(lab: BoshLab, deployment: str, group: str) -> BoshInstance:
     """Return the first instance of a group."""
-    found = [each for each in placed(lab) if (each.deployment, each.group) == (deployment, group)]
+    found = [
+        bosh_instance
+        for bosh_instance in placed(lab)
+        if (bosh_instance.deployment, bosh_instance.group) == (deployment, group)
+    ]
     return min(found, key=lambda each: each.index or 0)
 
 
@@ -185,11 +189,11 @@ def announced(lab: BoshLab) -> tuple[Announced, ...]:
     """Return the rollouts that were begun and finished, with their times."""
     found: list[Announced] = []
     open_since: Entry | None = None
-    for each in entries(lab):
-        if each.kind is EntryKind.ROLLOUT_STARTED:
-            open_since = each
-        elif each.kind is EntryKind.ROLLOUT_FINISHED and open_since is not None:
-            found.append(Announced(each.subject, TimeSpan(began=open_since.at, ended=each.at)))
+    for entry in entries(lab):
+        if entry.kind is EntryKind.ROLLOUT_STARTED:
+            open_since = entry
+        elif entry.kind is EntryKind.ROLLOUT_FINISHED and open_since is not None:
+            found.append(Announced(entry.subject, TimeSpan(began=open_since.at, ended=entry.at)))
             open_since = None
     return tuple(found)
 
@@ -226,7 +230,7 @@ def key_pieces(*files: Path) -> frozenset[str]:
 def leaks(pieces: frozenset[str], content: bytes) -> bool:
     """Say whether a piece of a private key is in something, with or without line ends."""
     plain = content.replace(b"\\n", b"").translate(None, b" \r\n")
-    return b"PRIVATE KEY" in content or any(each.encode() in plain for each in pieces)
+    return b"PRIVATE KEY" in content or any(piece.encode() in plain for piece in pieces)
 
 
 class CommandLines:

@@ -34,7 +34,7 @@ def director() -> Director:
 def table(content: str, columns: Iterable[str], rows: Iterable[Row]) -> None:
     """Print a table as `--json` lays it out."""
     found = list(rows)
-    header = {each: each.upper() for each in sorted(columns)}
+    header = {column: column.upper() for column in sorted(columns)}
     tables = [{"Content": content, "Header": header, "Rows": found, "Notes": None}]
     sys.stdout.write(json.dumps({"Tables": tables, "Blocks": None, "Lines": []}, indent=4))
 
@@ -47,21 +47,25 @@ def env(asked: Director, _: list[str], __: str) -> None:
 
 def deployments(asked: Director, _: list[str], __: str) -> None:
     """Print the names of all deployments."""
-    table("deployments", ("name",), ({"name": each.name} for each in asked.deployments()))
+    table(
+        "deployments", ("name",), ({"name": deployment.name} for deployment in asked.deployments())
+    )
 
 
 def locks(asked: Director, _: list[str], __: str) -> None:
     """Print who holds what."""
     rows = (
-        {"resource": str(each.resource), "task_id": each.task_id, "type": each.kind}
-        for each in asked.locks()
+        {"resource": str(lock.resource), "task_id": lock.task_id, "type": lock.kind}
+        for lock in asked.locks()
     )
     table("locks", ("resource", "task_id", "type"), rows)
 
 
 def instances(asked: Director, _: list[str], __: str) -> None:
     """Print every instance, each agent asked."""
-    rows = [_row(one) for each in asked.deployments() for one in asked.instances(each.name)]
+    rows = [
+        _row(one) for deployment in asked.deployments() for one in asked.instances(deployment.name)
+    ]
     table("instances", ("agent_id", "deployment", "instance", "process_state", "vm_cid"), rows)
 
 
@@ -96,15 +100,15 @@ def deploy(asked: Director, words: list[str], deployment: str) -> None:
     text = Path(words[0]).read_text(encoding="utf-8")
     if "--dry-run" in words:
         marks = {"added": "+ ", "removed": "- "}
-        for each in asked.diff(deployment, text):
-            sys.stdout.write(f"{marks.get(each.change, '  ')}{each.text}\n")
+        for pair in asked.diff(deployment, text):
+            sys.stdout.write(f"{marks.get(pair.change, '  ')}{pair.text}\n")
         return
     end(asked, asked.deploy(deployment, text, DeployExtent(fix="--fix" in words)))
 
 
 def recreate(asked: Director, words: list[str], deployment: str) -> None:
     """Make VMs anew."""
-    named = [each for each in words if not each.startswith("-")]
+    named = [word for word in words if not word.startswith("-")]
     group, _, one = named[0].partition("/") if named else ("", "", "")
     extent = DeployExtent(group=group or None, instance=one or None, fix="--fix" in words)
     end(asked, asked.recreate(deployment, extent))
@@ -144,7 +148,7 @@ def main(words: list[str]) -> None:
         rollover()
         return
     deployment = words[words.index("-d") + 1] if "-d" in words else ""
-    rest = [each for each in words if each not in {*IGNORED_FLAGS, "-d", deployment}]
+    rest = [word for word in words if word not in {*IGNORED_FLAGS, "-d", deployment}]
     with director() as asked:
         COMMANDS[rest[0]](asked, rest[1:], deployment)
 

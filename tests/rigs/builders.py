@@ -85,9 +85,9 @@ class World:
     def accepts(self, question: Question) -> Verdict:
         """Accept a chain whose issuer, or whose bridge's issuer, is in the bundle and in time."""
         self.questions += 1
-        for each in (*question.chain, *question.bundle):
-            faults = self._dated(each, question.instant)
-            if faults and each in question.chain:
+        for fingerprint in (*question.chain, *question.bundle):
+            faults = self._dated(fingerprint, question.instant)
+            if faults and fingerprint in question.chain:
                 return Verdict(faults)
         issuer = question.chain[0].split(":")[0]
         anchors = [a for a in question.bundle if not self._dated(a, question.instant)]
@@ -143,7 +143,7 @@ def endpoint(
         role=role,
         stack=stack,
         presents=(Fingerprint(f"{presents}:leaf"),) if presents else (),
-        trusts=None if trusts is None else tuple(Fingerprint(each) for each in trusts),
+        trusts=None if trusts is None else tuple(Fingerprint(trust) for trust in trusts),
         chain_slot=SlotName(f"{slot}.crt") if slot else None,
         bundle_slot=SlotName(f"{bundle}.ca") if bundle else None,
         source=SourceRef(GroupName(source[0]), EndpointName(source[1])) if source else None,
@@ -223,7 +223,7 @@ def links(
 
 def fleet(groups: Sequence[Group], all_links: Iterable[Link], world: World) -> Fleet:
     """A fleet of the one authority `nats-ca`."""
-    versions = tuple(Fingerprint(each) for each in ("old", "new", "next"))
+    versions = tuple(Fingerprint(literal) for literal in ("old", "new", "next"))
     return Fleet(
         name="test",
         groups=tuple(groups),
@@ -246,8 +246,8 @@ def goal(
     return RotateAuthority(
         authority=AuthorityName("nats-ca"),
         target=Fingerprint(target),
-        trusted=tuple(Fingerprint(each) for each in trusted),
-        retired=tuple(Fingerprint(each) for each in retired),
+        trusted=tuple(Fingerprint(text) for text in trusted),
+        retired=tuple(Fingerprint(text) for text in retired),
         bridge=BRIDGE if bridge else None,
         compromised=compromised,
         step_margin=margin,
@@ -286,19 +286,21 @@ def after(changed: Fleet, rollouts: Iterable[Rollout]) -> Fleet:
     held = {
         (name, endpoint): (chain, bundle)
         for rollout in rollouts
-        for each in rollout.assignments
-        for name in each.instances
-        for endpoint, chain, bundle in zip(each.endpoints, each.presents, each.trusts, strict=True)
+        for assignment in rollout.assignments
+        for name in assignment.instances
+        for endpoint, chain, bundle in zip(
+            assignment.endpoints, assignment.presents, assignment.trusts, strict=True
+        )
     }
 
     def observed(one: Instance) -> Instance:
         endpoints = tuple(
             msgspec.structs.replace(
-                each,
-                presents=held.get((one.name, each.name), (each.presents,))[0],
-                trusts=held.get((one.name, each.name), ((), each.trusts))[1],
+                item,
+                presents=held.get((one.name, item.name), (item.presents,))[0],
+                trusts=held.get((one.name, item.name), ((), item.trusts))[1],
             )
-            for each in one.endpoints
+            for item in one.endpoints
         )
         return msgspec.structs.replace(one, endpoints=endpoints)
 
@@ -311,8 +313,8 @@ def after_reissue(changed: Fleet, issuer: str) -> Fleet:
     def reissued(one: Instance) -> Instance:
         chain = (Fingerprint(f"{issuer}:leaf"),)
         endpoints = tuple(
-            msgspec.structs.replace(each, presents=chain if each.presents else ())
-            for each in one.endpoints
+            msgspec.structs.replace(item, presents=chain if item.presents else ())
+            for item in one.endpoints
         )
         return msgspec.structs.replace(one, endpoints=endpoints)
 

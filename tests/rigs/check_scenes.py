@@ -103,9 +103,9 @@ def run(
     """Check a fleet whose leaves come from the CA that they are named after."""
     fleet = build.fleet(groups, links, made)
     issuers = {
-        each: Fingerprint(each.split(":")[0])
-        for each in made.certificates
-        if each.startswith(("old:", "new:", "next:"))
+        certificate: Fingerprint(certificate.split(":")[0])
+        for certificate in made.certificates
+        if certificate.startswith(("old:", "new:", "next:"))
     }
     return check(
         fleet,
@@ -114,7 +114,7 @@ def run(
         shape=made.shape,
         knowledge=RuleKnowledge(
             issuers=issuers,
-            keys=frozenset(Fingerprint(each) for each in keys),
+            keys=frozenset(Fingerprint(key) for key in keys),
             expires_within=expires_within,
         ),
         now=build.NOW,
@@ -124,9 +124,14 @@ def run(
 
 def of(report: Report, rule: str) -> list[Finding]:
     """Return what one rule found."""
-    return [each for checked in report.checked for each in checked.findings if each.rule == rule]
+    return [
+        finding
+        for checked in report.checked
+        for finding in checked.findings
+        if finding.rule == rule
+    ]
 
 
 def rules_hit(report: Report) -> set[str]:
     """Return the ids of all rules that found something."""
-    return {each.rule for checked in report.checked for each in checked.findings}
+    return {finding.rule for checked in report.checked for finding in checked.findings}

@@ -162,7 +162,7 @@ class Cluster:
     def start(self) -> None:
         """Start all servers and wait until JetStream has a leader that sees them all."""
         for node in self.nodes:
-            node.configure([each.route for each in self.nodes if each is not node])
+            node.configure([item.route for item in self.nodes if item is not node])
             node.start()
         wait_until(self.ready, "a JetStream leader and all routes", seconds=START_SECONDS)
 
@@ -184,7 +184,7 @@ class Cluster:
 
     def connections(self, name: str) -> list[dict[str, Any]]:
         """Return the open connections of clients called `name` on all servers."""
-        return [each for node in self.nodes for each in node.connections(name)]
+        return [connection for node in self.nodes for connection in node.connections(name)]
 
     def node_of(self, url: str) -> Node:
         """Return the server with this client URL."""

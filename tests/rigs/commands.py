@@ -64,7 +64,7 @@ def run(*arguments: str | Path, environment: dict[str, str] | None = None) -> Ra
             redirect_stdout(out),
             redirect_stderr(talk),
         ):
-            main([str(each) for each in arguments])
+            main([str(argument) for argument in arguments])
     except SystemExit as ended:
         code = ended.code
     finally:

@@ -31,8 +31,8 @@ PORTS = {"top": 4222, "cluster": 6222, "gateway": 7222, "leafnodes": 7422} | {
 def named(*names: str) -> tuple[x509.GeneralName, ...]:
     """Return names of a certificate: IP addresses where they look like one."""
     return tuple(
-        x509.IPAddress(ip_address(each)) if each[:1].isdigit() else x509.DNSName(each)
-        for each in names
+        x509.IPAddress(ip_address(name)) if name[:1].isdigit() else x509.DNSName(name)
+        for name in names
     )
 
 
@@ -90,7 +90,7 @@ class Desk:
         """Write the files of a block and return its text."""
         said: list[str] = []
         if block.chain or block.pem is not None:
-            chain = write_certificates([each.certificate for each in block.chain])
+            chain = write_certificates([pair.certificate for pair in block.chain])
             cert = self.write(f"{label}.pem", chain if block.pem is None else block.pem)
             key = self.write(
                 f"{label}.key",
@@ -99,7 +99,7 @@ class Desk:
             )
             said += [f"cert_file: '{cert}'", f"key_file: '{key}'"]
         if block.trust or block.ca is not None:
-            trust = write_certificates([each.certificate for each in block.trust])
+            trust = write_certificates([pair.certificate for pair in block.trust])
             ca = self.write(f"{label}-ca.pem", trust if block.ca is None else block.ca)
             said.append(f"ca_file: '{ca}'")
         lines = "\n    ".join((*said, *block.more.splitlines()))
@@ -168,10 +168,10 @@ class Desk:
         """Return what the rules find, or one of them."""
         report = check_configs(self.scene())
         return [
-            each
+            finding
             for checked in report.checked
-            for each in checked.findings
-            if rule in ("", each.rule)
+            for finding in checked.findings
+            if rule in ("", finding.rule)
         ]
 
     def gateways(self, sides: Mapping[str, Tls], *, more: str = "") -> None:
@@ -202,5 +202,5 @@ def _longer(days: tuple[float, float]) -> tuple[float, float]:
 
 def joined(certificates: Sequence[Forged]) -> Iterator[bytes]:
     """Yield the PEM of each certificate without the newline at its end."""
-    for each in certificates:
-        yield write_certificates((each.certificate,)).rstrip(b"\n")
+    for certificate in certificates:
+        yield write_certificates((certificate.certificate,)).rstrip(b"\n")

@@ -27,6 +27,6 @@ def bosh(world: build.World, *, agents: int = 10) -> Fleet:
         "agent", agents, build.endpoint("mbus", source=("director", "agents")), touch=Touch.RESTART
     )
     links = build.links(fed, "mbus", director, "nats")
-    for each in ("director", "health-monitor"):
-        links += build.links(director, each, director, "nats", same_instance=True)
+    for literal in ("director", "health-monitor"):
+        links += build.links(director, literal, director, "nats", same_instance=True)
     return build.fleet([director, fed], links, world)

@@ -187,7 +187,7 @@ def _validate(key: Key, sent: Object) -> None:
     if not _NAME.fullmatch(key[2]):
         raise Refusal(422, f'{kind} "{key[2]}" is invalid: metadata.name: Invalid value')
     data = sent.get("data") or {}
-    values = [base64.b64decode(each) if kind == "Secret" else each.encode() for each in
+    values = [base64.b64decode(value) if kind == "Secret" else value.encode() for value in
               data.values()]  # fmt: skip
     if sum(map(len, values)) > MOST_BYTES:
         raise Refusal(422, f'{kind} "{key[2]}" is invalid: data: Too long: may not be more than')

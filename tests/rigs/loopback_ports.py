@@ -27,7 +27,7 @@ def free_port() -> int:
 def free_ports(count: int) -> tuple[int, ...]:
     """Return so many different ports like that."""
     assert count < _BLOCK
-    return tuple(itertools.islice((each for each in _round() if _is_free(each)), count))
+    return tuple(itertools.islice((number for number in _round() if _is_free(number)), count))
 
 
 @cache

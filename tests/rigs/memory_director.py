@@ -42,12 +42,17 @@ class DirectorFleet(MemoryFleet):
         """Return the director VM, or the agents that it feeds."""
         if group.name == DIRECTOR:
             states = {
-                VM: tuple(self._of_director(each, bundle) for each in group.instances[0].endpoints)
+                VM: tuple(
+                    self._of_director(endpoint, bundle) for endpoint in group.instances[0].endpoints
+                )
             }
             return MemoryPlatform(group, states, clock=self.clock, wait=lambda _: self.check())
         return MemoryPlatform(
             group,
-            {each.name: (self.of_agent(each.name, self.ca, bundle),) for each in group.instances},
+            {
+                instance.name: (self.of_agent(instance.name, self.ca, bundle),)
+                for instance in group.instances
+            },
             clock=self.clock,
             wait=lambda _: self.check(),
             source=MemorySource(self.held, self.issue),
@@ -66,12 +71,14 @@ class DirectorFleet(MemoryFleet):
 
     def held(self) -> ObservedEndpoint:
         """Return what the director signs with and hands out now."""
-        return next(each for each in self.instance(VM).state if each.endpoint == SIGNER)
+        return next(endpoint for endpoint in self.instance(VM).state if endpoint.endpoint == SIGNER)
 
     def issue(self, signer: Certificate, name: InstanceName) -> Certificate:
         """Make a leaf as the director does: with the key that it was given."""
         stored = self.credentials.versions(store_name(AUTHORITY))
-        number = next(each.number for each in stored if each.fingerprint == signer.fingerprint)
+        number = next(
+            version.number for version in stored if version.fingerprint == signer.fingerprint
+        )
         key = from_pem(self.credentials.private_key(store_name(AUTHORITY), number).reveal())
         return issue_leaf(
             profile=LEAF_NODE,
@@ -99,9 +106,9 @@ def described(agents: int, ca: Issued) -> FleetDescription:
             LinkDescription(dialer=f"{AGENTS}/{MBUS}", acceptor=f"{DIRECTOR}/{NATS}"),
             *(
                 LinkDescription(
-                    dialer=f"{DIRECTOR}/{each}", acceptor=f"{DIRECTOR}/{NATS}", within=True
+                    dialer=f"{DIRECTOR}/{literal}", acceptor=f"{DIRECTOR}/{NATS}", within=True
                 )
-                for each in ("director", "health-monitor")
+                for literal in ("director", "health-monitor")
             ),
         ),
         authorities=(

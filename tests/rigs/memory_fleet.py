@@ -134,8 +134,8 @@ class MemoryFleet:
         """Start what is described, with leaves of the first CA that is trusted."""
         self.ca = trusted[0]
         self.credentials = MemoryCredentials()
-        for each in trusted:
-            self.keep(each)
+        for issued in trusted:
+            self.keep(issued)
         self.journal = MemoryJournal()
         self.leases: Leases = MemoryLeases()
         self.now = BEGUN
@@ -144,10 +144,12 @@ class MemoryFleet:
         self.links: tuple[Link, ...] = tuple(links(described))
         self.broken: list[str] = []
         self.memory = {
-            group.name: self.platform(group, tuple(each.certificate for each in trusted))
+            group.name: self.platform(group, tuple(issued.certificate for issued in trusted))
             for group in described.groups
         }
-        self.platforms: dict[str, Platform] = {str(each): self.memory[each] for each in self.memory}
+        self.platforms: dict[str, Platform] = {
+            str(group_name): self.memory[group_name] for group_name in self.memory
+        }
 
     def platform(self, group: GroupDescription, bundle: tuple[Certificate, ...]) -> MemoryPlatform:
         """Return a group that presents leaves of the CA and trusts a bundle."""
@@ -188,8 +190,8 @@ class MemoryFleet:
     def instances(self) -> Iterator[tuple[InstanceName, MemoryInstance]]:
         """Yield every instance."""
         for group in self.described.groups:
-            for each in group.instances:
-                yield each.name, self.memory[group.name].instance(each.name)
+            for description in group.instances:
+                yield description.name, self.memory[group.name].instance(description.name)
 
     def check(self) -> None:
         """Note every link that does not work at this moment."""
@@ -293,9 +295,9 @@ class Through:
 
 def _accepts(verifier: ObservedEndpoint, presenter: ObservedEndpoint) -> bool:
     for anchor in verifier.trusts or ():
-        for each in presenter.presents:
-            if anchor.subject == each.issuer:
-                return check_signature(anatomy(each), by=anatomy(anchor)) is Signed.GOOD
+        for present in presenter.presents:
+            if anchor.subject == present.issuer:
+                return check_signature(anatomy(present), by=anatomy(anchor)) is Signed.GOOD
     return False
 
 
@@ -341,7 +343,7 @@ def _described(servers: int, clients: int, trusted: tuple[Issued, ...]) -> Fleet
         authorities=(
             AuthorityDescription(
                 name=AUTHORITY,
-                certificates=tuple(each.certificate.fingerprint for each in trusted),
+                certificates=tuple(issued.certificate.fingerprint for issued in trusted),
             ),
         ),
     )

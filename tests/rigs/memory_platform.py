@@ -157,7 +157,9 @@ def after(state: State, ordered: Iterable[EndpointMaterial]) -> State:
 
     A source that is given a signer presents that CA from then on.
     """
-    materials: dict[EndpointName, EndpointMaterial] = {each.endpoint: each for each in ordered}
+    materials: dict[EndpointName, EndpointMaterial] = {
+        material.endpoint: material for material in ordered
+    }
     changed = tuple(_changed(seen, materials.pop(seen.endpoint, None)) for seen in state)
     for unknown in materials:
         raise KeyError(unknown)
@@ -227,8 +229,11 @@ class MemoryPlatform:
         self._wait = wait
         self._slow_seconds = slow_seconds
         self._source = source
-        self._described = {each.name: each for each in group.instances}
-        self._instances = {each.name: MemoryInstance(states[each.name]) for each in group.instances}
+        self._described = {description.name: description for description in group.instances}
+        self._instances = {
+            description.name: MemoryInstance(states[description.name])
+            for description in group.instances
+        }
 
     # What a rehearsal does to it.
 
@@ -304,28 +309,28 @@ class MemoryPlatform:
             evidence=tuple(
                 self._presents(order.instance, seen)
                 for seen in wanted
-                if seen.endpoint in {each.endpoint for each in order.endpoints}
+                if seen.endpoint in {endpoint.endpoint for endpoint in order.endpoints}
             ),
             reload_seconds=seconds,
         )
 
     def _delivered(self, order: Order) -> tuple[EndpointMaterial, ...]:
         """Return what comes of an order: a source makes what it feeds itself."""
-        if any(each.bundle_file is not None for each in order.endpoints):
+        if any(endpoint.bundle_file is not None for endpoint in order.endpoints):
             raise ValueError("it has no configuration to be re-pointed")
         fed = self._endpoints(order.instance, lambda each: each.source is not None)
         source = self._source
         if source is None:
             return order.endpoints
         return tuple(
-            source.deliver(order.instance, each) if each.endpoint in fed else each
-            for each in order.endpoints
+            source.deliver(order.instance, endpoint) if endpoint.endpoint in fed else endpoint
+            for endpoint in order.endpoints
         )
 
     def _endpoints(
         self, name: InstanceName, chosen: Callable[[EndpointDescription], bool]
     ) -> set[EndpointName]:
-        return {each.name for each in self._described[name].endpoints if chosen(each)}
+        return {endpoint.name for endpoint in self._described[name].endpoints if chosen(endpoint)}
 
     def handshakes(
         self,
@@ -403,14 +408,14 @@ class MemoryPlatform:
 
     def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
         """Cut connections; their peers come again by themselves, if somebody makes them."""
-        for each in holdouts:
-            found = self.instance(each.server)
-            there = found.disconnect(each.connection)
+        for holdout in holdouts:
+            found = self.instance(holdout.server)
+            there = found.disconnect(holdout.connection)
             yield Evidence(
                 fact=Fact.DRAINED,
-                subject=EndpointRef(each.server, found.state[0].endpoint),
+                subject=EndpointRef(holdout.server, found.state[0].endpoint),
                 holds=True,
-                observed=f"connection {each.connection} of `{each.peer}`: "
+                observed=f"connection {holdout.connection} of `{holdout.peer}`: "
                 f"{'cut' if there else 'gone already'}",
                 at=self._clock(),
                 by=BY,

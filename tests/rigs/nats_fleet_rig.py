@@ -202,7 +202,7 @@ no_auth_user: app
             assert self.process.poll() is None, (self.folder / "server.log").read_text()
             monitor = Monitor(f"http://127.0.0.1:{self.monitor}", timeout_seconds=2)
             try:
-                peers = {each.remote_name for each in monitor.routez().routes}
+                peers = {route.remote_name for route in monitor.routez().routes}
                 return len(peers) >= routes and monitor.healthz().fine
             except AdapterError:
                 return False
@@ -244,7 +244,7 @@ class Rig:
     @property
     def names(self) -> tuple[InstanceName, ...]:
         """The names of all servers."""
-        return tuple(each.name for each in self.servers)
+        return tuple(server.name for server in self.servers)
 
     def issue(self, authority: Authority, common_name: str) -> Leaf:
         """Return a leaf that `issuer_of` knows."""
@@ -254,7 +254,7 @@ class Rig:
 
     def group(self, *, monitor: bool = True, confirm_seconds: float = 30.0) -> GroupDescription:
         """Describe the servers."""
-        instances = tuple(each.described(monitor=monitor) for each in self.servers)
+        instances = tuple(server.described(monitor=monitor) for server in self.servers)
         return GroupDescription(
             name=GroupName("servers"),
             platform="nats",
@@ -327,12 +327,12 @@ class Rig:
             instance=name,
             endpoints=tuple(
                 EndpointMaterial(
-                    endpoint=each,
+                    endpoint=endpoint_name,
                     chain=(leaf.certificate,) if leaf is not None else None,
                     key=leaf.key if leaf is not None else None,
                     bundle=bundle,
                 )
-                for each in endpoints
+                for endpoint_name in endpoints
             ),
         )
 
@@ -348,19 +348,23 @@ def rig(base: Path, count: int = 1) -> Iterator[Rig]:
     ]
     made = Rig(base, servers, old)
     with ExitStack() as stack:
-        for each in servers:
-            write_material(each.folder, made.issue(old, each.name), (old.certificate,))
-            each.configure([other.route for other in servers if other is not each])
-            each.start()
-            stack.callback(each.stop)
-        for each in servers:
-            each.await_ready(routes=count - 1)
+        for server in servers:
+            write_material(server.folder, made.issue(old, server.name), (old.certificate,))
+            server.configure([other.route for other in servers if other is not server])
+            server.start()
+            stack.callback(server.stop)
+        for server in servers:
+            server.await_ready(routes=count - 1)
         yield made
 
 
 def seen(observation: Observation, name: EndpointName = CLIENT_PORT) -> ObservedEndpoint:
     """Return what an endpoint was observed to use."""
-    return next(each for each in observation.endpoints if each.endpoint == name)
+    return next(
+        observed_endpoint
+        for observed_endpoint in observation.endpoints
+        if observed_endpoint.endpoint == name
+    )
 
 
 def only(results: Iterator[Result]) -> Result:

@@ -101,26 +101,26 @@ class Oracle:
         self.groups = fleet.groups
         self.instances = tuple(fleet.instances())
         self.number = {each.name: at for at, each in enumerate(self.instances)}
-        self.slots = [tuple(_slots(each)) for each in self.instances]
+        self.slots = [tuple(_slots(instance)) for instance in self.instances]
         self.start: World = tuple(
-            tuple(value for _, value in _slots(each).values()) for each in self.instances
+            tuple(value for _, value in _slots(instance).values()) for instance in self.instances
         )
         self.tracks = [
             tuple(
                 _chain_track(value, goal) if is_chain else _bundle_track(value, goal)
-                for is_chain, value in _slots(each).values()
+                for is_chain, value in _slots(instance).values()
             )
-            for each in self.instances
+            for instance in self.instances
         ]
         self.wires = [
             self._wire(link.dialer, link.acceptor, mutual=link.mutual) for link in fleet.links
         ]
         self.members = {
-            group.name: tuple(self.number[each.name] for each in group.instances)
+            group.name: tuple(self.number[instance.name] for instance in group.instances)
             for group in fleet.groups
         }
         self.touching = {
-            name: tuple(each for each in self.wires if {each.dialer, each.acceptor} & {*members})
+            name: tuple(wire for wire in self.wires if {wire.dialer, wire.acceptor} & {*members})
             for name, members in self.members.items()
         }
         self._answers: dict[tuple[object, ...], bool] = {}
@@ -141,7 +141,9 @@ class Oracle:
         )
 
     def _endpoint(self, number: int, name: str) -> Endpoint:
-        return next(each for each in self.instances[number].endpoints if each.name == name)
+        return next(
+            endpoint for endpoint in self.instances[number].endpoints if endpoint.name == name
+        )
 
     def _at(self, number: int, slot: str) -> int:
         return self.slots[number].index(slot)
@@ -174,7 +176,7 @@ class Oracle:
 
     def working(self, world: World) -> list[Wire]:
         """The links that work."""
-        return [each for each in self.wires if self.works(each, world[each[0]], world[each[1]])]
+        return [wire for wire in self.wires if self.works(wire, world[wire[0]], world[wire[1]])]
 
     def mixtures(self, before: World, after: World) -> Iterator[World]:
         """Every world that some order of single-instance changes passes through."""
@@ -189,9 +191,9 @@ class Oracle:
         """Whether a link that works before fails in some mixture: by all subsets."""
         protected = self.working(before)
         return any(
-            not self.works(each, mixture[each[0]], mixture[each[1]])
+            not self.works(pair, mixture[pair[0]], mixture[pair[1]])
             for mixture in self.mixtures(before, after)
-            for each in protected
+            for pair in protected
         )
 
     def arrived(self, world: World) -> bool:
@@ -212,7 +214,7 @@ class Oracle:
         """Every world that one rollout of a group could end in."""
         members = self.members[group.name]
         dictated = self._dictated(group, world)
-        before = tuple(world[each] for each in members)
+        before = tuple(world[member] for member in members)
         key = (group.name, before, tuple(dictated.items()))
         if key not in self._results:
             self._results[key] = self._results_of(members, before, dictated)
@@ -346,7 +348,7 @@ class Oracle:
                         held[number][chain_slot(endpoint)] = chain
                     if bundle is not None:
                         held[number][bundle_slot(endpoint)] = bundle
-        return tuple(tuple(each.values()) for each in held)
+        return tuple(tuple(record.values()) for record in held)
 
     def held(self, number: int, state: State) -> Held:
         """What the slots of an instance hold in a state."""
@@ -363,11 +365,11 @@ class Oracle:
     def as_fleet(self, world: World) -> Fleet:
         """The fleet as it would be discovered in a world."""
         return msgspec.structs.replace(
-            self.fleet, groups=tuple(self._group(each, world) for each in self.groups)
+            self.fleet, groups=tuple(self._group(group, world) for group in self.groups)
         )
 
     def _group(self, group: Group, world: World) -> Group:
-        instances = tuple(self._instance(each, world) for each in group.instances)
+        instances = tuple(self._instance(instance, world) for instance in group.instances)
         return msgspec.structs.replace(group, instances=instances)
 
     def _instance(self, instance: Instance, world: World) -> Instance:
@@ -375,10 +377,10 @@ class Oracle:
         held = dict(zip(self.slots[number], world[number], strict=True))
         endpoints = tuple(
             msgspec.structs.replace(
-                each,
-                presents=held[chain_slot(each)] if each.presents else (),
-                trusts=None if each.trusts is None else held[bundle_slot(each)],
+                endpoint,
+                presents=held[chain_slot(endpoint)] if endpoint.presents else (),
+                trusts=None if endpoint.trusts is None else held[bundle_slot(endpoint)],
             )
-            for each in instance.endpoints
+            for endpoint in instance.endpoints
         )
         return msgspec.structs.replace(instance, endpoints=endpoints)

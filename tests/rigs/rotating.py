@@ -104,11 +104,13 @@ def trusted_and_presented(lab: Lab) -> tuple[set[str], set[str]]:
     """Return the names of the CAs that anybody trusts, and of those whose leaves are presented."""
     with library(lab) as rollover:
         world = rollover.observe(AUTHORITY)
-    endpoints = [each for instance in world.fleet.instances() for each in instance.endpoints]
-    trusted = {one for each in endpoints for one in each.trusts or ()}
+    endpoints = [
+        endpoint for instance in world.fleet.instances() for endpoint in instance.endpoints
+    ]
+    trusted = {one for endpoint in endpoints for one in endpoint.trusts or ()}
     return (
         {world.certificates[one].subject for one in trusted},
-        {world.certificates[one].issuer for each in endpoints for one in each.presents[:1]},
+        {world.certificates[one].issuer for endpoint in endpoints for one in endpoint.presents[:1]},
     )
 
 
@@ -171,7 +173,7 @@ def await_connected(lab: Lab) -> None:
 
 def _all_connected(lab: Lab) -> bool:
     clients = lab.traffic().clients
-    return bool(clients) and all(each.connected for each in clients)
+    return bool(clients) and all(client.connected for client in clients)
 
 
 def _answered(lab: Lab) -> bool:
@@ -235,5 +237,5 @@ def count(lab: Lab, kind: EntryKind, *, after: int = 0) -> int:
 def of_last_rotation(lab: Lab, kind: EntryKind) -> list[Entry]:
     """Return the entries of a kind that the rotation begun last has."""
     found = entries(lab)
-    last = [each.rotation for each in found if each.kind is EntryKind.STARTED][-1]
-    return [each for each in found if each.rotation == last and each.kind is kind]
+    last = [entry.rotation for entry in found if entry.kind is EntryKind.STARTED][-1]
+    return [entry for entry in found if entry.rotation == last and entry.kind is kind]

@@ -45,7 +45,7 @@ def _all_answer(lab: BoshLab) -> bool:
 
 def _deploys(lab: BoshLab) -> list[int]:
     """Return the deploys that go on."""
-    return [each.id for each in lab.director.tasks() if each.description.startswith("create dep")]
+    return [task.id for task in lab.director.tasks() if task.description.startswith("create dep")]
 
 
 def _after(lab: BoshLab, kind: EntryKind, group: str) -> subprocess.Popen[str]:

@@ -29,11 +29,11 @@ def test_a_hundred_agents_answer_but_for_announced_interruptions(tmp_path: Path)
         report, rollouts = pings.report(), announced(lab)
         print(f"longest silence {report.longest_silence_seconds:.1f} s; {rollouts}")  # noqa: T201 - a soak's numbers
         assert run.code == ExitCode.DONE, run.said
-        assert [each.group for each in rollouts] == ["director", "agents"] * 2
+        assert [rollout.group for rollout in rollouts] == ["director", "agents"] * 2
         assert len(report.agents) == AGENTS
         for agent in report.agents:
             for silence in agent.silences:
-                assert any(each.explains(silence) for each in rollouts), (agent, rollouts)
+                assert any(rollout.explains(silence) for rollout in rollouts), (agent, rollouts)
         assert machines(lab) == machines_before
         assert trusted_by_nats(lab) == 1
         assert lab.layout.manifest.read_bytes() == manifest

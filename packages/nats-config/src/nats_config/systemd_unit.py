@@ -38,7 +38,7 @@ def read_unit(text: str, *, name: str) -> tuple[CommandLine, ...]:
         if sign and key.strip() == "ExecStart":
             commands = [*commands, (number, value)] if value.strip() else []
     found = tuple(_command(name, number, value, directory) for number, value in commands)
-    started = tuple(each for each in found if each is not None)
+    started = tuple(pair for pair in found if pair is not None)
     if not started:
         raise NatsConfigError(
             "no `ExecStart=` here starts nats-server",

@@ -257,7 +257,7 @@ async def open_link(
     try:
         async with asyncio.timeout(target.timeout_seconds):
             for server in target.servers:
-                others = tuple(each for each in target.servers if each != server)
+                others = tuple(text for text in target.servers if text != server)
                 attempt = target._replace(servers=(server, *others))
                 link = await _attempt(attempt, material, events, refusals)
                 if link is not None:

@@ -340,7 +340,7 @@ class CertificateRotation:
         await asyncio.gather(*self._retiring.values())
         try:
             async with asyncio.timeout(self._pace.drain_seconds):
-                drains = [each.drain() for each in tuple(self.subscriptions)]
+                drains = [subscription.drain() for subscription in tuple(self.subscriptions)]
                 await asyncio.gather(*drains)
                 await self.link.finish()
         except (nats.errors.Error, OSError, TimeoutError) as error:

@@ -37,7 +37,7 @@ def test_a_context_is_fresh_each_time(files: MaterialFiles) -> None:
     deliver(files.ca.parent, ca=NEW.certificate)
     second = material.load_material(files)
     assert first.context is not second.context
-    assert [len(each.context.get_ca_certs()) for each in (first, second)] == [2, 1]
+    assert [len(pair.context.get_ca_certs()) for pair in (first, second)] == [2, 1]
 
 
 def _truncate(files: MaterialFiles) -> None:

@@ -163,7 +163,7 @@ class LabStateFile:
 
     def note(self, process: ProcessRecord) -> None:
         """Take down a process, in the place of what was known of the one with its name."""
-        known = {each.name: each for each in self.now.processes}
+        known = {process_record.name: process_record for process_record in self.now.processes}
         known[process.name] = process
         self.change(processes=tuple(known.values()))
 

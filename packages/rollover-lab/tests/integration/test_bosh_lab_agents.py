@@ -68,7 +68,7 @@ class Scene:
 
     def vm(self, agent_id: str) -> CloudVm:
         """Return what the cloud says of a VM."""
-        return next(each for each in self.cloud.vms() if each.agent_id == agent_id)
+        return next(cloud_vm for cloud_vm in self.cloud.vms() if cloud_vm.agent_id == agent_id)
 
     def mbus(self, pair: Pair, *authorities: BoshAuthority) -> dict[str, Any]:
         """Return the argument of `update_settings` for a pair."""
@@ -144,7 +144,7 @@ def test_a_whole_rotation_keeps_every_agent(tmp_path: Path) -> None:
                 update = scene.mbus(new.agent(agent), new)
                 assert director.finish(agent, "update_settings", update) == {"value": "ok"}
                 director.await_ping(agent)
-        assert {each.starts for each in scene.cloud.vms()} == {3}
+        assert {vm.starts for vm in scene.cloud.vms()} == {3}
 
 
 def test_a_forgotten_agent_is_cut_off_and_comes_back_with_the_old_trust(tmp_path: Path) -> None:
@@ -445,7 +445,7 @@ def test_the_director_vm_runs_its_processes_and_the_monitor_misses_agents(tmp_pa
         def now() -> DirectorVmStatus:
             return scene.cloud.director_vm("status")
 
-        names = [each.name for each in now().processes]
+        names = [process.name for process in now().processes]
         assert names == ["nats-server", "director", "health_monitor"]
         wait_until(lambda: now().processes[1].starts > 1, "the director is started again")
         wait_until(scene.server.listens, "the cloud's nats-server listens")
@@ -458,7 +458,7 @@ def test_the_director_vm_runs_its_processes_and_the_monitor_misses_agents(tmp_pa
         wait_until(lambda: _misses(path), "the agent is said to be missing")
         wait_until(lambda: _managed(path), "its deployment is to be mended")
         scene.cloud.director_vm("stop")
-        assert [each.running for each in now().processes] == [False, False, False]
+        assert [process.running for process in now().processes] == [False, False, False]
         assert not now().wanted
 
 
@@ -471,11 +471,11 @@ def _heard(path: Path) -> bool:
 
 
 def _misses(path: Path) -> bool:
-    return any(each.missing for each in roster.read_status(path).agents)
+    return any(agent.missing for agent in roster.read_status(path).agents)
 
 
 def _managed(path: Path) -> bool:
-    return [each.health for each in roster.read_status(path).deployments] == [
+    return [deployment.health for deployment in roster.read_status(path).deployments] == [
         roster.DeploymentHealth.MANAGED
     ]
 
@@ -490,13 +490,15 @@ def test_the_lab_agent_answers_as_the_real_one(tmp_path: Path) -> None:
         scene.create("ours")
         scene.create("real", JAMMY | {"agent_binary": str(REAL_AGENT)})
         for method, *arguments in _QUESTIONS:
-            answers = [_normal(director, each, method, *arguments) for each in ("ours", "real")]
+            answers = [
+                _normal(director, literal, method, *arguments) for literal in ("ours", "real")
+            ]
             assert answers[0] == answers[1], method
         for agent in ("ours", "real"):
             authority = scene.server.authority
             update = scene.mbus(authority.agent(agent), authority)
             assert director.finish(agent, "update_settings", update, poll=2) == {"value": "ok"}
-        assert [each.starts for each in scene.cloud.vms()] == [2, 2]
+        assert [vm.starts for vm in scene.cloud.vms()] == [2, 2]
 
 
 _QUESTIONS: tuple[tuple[Any, ...], ...] = (

@@ -26,7 +26,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectorRig]:
 @pytest.fixture
 def server(rig: DirectorRig) -> dict[str, Any]:
     """Return the only server as `bosh instances` sees it."""
-    (found,) = (each for each in rig.instances() if each["job_name"] == "zookeeper")
+    (found,) = (instance for instance in rig.instances() if instance["job_name"] == "zookeeper")
     return found
 
 
@@ -126,7 +126,7 @@ def test_full_listings_take_a_task(rig: DirectorRig, what: str, count: int) -> N
     done = rig.run("GET", f"/deployments/zk/{what}?format=full")
     assert done.task["description"] == "retrieve vm-stats"
     assert len(done.results) == count
-    (line,) = (each for each in done.results if each["job_name"] == "zookeeper")
+    (line,) = (result for result in done.results if result["job_name"] == "zookeeper")
     assert (line["job_state"], line["state"], line["ignore"]) == ("running", "started", False)
     assert line["vitals"]["mem"]["kb"]
     assert line["processes"][0]["state"] == "running"
@@ -316,7 +316,7 @@ def test_an_errand_runs_on_a_vm_of_its_own(rig: DirectorRig, *, keep_alive: bool
     assert done.task["result"] == "1 succeeded, 0 errored, 0 canceled"
     (result,) = done.results
     assert (result["exit_code"], result["stdout"]) == (0, "smoke-tests\n")
-    (smoke,) = (each for each in rig.instances() if each["job_name"] == "smoke")
+    (smoke,) = (instance for instance in rig.instances() if instance["job_name"] == "smoke")
     assert bool(smoke["vm_cid"]) is keep_alive
     if keep_alive:
         rig.run("POST", "/deployments/zk/errands/smoke/runs", json=body | {"keep-alive": False})
@@ -349,7 +349,7 @@ def test_actions_touch_one_instance(rig: DirectorRig, server: dict[str, Any], ac
     path = f"/deployments/zk/instance_groups/zookeeper/{server['id']}/actions/{action}"
     done = rig.run("POST", f"{path}?ignore_unresponsive_agent=true")
     assert (done.task["state"], done.task["description"]) == ("done", f"{action} instance")
-    (after,) = (each for each in rig.instances() if each["id"] == server["id"])
+    (after,) = (instance for instance in rig.instances() if instance["id"] == server["id"])
     assert (after["agent_id"] == server["agent_id"]) is (action != "recreate")
     assert after["disk_cid"] == server["disk_cid"]
     assert after["state"] == ("stopped" if action == "stop" else "started")
@@ -363,8 +363,8 @@ def test_ignored_instances_say_so_and_cannot_be_changed(
     path = f"/deployments/zk/instance_groups/zookeeper/{server['id']}/ignore"
     assert rig.call("PUT", path, json={"ignore": True}).status_code == 200
     try:
-        shown = [each for each in rig.instances() if each["ignore"]]
-        assert [each["id"] for each in shown] == [server["id"]]
+        shown = [instance for instance in rig.instances() if instance["ignore"]]
+        assert [record["id"] for record in shown] == [server["id"]]
         state = f"/deployments/zk/jobs/zookeeper/{server['id']}?state=recreate"
         done = rig.run("PUT", state, headers=YAML)
         assert done.events[-1]["error"]["code"] == 140021

@@ -57,7 +57,7 @@ def deployed(rig: DirectorRig, text: str) -> list[dict[str, Any]]:
 
 def servers(rig: DirectorRig) -> list[dict[str, Any]]:
     """Return the instances that are no errands, by index."""
-    found = [each for each in rig.instances() if each["job_name"] == "zookeeper"]
+    found = [instance for instance in rig.instances() if instance["job_name"] == "zookeeper"]
     return sorted(found, key=lambda each: each["index"])
 
 
@@ -75,7 +75,7 @@ def all_answer(rig: DirectorRig) -> None:
     """Wait until every agent answers the director again (H13)."""
 
     def answer() -> bool:
-        return all(each["job_state"] in {"running", "stopped"} for each in servers(rig))
+        return all(server["job_state"] in {"running", "stopped"} for server in servers(rig))
 
     wait_until(answer, "all agents answer", seconds=120)
 
@@ -171,7 +171,7 @@ def test_ignored_and_stopped_instances_keep_their_old_credentials(rig: DirectorR
     done = rig.deploy(manifest(instances=3))
     assert done.task["state"] == "done"
     warning = "You have ignored instances. They will not be changed."
-    assert warning in [each.get("message") for each in done.events]
+    assert warning in [event.get("message") for event in done.events]
     assert sent(rig, done.task["id"], ignored) == []
     assert sent(rig, done.task["id"], stopped) == ["get_state", "prepare"]
     after = rig.connected()
@@ -343,7 +343,7 @@ def test_a_short_lived_deployment_comes_and_goes(tmp_path: Path) -> None:
 
         def came_and_went() -> bool:
             tasks = rig.get("/tasks?verbose=2")
-            ours = [each for each in tasks if each["deployment"] == "bosh-health-1"]
-            return {each["description"] for each in ours if each["state"] == "done"} == done
+            ours = [task for task in tasks if task["deployment"] == "bosh-health-1"]
+            return {item["description"] for item in ours if item["state"] == "done"} == done
 
         wait_until(came_and_went, "it came and went", seconds=120)

@@ -125,8 +125,8 @@ def test_the_health_monitor_logs_in_as_a_client_of_its_own(lab: BoshLab) -> None
 
     eventually(later)
     seen = roster.read_status(path)
-    assert {each.agent_id for each in seen.agents} == {each.agent_id for each in lab.cloud.vms()}
-    assert not [each for each in seen.alerts if each.created_at > begun]
+    assert {agent.agent_id for agent in seen.agents} == {vm.agent_id for vm in lab.cloud.vms()}
+    assert not [alert for alert in seen.alerts if alert.created_at > begun]
 
 
 def test_a_rotation_outlives_its_tokens(lab: BoshLab) -> None:

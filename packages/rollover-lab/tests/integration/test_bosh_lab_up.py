@@ -66,7 +66,10 @@ def _run(*words: str, lab: BoshLab) -> subprocess.CompletedProcess[str]:
 
 def test_what_runs_is_what_was_asked_for(lab: BoshLab) -> None:
     """Every instance is as its group says, and everybody who should answer does."""
-    found = {(each.group, each.state, each.ignore): each.job_state for each in lab.instances()}
+    found = {
+        (instance.group, instance.state, instance.ignore): instance.job_state
+        for instance in lab.instances()
+    }
     assert found == {
         ("router", "started", False): "running",
         ("database", "started", False): "running",
@@ -147,7 +150,7 @@ def test_an_agent_that_hangs_is_found_by_pings(lab: BoshLab) -> None:
         answered = pings.report().of(agent).answered
         eventually(lambda: pings.report().of(agent).answered > answered)
     report = pings.report()
-    assert {each.agent for each in report.agents if each.lost} == {agent}
+    assert {agent_pings.agent for agent_pings in report.agents if agent_pings.lost} == {agent}
     assert report.of(agent).longest_silence_seconds > 2.0
 
 
@@ -159,7 +162,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
         layout = rollover_lab_bosh_lab.up(in_a_hurry(agents=1, deployments=1), directory)
         running = state.read(layout.lab.state).ids()
         assert len(running) == 4
-        assert all(children.is_alive(each) for each in running)
+        assert all(children.is_alive(process_id) for process_id in running)
         done = subprocess.run(
             (*COMMAND, "lab", "down", "--remove", "--directory", str(directory)),
             capture_output=True,
@@ -168,7 +171,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
             check=True,
         )
         assert "ended 4 processes" in done.stderr
-        assert not any(children.is_alive(each) for each in running)
+        assert not any(children.is_alive(process_id) for process_id in running)
         assert not directory.exists()
         assert bystander.poll() is None
     finally:
@@ -190,7 +193,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         starting.send_signal(signal.SIGINT)
         _, said = starting.communicate(timeout=1200)
         assert starting.returncode == ExitCode.STOPPED, said
-        assert not any(children.is_alive(each) for each in running)
+        assert not any(children.is_alive(process_id) for process_id in running)
         assert not directory.exists()
     finally:
         starting.kill()
@@ -260,7 +263,10 @@ def test_an_expired_ca_cuts_agents_off_and_the_documented_way_out_works(tmp_path
         assert done.agents == 2
         eventually(lambda: lab.states() == {UNRESPONSIVE})
         assert "Skipping deploy." in lab.create_env()
-        assert {each.days_left < 0 for each in lab.director.certificate_expiry()} == {True, False}
+        assert {
+            certificate_expiry.days_left < 0
+            for certificate_expiry in lab.director.certificate_expiry()
+        } == {True, False}
         (name,) = lab.deployments()
         number = lab.director.deploy(name, lab.director.manifest(name))
         assert lab.ended(number) is TaskState.ERROR

@@ -30,20 +30,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def _of(lab: Lab, role: ClientRole) -> ClientReport:
-    return next(each for each in lab.traffic().clients if each.role is role)
+    return next(client for client in lab.traffic().clients if client.role is role)
 
 
 def test_every_port_has_clients(lab: Lab) -> None:
     """The URLs that they are connected to tell which."""
     await_connected(lab)
-    schemes = {each.server.partition(":")[0] for each in lab.traffic().clients}
+    schemes = {client.server.partition(":")[0] for client in lab.traffic().clients}
     assert schemes == {"tls", "wss", "mqtts"}
 
 
 def test_what_mqtt_acknowledged_survives_the_death_of_the_server(lab: Lab) -> None:
     """A session outlives its connection: whatever was sent comes, and the break is counted."""
     await_connected(lab)
-    before = {each.name: each for each in lab.traffic().clients}
+    before = {client.name: client for client in lab.traffic().clients}
     lab.restart_server("n1", kill=True)
     await_connected(lab)
     sent = _of(lab, ClientRole.MQTT_PUBLISHER).sent
@@ -51,10 +51,10 @@ def test_what_mqtt_acknowledged_survives_the_death_of_the_server(lab: Lab) -> No
     await_true(
         lambda: _of(lab, ClientRole.MQTT_SUBSCRIBER).missing == 0, what="every number before"
     )
-    for each in lab.traffic().clients:
-        broke = each.disconnects - before[each.name].disconnects
-        came = each.reconnects - before[each.name].reconnects
-        assert (broke, came) == (1, 1), each.name
+    for client in lab.traffic().clients:
+        broke = client.disconnects - before[client.name].disconnects
+        came = client.reconnects - before[client.name].reconnects
+        assert (broke, came) == (1, 1), client.name
 
 
 def test_mqtt_keeps_what_it_uses_when_no_server_takes_the_new(lab: Lab) -> None:

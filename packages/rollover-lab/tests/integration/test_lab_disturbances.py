@@ -63,7 +63,7 @@ def test_a_server_can_be_killed_and_comes_back(cluster: Lab) -> None:
     """Started again it works with those that run; with all of them, every client is connected."""
     cluster.stop_server("n2", kill=True)
     cluster.stop_server("n3")
-    stopped = {each.name: each for each in cluster.status().processes}
+    stopped = {process.name: process for process in cluster.status().processes}
     assert (stopped["n2"].state, stopped["n2"].exit_code) == (ProcessState.STOPPED, -signal.SIGKILL)
     assert (stopped["n3"].state, stopped["n3"].exit_code) == (ProcessState.STOPPED, 0)
     cluster.start_server("n2")
@@ -73,7 +73,7 @@ def test_a_server_can_be_killed_and_comes_back(cluster: Lab) -> None:
     }
     cluster.start_server("n3")
     assert broken_links(cluster.description) == ()
-    _await(lambda: [each.connected for each in cluster.traffic().clients] == [True] * 20)
+    _await(lambda: [client.connected for client in cluster.traffic().clients] == [True] * 20)
 
 
 def test_a_crash_is_reported_and_not_mended(bystander: Lab) -> None:

@@ -69,7 +69,7 @@ def _await(condition: Callable[[], bool]) -> None:
 
 
 def _states(status: LabStatus) -> set[ProcessState]:
-    return {each.state for each in status.processes}
+    return {process.state for process in status.processes}
 
 
 def _ports(described: FleetDescription) -> list[int]:
@@ -92,7 +92,7 @@ def test_a_lab_leaves_neither_process_nor_port_behind(tmp_path: Path) -> None:
     with lab.running(SINGLE, tmp_path / "lab") as fleet:
         assert len(_processes_of(tmp_path)) == 3
         assert not any(_can_listen(port) for port in _ports(fleet.description))
-        states = {each.name: each.state for each in fleet.status().processes}
+        states = {process.name: process.state for process in fleet.status().processes}
         assert states == {"n1": ProcessState.RUNNING, "traffic": ProcessState.RUNNING}
     assert _processes_of(tmp_path) == []
     assert all(_can_listen(port) for port in _ports(fleet.description))
@@ -195,7 +195,7 @@ def test_a_directory_holds_one_lab(tmp_path: Path) -> None:
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(SpecError, match=r"it holds `notes\.txt`"):
         lab.up(BARE, tmp_path / "other")
-    assert [each.name for each in (tmp_path / "other").iterdir()] == ["notes.txt"]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
 def test_where_there_is_no_lab_the_error_says_so(tmp_path: Path) -> None:

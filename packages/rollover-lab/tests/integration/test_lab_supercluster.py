@@ -39,7 +39,7 @@ def _await(condition: Callable[[], bool], what: str) -> None:
 
 def _all_stand(fleet: Lab) -> bool:
     found = observe_gateways(fleet)
-    return bool(found) and all(each.stands for each in found)
+    return bool(found) and all(gateway_link.stands for gateway_link in found)
 
 
 def test_the_command_knows_every_intermediate_and_trust() -> None:
@@ -71,7 +71,10 @@ def test_a_renewal_by_another_intermediate_parts_the_clusters(tmp_path: Path) ->
         renew(fleet, "b", by=Intermediate.E1)
         assert _all_stand(fleet)
         assert fleet.traffic().disconnects == 0
-        broken = {(each.dialer, each.acceptor) for each in broken_links(fleet.description)}
+        broken = {
+            (broken_link.dialer, broken_link.acceptor)
+            for broken_link in broken_links(fleet.description)
+        }
         assert broken == {
             ("a1/gateway-remote-b", "b1/gateway"),
             ("b1/gateway-remote-a", "a1/gateway"),
@@ -80,7 +83,7 @@ def test_a_renewal_by_another_intermediate_parts_the_clusters(tmp_path: Path) ->
         ran = commands.run(*by_hand, "--output", "json")
         assert ran.code == ExitCode.STOPPED
         assert {each["stands"] for each in ran.json["gateways"]} == {False}
-        assert not any(each.stands for each in observe_gateways(fleet))
+        assert not any(observe_gateway.stands for observe_gateway in observe_gateways(fleet))
 
 
 def test_with_a_curated_bundle_the_same_renewal_passes(tmp_path: Path) -> None:

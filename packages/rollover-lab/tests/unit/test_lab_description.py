@@ -93,7 +93,7 @@ def test_plain_clients_must_reconnect_and_report_nothing() -> None:
     """Clients that do not rotate are described by what it takes to change them."""
     plain = _described(msgspec.structs.replace(SPEC, rotating_clients=False)).groups[1]
     assert plain.touch is Touch.RECONNECT
-    assert {each.status_file for each in plain.instances} == {None}
+    assert {instance.status_file for instance in plain.instances} == {None}
     rotating = _described().groups[1]
     assert rotating.touch is Touch.WATCH
     assert rotating.instances[0].status_file == "/demo/clients/publisher-1/status.json"

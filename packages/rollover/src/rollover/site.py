@@ -298,7 +298,11 @@ class GroupPlatforms:
         """Return the platform of a group by the group's name: the same one each time."""
         with self._lock:
             if group not in self._made:
-                described = next(each for each in self._described.groups if each.name == group)
+                described = next(
+                    description
+                    for description in self._described.groups
+                    if description.name == group
+                )
                 self._made[group] = self._make(described)
             return self._made[group]
 
@@ -365,7 +369,7 @@ class GroupPlatforms:
 
         director = self._director_of(group)
         vms = (self(one.name) for one in self._described.groups if one.platform == "bosh-director")
-        vm = next(each for each in vms if isinstance(each, DirectorVm))
+        vm = next(platform for platform in vms if isinstance(platform, DirectorVm))
         return director.agents(group, vm, known=self._known)
 
     def _director_of(self, group: GroupDescription) -> DirectorConnection:

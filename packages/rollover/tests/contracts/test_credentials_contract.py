@@ -234,7 +234,7 @@ def test_versions_are_added_together_in_their_order(credentials: CredentialStore
 
     added = credentials.add_many(wanted)
 
-    assert [(each.name, each.number) for each in added] == [(TLS, 1), (CA, 1), (TLS, 2)]
+    assert [(version.name, version.number) for version in added] == [(TLS, 1), (CA, 1), (TLS, 2)]
     assert credentials.versions(TLS) == (added[2], added[0])
     assert credentials.private_key(TLS, 2) == leaf("b").key
     assert credentials.add_many(()) == ()

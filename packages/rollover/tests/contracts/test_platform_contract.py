@@ -135,7 +135,7 @@ def _state(authority: Authority, name: str) -> ObservedEndpoint:
 def nats_servers(base: Path) -> Iterator[Subject]:
     """Two real servers in a cluster."""
     with rig(base, 2) as running:
-        servers = {each.name: each for each in running.servers}
+        servers = {server.name: server for server in running.servers}
 
         def guest(name: InstanceName) -> AbstractContextManager[object]:
             leaf = running.issue(running.old, "guest")
@@ -201,8 +201,8 @@ accepting = pytest.mark.parametrize("subject", ACCEPTING, indirect=True)
 @every
 def test_observing_names_each_instance_and_changes_nothing(subject: Subject) -> None:
     """One observation for each, ready, with its whole state; and the same again."""
-    found = {each.instance: each for each in subject.platform.observe(BOTH)}
-    again = {each.instance: each for each in subject.platform.observe(BOTH)}
+    found = {observation.instance: observation for observation in subject.platform.observe(BOTH)}
+    again = {observation.instance: observation for observation in subject.platform.observe(BOTH)}
     assert set(found) == set(BOTH)
     for name in BOTH:
         assert found[name].availability is Availability.READY, found[name].why
@@ -216,11 +216,11 @@ def test_observing_names_each_instance_and_changes_nothing(subject: Subject) -> 
 def test_what_was_applied_is_what_is_observed(subject: Subject) -> None:
     """Applied means confirmed: bundle, then leaf, each shows at once."""
     results = subject.roll_out(*(subject.trust_both(name) for name in BOTH))
-    assert [type(each) for each in results] == [Applied, Applied], results
+    assert [type(applied) for applied in results] == [Applied, Applied], results
     order = subject.reissue(FIRST)
     (result,) = subject.roll_out(order)
     assert isinstance(result, Applied), result
-    assert all(each.holds for each in result.evidence)
+    assert all(evidence.holds for evidence in result.evidence)
     assert result.evidence
     assert 0 <= result.reload_seconds <= result.seconds
     assert subject.seen(FIRST).presents == order.endpoints[0].chain
@@ -295,12 +295,12 @@ def test_handshakes_prove_who_is_let_in(subject: Subject) -> None:
     old, new = subject.identities
     right = list(subject.platform.handshakes(BOTH, accepted=[old], refused=[new]))
     wrong = list(subject.platform.handshakes(BOTH, accepted=[new], refused=[old]))
-    assert all(each.holds for each in right), right
+    assert all(item.holds for item in right), right
     for evidence in (right, wrong):
-        assert {each.subject.instance for each in evidence} == set(BOTH)
-        assert {Fact.PRESENTS, Fact.ACCEPTS, Fact.REFUSES} <= {each.fact for each in evidence}
-    judged = [each for each in wrong if each.fact in {Fact.ACCEPTS, Fact.REFUSES}]
-    assert not any(each.holds for each in judged)
+        assert {item.subject.instance for item in evidence} == set(BOTH)
+        assert {Fact.PRESENTS, Fact.ACCEPTS, Fact.REFUSES} <= {item.fact for item in evidence}
+    judged = [item for item in wrong if item.fact in {Fact.ACCEPTS, Fact.REFUSES}]
+    assert not any(item.holds for item in judged)
 
 
 @accepting
@@ -311,7 +311,7 @@ def test_one_that_does_not_answer_proves_nothing(subject: Subject) -> None:
     subject.stop(FIRST)
     evidence = list(subject.platform.handshakes((FIRST,), accepted=[old], refused=[new]))
     assert evidence
-    assert not any(each.holds for each in evidence)
+    assert not any(item.holds for item in evidence)
     with pytest.raises(EvidenceMissing):
         list(subject.platform.holdouts((FIRST,), retired=[subject.old.certificate]))
 

@@ -77,12 +77,12 @@ def made(folder: Path) -> dict[str, str]:
         old,
         generation(21),
         at=datetime(2026, 1, 5, 9, tzinfo=UTC),
-        instances=tuple(each.name for each in FACTS.instances),
+        instances=tuple(instance.name for instance in FACTS.instances),
     )
     written = runbook.write_runbook(
         folder / "runbook", plan, environment=director.environment(), facts=FACTS
     )
-    return {each.name: shown(each.read_text(), folder, tls.signer) for each in written}
+    return {path.name: shown(path.read_text(), folder, tls.signer) for path in written}
 
 
 def shown(text: str, folder: Path, signer: Certificate) -> str:

@@ -88,14 +88,14 @@ def test_the_definitions_are_those_of_the_documentation(tmp_path: Path) -> None:
     stored = stored_with(director, new)
     first = written(director, wanted(old, new, both=True), stored)
     defined = {
-        each["value"]["name"]: each["value"]["options"]
-        for each in parsed(first)
-        if str(each["path"]).startswith("/variables/")
+        record["value"]["name"]: record["value"]["options"]
+        for record in parsed(first)
+        if str(record["path"]).startswith("/variables/")
     }
     theirs = {
-        each["value"]["name"]: each["value"]["options"]  # type: ignore[index]  # known shape
-        for each in bosh_lab.add_new_ca()
-        if str(each["path"]).startswith("/variables/")
+        record["value"]["name"]: record["value"]["options"]  # type: ignore[index]  # known shape
+        for record in bosh_lab.add_new_ca()
+        if str(record["path"]).startswith("/variables/")
     }
     assert defined == {
         name: {
@@ -106,7 +106,7 @@ def test_the_definitions_are_those_of_the_documentation(tmp_path: Path) -> None:
         for name, options in theirs.items()
     }
     second = written(director, wanted(old, new, both=False), stored)
-    assert not [each for each in parsed(second) if "variables" in str(each["path"])]
+    assert not [record for record in parsed(second) if "variables" in str(record["path"])]
 
 
 def parsed(found: OpsFile) -> list[dict[str, dict[str, Tree]]]:

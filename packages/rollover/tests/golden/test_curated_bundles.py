@@ -91,9 +91,9 @@ def after(fleet: Fleet, found: Plan) -> Fleet:
     files = {
         (name, endpoint): file
         for rollout in found.rollouts
-        for each in rollout.assignments
-        for name in each.instances
-        for endpoint, file in zip(each.endpoints, each.files, strict=False)
+        for assignment in rollout.assignments
+        for name in assignment.instances
+        for endpoint, file in zip(assignment.endpoints, assignment.files, strict=False)
         if file is not None
     }
     done = build.after(fleet, found.rollouts)
@@ -105,10 +105,12 @@ def after(fleet: Fleet, found: Plan) -> Fleet:
                     instance,
                     endpoints=tuple(
                         msgspec.structs.replace(
-                            each,
-                            bundle_file=files.get((instance.name, each.name), each.bundle_file),
+                            endpoint,
+                            bundle_file=files.get(
+                                (instance.name, endpoint.name), endpoint.bundle_file
+                            ),
                         )
-                        for each in instance.endpoints
+                        for endpoint in instance.endpoints
                     ),
                 )
                 for instance in group.instances
@@ -124,22 +126,27 @@ def test_a_renewal_with_the_issuers_own_ca_is_refused_at_both_ends_of_the_gatewa
     fleet = supercluster(made := world())
     found = planned(fleet, made, goal(fleet, groups=("b",), chain="e1", bundle=("e1",)))
     assert (found.rollouts, found.complete) == ((), False)
-    assert {each.rule for each in found.blocked} <= {"trust-before-use", "reissue-before-withdraw"}
+    assert {violation.rule for violation in found.blocked} <= {
+        "trust-before-use",
+        "reissue-before-withdraw",
+    }
     links = {
-        (each.witness.dialer.endpoint, each.witness.acceptor.endpoint)
-        for each in found.blocked
-        if each.witness
+        (violation.witness.dialer.endpoint, violation.witness.acceptor.endpoint)
+        for violation in found.blocked
+        if violation.witness
     }
     assert links == {("gateway-remote", "gateway")}
-    assert {each.witness.dialer.instance[0] for each in found.blocked if each.witness} == {"a", "b"}
+    assert {
+        violation.witness.dialer.instance[0] for violation in found.blocked if violation.witness
+    } == {"a", "b"}
 
 
 def test_a_renewal_by_another_intermediate_needs_the_bundle_first() -> None:
     """The remedy is said with the refusal."""
     fleet = supercluster(made := world())
     found = planned(fleet, made, goal(fleet, groups=("b",), chain="e1"))
-    assert {each.rule for each in found.blocked} == {"trust-before-use"}
-    assert all("rollover rotate --bundle" in each.lift for each in found.blocked)
+    assert {violation.rule for violation in found.blocked} == {"trust-before-use"}
+    assert all("rollover rotate --bundle" in violation.lift for violation in found.blocked)
 
 
 def test_gateways_are_named_before_every_other_link() -> None:
@@ -147,7 +154,9 @@ def test_gateways_are_named_before_every_other_link() -> None:
     fleet = supercluster(made := world())
     everything = ("client-port", "route", *GATEWAYS)
     found = planned(fleet, made, goal(fleet, groups=("b",), endpoints=everything, chain="e1"))
-    kinds = [each.witness.acceptor.endpoint for each in found.blocked if each.witness]
+    kinds = [
+        violation.witness.acceptor.endpoint for violation in found.blocked if violation.witness
+    ]
     assert kinds == sorted(kinds)
     assert set(kinds) == {"gateway", "route"}
 
@@ -157,16 +166,16 @@ def test_a_bundle_equal_to_todays_trust_only_moves_to_its_file() -> None:
     fleet = supercluster(made := world())
     asked = goal(fleet, bundle=("r3",), file=BY_FILE)
     found = planned(fleet, made, asked)
-    assert sorted(each.group for each in found.rollouts) == ["a", "b"]
+    assert sorted(item.group for item in found.rollouts) == ["a", "b"]
     assert found.complete
     assert found.lower_bound == 2
     for rollout in found.rollouts:
         assert rollout.phases == (Phase.REPOINT,)
-        assert {each.endpoint for each in rollout.changes} == set(GATEWAYS)
-        assert {(each.file_from, each.file) for each in rollout.changes} == {
+        assert {change.endpoint for change in rollout.changes} == set(GATEWAYS)
+        assert {(change.file_from, change.file) for change in rollout.changes} == {
             ("gateway-ca.pem", BY_FILE)
         }
-        assert all(each.trust is None and each.present is None for each in rollout.changes)
+        assert all(change.trust is None and change.present is None for change in rollout.changes)
     assert planned(after(fleet, found), made, asked).converged
 
 
@@ -175,7 +184,7 @@ def test_a_wider_bundle_goes_straight_to_everybody() -> None:
     fleet = supercluster(made := world())
     found = planned(fleet, made, goal(fleet, bundle=BOTH, file=BY_FILE))
     assert len(found.rollouts) == found.lower_bound == 2
-    assert {each.phases for each in found.rollouts} == {(Phase.REPOINT, Phase.TRUST)}
+    assert {rollout.phases for rollout in found.rollouts} == {(Phase.REPOINT, Phase.TRUST)}
     assert found.point_of_no_return is None
 
 
@@ -194,12 +203,12 @@ def test_with_the_bundle_in_place_the_renewal_passes() -> None:
     wider = planned(fleet, made, goal(fleet, bundle=BOTH, file=BY_FILE))
     curated = after(fleet, wider)
     found = planned(curated, made, goal(curated, groups=("b",), chain="e1"))
-    assert [each.group for each in found.rollouts] == ["b"]
+    assert [rollout.group for rollout in found.rollouts] == ["b"]
     assert found.complete
     assert found.rollouts[0].phases == (Phase.REISSUE,)
     renewed = after(curated, found)
     back = planned(renewed, made, goal(renewed, groups=("b",), chain="r3"))
-    assert [each.group for each in back.rollouts] == ["b"]
+    assert [rollout.group for rollout in back.rollouts] == ["b"]
 
 
 def test_a_narrower_bundle_that_somebody_still_needs_is_refused() -> None:
@@ -207,10 +216,10 @@ def test_a_narrower_bundle_that_somebody_still_needs_is_refused() -> None:
     fleet = supercluster(made := world(), trusts=BOTH)
     found = planned(fleet, made, goal(fleet, bundle=("e1",)))
     assert found.rollouts == ()
-    assert {each.rule for each in found.blocked} == {"reissue-before-withdraw"}
+    assert {violation.rule for violation in found.blocked} == {"reissue-before-withdraw"}
     assert "gateway" in found.blocked[0].message
     narrower = planned(fleet, made, goal(fleet, bundle=("r3",)))
-    assert {each.phases for each in narrower.rollouts} == {(Phase.WITHDRAW,)}
+    assert {rollout.phases for rollout in narrower.rollouts} == {(Phase.WITHDRAW,)}
     assert narrower.point_of_no_return == 1
 
 
@@ -226,12 +235,14 @@ def test_a_renewal_goes_on_where_only_some_servers_have_it() -> None:
     first = msgspec.structs.replace(
         whole.rollouts[0],
         assignments=tuple(
-            msgspec.structs.replace(each, instances=(InstanceName("b1"),))
-            for each in whole.rollouts[0].assignments
+            msgspec.structs.replace(assignment, instances=(InstanceName("b1"),))
+            for assignment in whole.rollouts[0].assignments
         ),
     )
     left = planned(build.after(fleet, [first]), made, asked)
-    assert [name for each in left.rollouts[0].assignments for name in each.instances] == ["b2"]
+    assert [
+        name for assignment in left.rollouts[0].assignments for name in assignment.instances
+    ] == ["b2"]
     assert planned(build.after(fleet, whole.rollouts), made, asked).converged
 
 
@@ -242,8 +253,13 @@ def test_a_chain_without_the_name_that_peers_dial_is_refused() -> None:
     made.add(wrong)
     found = planned(fleet, made, goal(fleet, groups=("b",), chain="e1"))
     assert found.rollouts == ()
-    faults = [fault for each in found.blocked if each.witness for fault in each.witness.faults]
-    assert {each.kind for each in faults} == {FaultKind.NAME}
+    faults = [
+        fault
+        for violation in found.blocked
+        if violation.witness
+        for fault in violation.witness.faults
+    ]
+    assert {fault.kind for fault in faults} == {FaultKind.NAME}
 
 
 @pytest.mark.parametrize("chain", [None, "e1"])
@@ -253,6 +269,6 @@ def test_who_is_out_of_reach_is_left_behind_and_named(chain: str | None) -> None
     fleet = build.with_availability(fleet, {"b2": Availability.UNREACHABLE}, {})
     bundle = None if chain else ("r3",)
     found = planned(fleet, made, goal(fleet, groups=("b",), chain=chain, bundle=bundle))
-    assert [each.instances for each in found.rollouts] == [1]
+    assert [rollout.instances for rollout in found.rollouts] == [1]
     assert not found.complete
-    assert [each.rule for each in found.blocked] == ["left-behind"]
+    assert [violation.rule for violation in found.blocked] == ["left-behind"]

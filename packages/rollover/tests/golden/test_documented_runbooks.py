@@ -116,7 +116,7 @@ def test_bosh_step_4_takes_the_old_ca_from_the_agents() -> None:
     assert held(found.rollouts[3], "mbus") == (None, (NEW,))
     assert found.rollouts[3].phases == (Phase.WITHDRAW,)
     assert found.point_of_no_return == 3
-    assert [each.rollback_rollouts for each in found.rollouts] == [1, 4, 4, 4]
+    assert [rollout.rollback_rollouts for rollout in found.rollouts] == [1, 4, 4, 4]
 
 
 def test_bosh_goes_on_from_wherever_it_was_left() -> None:
@@ -145,8 +145,8 @@ def test_cross_signing_saves_bosh_nothing() -> None:
     presented = {
         chain
         for rollout in found.rollouts
-        for each in rollout.assignments
-        for name, chain in zip(each.endpoints, each.presents, strict=True)
+        for assignment in rollout.assignments
+        for name, chain in zip(assignment.endpoints, assignment.presents, strict=True)
         if name in {"mbus", "agents"}
     }
     assert presented == {("new",), ("new:leaf",)}
@@ -168,7 +168,9 @@ def test_standby_of_three_generations_drops_the_oldest_on_the_way() -> None:
     world.add(build.certificate("third"))
     found = planned(fleet, world, target="next", trusted=("next", "third", "new"), retired=("old",))
     assert sorted(order(found)) == ["client", "server"]
-    ends = {trusts for each in found.rollouts for a in each.assignments for trusts in a.trusts}
+    ends = {
+        trusts for rollout in found.rollouts for a in rollout.assignments for trusts in a.trusts
+    }
     assert ends == {("new", "next", "third")}
 
 
@@ -201,7 +203,11 @@ def credhub(world: build.World) -> Fleet:
         )
         for name in ("diego", "uaa")
     ]
-    links = [link for each in deployments for link in build.links(each, "tls", each, "tls")]
+    links = [
+        link
+        for deployment in deployments
+        for link in build.links(deployment, "tls", deployment, "tls")
+    ]
     links += build.links(deployments[0], "tls", deployments[1], "tls")
     return build.fleet([store, *deployments], links, world)
 
@@ -209,7 +215,7 @@ def credhub(world: build.World) -> Fleet:
 def test_credhub_takes_three_deploys_of_each_consumer() -> None:
     """Mark transitional, deploy; let it sign, deploy; delete the old one, deploy."""
     found = planned(credhub(world := build.World()), world)
-    deployed = [each for each in order(found) if each != "store"]
+    deployed = [text for text in order(found) if text != "store"]
     assert sorted(deployed) == ["diego"] * 3 + ["uaa"] * 3
     assert {*deployed[:2]} == {*deployed[2:4]} == {*deployed[4:]} == {"diego", "uaa"}
 
@@ -217,8 +223,8 @@ def test_credhub_takes_three_deploys_of_each_consumer() -> None:
 def test_credhub_flips_its_flags_between_the_deploys() -> None:
     """The store trusts both first, signs anew then, and forgets the old CA last."""
     found = planned(credhub(world := build.World()), world)
-    (flips,) = [[each for each in found.rollouts if each.group == "store"]]
-    assert [each.phases for each in flips] == [
+    (flips,) = [[rollout for rollout in found.rollouts if rollout.group == "store"]]
+    assert [flip.phases for flip in flips] == [
         (Phase.TRUST,),
         (Phase.ACTIVATE,),
         (Phase.WITHDRAW,),
@@ -252,18 +258,18 @@ def supercluster(world: build.World) -> Fleet:
 def test_supercluster_widens_every_bundle_before_any_certificate() -> None:
     """Gateways: both CAs in every bundle, then leaves in any order, then the old CA goes."""
     found = planned(supercluster(world := build.World()), world)
-    clusters = [each for each in found.rollouts if "client" not in each.group]
+    clusters = [rollout for rollout in found.rollouts if "client" not in rollout.group]
     assert len(clusters) == 9
-    assert {each.group for each in clusters[:3]} == {"east", "west", "north"}
-    assert all(Phase.TRUST in each.phases for each in clusters[:3])
-    assert all(Phase.WITHDRAW in each.phases for each in clusters[6:])
+    assert {cluster.group for cluster in clusters[:3]} == {"east", "west", "north"}
+    assert all(Phase.TRUST in cluster.phases for cluster in clusters[:3])
+    assert all(Phase.WITHDRAW in cluster.phases for cluster in clusters[6:])
     leaf = next(at for at, each in enumerate(clusters) if _presents(each, "gateway"))
     assert leaf >= 2
     assert found.lower_bound == len(found.rollouts) == 15
 
 
 def _presents(rollout: Rollout, endpoint: str) -> bool:
-    return any(each.endpoint == endpoint and each.present for each in rollout.changes)
+    return any(change.endpoint == endpoint and change.present for change in rollout.changes)
 
 
 def test_twenty_client_groups_that_look_alike_are_searched_as_one() -> None:
@@ -272,8 +278,8 @@ def test_twenty_client_groups_that_look_alike_are_searched_as_one() -> None:
     servers = build.uniform("server", 3, build.endpoint("tls"))
     clients = [build.uniform(f"client{n}", 5, build.endpoint("tls")) for n in range(20)]
     links = build.links(servers, "tls", servers, "tls")
-    for each in clients:
-        links += build.links(each, "tls", servers, "tls")
+    for client in clients:
+        links += build.links(client, "tls", servers, "tls")
     found = planned(build.fleet([servers, *clients], links, world), world)
     assert found.complete
     assert len(found.rollouts) == found.lower_bound == 3 + 20 * 2
@@ -300,7 +306,7 @@ def test_a_product_too_large_to_search_is_still_proven_safe_with_a_bound() -> No
     """Twelve kinds of groups, each linked with all: every step has its proof, and a bound holds."""
     found = planned(mesh(world := build.World(), 12), world)
     assert found.complete
-    assert all(each.proof.holds for each in found.rollouts)
+    assert all(rollout.proof.holds for rollout in found.rollouts)
     assert len(found.rollouts) == 3 * 12 - 2
     assert 2 * 12 < found.lower_bound <= len(found.rollouts)
 
@@ -309,13 +315,13 @@ def test_a_server_with_twelve_files_is_planned_exactly() -> None:
     """Client, route, gateway, leaf node, websocket and MQTT files of their own: still five."""
     world = build.World()
     ports = ("client", "route", "gateway", "leafnode", "websocket", "mqtt")
-    servers = build.uniform("server", 3, *(build.endpoint(each, slot=each) for each in ports))
+    servers = build.uniform("server", 3, *(build.endpoint(port, slot=port) for port in ports))
     links = []
-    for each in ("route", "gateway", "leafnode"):
-        links += build.links(servers, each, servers, each)
+    for literal in ("route", "gateway", "leafnode"):
+        links += build.links(servers, literal, servers, literal)
     clients = build.uniform("client", 5, build.endpoint("tls"))
-    for each in ("client", "websocket", "mqtt"):
-        links += build.links(clients, "tls", servers, each)
+    for literal in ("client", "websocket", "mqtt"):
+        links += build.links(clients, "tls", servers, literal)
     found = planned(build.fleet([servers, clients], links, world), world)
     assert sorted(order(found)) == ["client"] * 2 + ["server"] * 3
     assert found.lower_bound == 5

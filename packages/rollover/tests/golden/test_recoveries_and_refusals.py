@@ -52,8 +52,10 @@ def test_an_expired_ca_is_recovered_from_in_one_rollout_per_group() -> None:
     world.add(build.certificate("old", not_after=build.NOW - timedelta(days=1)))
     found = planned(cluster(world), world)
     assert found.complete
-    assert sorted(each.group for each in found.rollouts) == ["client", "server"]
-    assert {(each.witness.dialer.endpoint, each.links) for each in found.broken} == {
+    assert sorted(rollout.group for rollout in found.rollouts) == ["client", "server"]
+    assert {
+        (broken_link.witness.dialer.endpoint, broken_link.links) for broken_link in found.broken
+    } == {
         ("route", 6),
         ("tls", 15),
     }
@@ -63,15 +65,17 @@ def test_a_compromised_ca_loses_its_trust_first_and_the_plan_says_what_dies() ->
     """One rollout per group, straight to the goal; each break says with which rollout it heals."""
     world = build.World()
     found = planned(cluster(world), world, compromised=True)
-    assert sorted(each.group for each in found.rollouts) == ["client", "server"]
+    assert sorted(rollout.group for rollout in found.rollouts) == ["client", "server"]
     breaks = {
-        str(each.witness.dialer.endpoint): (each.links, each.heals_after, rollout.group)
+        str(item.witness.dialer.endpoint): (item.links, item.heals_after, rollout.group)
         for rollout in found.rollouts
-        for each in rollout.breaks
+        for item in rollout.breaks
     }
     assert breaks["tls"][:2] == (15, 2)
     assert breaks["route"] == (6, order(found).index("server") + 1, "server")
-    trusted = {ca for each in found.rollouts for a in each.assignments for ca in a.trusts[0] or ()}
+    trusted = {
+        ca for rollout in found.rollouts for a in rollout.assignments for ca in a.trusts[0] or ()
+    }
     assert trusted == {"new"}
 
 
@@ -79,7 +83,9 @@ def test_a_naive_swap_is_refused_with_a_witness() -> None:
     """Straight to the new CA breaks links: rule, both ends, who refuses whom, and the reason."""
     world = build.World()
     refused = naive(cluster(world), build.goal(), knowledge=world.knowledge(), now=build.NOW)
-    assert {"trust-before-use", "reissue-before-withdraw"} & {each.rule for each in refused}
+    assert {"trust-before-use", "reissue-before-withdraw"} & {
+        violation.rule for violation in refused
+    }
     seen = refused[0].witness
     assert seen is not None
     assert {str(seen.dialer), str(seen.acceptor)} <= {
@@ -102,8 +108,8 @@ def test_use_before_trust_is_refused_by_its_rule() -> None:
     world = build.World()
     found = planned(one_way(world, server="old", trusts=("old",)), world, trusted=("next",))
     assert not found.complete
-    assert {each.rule for each in found.blocked} >= {"trust-before-use"}
-    refused = next(each for each in found.blocked if each.rule == "trust-before-use")
+    assert {violation.rule for violation in found.blocked} >= {"trust-before-use"}
+    refused = next(violation for violation in found.blocked if violation.rule == "trust-before-use")
     assert refused.witness is not None
     assert str(refused.witness.refused_by) == "client1/tls"
 
@@ -131,7 +137,7 @@ def test_a_certificate_that_dies_during_a_step_stops_it_by_its_rule() -> None:
     world.add(build.certificate("old", not_after=build.NOW + timedelta(minutes=2)))
     found = planned(cluster(world), world)
     assert not found.complete
-    assert {each.rule for each in found.blocked} == {"validity-window"}
+    assert {violation.rule for violation in found.blocked} == {"validity-window"}
 
 
 def test_a_ca_that_is_not_valid_yet_is_trusted_first_and_used_later() -> None:
@@ -142,8 +148,10 @@ def test_a_ca_that_is_not_valid_yet_is_trusted_first_and_used_later() -> None:
         world.add(build.certificate(name, not_before=begins))
     found = planned(cluster(world), world)
     assert found.complete
-    reissues = [each for each in found.rollouts if any(change.present for change in each.changes)]
-    assert all(each.proof.starts >= begins for each in reissues)
+    reissues = [
+        rollout for rollout in found.rollouts if any(change.present for change in rollout.changes)
+    ]
+    assert all(reissue.proof.starts >= begins for reissue in reissues)
 
 
 def test_a_straggler_stops_the_plan_before_the_step_that_cuts_it_off() -> None:
@@ -151,10 +159,14 @@ def test_a_straggler_stops_the_plan_before_the_step_that_cuts_it_off() -> None:
     world = build.World()
     found = planned(without(cluster(world), "client4"), world)
     assert not found.complete
-    assert all("withdraw" not in each.phases for each in found.rollouts if each.group == "server")
+    assert all(
+        "withdraw" not in rollout.phases for rollout in found.rollouts if rollout.group == "server"
+    )
     assert found.rollouts
-    assert {each.rule for each in found.blocked} == {"left-behind"}
-    assert any("client4" in each.lift and "ignored" in each.lift for each in found.blocked)
+    assert {violation.rule for violation in found.blocked} == {"left-behind"}
+    assert any(
+        "client4" in violation.lift and "ignored" in violation.lift for violation in found.blocked
+    )
     assert found.whole == 5
 
 
@@ -168,9 +180,9 @@ def test_the_plan_goes_on_once_the_straggler_is_back() -> None:
     found = planned(back, world)
     assert found.complete
     assert len(stopped.rollouts) + len(found.rollouts) <= found.whole + stopped.whole
-    assert {name for each in found.rollouts[0].assignments for name in each.instances} == {
-        "client4"
-    } or found.rollouts[0].group == "client"
+    assert {
+        name for assignment in found.rollouts[0].assignments for name in assignment.instances
+    } == {"client4"} or found.rollouts[0].group == "client"
 
 
 def test_a_source_out_of_reach_is_named() -> None:
@@ -184,17 +196,17 @@ def test_a_source_out_of_reach_is_named() -> None:
     found = planned(without(fleet, "director/0"), world)
     assert not found.complete
     assert found.rollouts == ()
-    assert any("director/0" in each.message for each in found.blocked)
+    assert any("director/0" in violation.message for violation in found.blocked)
 
 
 def test_a_rollback_is_counted_and_the_point_of_no_return_is_the_first_withdrawal() -> None:
     """From each rollout the way back is known; trust is first withdrawn in the fourth at most."""
     world = build.World()
     found = planned(cluster(world), world)
-    counts = [each.rollback_rollouts for each in found.rollouts]
+    counts = [rollout.rollback_rollouts for rollout in found.rollouts]
     assert all(count is not None and count <= number for number, count in enumerate(counts, 1))
     assert counts[-1] == 5
-    withdrawing = [each.number for each in found.rollouts if "withdraw" in each.phases]
+    withdrawing = [rollout.number for rollout in found.rollouts if "withdraw" in rollout.phases]
     assert found.point_of_no_return == withdrawing[0]
 
 
@@ -217,12 +229,18 @@ def test_an_expired_ca_of_a_director_is_recovered_from_in_two_rollouts() -> None
     found = planned(fleet, world)
     assert found.complete
     assert order(found) == ["director", "agent"]
-    assert {(each.witness.dialer.endpoint, each.links) for each in found.broken} == {
+    assert {
+        (broken_link.witness.dialer.endpoint, broken_link.links) for broken_link in found.broken
+    } == {
         ("mbus", 3),
         ("director", 1),
         ("health-monitor", 1),
     }
-    assert all(fault.kind == "expired" for each in found.broken for fault in each.witness.faults)
+    assert all(
+        fault.kind == "expired"
+        for broken_link in found.broken
+        for fault in broken_link.witness.faults
+    )
 
 
 @pytest.mark.parametrize("away", [Availability.IGNORED, Availability.UNREACHABLE])
@@ -235,8 +253,10 @@ def test_an_agent_that_is_away_stops_the_director_before_it_cuts_it_off(
     assert order(found) == ["director", "agent"]
     assert found.whole == 4
     assert found.rollouts[1].instances == 2
-    assert {each.rule for each in found.blocked} == {"left-behind"}
-    assert any("agent2" in each.lift and away.value in each.lift for each in found.blocked)
+    assert {violation.rule for violation in found.blocked} == {"left-behind"}
+    assert any(
+        "agent2" in violation.lift and away.value in violation.lift for violation in found.blocked
+    )
 
 
 def test_a_director_goes_on_once_its_agent_is_back() -> None:
@@ -247,7 +267,7 @@ def test_a_director_goes_on_once_its_agent_is_back() -> None:
     found = planned(build.with_availability(later, {"agent2": Availability.READY}, {}), world)
     assert found.complete
     assert order(found) == ["agent", "director", "agent"]
-    assert [each.instances for each in found.rollouts] == [1, 1, 3]
+    assert [rollout.instances for rollout in found.rollouts] == [1, 1, 3]
 
 
 def test_an_agent_in_doubt_is_given_its_certificate_again_before_anything_is_withdrawn() -> None:
@@ -273,7 +293,7 @@ def test_an_agent_in_doubt_and_out_of_reach_blocks_the_withdrawal() -> None:
     away = {"agent2": Availability.UNREACHABLE}
     found = planned(build.with_availability(later, away, {"agent2": (old,)}), world)
     assert found.rollouts == ()
-    assert {each.rule for each in found.blocked} == {"left-behind"}
+    assert {violation.rule for violation in found.blocked} == {"left-behind"}
 
 
 def test_a_compromised_ca_of_a_director_goes_from_the_source_first() -> None:
@@ -292,4 +312,4 @@ def test_a_compromised_ca_leaves_nobody_behind_in_silence() -> None:
     world = build.World()
     found = planned(without(cluster(world), "client4"), world, compromised=True)
     assert not found.complete
-    assert any("client4" in each.message for each in found.blocked)
+    assert any("client4" in violation.message for violation in found.blocked)

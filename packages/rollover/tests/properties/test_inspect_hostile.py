@@ -62,9 +62,9 @@ def survives(name: str, data: bytes) -> None:
         path.write_bytes(data)
         found = tuple(read_targets([str(path)], Ways({}, Path(folder))))
         assert found
-        for each in found:
-            if isinstance(each, InspectionProblem):
-                assert each.message.startswith(folder)
+        for source in found:
+            if isinstance(source, InspectionProblem):
+                assert source.message.startswith(folder)
         result = report_on(found, trusted=(ROOT.certificate,), now=NOW + timedelta(days=1))
         shown = commands.run("inspect", path, "--output", "json")
         assert not holds_private_key(repr(result) + shown.out + shown.talk)

@@ -72,7 +72,7 @@ def test_what_parts_cost_alone_never_exceeds_what_they_cost_in_the_whole(
     found = search.cheapest(most_states=300).found
     assume(found is not None)
     assert found is not None
-    units = tuple(sorted(each.unit for each in search.kin))
+    units = tuple(sorted(groups.unit for groups in search.kin))
     part = tuple(data.draw(st.lists(st.sampled_from(units), min_size=1, max_size=3, unique=True)))
     estimate: Estimate = search.estimate
     alone = estimate.cost(Part(part, (1,) * len(part)), terms.start)

@@ -84,7 +84,7 @@ def interruptions(oracle: Oracle, found: Plan) -> Iterator[Interruption]:
     for position, (_, before, after) in enumerate(steps):
         left = found.rollouts[position:]
         for world in oracle.mixtures(before, after):
-            yield Interruption(world, sum(each.weight for each in left), len(left))
+            yield Interruption(world, sum(rollout.weight for rollout in left), len(left))
 
 
 @examples(25)
@@ -125,10 +125,10 @@ def unavailable(draw: st.DrawFn) -> Unavailable:
     instances = list(case.fleet.instances())
     some = st.lists(st.sampled_from(instances), min_size=1, max_size=2, unique=True)
     away = [Availability.IGNORED, Availability.UNREACHABLE]
-    how = {str(each.name): draw(st.sampled_from(away)) for each in draw(some)}
+    how = {str(instance.name): draw(st.sampled_from(away)) for instance in draw(some)}
     doubts = {
-        str(each.name): tuple(draw(st.lists(_states(each.state), max_size=2)))
-        for each in draw(some)
+        str(instance.name): tuple(draw(st.lists(_states(instance.state), max_size=2)))
+        for instance in draw(some)
     }
     return Unavailable(case, build.with_availability(case.fleet, how, doubts), tuple(how))
 
@@ -139,8 +139,8 @@ def _states(observed: State) -> st.SearchStrategy[State]:
     bundles = st.sampled_from([("old",), ("old", "new"), ("new",)])
     return st.builds(
         lambda chain, bundle: State(
-            tuple(chain if each else () for each in observed.presents),
-            tuple(None if each is None else bundle for each in observed.trusts),
+            tuple(chain if present else () for present in observed.presents),
+            tuple(None if trust is None else bundle for trust in observed.trusts),
         ),
         chains,
         bundles,
@@ -166,7 +166,7 @@ def test_nobody_out_of_reach_is_cut_off(given_case: Unavailable) -> None:
     oracle, found = Oracle(fleet, case.goal), planned(case, fleet)
     worlds = set(possible_worlds(oracle, fleet))
     for rollout in found.rollouts:
-        changed = {name for each in rollout.assignments for name in each.instances}
+        changed = {name for assignment in rollout.assignments for name in assignment.instances}
         assert not changed & set(names)
         later = {world: oracle.applied(rollout, world) for world in worlds}
         assert not any(oracle.breaks(world, after) for world, after in later.items())
@@ -174,8 +174,8 @@ def test_nobody_out_of_reach_is_cut_off(given_case: Unavailable) -> None:
     assert found.complete == all(oracle.arrived(world) for world in worlds)
     whole = planned(case)
     if whole.complete and not found.complete:
-        told = " ".join(f"{each.message} {each.lift}" for each in found.blocked)
-        in_doubt = [each.name for each in fleet.instances() if each.may_be]
+        told = " ".join(f"{violation.message} {violation.lift}" for violation in found.blocked)
+        in_doubt = [instance.name for instance in fleet.instances() if instance.may_be]
         assert any(name in told for name in (*names, *in_doubt))
 
 

@@ -68,7 +68,7 @@ class _Scene:
         if words[:1] == ("until",):
             outcome = self.fleet.rotate(self._steered(first(int(words[1])).approve))
         else:
-            wishes = {WISHES[each]: True for each in words}
+            wishes = {WISHES[word]: True for word in words}
             outcome = self.fleet.rotate(self._steered(lambda *_: True), **wishes)
         self._ended(outcome)
 
@@ -98,16 +98,16 @@ class _Scene:
     def leave(self, server: str, peer: str) -> None:
         """Close the connections of a peer."""
         found = self.fleet.instance(server)
-        for each in found.connections:
-            if each.peer == peer:
-                found.disconnect(each.number)
+        for connection in found.connections:
+            if connection.peer == peer:
+                found.disconnect(connection.number)
 
     def status(self) -> None:
         """Say how far it is."""
         found = read_status(self.fleet.journal)
         assert found is not None
         self.said.append(f"{found.kind} {found.state}: {found.done} of {found.of}")
-        self.said += [f"left behind: {each.message}" for each in found.left_behind]
+        self.said += [f"left behind: {left_behind.message}" for left_behind in found.left_behind]
         self.said.append(f"next: {found.next_command}")
 
 

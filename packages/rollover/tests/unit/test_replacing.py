@@ -34,7 +34,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         files.atomic_write(taken, b"new", mode=0o600, durable=False)
     files.atomic_write(tmp_path / "file", b"new", mode=0o600, durable=False)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "taken"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
 def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:

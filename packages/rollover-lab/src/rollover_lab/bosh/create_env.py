@@ -153,12 +153,15 @@ class DeploymentState(msgspec.Struct, frozen=True, kw_only=True):
         self, sha: str, *, releases: tuple[tuple[str, str], ...], stemcell: tuple[str, str]
     ) -> bool:
         """Say whether exactly this is deployed: nothing is to be done then."""
-        current = [each for each in self.stemcells or () if each.id == self.current_stemcell_id]
+        current = [
+            record for record in self.stemcells or () if record.id == self.current_stemcell_id
+        ]
         return (
             self.current_manifest_sha == sha
             and bool(current)
             and (current[0].name, current[0].version) == stemcell
-            and {(each.name, each.version) for each in self.releases or ()} == set(releases)
+            and {(release.name, release.version) for release in self.releases or ()}
+            == set(releases)
         )
 
 
@@ -199,7 +202,7 @@ class CreateEnvStateFile:
         self.change(
             current_manifest_sha=sha,
             releases=found,
-            current_release_ids=tuple(each.id for each in found),
+            current_release_ids=tuple(release_record.id for release_record in found),
         )
 
 
@@ -270,7 +273,7 @@ def await_director(properties: JobProperties, cloud: LabCloud) -> None:
 
 
 def _starts(cloud: LabCloud) -> dict[str, int]:
-    return {each.name: each.starts for each in cloud.director_vm("status").processes}
+    return {process.name: process.starts for process in cloud.director_vm("status").processes}
 
 
 def _lack_of_director(properties: JobProperties) -> str:
@@ -402,7 +405,10 @@ class _Deployment:
         name, version = self._manifest.stemcell
         known = self._state.now.stemcells or ()
         with stages.stage(f"Uploading stemcell '{name}/{version}'"):
-            if any((each.name, each.version) == (name, version) for each in known):
+            if any(
+                (stemcell_record.name, stemcell_record.version) == (name, version)
+                for stemcell_record in known
+            ):
                 raise Skipped("Stemcell already uploaded")
             record = StemcellRecord(
                 id=new_id(),
@@ -456,7 +462,9 @@ class _Deployment:
     def _create(self, stages: Stages) -> None:
         name, version = self._manifest.stemcell
         stemcells = self._state.now.stemcells or ()
-        stemcell = next(each for each in stemcells if (each.name, each.version) == (name, version))
+        stemcell = next(
+            record for record in stemcells if (record.name, record.version) == (name, version)
+        )
         purpose = f"Creating VM for instance '{self._instance}' from stemcell '{stemcell.cid}'"
         with stages.stage(purpose):
             self._layout.director_vm.ephemeral.mkdir(mode=machine.PRIVATE_DIRECTORY)

@@ -112,7 +112,7 @@ def write_create_env(layout: BoshLayout) -> None:
     words = (
         _program(),
         *("lab", "create-env", layout.manifest.name, "--tty"),
-        *(word for each in ops_files(layout) for word in ("-o", f"./{Path(each).name}")),
+        *(word for ops_file in ops_files(layout) for word in ("-o", f"./{Path(ops_file).name}")),
         *("--state", f"./{layout.state.name}"),
         *("--vars-store", f"./{layout.credentials.name}"),
         *("-l", f"./{layout.variables.name}"),
@@ -236,7 +236,7 @@ class DirectorSetup:
 
     def stop(self, instance: BoshInstance, *, hard: bool = False) -> None:
         """Stop an instance, with `hard` without its VM, and wait for it."""
-        where = "/".join(quote(each) for each in (instance.group, instance.id))
+        where = "/".join(quote(text) for text in (instance.group, instance.id))
         request = HttpRequest(
             path=f"/deployments/{quote(instance.deployment)}/jobs/{where}",
             method="PUT",

@@ -588,7 +588,10 @@ def read_director_manifest(text: str, *, path: str) -> DirectorManifest:
         ) from None
     for present, purpose in (
         (len(manifest.instance_groups) == 1, "There must only be one job"),
-        (all(each.instances == 1 for each in manifest.instance_groups), "It must have 1 instance"),
+        (
+            all(instance_group.instances == 1 for instance_group in manifest.instance_groups),
+            "It must have 1 instance",
+        ),
         (bool(manifest.resource_pools), "There must be a resource pool"),
         (bool(manifest.disk_pools), "There must be a disk pool"),
     ):

@@ -81,9 +81,9 @@ def resign_expired(
     swap = {}
     for block in {block for text in texts for block in read_blocks(text)}:
         certificate = x509.load_pem_x509_certificate(block.encode())
-        for each in known:
-            if _signed(certificate, each):
-                again = _again(certificate, each, at=at)
+        for pair in known:
+            if _signed(certificate, pair):
+                again = _again(certificate, pair, at=at)
                 swap[block] = again.public_bytes(Encoding.PEM).decode().rstrip("\n")
                 break
     return swap
@@ -211,11 +211,11 @@ def _texts(value: Tree | Mapping[str, Tree]) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
+        for record in value.values():
+            yield from _texts(record)
     elif isinstance(value, list):
-        for each in value:
-            yield from _texts(each)
+        for record in value:
+            yield from _texts(record)
 
 
 def _rewrite(layout: BoshLayout, store: Mapping[str, Tree], swap: ResignedCertificates) -> None:
@@ -235,7 +235,7 @@ def _swapped_tree(value: Tree, swap: ResignedCertificates) -> Tree:
     if isinstance(value, dict):
         return {key: _swapped_tree(each, swap) for key, each in value.items()}
     if isinstance(value, list):
-        return [_swapped_tree(each, swap) for each in value]
+        return [_swapped_tree(record, swap) for record in value]
     return value
 
 

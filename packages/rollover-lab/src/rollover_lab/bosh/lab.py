@@ -43,8 +43,14 @@ def find_agent(name: str, layout: BoshLayout, cloud: LabCloud) -> str:
     for vm in cloud.vms():
         if name in (vm.agent_id, vm.vm_cid):
             return vm.agent_id
-    found = tuple(each for each in _placed_instances(layout) if name in _names_of_instance(each))
-    agents = tuple(each.agent_id for each in found if each.agent_id is not None)
+    found = tuple(
+        placed_instance
+        for placed_instance in _placed_instances(layout)
+        if name in _names_of_instance(placed_instance)
+    )
+    agents = tuple(
+        bosh_instance.agent_id for bosh_instance in found if bosh_instance.agent_id is not None
+    )
     if len(agents) != 1:
         raise NotFound(
             f"{len(agents)} agents of {len(found)} instances are called `{name}`",
@@ -246,7 +252,7 @@ def write_inputs(spec: BoshLabSpec, layout: BoshLayout, find_ports: FindPorts) -
         **({"uaa_port": uaa, "uaa_token_seconds": spec.token_seconds} if spec.uaa else {}),
         # An agent that ignores new credentials would be left with those that end at once.
         "short_lived_bootstrap_credentials": not any(
-            ignores_mbus(each.name, each.version) for each in spec.shape.stemcells
+            ignores_mbus(stemcell.name, stemcell.version) for stemcell in spec.shape.stemcells
         ),
         "lab_directory": str(layout.root),
         "lab": msgspec.to_builtins(lab),
@@ -289,7 +295,7 @@ def _settle(deployment: DeploymentShape, api: DirectorSetup) -> None:
         return
     found = api.director.placed(deployment.name)
     for group in deployment.groups:
-        own = [each for each in found if each.group == group.name]
+        own = [bosh_instance for bosh_instance in found if bosh_instance.group == group.name]
         _settle_group(own, (group.detached, group.stopped, group.ignored), api)
 
 

@@ -70,17 +70,17 @@ class PingReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def answered(self) -> int:
         """Pings that were answered."""
-        return sum(each.answered for each in self.agents)
+        return sum(agent.answered for agent in self.agents)
 
     @property
     def lost(self) -> int:
         """Pings that were not."""
-        return sum(each.lost for each in self.agents)
+        return sum(agent.lost for agent in self.agents)
 
     @property
     def mute(self) -> tuple[str, ...]:
         """Agents that are there and have not answered once."""
-        return tuple(each.agent for each in self.agents if not each.gone and not each.answered)
+        return tuple(agent.agent for agent in self.agents if not agent.gone and not agent.answered)
 
     @property
     def fine(self) -> bool:
@@ -90,13 +90,13 @@ class PingReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def longest_silence_seconds(self) -> float:
         """The longest of any agent."""
-        return max((each.longest_silence_seconds for each in self.agents), default=0.0)
+        return max((agent.longest_silence_seconds for agent in self.agents), default=0.0)
 
     def of(self, agent: str) -> AgentPings:
         """Return one agent's; KeyError when it was never pinged."""
-        for each in self.agents:
-            if each.agent == agent:
-                return each
+        for agent_pings in self.agents:
+            if agent_pings.agent == agent:
+                return agent_pings
         raise KeyError(agent)
 
 
@@ -253,21 +253,21 @@ class Pinging:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads = tuple(
-            threading.Thread(target=each, name="pinging", daemon=True)
-            for each in (self._ping, self._look)
+            threading.Thread(target=item, name="pinging", daemon=True)
+            for item in (self._ping, self._look)
         )
 
     def start(self) -> None:
         """Begin: the agents that there are now are known when this returns."""
         self._take_in()
-        for each in self._threads:
-            each.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End; the report says what was heard up to here."""
         self._stopping.set()
-        for each in self._threads:
-            each.join(_STOP_SECONDS)
+        for thread in self._threads:
+            thread.join(_STOP_SECONDS)
 
     def wait(self, seconds: float | None) -> None:
         """Let it ping for so long, or until Ctrl-C."""
@@ -326,7 +326,7 @@ class Pinging:
 
     def _take_in(self) -> None:
         """Ask the cloud which agents there are."""
-        agents = frozenset(each.agent_id for each in self._cloud.vms())
+        agents = frozenset(vm.agent_id for vm in self._cloud.vms())
         with self._lock:
             self._book.present(agents, _now())
 

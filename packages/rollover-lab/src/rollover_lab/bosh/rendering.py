@@ -178,7 +178,7 @@ def _director(properties: JobProperties, layout: BoshLayout, *, director_id: str
 
 def _users(director: DirectorJobProperties) -> tuple[DirectorUser, ...]:
     accounts = director.user_management.local.users
-    return tuple(DirectorUser(name=each.name, password=each.password) for each in accounts)
+    return tuple(DirectorUser(name=account.name, password=account.password) for account in accounts)
 
 
 def _issuer(director: DirectorJobProperties) -> TokenIssuer | None:
@@ -219,8 +219,8 @@ def _uaa_files(uaa: UaaProperties, vm: DirectorVmLayout) -> dict[Path, bytes]:
         signing_key=str(home / "jwt.key"),
         clients=tuple(_client(name, each) for name, each in uaa.clients.items()),
         members=tuple(
-            UaaUser(name=each.name, password=each.password, groups=each.groups)
-            for each in uaa.scim.users
+            UaaUser(name=user.name, password=user.password, groups=user.groups)
+            for user in uaa.scim.users
         ),
     )
     return {

@@ -76,12 +76,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instances(self) -> int:
         """How many there are."""
-        return sum(each.instances for each in self.deployments)
+        return sum(deployment.instances for deployment in self.deployments)
 
     @property
     def stemcells(self) -> tuple[StemcellName, ...]:
         """Those that are used, each once."""
-        return tuple(dict.fromkeys(one for each in self.deployments for one in each.stemcells))
+        return tuple(
+            dict.fromkeys(one for deployment in self.deployments for one in deployment.stemcells)
+        )
 
 
 def shape_of_numbers(
@@ -159,9 +161,9 @@ def shrink(shape: Shape, instances: int) -> Shape:
     return Shape(
         deployments=tuple(
             msgspec.structs.replace(
-                each, groups=tuple(_shrunk(group, factor) for group in each.groups)
+                deployment, groups=tuple(_shrunk(group, factor) for group in deployment.groups)
             )
-            for each in shape.deployments
+            for deployment in shape.deployments
         )
     )
 
@@ -228,14 +230,14 @@ def shape_of_director(director: Director) -> Shape:
     Asks every agent for its state, as `bosh instances` does. Raises what the director's client
     raises.
     """
-    found = (_shape_of_deployment(director, each) for each in director.deployments())
-    return Shape(deployments=tuple(each for each in found if each.groups))
+    found = (_shape_of_deployment(director, deployment) for deployment in director.deployments())
+    return Shape(deployments=tuple(shape for shape in found if shape.groups))
 
 
 def _shape_of_deployment(director: Director, deployment: Deployment) -> DeploymentShape:
     instances = sorted(director.instances(deployment.name), key=attrgetter("group"))
     fallback = next(
-        (StemcellName(each.name, each.version) for each in deployment.stemcells),
+        (StemcellName(stemcell.name, stemcell.version) for stemcell in deployment.stemcells),
         StemcellName(*NEW_STEMCELL),
     )
     update = read_pacing(director.manifest(deployment.name)).default
@@ -253,14 +255,14 @@ def _shape_of_deployment(director: Director, deployment: Deployment) -> Deployme
 def _shape_of_group(
     name: str, members: tuple[BoshInstance, ...], fallback: StemcellName
 ) -> GroupShape:
-    stemcells = [each.stemcell for each in members if each.stemcell is not None]
+    stemcells = [member.stemcell for member in members if member.stemcell is not None]
     stemcell = StemcellName(stemcells[0].name, stemcells[0].version) if stemcells else fallback
     return GroupShape(
         name=name,
         instances=len(members),
         stemcell=stemcell,
-        persistent_disk_mb=PERSISTENT_MB if any(each.disk_cids for each in members) else 0,
-        ignored=sum(each.ignore for each in members),
-        stopped=sum(each.state == _STOPPED for each in members),
-        detached=sum(each.state == _DETACHED for each in members),
+        persistent_disk_mb=PERSISTENT_MB if any(member.disk_cids for member in members) else 0,
+        ignored=sum(member.ignore for member in members),
+        stopped=sum(member.state == _STOPPED for member in members),
+        detached=sum(member.state == _DETACHED for member in members),
     )

@@ -67,7 +67,7 @@ def show_report(printer: Printer, report: DemoReport) -> None:
     printer.line("Rollouts", "bold")
     printer.table(
         ("#", "group", "did", "instances", "links proven", "mixtures", "facts seen", "took"),
-        (_rollout_row(each) for each in report.outcome.rollouts),
+        (_rollout_row(rollout) for rollout in report.outcome.rollouts),
     )
     printer.line()
     printer.line("Certificates", "bold")
@@ -136,8 +136,8 @@ def _verdict(report: DemoReport) -> str:
         )
     failed = [
         result.instance
-        for each in report.outcome.rollouts
-        for result in each.results
+        for rollout in report.outcome.rollouts
+        for result in rollout.results
         if isinstance(result, Failed)
     ]
     who = f" ({', '.join(failed)})" if failed else ""
@@ -217,6 +217,6 @@ def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
 def _with_last_words(report: DemoReport, lab: Lab) -> DemoReport:
     """Return the report with the traffic's last words: what never came counts as lost."""
     plain = 0 if lab.spec.rotating_clients else lab.spec.clients
-    reissues = sum("reissue" in each.rollout.phases for each in report.outcome.rollouts
-                   if each.rollout.group == "clients")  # fmt: skip
+    reissues = sum("reissue" in rollout.rollout.phases for rollout in report.outcome.rollouts
+                   if rollout.rollout.group == "clients")  # fmt: skip
     return DemoReport(outcome=report.outcome, traffic=lab.traffic(), announced=plain * reissues)

@@ -31,9 +31,9 @@ MOST_LINKS_SHOWN = 4
 def show_refusal(printer: Printer, violations: tuple[Violation, ...]) -> None:
     """Show why the planner refuses."""
     printer.line("the planner refuses to swap everything at once:", "bold")
-    for each in violations[:MOST_LINKS_SHOWN]:
-        printer.line(f"  ✗ {each.rule}: {each.message}", "bad")
-        printer.line(f"    to lift it: {each.lift}")
+    for violation in violations[:MOST_LINKS_SHOWN]:
+        printer.line(f"  ✗ {violation.rule}: {violation.message}", "bad")
+        printer.line(f"    to lift it: {violation.lift}")
 
 
 def step_reporter(printer: Printer) -> Callable[[NaiveStep], None]:
@@ -54,8 +54,8 @@ def show_naive_report(printer: Printer, report: NaiveReport) -> None:
     """Show what broke for real."""
     printer.line()
     printer.line("links that broke:", "bold")
-    for each in report.broken[:MOST_LINKS_SHOWN]:
-        printer.line(f"  ✗ {each.dialer} → {each.acceptor}: {each.reason}", "bad")
+    for link in report.broken[:MOST_LINKS_SHOWN]:
+        printer.line(f"  ✗ {link.dialer} → {link.acceptor}: {link.reason}", "bad")
     more = len(report.broken) - MOST_LINKS_SHOWN
     if more > 0:
         printer.line(f"  … and {more} more")
@@ -112,7 +112,7 @@ def renew(**values: Any) -> int:
         gateway_renewal.restart_cluster(fleet, values["cluster"])
     links = gateway_renewal.await_gateways(fleet)
     _show_gateways(printer, links)
-    return ExitCode.DONE if all(each.stands for each in links) else ExitCode.STOPPED
+    return ExitCode.DONE if all(link.stands for link in links) else ExitCode.STOPPED
 
 
 def _show_gateways(printer: Printer, links: Sequence[GatewayLink]) -> None:
@@ -121,9 +121,9 @@ def _show_gateways(printer: Printer, links: Sequence[GatewayLink]) -> None:
         return
     printer.table(
         ("server", "to cluster", "gateway"),
-        ((each.server, each.cluster, "up" if each.stands else "down") for each in links),
+        ((link.server, link.cluster, "up" if link.stands else "down") for link in links),
     )
-    down = sum(not each.stands for each in links)
+    down = sum(not link.stands for link in links)
     if down:
         printer.line(f"{down} of {len(links)} gateways are down: the clusters are parted")
 
@@ -209,8 +209,12 @@ def status(**values: Any) -> int:
     printer.table(
         ("process", "state", "pid"),
         (
-            (each.name, each.state.value, str(each.process.pid) if each.process else "–")
-            for each in seen.processes
+            (
+                process.name,
+                process.state.value,
+                str(process.process.pid) if process.process else "–",
+            )
+            for process in seen.processes
         ),
     )
     if seen.up:

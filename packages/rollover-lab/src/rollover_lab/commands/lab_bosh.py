@@ -55,8 +55,8 @@ def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
     printer.table(
         ("process", "state", "pid"),
         (
-            (each.name, "running" if each.running else "down", str(each.pid or "–"))
-            for each in seen.director
+            (status.name, "running" if status.running else "down", str(status.pid or "–"))
+            for status in seen.director
         ),
     )
     printer.line()
@@ -64,13 +64,13 @@ def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
         ("agent", "vm", "state", "fault", "starts"),
         (
             (
-                each.agent_id,
-                each.vm_cid,
-                "running" if each.running else "down",
-                each.fault.value,
-                str(each.starts),
+                vm.agent_id,
+                vm.vm_cid,
+                "running" if vm.running else "down",
+                vm.fault.value,
+                str(vm.starts),
             )
-            for each in seen.vms
+            for vm in seen.vms
         ),
     )
 
@@ -201,8 +201,8 @@ def ping(**values: Any) -> int:
     printer = settings_of(values).printer()
     layout, _ = lab.attach_cloud(values["directory"])
     # Also where a shell has told it not to mind Ctrl-C, as it does in the background.
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, interrupt)
+    for literal in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(literal, interrupt)
     with pinging.pinging_agents(layout, interval_seconds=values["interval"]) as pings:
         pings.wait(values["seconds"])
     report = pings.report()
@@ -224,15 +224,15 @@ def _show_pings(printer: Printer, report: PingReport) -> None:
         ("agent", "answered", "lost", "longest silence"),
         (
             (
-                each.agent,
-                str(each.answered),
-                str(each.lost),
-                f"{each.longest_silence_seconds:.1f} s",
+                agent.agent,
+                str(agent.answered),
+                str(agent.lost),
+                f"{agent.longest_silence_seconds:.1f} s",
             )
-            for each in report.agents
+            for agent in report.agents
         ),
     )
-    away = sum(each.seconds for each in report.outages)
+    away = sum(outage.seconds for outage in report.outages)
     printer.line(
         f"{report.answered} answered, {report.lost} lost; "
         f"NATS was away {len(report.outages)} times, {away:.1f} s"

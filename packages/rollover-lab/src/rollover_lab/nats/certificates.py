@@ -99,7 +99,7 @@ def server_subjects(layout: NatsLayout, server: str, *, separate: bool) -> tuple
     paths = dict.fromkeys(
         (layout.client_port(server), layout.route_port(server, separate=separate))
     )
-    return tuple(LeafSubject(server, ROUTE, SERVER_NAMES, each) for each in paths)
+    return tuple(LeafSubject(server, ROUTE, SERVER_NAMES, path) for path in paths)
 
 
 def port_subjects(layout: NatsLayout, member: LabServer) -> tuple[LeafSubject, ...]:
@@ -152,7 +152,7 @@ class GatewayIssuer(NamedTuple):
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """Every CA that a leaf can come from, in their order."""
-        return tuple(each.certificate for each in self.intermediates.values())
+        return tuple(intermediate.certificate for intermediate in self.intermediates.values())
 
     def trust(self, by: Intermediate, trust: GatewayTrust) -> bytes:
         """Return the `ca_file` of a gateway whose certificate an intermediate signed."""

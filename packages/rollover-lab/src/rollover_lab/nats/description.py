@@ -109,16 +109,20 @@ def _discovered(
             group,
             instances=tuple(
                 msgspec.structs.replace(
-                    each, working_directory=str(layout.server(each.name)), binary=str(binary)
+                    instance,
+                    working_directory=str(layout.server(instance.name)),
+                    binary=str(binary),
                 )
-                for each in group.instances
+                for instance in group.instances
             ),
         )
         for group in found.groups
     ]
     links = list(found.links)
     for cluster, port, name in _gatherings(spec):
-        here = tuple(each for each in clients if (each.cluster, each.port) == (cluster, port))
+        here = tuple(
+            client for client in clients if (client.cluster, client.port) == (cluster, port)
+        )
         if here:
             group = _clients(layout, here, rotating=spec.rotating_clients)
             # An MQTT session has one connection at a time.
@@ -199,7 +203,7 @@ def _clients(
     return GroupDescription(
         name=CLIENTS,
         platform=CLIENT_PLATFORM,
-        instances=tuple(_client(layout, each.name, rotating=rotating) for each in clients),
+        instances=tuple(_client(layout, client.name, rotating=rotating) for client in clients),
         touch=Touch.WATCH if rotating else Touch.RECONNECT,
         max_in_flight=max(CLIENTS_IN_FLIGHT, len(clients) // 20),
     )

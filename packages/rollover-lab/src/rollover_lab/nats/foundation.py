@@ -93,7 +93,7 @@ def _placed(parts: tuple[CastClient, ...], spec: LabSpec) -> Iterator[CastClient
 
 def _of_mqtt(spec: LabSpec) -> Iterator[CastClient]:
     """Yield MQTT clients, publishers and subscribers in turn."""
-    clusters = [each for cluster in spec.clusters for each in _mqtt_clients(cluster)]
+    clusters = [mqtt_client for cluster in spec.clusters for mqtt_client in _mqtt_clients(cluster)]
     roles = cycle((ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER))
     pairs = list(zip(clusters, roles, strict=False))
     counts = Counter(role for _, role in pairs)
@@ -213,7 +213,7 @@ def _gateways(layout: NatsLayout, spec: LabSpec, *, now: datetime) -> tuple[Fing
             by, paths = member.cluster.intermediate, layout.port(member.name, "gateway")
             issuer.write(paths, name=member.name, by=by, spec=spec.certificates, now=now)
             machine.write_private(paths.ca, issuer.trust(by, spec.gateway_trust))
-    return tuple(each.fingerprint for each in issuer.certificates)
+    return tuple(certificate.fingerprint for certificate in issuer.certificates)
 
 
 def write_on_ports(base: Foundation, find_ports: FindPorts) -> FleetDescription:
@@ -269,7 +269,7 @@ def _choose(spec: LabSpec, find_ports: FindPorts) -> dict[str, ServerPorts]:
 
 def _traffic(base: Foundation, *, ports: dict[str, ServerPorts]) -> TrafficSpec:
     return TrafficSpec(
-        servers=tuple(f"tls://{address(each.client)}" for each in ports.values()),
+        servers=tuple(f"tls://{address(port.client)}" for port in ports.values()),
         clients=tuple(_client(base, part, ports=ports) for part in base.parts),
         report=str(base.layout.traffic_report),
         replicas=min(STREAM_REPLICAS, *(cluster.servers for cluster in base.spec.clusters)),
@@ -281,9 +281,9 @@ def _client(base: Foundation, part: CastClient, *, ports: dict[str, ServerPorts]
     files = base.layout.client_material(part.name)
     return ClientSpec(
         servers=tuple(
-            _url(ports[each.name], part.port)
-            for each in base.spec.members
-            if each.cluster.name == part.cluster and not each.leaf
+            _url(ports[member.name], part.port)
+            for member in base.spec.members
+            if member.cluster.name == part.cluster and not member.leaf
         ),
         name=part.name,
         role=part.role,

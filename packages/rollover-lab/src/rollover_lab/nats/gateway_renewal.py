@@ -59,10 +59,10 @@ def restart_cluster(lab: Lab, cluster: str) -> None:
 def observe_gateways(lab: Lab) -> tuple[GatewayLink, ...]:
     """Return the gateways as every server sees its own outbound ones."""
     monitors = {
-        str(each.name): each.monitor
+        str(instance.name): instance.monitor
         for group in lab.description.groups
-        for each in group.instances
-        if each.monitor is not None
+        for instance in group.instances
+        if instance.monitor is not None
     }
     found = []
     for member in lab.spec.members:
@@ -71,9 +71,9 @@ def observe_gateways(lab: Lab) -> tuple[GatewayLink, ...]:
         monitor = Monitor(monitors[member.name], timeout_seconds=_REQUEST_SECONDS)
         standing = monitor.gatewayz().outbound_gateways
         found += [
-            GatewayLink(server=member.name, cluster=each.name, stands=each.name in standing)
-            for each in lab.spec.clusters
-            if each is not member.cluster
+            GatewayLink(server=member.name, cluster=cluster.name, stands=cluster.name in standing)
+            for cluster in lab.spec.clusters
+            if cluster is not member.cluster
         ]
     return tuple(found)
 
@@ -83,13 +83,15 @@ def await_gateways(lab: Lab) -> tuple[GatewayLink, ...]:
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         links = observe_gateways(lab)
-        if all(each.stands for each in links) or time.monotonic() > deadline:
+        if all(link.stands for link in links) or time.monotonic() > deadline:
             return links
         time.sleep(_LOOK_SECONDS)
 
 
 def _members(lab: Lab, cluster: str) -> list[LabServer]:
-    found = [each for each in lab.spec.members if each.cluster.name == cluster and not each.leaf]
+    found = [
+        member for member in lab.spec.members if member.cluster.name == cluster and not member.leaf
+    ]
     if not found or not lab.spec.supercluster:
         raise SpecError(
             f"the lab has no gateways of a cluster `{cluster}`",

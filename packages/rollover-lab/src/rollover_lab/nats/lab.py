@@ -199,9 +199,11 @@ class Lab:
         """
         server = self._instance(name)
         started = _ask(self.layout, StartProcess(name=name))
-        states = {each.name: each.state for each in started.processes}
+        states = {process.name: process.state for process in started.processes}
         running = tuple(
-            each for each in self._servers() if states[each.name] is ProcessState.RUNNING
+            description
+            for description in self._servers()
+            if states[description.name] is ProcessState.RUNNING
         )
         quorum = 2 * len(running) > len(self._servers())
         readiness.await_servers(
@@ -251,7 +253,7 @@ class Lab:
             f"there is no instance `{name}`",
             system="lab",
             operation="look it up",
-            hint=f"the servers are {', '.join(each.name for each in self._servers())}",
+            hint=f"the servers are {', '.join(server.name for server in self._servers())}",
         )
 
     def _drop_lifeline(self) -> None:
@@ -326,7 +328,7 @@ def status(directory: Path) -> LabStatus:
         directory=str(layout.root),
         name=known.content.name,
         up=known.up,
-        processes=tuple(_corrected(each) for each in known.processes),
+        processes=tuple(_corrected(process) for process in known.processes),
     )
 
 
@@ -394,10 +396,10 @@ def _stores(spec: LabSpec) -> bool:
 
 def _servers(description: FleetDescription) -> tuple[InstanceDescription, ...]:
     return tuple(
-        each
+        instance
         for group in description.groups
         if group.platform == SERVER_PLATFORM
-        for each in group.instances
+        for instance in group.instances
     )
 
 
@@ -412,4 +414,4 @@ def _corrected(known: ProcessRecord) -> ProcessRecord:
 def _material_directories(layout: NatsLayout) -> Iterator[Path]:
     yield from layout.root.glob("*/tls")
     if layout.clients.is_dir():
-        yield from (each for each in layout.clients.iterdir() if each.is_dir())
+        yield from (path for path in layout.clients.iterdir() if path.is_dir())

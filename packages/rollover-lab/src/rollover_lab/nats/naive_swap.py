@@ -181,8 +181,8 @@ class NaiveReport(msgspec.Struct, frozen=True, kw_only=True):
         """Every link that broke at some time, in the order in which they did."""
         found: dict[tuple[str, str], UndialableLink] = {}
         for step in self.steps:
-            for each in (*step.reloaded.broken, *step.reconnected.broken):
-                found.setdefault((each.dialer, each.acceptor), each)
+            for link in (*step.reloaded.broken, *step.reconnected.broken):
+                found.setdefault((link.dialer, link.acceptor), link)
         return tuple(found.values())
 
 

@@ -101,7 +101,9 @@ def await_traffic(path: Path, report: AskState, *, seconds: float = READY_SECOND
             return "the traffic has not said anything yet"
         if seen.phase is TrafficPhase.RUNNING:
             return ""
-        told = next((f"; {each.name}: {each.error}" for each in seen.clients if each.error), "")
+        told = next(
+            (f"; {client.name}: {client.error}" for client in seen.clients if client.error), ""
+        )
         return f"the traffic is {seen.phase}{told}"
 
     await_nothing_missing(
@@ -111,9 +113,9 @@ def await_traffic(path: Path, report: AskState, *, seconds: float = READY_SECOND
 
 def check_crashes(known: LabState, names: set[str]) -> None:
     """Raise when one of these processes has ended by itself."""
-    for each in known.processes:
-        if each.name in names and each.state is ProcessState.CRASHED:
-            raise crashed(each)
+    for process in known.processes:
+        if process.name in names and process.state is ProcessState.CRASHED:
+            raise crashed(process)
 
 
 def crashed(process: ProcessRecord) -> Rejected:
@@ -132,17 +134,19 @@ def crashed(process: ProcessRecord) -> Rejected:
 
 def expected_peers(spec: LabSpec, running: Collection[str]) -> dict[str, ExpectedPeers]:
     """Return, for each server that runs, whom it has to be connected with."""
-    members = [each for each in spec.members if each.name in running]
-    leaves = [each for each in members if each.leaf]
+    members = [member for member in spec.members if member.name in running]
+    leaves = [member for member in members if member.leaf]
     own = {
-        cluster.name: [each for each in members if each.cluster is cluster and not each.leaf]
+        cluster.name: [
+            member for member in members if member.cluster is cluster and not member.leaf
+        ]
         for cluster in spec.clusters
     }
-    others = {name: sum(1 for each in own if each != name and own[each]) for name in own}
-    found = {each.name: ExpectedPeers(leaf=bool(own[each.cluster.name])) for each in leaves}
+    others = {name: sum(1 for text in own if text != name and own[text]) for name in own}
+    found = {leaf.name: ExpectedPeers(leaf=bool(own[leaf.cluster.name])) for leaf in leaves}
     for name, servers in own.items():
-        for each in servers:
-            found[each.name] = ExpectedPeers(routes=len(servers) - 1, gateways=others[name])
+        for server in servers:
+            found[server.name] = ExpectedPeers(routes=len(servers) - 1, gateways=others[name])
     return found
 
 

@@ -45,11 +45,11 @@ def server_config(
 
     Paths are absolute: they mean the same from every working directory.
     """
-    own, member = ports[name], next(each for each in spec.members if each.name == name)
+    own, member = ports[name], next(pair for pair in spec.members if pair.name == name)
     peers = {
-        each.name: ports[each.name]
-        for each in spec.members
-        if each.cluster is member.cluster and not each.leaf
+        pair.name: ports[pair.name]
+        for pair in spec.members
+        if pair.cluster is member.cluster and not pair.leaf
     }
     blocks = [
         f"server_name: {name}",
@@ -132,9 +132,9 @@ def _gateway(
 
 def _gateway_urls(spec: LabSpec, cluster: ClusterSpec, ports: dict[str, ServerPorts]) -> str:
     return "\n".join(
-        f"        {_text(f'tls://{address(ports[each.name].gateway)}')}"
-        for each in spec.members
-        if each.cluster is cluster and not each.leaf
+        f"        {_text(f'tls://{address(ports[member.name].gateway)}')}"
+        for member in spec.members
+        if member.cluster is cluster and not member.leaf
     )
 
 
@@ -142,9 +142,9 @@ def _leaf_remote(
     layout: NatsLayout, spec: LabSpec, member: LabServer, *, ports: dict[str, ServerPorts]
 ) -> str:
     urls = "\n".join(
-        f"        {_text(f'tls://app:app@{address(ports[each.name].leafnode)}')}"
-        for each in spec.members
-        if each.cluster is member.cluster and not each.leaf
+        f"        {_text(f'tls://app:app@{address(ports[pair.name].leafnode)}')}"
+        for pair in spec.members
+        if pair.cluster is member.cluster and not pair.leaf
     )
     block = _tls(layout.port(member.name, "leaf-remote"), verify=False, indent="      ")
     return (

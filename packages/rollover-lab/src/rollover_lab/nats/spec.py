@@ -153,7 +153,7 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def servers(self) -> tuple[str, ...]:
         """The names of all servers."""
-        return tuple(each.name for each in self.members)
+        return tuple(member.name for member in self.members)
 
 
 # Labs that go by a name.
@@ -187,7 +187,7 @@ def preset_named(name: str) -> LabSpec:
     if name not in PRESETS:
         raise SpecError(
             f"there is no lab preset `{name}`",
-            hint=f"use one of {', '.join(f'`{each}`' for each in PRESETS)}, or name a lab file",
+            hint=f"use one of {', '.join(f'`{preset}`' for preset in PRESETS)}, or name a lab file",
         )
     return PRESETS[name]
 

@@ -85,9 +85,9 @@ class MqttWire:
     async def open(self) -> None:
         """Connect, as soon as a server takes it, and stay connected from then on."""
         work = [self._stay()] + ([self._watch()] if self._client.rotating else [])
-        self._work = tuple(asyncio.create_task(each) for each in work)
-        for each in self._work:
-            each.add_done_callback(self._ended)
+        self._work = tuple(asyncio.create_task(coroutine) for coroutine in work)
+        for task in self._work:
+            task.add_done_callback(self._ended)
         await self._up.wait()
 
     def _ended(self, work: asyncio.Task[None]) -> None:
@@ -121,8 +121,8 @@ class MqttWire:
     async def close(self) -> None:
         """Close at once."""
         self._leave.set()
-        for each in self._work:
-            each.cancel()
+        for task in self._work:
+            task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
         self._line = None
         self._tell()

@@ -112,8 +112,8 @@ class Traffic:
             for actor in self._playing(*_LISTENERS):
                 await roles.listen(actor)
                 await actor.wire.flush()
-            for each in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
-                await roles.listen_mqtt(each)
+            for pair in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
+                await roles.listen_mqtt(pair)
         async with self._start_timeout("every subscriber to hear every publisher"):
             await self._greet()
         return [
@@ -175,9 +175,9 @@ class Traffic:
                 await roles.greet(actor)
             await asyncio.sleep(_LOOK_SECONDS)
         while not self._all_heard(ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER):
-            for each in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
+            for pair in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
                 with contextlib.suppress(MqttFailure):
-                    await roles.greet_mqtt(each)
+                    await roles.greet_mqtt(pair)
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _all_heard(self, sender: ClientRole, listener: ClientRole) -> bool:

@@ -169,7 +169,7 @@ class SequenceLedger:
         for position, gap in enumerate(self._gaps):
             if gap.first <= number <= gap.last:
                 rest = (gap._replace(last=number - 1), gap._replace(first=number + 1))
-                self._gaps[position : position + 1] = [each for each in rest if each.size]
+                self._gaps[position : position + 1] = [pair for pair in rest if pair.size]
                 return True
         return False
 

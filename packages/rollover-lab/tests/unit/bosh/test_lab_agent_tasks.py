@@ -120,5 +120,5 @@ def test_the_log_of_an_agent_is_bounded(tmp_path: Path) -> None:
     for _ in range(35):
         log.note("x" * (LOG_LIMIT // 10))
     files = sorted(tmp_path.iterdir())
-    assert [each.name for each in files] == ["agent.log", "agent.log.1"]
-    assert sum(each.stat().st_size for each in files) < 3 * LOG_LIMIT
+    assert [file.name for file in files] == ["agent.log", "agent.log.1"]
+    assert sum(file.stat().st_size for file in files) < 3 * LOG_LIMIT

@@ -33,12 +33,12 @@ def test_a_shape_has_what_was_asked_for(
     shape = shape_of_numbers(
         agents=agents, deployments=deployments, persistent=persistent, old_stemcell=old
     )
-    groups = [group for each in shape.deployments for group in each.groups]
+    groups = [group for deployment in shape.deployments for group in deployment.groups]
     assert shape.instances == agents
-    assert len({each.name for each in shape.deployments}) == deployments
-    assert sum(each.instances for each in groups if each.persistent_disk_mb) == persistent
-    aged = [each for each in groups if ignores_mbus(each.stemcell.name, each.stemcell.version)]
-    assert sum(each.instances for each in aged) == old
+    assert len({deployment.name for deployment in shape.deployments}) == deployments
+    assert sum(group.instances for group in groups if group.persistent_disk_mb) == persistent
+    aged = [group for group in groups if ignores_mbus(group.stemcell.name, group.stemcell.version)]
+    assert sum(group_shape.instances for group_shape in aged) == old
 
 
 @pytest.mark.parametrize(

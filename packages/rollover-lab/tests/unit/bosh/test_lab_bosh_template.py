@@ -119,7 +119,7 @@ def test_the_file_of_users_begins_with_director_and_health_monitor(layout: BoshL
     """Before bosh-nats-sync has written it no agent may connect (reference/bosh.md §0.7)."""
     _checked(layout, _manifest(layout))
     users = json.loads(layout.director_vm.auth.read_bytes())["authorization"]["users"]
-    assert [each["user"] for each in users] == [
+    assert [user["user"] for user in users] == [
         "C = US, O = Cloud Foundry, CN = default.director.bosh-internal",
         "C = US, O = Cloud Foundry, CN = default.hm.bosh-internal",
     ]

@@ -29,7 +29,7 @@ def _create(cloud: LabCloud, agent_id: str, given: dict[str, Any] | None = None)
 
 
 def _vm(cloud: LabCloud, agent_id: str) -> CloudVm:
-    return next(each for each in cloud.vms() if each.agent_id == agent_id)
+    return next(vm for vm in cloud.vms() if vm.agent_id == agent_id)
 
 
 def test_a_vm_comes_and_goes_with_its_directory(tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_vms_faults_and_disks_survive_the_supervisor(tmp_path: Path) -> None:
         disk = cloud.create_disk(1024)
         cloud.attach_disk(cid, disk)
         cloud.fault("b", "dead")
-        before = {each.vm_cid: (each.fault, each.disk_cids) for each in cloud.vms()}
+        before = {vm.vm_cid: (vm.fault, vm.disk_cids) for vm in cloud.vms()}
     (CloudLayout(tmp_path).vms / "vm-half" / "agent").mkdir(parents=True)
     with cloud_process(tmp_path) as cloud:
-        assert {each.vm_cid: (each.fault, each.disk_cids) for each in cloud.vms()} == before
+        assert {vm.vm_cid: (vm.fault, vm.disk_cids) for vm in cloud.vms()} == before
         wait_until(lambda: _vm(cloud, "a").running, "the agent runs again")
         assert not _vm(cloud, "b").running
 

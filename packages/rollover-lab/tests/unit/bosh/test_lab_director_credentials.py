@@ -56,7 +56,7 @@ def test_a_certificate_is_that_of_the_real_director(tmp_path: Path, authority: A
     usage = "X509v3 Extended Key Usage: critical\n                TLS Web Client Authentication"
     assert usage in shown
     assert "Key Identifier" not in shown
-    begin, end = (_date(shown, each) for each in ("Not Before: ", "Not After : "))
+    begin, end = (_date(shown, literal) for literal in ("Not Before: ", "Not After : "))
     assert end - begin == timedelta(days=730)
     assert end > authority.certificate.not_after
     assert made.private_key.startswith("-----BEGIN RSA PRIVATE KEY-----")

@@ -106,8 +106,8 @@ def test_the_latest_stemcell_is_in_stock_afterwards(tmp_path: Path) -> None:
     router = groups(tmp_path)[0]
     assert router.spec.stemcell_name == "bosh-lab-ubuntu-jammy-go_agent"
     stock = Stock(DirectorDatabase(tmp_path / "director.sqlite"))
-    assert [each.version for each in stock.stemcells()] == [router.spec.stemcell_version]
-    assert [(each.name, each.version) for each in stock.releases()] == [("zk", "1.5")]
+    assert [stemcell.version for stemcell in stock.stemcells()] == [router.spec.stemcell_version]
+    assert [(release.name, release.version) for release in stock.releases()] == [("zk", "1.5")]
 
 
 def test_a_stemcell_that_is_not_listed_is_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_looks_are_between_one_and_fifteen_seconds_apart(first: int, span: int) 
     watch = watch_time(f"{first}-{first + span}", otherwise=DEFAULT)
     waits = watch.waits()
     assert waits[0] == first / 1000
-    assert all(1 <= each <= 15 for each in waits[1:])
+    assert all(1 <= wait <= 15 for wait in waits[1:])
     assert sum(waits) <= (first + span) / 1000 + 1e-6
 
 

@@ -116,15 +116,15 @@ def test_groups_grow_and_shrink_by_index(database: DirectorDatabase) -> None:
     """New instances get the lowest free index, the highest ones go."""
     known = made(database, 3)
     grown = place_instances(known, size=5, azs=())
-    assert [each.index for each in grown.new] == [3, 4]
+    assert [new_instance.index for new_instance in grown.new] == [3, 4]
     shrunk = place_instances(known, size=1, azs=())
-    assert (shrunk.kept, [each.index for each in shrunk.obsolete]) == (known[:1], [1, 2])
+    assert (shrunk.kept, [instance.index for instance in shrunk.obsolete]) == (known[:1], [1, 2])
 
 
 def test_new_instances_go_where_fewest_are(database: DirectorDatabase) -> None:
     """Zones are filled evenly."""
     placed = place_instances(made(database, 1, az="z1"), size=4, azs=("z1", "z2"))
-    assert [each.az for each in placed.new] == ["z2", "z1", "z2"]
+    assert [new_instance.az for new_instance in placed.new] == ["z2", "z1", "z2"]
 
 
 def test_an_ignored_instance_cannot_go(database: DirectorDatabase) -> None:
@@ -190,7 +190,7 @@ def test_a_lock_names_who_holds_it(database: DirectorDatabase) -> None:
     locks, number = LockTable(database), task(TaskTable(database))
     with locks.deployment("zk", task=number):
         assert locks.locked("zk")
-        assert [(each.type, each.resource) for each in locks.all()] == [("deployment", ("zk",))]
+        assert [(lock.type, lock.resource) for lock in locks.all()] == [("deployment", ("zk",))]
         with (
             pytest.raises(LockBusy, match=f"Locking task id is {number}, description: 'x'"),
             locks.deployment("zk", task=number + 1, seconds=0),
@@ -207,9 +207,12 @@ def test_configs_have_versions(database: DirectorDatabase) -> None:
     for content in ("a: 1", "a: 1", "a: 2"):
         configs.add(kind="cloud", name="default", content=content)
     configs.add(kind="runtime", name="default", content="a: 3")
-    assert [each.content for each in configs.find(kind="cloud")] == ["a: 2"]
+    assert [stored_config.content for stored_config in configs.find(kind="cloud")] == ["a: 2"]
     both = configs.find(kind="cloud", limit=9)
-    assert [(each.content, each.current) for each in both] == [("a: 2", True), ("a: 1", False)]
+    assert [(stored_config.content, stored_config.current) for stored_config in both] == [
+        ("a: 2", True),
+        ("a: 1", False),
+    ]
     assert configs.delete(kind="cloud", name="default")
     assert configs.find(kind="cloud") == ()
 
@@ -230,7 +233,7 @@ def test_events_are_found_by_what_they_are_about(database: DirectorDatabase) -> 
         history.add(
             Happening(user="admin", action="update", object_type="deployment", deployment=name)
         )
-    assert [each["deployment"] for each in history.find({})] == ["two", "one"]
+    assert [record["deployment"] for record in history.find({})] == ["two", "one"]
     (found,) = history.find({"deployment": "one", "before_id": "2"})
     assert (found["id"], found["user"]) == ("1", "admin")
     assert "error" not in found
@@ -246,7 +249,7 @@ def test_bootstrap_users_go_when_credentials_are_permanent(database: DirectorDat
     users = msgspec.to_builtins(
         tuple(process.nats_users("C = US, CN = d", "C = US, CN = h", found))
     )
-    assert [each["user"] for each in users] == [
+    assert [user["user"] for user in users] == [
         "C = US, CN = d",
         "C = US, CN = h",
         "C=USA, O=Cloud Foundry, CN=a0.agent.bosh-internal",

@@ -101,7 +101,7 @@ def test_strangers_and_deleted_deployments_are_forgotten() -> None:
     roster = _roster(1)
     roster.hear("stranger", LATER, job_state="running")
     assert roster.heartbeats == 1
-    assert [each.agent_id for each in roster.agents(LATER)] == ["a0"]
+    assert [agent.agent_id for agent in roster.agents(LATER)] == ["a0"]
     roster.learn([], LATER)
     assert roster.agents(LATER) == ()
     assert roster.deployments(LATER) == ()

@@ -58,42 +58,42 @@ def remarks_on_members(
 
 def remarks_on_file(reading: PemReading) -> Iterator[BundleRemark]:
     """Yield what is wrong with the text of a bundle's file."""
-    for each in reading.remarks:
-        if each.kind is not RemarkKind.UNREADABLE_TO_GO:
+    for remark in reading.remarks:
+        if remark.kind is not RemarkKind.UNREADABLE_TO_GO:
             yield BundleRemark(
-                kind=each.kind,
-                detail=f"line {each.line}: {each.detail}",
-                stacks=each.stacks,
-                fails=bool(each.stacks) or each.kind is RemarkKind.PRIVATE_KEY,
+                kind=remark.kind,
+                detail=f"line {remark.line}: {remark.detail}",
+                stacks=remark.stacks,
+                fails=bool(remark.stacks) or remark.kind is RemarkKind.PRIVATE_KEY,
             )
 
 
 def _found(members: Sequence[Certificate], now: datetime) -> Iterator[BundleRemark]:
-    for each in findings(members, instant=now):
-        stacks = _STACKS.get(each.kind, ())
+    for finding in findings(members, instant=now):
+        stacks = _STACKS.get(finding.kind, ())
         yield BundleRemark(
-            kind=each.kind,
-            detail=each.detail,
+            kind=finding.kind,
+            detail=finding.detail,
             stacks=stacks,
-            certificates=each.certificates,
-            fails=bool(stacks) and each.kind not in _HARMLESS,
+            certificates=finding.certificates,
+            fails=bool(stacks) and finding.kind not in _HARMLESS,
         )
 
 
 def _rootless(members: Sequence[Certificate]) -> Iterator[BundleRemark]:
     """Yield intermediates whose root is not in the bundle: no anchor to OpenSSL by default."""
     named: dict[bytes, list[Certificate]] = {}
-    for each in members:
-        named.setdefault(anatomy(each).raw_subject, []).append(each)
-    for each in members:
-        if each.is_ca and not each.self_signed and not _reaches_root(each, named):
+    for member in members:
+        named.setdefault(anatomy(member).raw_subject, []).append(member)
+    for member in members:
+        if member.is_ca and not member.self_signed and not _reaches_root(member, named):
             yield BundleRemark(
                 kind=NO_ROOT,
-                detail=f"`{each.subject}` ({short(each.fingerprint)}) is an intermediate, and its "
-                f"root is not in the bundle: Go trusts it, OpenSSL only with "
+                detail=f"`{member.subject}` ({short(member.fingerprint)}) is an intermediate, and "
+                f"its root is not in the bundle: Go trusts it, OpenSSL only with "
                 "`X509_V_FLAG_PARTIAL_CHAIN`",
                 stacks=(Stack.OPENSSL,),
-                certificates=(each.fingerprint,),
+                certificates=(member.fingerprint,),
             )
 
 
@@ -113,14 +113,14 @@ def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]])
 
 
 def _unreadable(members: Sequence[Certificate]) -> Iterator[BundleRemark]:
-    for each in members:
-        refusal = anatomy(each).go_refusal
+    for member in members:
+        refusal = anatomy(member).go_refusal
         if refusal:
             yield BundleRemark(
                 kind=UNREADABLE,
-                detail=f"Go skips `{each.subject}` ({short(each.fingerprint)}): {refusal}",
+                detail=f"Go skips `{member.subject}` ({short(member.fingerprint)}): {refusal}",
                 stacks=(Stack.GO,),
-                certificates=(each.fingerprint,),
+                certificates=(member.fingerprint,),
                 fails=True,
             )
 
@@ -152,7 +152,7 @@ class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """Its certificates, in order."""
-        return tuple(each.certificate for each in self.members)
+        return tuple(member.certificate for member in self.members)
 
 
 def build(
@@ -173,9 +173,11 @@ def build(
     members = _members((*offers.offers, *more.offers))
     today = set(offers.certificates)
     members = tuple(
-        msgspec.structs.replace(each, wider=each.certificate not in today) for each in members
+        msgspec.structs.replace(member, wider=member.certificate not in today) for member in members
     )
-    kept = tuple(each for each in members if not drop_expired or _valid(each.certificate, now))
+    kept = tuple(
+        member for member in members if not drop_expired or _valid(member.certificate, now)
+    )
     if not kept:
         raise PemError(
             "no CA is left for the bundle" if members else "there is no CA in any source",
@@ -183,8 +185,10 @@ def build(
         )
     return BuiltBundle(
         members=kept,
-        dropped=tuple(each for each in members if each not in kept),
-        remarks=remarks_on_members(tuple(each.certificate for each in kept), now=now),
+        dropped=tuple(member for member in members if member not in kept),
+        remarks=remarks_on_members(
+            tuple(bundle_member.certificate for bundle_member in kept), now=now
+        ),
         notes=(*offers.notes, *more.notes),
     )
 
@@ -204,16 +208,16 @@ def _valid(certificate: Certificate, now: datetime) -> bool:
 
 
 def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
-    wrong = [each for each in offers if not each.certificate.is_ca]
+    wrong = [offer for offer in offers if not offer.certificate.is_ca]
     if not wrong:
         return
-    told = "; ".join(_no_authority(each) for each in wrong[:MOST_TOLD])
+    told = "; ".join(_no_authority(pair) for pair in wrong[:MOST_TOLD])
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(each.certificate.issuer for each in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(pair.certificate.issuer for pair in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "
-        f"({', '.join(f'`{each}`' for each in issuers)})",
+        f"({', '.join(f'`{issuer}`' for issuer in issuers)})",
     )
 
 
@@ -234,7 +238,7 @@ def extended(
     present: Sequence[Certificate], more: BundleCandidates, *, place: str
 ) -> BundleCandidates:
     """Return what stands in a bundle's file, then what is put in."""
-    here = tuple(BundleCandidate(each, place) for each in present)
+    here = tuple(BundleCandidate(certificate, place) for certificate in present)
     return BundleCandidates(offers=(*here, *more.offers), notes=more.notes)
 
 
@@ -250,7 +254,7 @@ def without(
     gone: set[Certificate] = set()
     for selector in selectors:
         gone.update(_selected(present, selector, place=place))
-    left = tuple(each for each in present if each not in gone)
+    left = tuple(certificate for certificate in present if certificate not in gone)
     if not left:
         raise PemError(
             "no CA would be left, and nobody would be trusted",
@@ -264,9 +268,11 @@ def _selected(
     present: Sequence[Certificate], selector: str, *, place: str
 ) -> tuple[Certificate, ...]:
     digits = selector.replace(":", "").lower()
-    found = tuple(each for each in present if selector in _names(each))
+    found = tuple(certificate for certificate in present if selector in _names(certificate))
     if not found and _DIGITS.fullmatch(digits):
-        found = tuple(each for each in present if each.fingerprint.startswith(digits))
+        found = tuple(
+            certificate for certificate in present if certificate.fingerprint.startswith(digits)
+        )
         if len(found) > 1:
             raise SpecError(
                 f"`{selector}` is the beginning of {len(found)} fingerprints",
@@ -275,7 +281,8 @@ def _selected(
             )
     if not found:
         known = ", ".join(
-            f"{short(each.fingerprint)} `{each.subject}`" for each in present[:MOST_NAMED]
+            f"{short(certificate.fingerprint)} `{certificate.subject}`"
+            for certificate in present[:MOST_NAMED]
         )
         raise SpecError(
             f"`{selector}` is not in it",

@@ -62,16 +62,23 @@ class BundleEffect(msgspec.Struct, frozen=True, kw_only=True):
 def compare(old: Sequence[Certificate], new: Sequence[Certificate]) -> BundleChange:
     """Return what a new bundle adds and takes away."""
     before, after = dict.fromkeys(old), dict.fromkeys(new)
-    added = tuple(each for each in after if each not in before)
-    removed = tuple(each for each in before if each not in after)
+    added = tuple(certificate for certificate in after if certificate not in before)
+    removed = tuple(certificate for certificate in before if certificate not in after)
     authorities = same_authority((*removed, *added))
-    renewed = {each.fingerprint for group in authorities for each in group if each in added}
-    common = [each for each in before if each in after]
+    renewed = {
+        certificate.fingerprint
+        for group in authorities
+        for certificate in group
+        if certificate in added
+    }
+    common = [certificate for certificate in before if certificate in after]
     return BundleChange(
         added=added,
         removed=removed,
-        renewed=tuple(each.fingerprint for each in added if each.fingerprint in renewed),
-        reordered=common != [each for each in after if each in before],
+        renewed=tuple(
+            certificate.fingerprint for certificate in added if certificate.fingerprint in renewed
+        ),
+        reordered=common != [certificate for certificate in after if certificate in before],
     )
 
 
@@ -83,9 +90,12 @@ def in_fleet(
     Who trusts `old` is told by what was observed: the same set of CAs. Everything is judged by
     the peers' own stacks, before and after.
     """
-    wanted = frozenset(each.fingerprint for each in old)
-    later = tuple(dict.fromkeys(each.fingerprint for each in new))
-    known = {**seen.fleet.certificates, **{each.fingerprint: each for each in (*old, *new)}}
+    wanted = frozenset(certificate.fingerprint for certificate in old)
+    later = tuple(dict.fromkeys(certificate.fingerprint for certificate in new))
+    known = {
+        **seen.fleet.certificates,
+        **{certificate.fingerprint: certificate for certificate in (*old, *new)},
+    }
     after = _changed(seen.fleet, wanted, later, known)
     before_links = _handshakes(seen.fleet, known, seen)
     after_links = _handshakes(after, known, seen)
@@ -94,9 +104,9 @@ def in_fleet(
     for link in seen.fleet.links:
         first, second = before_links.on(link), after_links.on(link)
         if first.works and first.seen and not second.works:
-            stops.append(_broken(link, "; ".join(each.detail for each in second.faults)))
+            stops.append(_broken(link, "; ".join(fault.detail for fault in second.faults)))
         elif not first.works and second.works:
-            begins.append(_broken(link, "; ".join(each.detail for each in first.faults)))
+            begins.append(_broken(link, "; ".join(fault.detail for fault in first.faults)))
     return BundleEffect(
         stops=tuple(stops),
         begins=tuple(begins),
@@ -140,7 +150,7 @@ def _changed(
         changed = tuple(instance(one) for one in each.instances)
         return msgspec.structs.replace(each, instances=changed)
 
-    groups = tuple(group(each) for each in fleet.groups)
+    groups = tuple(group(item) for item in fleet.groups)
     return msgspec.structs.replace(fleet, groups=groups, certificates=known)
 
 
@@ -153,7 +163,9 @@ def _using(fleet: Fleet, wanted: frozenset[Fingerprint]) -> Iterator[str]:
 
 def _unseen(fleet: Fleet) -> Iterator[str]:
     for instance in fleet.instances():
-        if not any(each.presents or each.trusts is not None for each in instance.endpoints):
+        if not any(
+            endpoint.presents or endpoint.trusts is not None for endpoint in instance.endpoints
+        ):
             yield str(instance.name)
 
 
@@ -167,12 +179,13 @@ def in_configs(
     using = tuple(_blocks_using(configs, old, path))
     named = {used.block.ca_file.path for used in using if used.block.ca_file}
     first, second = (
-        _refusals(_with_bundle(configs, named, tuple(dict.fromkeys(each)))) for each in (old, new)
+        _refusals(_with_bundle(configs, named, tuple(dict.fromkeys(sequence))))
+        for sequence in (old, new)
     )
     return BundleEffect(
         stops=tuple(each for link, each in second.items() if link not in first),
         begins=tuple(each for link, each in first.items() if link not in second),
-        using=tuple(each.subject for each in using),
+        using=tuple(pair.subject for pair in using),
     )
 
 
@@ -195,12 +208,12 @@ def _with_bundle(
         path: msgspec.structs.replace(facts, loaded=bundle) if path in paths else facts
         for path, facts in configs.files.items()
     }
-    known = [each for facts in files.values() for each in facts.loaded]
-    known += [each for chain in configs.clients for each in chain]
+    known = [certificate for facts in files.values() for certificate in facts.loaded]
+    known += [certificate for chain in configs.clients for certificate in chain]
     return ConfigContext(
         configs.servers,
         files=files,
-        accepts=Verifier({each.fingerprint: each for each in known}),
+        accepts=Verifier({certificate.fingerprint: certificate for certificate in known}),
         now=configs.now,
         clients=configs.clients,
     )
@@ -216,9 +229,9 @@ def _same_file(one: str, other: Path) -> bool:
 def _refusals(configs: ConfigContext) -> dict[str, BrokenPair]:
     """Return who refuses whom, of all that these configurations and clients tell."""
     refusals: dict[str, BrokenPair] = {}
-    for each in peers.peer_refusals(configs):
-        link = f"{each.judge} refuses {each.peer}"
-        refusals[link] = BrokenPair(link=link, reason=each.why)
+    for peer_refusal in peers.peer_refusals(configs):
+        link = f"{peer_refusal.judge} refuses {peer_refusal.peer}"
+        refusals[link] = BrokenPair(link=link, reason=peer_refusal.why)
     for link, reason in _presented(configs):
         if reason:
             refusals[link] = BrokenPair(link=link, reason=reason)

@@ -51,7 +51,9 @@ def render(certificates: Sequence[Certificate], *, annotate: bool = False) -> by
     """
     if not annotate:
         return write_certificates(certificates)
-    return b"".join(comment(each) + write_certificates((each,)) for each in certificates)
+    return b"".join(
+        comment(certificate) + write_certificates((certificate,)) for certificate in certificates
+    )
 
 
 def comment(certificate: Certificate) -> bytes:

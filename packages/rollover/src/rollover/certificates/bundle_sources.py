@@ -53,7 +53,7 @@ class BundleCandidates(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The certificates, as often as they are offered."""
-        return tuple(each.certificate for each in self.offers)
+        return tuple(offer.certificate for offer in self.offers)
 
 
 def joined_candidates(several: Iterable[BundleCandidates]) -> BundleCandidates:
@@ -141,7 +141,9 @@ def _among_others(path: Path, ways: Ways) -> Iterator[BundleCandidates]:
 
 def _manifest(data: bytes, *, place: str) -> BundleCandidates:
     objects = kubernetes.read_manifests(data, place=place)
-    offers = tuple(offer for each in objects for offer in _object(each, place=place))
+    offers = tuple(
+        offer for cluster_object in objects for offer in _object(cluster_object, place=place)
+    )
     if not offers:
         raise SpecError(
             "no Secret or ConfigMap in it holds a CA",
@@ -158,17 +160,17 @@ def _object(stored: ClusterObject, *, place: str) -> Iterator[BundleCandidate]:
         if key in (CERTIFICATE, KEY) or _BEGIN + b"CERTIFICATE" not in content:
             continue
         where = f"{place}: {stored.ref}: {key}"
-        for each in read_certificates(content, place=where).certificates:
-            yield BundleCandidate(each, where)
+        for certificate in read_certificates(content, place=where).certificates:
+            yield BundleCandidate(certificate, where)
 
 
 def _inspected(target: str, ways: Ways) -> BundleCandidates:
     findings = tuple(read_targets((target,), ways))
-    for each in findings:
-        if isinstance(each, InspectionProblem):
-            raise _error(each, target)
+    for finding in findings:
+        if isinstance(finding, InspectionProblem):
+            raise _error(finding, target)
     return joined_candidates(
-        _of_source(each) for each in findings if isinstance(each, InspectedSource)
+        _of_source(finding) for finding in findings if isinstance(finding, InspectedSource)
     )
 
 
@@ -187,7 +189,7 @@ def _of_source(found: InspectedSource) -> BundleCandidates:
         return _trusted(found)
     if found.kind is SourceKind.PORT:
         return _served(found)
-    remarks = tuple(f"{found.name}: {each}" for each in found.remarks)
+    remarks = tuple(f"{found.name}: {remark}" for remark in found.remarks)
     return BundleCandidates(offers=tuple(map(_candidate, found.certificates)), notes=remarks)
 
 
@@ -196,9 +198,11 @@ def _candidate(found: FoundCertificate) -> BundleCandidate:
 
 
 def _trusted(found: InspectedSource) -> BundleCandidates:
-    places = {each.certificate.fingerprint: each.place for each in found.certificates}
+    places = {
+        certificate.certificate.fingerprint: certificate.place for certificate in found.certificates
+    }
     offers = (
-        BundleCandidate(each, places.get(each.fingerprint, found.name)) for each in found.trusts
+        BundleCandidate(trust, places.get(trust.fingerprint, found.name)) for trust in found.trusts
     )
     note = () if found.trusts else (f"{found.name} trusts no CA of a file of its own",)
     return BundleCandidates(offers=tuple(offers), notes=note)
@@ -206,7 +210,12 @@ def _trusted(found: InspectedSource) -> BundleCandidates:
 
 def _served(found: InspectedSource) -> BundleCandidates:
     """Return the CAs of a chain that a port serves; its leaf is nobody's trust anchor."""
-    offers = tuple(map(_candidate, (each for each in found.certificates if each.certificate.is_ca)))
+    offers = tuple(
+        map(
+            _candidate,
+            (certificate for certificate in found.certificates if certificate.certificate.is_ca),
+        )
+    )
     if offers:
         top = found.chain[-1]
         note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
@@ -240,9 +249,9 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
             continue
         found = _loaded(configs, used)
         bundles.setdefault(frozenset(found), used)
-        offers += (BundleCandidate(each, used.place("ca_file")) for each in found)
+        offers += (BundleCandidate(certificate, used.place("ca_file")) for certificate in found)
     if len(bundles) > 1:
-        names = ", ".join(f"{each.subject}" for each in bundles.values())
+        names = ", ".join(f"{bundle.subject}" for bundle in bundles.values())
         notes.append(
             f"not all blocks trust the same today, the bundle is wider for some ({names}): "
             "`--roles` takes those of some endpoints only"
@@ -251,13 +260,13 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
 
 
 def _chosen(configs: ConfigContext, roles: Sequence[Role]) -> tuple[UsedBlock, ...]:
-    contexts = {CONTEXT_OF.get(each) for each in roles}
-    found = tuple(each for each in configs.used if not roles or each.block.context in contexts)
+    contexts = {CONTEXT_OF.get(role) for role in roles}
+    found = tuple(pair for pair in configs.used if not roles or pair.block.context in contexts)
     if roles and not found:
-        there = {each.block.context for each in configs.used}
+        there = {pair.block.context for pair in configs.used}
         others = [f"`{role}`" for role, context in CONTEXT_OF.items() if context in there]
         raise SpecError(
-            f"no configuration has a `tls` block for {', '.join(f'`{each}`' for each in roles)}",
+            f"no configuration has a `tls` block for {', '.join(f'`{role}`' for role in roles)}",
             hint=f"there are blocks of {', '.join(others) or 'nobody'}",
         )
     return found

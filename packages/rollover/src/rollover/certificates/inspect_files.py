@@ -98,7 +98,7 @@ def recognised(data: bytes) -> Unread | None:
         if data.startswith(beginning):
             return found
     known = (_OF_LABEL.get(block.label) for block in split_blocks(data))
-    return next((each for each in known if each is not None), None)
+    return next((pair for pair in known if pair is not None), None)
 
 
 # Which format some bytes are in, and what they hold: PEM, DER, PKCS#7, PKCS#12.
@@ -363,7 +363,10 @@ def _block_parties(block: TlsBlock) -> Iterator[_Party]:
     usages = [Usage.SERVER] if block.context.accepts else []
     usages += [Usage.CLIENT] if block.context.dials else []
     bundle = block.ca_file.path if block.ca_file else ""
-    pairs = [(each.cert_file.path, each.key_file.path) for each in block.certificates]
+    pairs = [
+        (certificate.cert_file.path, certificate.key_file.path)
+        for certificate in block.certificates
+    ]
     for chain, key in pairs or [("", "")]:
         yield _Party(
             name=printable(f"{block.place.file}: {block.name}"),
@@ -392,8 +395,8 @@ def _endpoint_party(
 ) -> _Party:
     home = path.parent / (instance.working_directory or "")
     chain, key, bundle = (
-        str(home / each) if each else ""
-        for each in (endpoint.certificate, endpoint.key, endpoint.ca)
+        str(home / text) if text else ""
+        for text in (endpoint.certificate, endpoint.key, endpoint.ca)
     )
     return _Party(
         name=printable(f"{path}: {instance.name}/{endpoint.name}"),
@@ -426,7 +429,7 @@ def _read(party: _Party, opening: Opening) -> Iterator[Inspected]:
         return
     contents: dict[str, bytes] = {}
     parts: list[FoundPart] = []
-    for file in dict.fromkeys(each for each in (party.chain, party.key, party.bundle) if each):
+    for file in dict.fromkeys(text for text in (party.chain, party.key, party.bundle) if text):
         found = _file(file, party)
         if isinstance(found, InspectionProblem):
             parts.append(found)
@@ -436,19 +439,19 @@ def _read(party: _Party, opening: Opening) -> Iterator[Inspected]:
             parts += parts_of(found, place=printable(file), opening=opening)
         except PemError as error:
             parts.append(problem_of(error))
-    certificates = tuple(each for each in parts if isinstance(each, FoundCertificate))
-    if certificates or not any(isinstance(each, InspectionProblem) for each in parts):
+    certificates = tuple(part for part in parts if isinstance(part, FoundCertificate))
+    if certificates or not any(isinstance(part, InspectionProblem) for part in parts):
         yield InspectedSource(
             name=party.name,
             kind=party.kind,
             certificates=certificates,
-            keys=tuple(each for each in parts if isinstance(each, FoundKey)),
+            keys=tuple(part for part in parts if isinstance(part, FoundKey)),
             chain=_loaded(contents.get(party.chain)),
             trusts=_loaded(contents.get(party.bundle)),
             usages=party.usages,
             stacks=party.stacks,
         )
-    yield from (each for each in parts if isinstance(each, InspectionProblem))
+    yield from (part for part in parts if isinstance(part, InspectionProblem))
 
 
 def _file(file: str, party: _Party) -> bytes | InspectionProblem:

@@ -209,7 +209,7 @@ def walk(directory: Path) -> Iterator[Path | SpecError]:
                 hint="inspect the inner one by itself",
             )
         else:
-            waiting += [(each, depth + 1) for each in reversed(below)]
+            waiting += [(path, depth + 1) for path in reversed(below)]
         for entry in listed:
             identity = _regular(entry)
             if identity is None or identity in seen:

@@ -47,13 +47,13 @@ def gathered(
     parts: list[FoundPart], *, name: str, kind: SourceKind, remarks: tuple[str, ...] = ()
 ) -> Iterator[Inspected]:
     """Yield the source that the parts make together, if any, and their problems."""
-    certificates = tuple(each for each in parts if isinstance(each, FoundCertificate))
-    found_keys = tuple(each for each in parts if isinstance(each, FoundKey))
+    certificates = tuple(part for part in parts if isinstance(part, FoundCertificate))
+    found_keys = tuple(part for part in parts if isinstance(part, FoundKey))
     if certificates or found_keys:
         yield InspectedSource(
             name=name, kind=kind, certificates=certificates, keys=found_keys, remarks=remarks
         )
-    troubles = [each for each in parts if isinstance(each, InspectionProblem)]
+    troubles = [part for part in parts if isinstance(part, InspectionProblem)]
     yield from troubles[:MOST_PROBLEMS]
     if len(troubles) > MOST_PROBLEMS:
         more = f"{len(troubles) - MOST_PROBLEMS:,} more blocks cannot be read"
@@ -105,13 +105,14 @@ def pkcs7_certificates(der: bytes, *, place: str) -> Iterator[FoundCertificate |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library warns of BER, which it still reads
             found = [
-                each.public_bytes(Encoding.DER) for each in pkcs7.load_der_pkcs7_certificates(der)
+                load_der_pkcs7_certificate.public_bytes(Encoding.DER)
+                for load_der_pkcs7_certificate in pkcs7.load_der_pkcs7_certificates(der)
             ]
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         yield _broken(f"the PKCS#7 message is damaged: {error}", place, hint=_DAMAGED)
         return
-    for each in found[:MOST_BLOCKS]:
-        yield certificate_of_der(each, place=place)
+    for data in found[:MOST_BLOCKS]:
+        yield certificate_of_der(data, place=place)
 
 
 def key_of_der(der: bytes, *, place: str) -> FoundKey:
@@ -151,9 +152,9 @@ def _remarks(data: bytes) -> tuple[str, ...]:
     except PemError:
         return ()
     return tuple(
-        f"line {each.line}: {each.detail}"
-        for each in reading.remarks
-        if each.kind not in _SHOWN_OTHERWISE
+        f"line {remark.line}: {remark.detail}"
+        for remark in reading.remarks
+        if remark.kind not in _SHOWN_OTHERWISE
     )
 
 

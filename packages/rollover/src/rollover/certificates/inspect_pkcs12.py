@@ -87,7 +87,9 @@ def _open(request: _Request) -> _Answer:
 
 def _content(found: library.PKCS12KeyAndCertificates) -> _Answer:
     held = [found.cert, *found.additional_certs]
-    certificates = tuple(each.certificate.public_bytes(Encoding.DER) for each in held if each)
+    certificates = tuple(
+        certificate.certificate.public_bytes(Encoding.DER) for certificate in held if certificate
+    )
     if found.key is None:
         return _Answer(certificates=certificates)
     if not isinstance(found.key, SigningKey):

@@ -120,7 +120,7 @@ class InspectionReport(msgspec.Struct, frozen=True, kw_only=True):
     def incomplete(self) -> bool:
         """Whether a port did not answer, or chains were not judged."""
         unseen = any(source.chains_not_judged for source in self.sources)
-        return unseen or any(each.transient for each in self.problems)
+        return unseen or any(problem.transient for problem in self.problems)
 
 
 def report_on(
@@ -132,13 +132,13 @@ def report_on(
     live ports, the bundle that stands beside a chain, and the roots of the operating system.
     """
     everything = tuple(found)
-    sources = tuple(each for each in everything if isinstance(each, InspectedSource))
+    sources = tuple(source for source in everything if isinstance(source, InspectedSource))
     scene = _Sources(sources, now=now)
     trust = TrustedRoots(trusted or scene.roots(), given=bool(trusted), system=cache(system_roots))
     return InspectionReport(
         at=now,
-        sources=tuple(scene.view(each, trust) for each in sources),
-        problems=tuple(each for each in everything if isinstance(each, InspectionProblem)),
+        sources=tuple(scene.view(source, trust) for source in sources),
+        problems=tuple(source for source in everything if isinstance(source, InspectionProblem)),
     )
 
 
@@ -146,10 +146,10 @@ def certificates_of(found: Iterable[Inspected]) -> tuple[Certificate, ...]:
     """Return every certificate once, in the order in which they were found."""
     return tuple(
         dict.fromkeys(
-            each.certificate
+            certificate.certificate
             for source in found
             if isinstance(source, InspectedSource)
-            for each in source.certificates
+            for certificate in source.certificates
         )
     )
 
@@ -175,14 +175,18 @@ class _Sources:
         everything = certificates_of(sources)
         self._signers = inspect_verdicts.signers(everything)
         self._by_key: dict[str, list[Fingerprint]] = {}
-        for each in everything:
-            self._by_key.setdefault(each.key_identity, []).append(each.fingerprint)
+        for certificate in everything:
+            self._by_key.setdefault(certificate.key_identity, []).append(certificate.fingerprint)
         self._key_places = _places_of_keys(sources)
 
     def roots(self) -> tuple[Certificate, ...]:
         """Return the self-signed CAs of everything that was not served by a port."""
-        kept = [each for each in self._sources if each.kind is not SourceKind.PORT]
-        return tuple(each for each in certificates_of(kept) if each.is_ca and each.self_signed)
+        kept = [source for source in self._sources if source.kind is not SourceKind.PORT]
+        return tuple(
+            certificate
+            for certificate in certificates_of(kept)
+            if certificate.is_ca and certificate.self_signed
+        )
 
     def view(self, source: InspectedSource, trust: TrustedRoots) -> SourceView:
         """Return a source as it is shown."""
@@ -198,7 +202,7 @@ class _Sources:
                 self._certificate(row, tuple(dict.fromkeys(places[row.certificate])))
                 for row in inspect_verdicts.rows_of_tree(held, self._signers)
             ),
-            keys=tuple(self._key(each) for each in source.keys),
+            keys=tuple(self._key(key) for key in source.keys),
             chains=judged.judgements,
             chains_not_judged=judged.left_out,
             remarks=(*source.remarks, *self._bundle_remarks(held)),
@@ -206,8 +210,8 @@ class _Sources:
         )
 
     def _bundle_remarks(self, held: Sequence[Certificate]) -> Iterator[str]:
-        if held and all(each.is_ca for each in held):
-            yield from (each.detail for each in findings(held, instant=self._now))
+        if held and all(certificate.is_ca for certificate in held):
+            yield from (finding.detail for finding in findings(held, instant=self._now))
 
     def _key(self, found: FoundKey) -> KeyView:
         return KeyView(

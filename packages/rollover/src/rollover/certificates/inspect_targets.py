@@ -89,7 +89,7 @@ def target_of(url: str, *, server_name: str = "") -> Target:
     if found is None:
         raise SpecError(
             f"`{scheme}://` is not known",
-            hint=f"known are {', '.join(f'`{each}://`' for each in _SCHEMES)}",
+            hint=f"known are {', '.join(f'`{text}://`' for text in _SCHEMES)}",
         )
     number = number or found.number
     if not host or not number:
@@ -136,7 +136,7 @@ def read_port(
     return InspectedSource(
         name=name,
         kind=SourceKind.PORT,
-        certificates=tuple(FoundCertificate(each, name) for each in shown.presented),
+        certificates=tuple(FoundCertificate(certificate, name) for certificate in shown.presented),
         chain=shown.presented,
         usages=usages,
         stacks=stacks,

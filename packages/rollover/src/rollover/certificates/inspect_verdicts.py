@@ -44,10 +44,12 @@ class _Index:
     def __init__(self, certificates: Iterable[Certificate]) -> None:
         self._named: dict[bytes, list[Certificate]] = {}
         self._identified: dict[tuple[bytes, str], list[Certificate]] = {}
-        for each in certificates:
-            subject = anatomy(each).raw_subject
-            self._named.setdefault(subject, []).append(each)
-            self._identified.setdefault((subject, each.subject_key_id), []).append(each)
+        for certificate in certificates:
+            subject = anatomy(certificate).raw_subject
+            self._named.setdefault(subject, []).append(certificate)
+            self._identified.setdefault((subject, certificate.subject_key_id), []).append(
+                certificate
+            )
 
     def candidates(self, child: Certificate) -> tuple[Certificate, ...]:
         """Return the few that most likely signed it: key identifiers only order them."""
@@ -55,7 +57,7 @@ class _Index:
         fitting = self._identified.get((issuer, child.authority_key_id), ())
         named = self._named.get(issuer, ())
         likely = (*fitting[:MOST_CANDIDATES], *named[:MOST_CANDIDATES])
-        return tuple(dict.fromkeys(each for each in likely if each != child))[:MOST_CANDIDATES]
+        return tuple(dict.fromkeys(item for item in likely if item != child))[:MOST_CANDIDATES]
 
 
 def signers(certificates: Iterable[Certificate]) -> Mapping[Fingerprint, Certificate]:
@@ -63,12 +65,14 @@ def signers(certificates: Iterable[Certificate]) -> Mapping[Fingerprint, Certifi
     unique = tuple(dict.fromkeys(certificates))
     index = _Index(unique)
     found: dict[Fingerprint, Certificate] = {}
-    for each in unique:
-        if each.self_signed:
+    for certificate in unique:
+        if certificate.self_signed:
             continue
-        signer = next((one for one in index.candidates(each) if _signed(each, by=one)), None)
+        signer = next(
+            (one for one in index.candidates(certificate) if _signed(certificate, by=one)), None
+        )
         if signer is not None:
-            found[each.fingerprint] = signer
+            found[certificate.fingerprint] = signer
     return found
 
 
@@ -88,12 +92,12 @@ def rows_of_tree(
     here = frozenset(unique)
     below: dict[Certificate, list[Certificate]] = {}
     tops: list[Certificate] = []
-    for each in unique:
-        signer = signed_by.get(each.fingerprint)
+    for certificate in unique:
+        signer = signed_by.get(certificate.fingerprint)
         if signer is None or signer not in here:
-            tops.append(each)
+            tops.append(certificate)
         else:
-            below.setdefault(signer, []).append(each)
+            below.setdefault(signer, []).append(certificate)
     found: dict[Certificate, TreeRow] = {}
     for top in (*tops, *unique):
         _descend(top, below, found)
@@ -112,7 +116,8 @@ def _descend(
             continue
         found[row.certificate] = row
         waiting += [
-            TreeRow(each, row.depth + 1) for each in reversed(below.get(row.certificate, ()))
+            TreeRow(certificate, row.depth + 1)
+            for certificate in reversed(below.get(row.certificate, ()))
         ]
 
 
@@ -182,7 +187,7 @@ def judge(
         if number >= MOST_CHAINS or patience.over or bench.too_large:
             left_out += 1
             continue
-        found += (_judgement(each, bench) for each in _questions(chain, source, now))
+        found += (_judgement(question, bench) for question in _questions(chain, source, now))
     return Judged(tuple(found), left_out)
 
 
@@ -190,14 +195,14 @@ def _chains(source: InspectedSource) -> Iterator[tuple[Certificate, ...]]:
     if source.chain:
         yield source.chain
         return
-    held = dict.fromkeys(each.certificate for each in source.certificates)
+    held = dict.fromkeys(certificate.certificate for certificate in source.certificates)
     by_subject: dict[bytes, list[Certificate]] = {}
-    for each in held:
-        if each.is_ca and not each.self_signed:
-            by_subject.setdefault(anatomy(each).raw_subject, []).append(each)
-    for each in held:
-        if not each.is_ca and each not in source.trusts:
-            yield (each, *_above(each, by_subject))
+    for certificate in held:
+        if certificate.is_ca and not certificate.self_signed:
+            by_subject.setdefault(anatomy(certificate).raw_subject, []).append(certificate)
+    for certificate in held:
+        if not certificate.is_ca and certificate not in source.trusts:
+            yield (certificate, *_above(certificate, by_subject))
 
 
 def _above(
@@ -208,7 +213,7 @@ def _above(
     waiting = [leaf]
     while waiting and len(found) <= MOST_INTERMEDIATES:
         named = by_subject.get(anatomy(waiting.pop()).raw_issuer, ())[:LONGEST_CHAIN]
-        new = [each for each in named if each not in found]
+        new = [certificate for certificate in named if certificate not in found]
         found.update(dict.fromkeys(new))
         waiting += new
     return tuple(found)
@@ -229,7 +234,7 @@ def _questions(
     for usage in _usages(chain[0], source):
         for stack in source.stacks:
             yield Question(
-                chain=tuple(each.fingerprint for each in chain),
+                chain=tuple(certificate.fingerprint for certificate in chain),
                 bundle=(),
                 instant=now,
                 usage=usage,
@@ -289,16 +294,18 @@ class _Court:
     """
 
     def __init__(self, chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...]) -> None:
-        issuers = {anatomy(each).raw_issuer for each in chain}
+        issuers = {anatomy(certificate).raw_issuer for certificate in chain}
         fitting = tuple(
-            each
-            for each in dict.fromkeys(anchors)
-            if each in chain or anatomy(each).raw_subject in issuers
+            fromkey
+            for fromkey in dict.fromkeys(anchors)
+            if fromkey in chain or anatomy(fromkey).raw_subject in issuers
         )
         self.anchors = len(fitting)
-        self._bundle = tuple(each.fingerprint for each in fitting)
+        self._bundle = tuple(certificate.fingerprint for certificate in fitting)
         self._too_many_names = _comparisons(chain, fitting) > MOST_COMPARISONS
-        self._verifier = Verifier({each.fingerprint: each for each in (*chain, *fitting)})
+        self._verifier = Verifier(
+            {certificate.fingerprint: certificate for certificate in (*chain, *fitting)}
+        )
 
     def faults(self, question: Question) -> tuple[Fault, ...]:
         if self._too_many_names:
@@ -317,9 +324,12 @@ _TOO_MANY_NAMES = Fault(
 
 
 def _comparisons(chain: Sequence[Certificate], anchors: Sequence[Certificate]) -> int:
-    names = sum(len(each.names) + len(each.emails) + len(each.uris) for each in chain)
-    limits = (anatomy(each).constraints for each in (*chain[1:], *anchors))
-    return names * sum(len(subtrees(each)) for each in limits if each is not None)
+    names = sum(
+        len(certificate.names) + len(certificate.emails) + len(certificate.uris)
+        for certificate in chain
+    )
+    limits = (anatomy(anchor).constraints for anchor in (*chain[1:], *anchors))
+    return names * sum(len(subtrees(limit)) for limit in limits if limit is not None)
 
 
 def _answer(faults: tuple[Fault, ...], *, given: bool) -> ChainVerdict:

@@ -290,7 +290,7 @@ class LocalAuthority(NamedTuple):
     @property
     def intermediates(self) -> tuple[Certificate, ...]:
         """What a leaf must be served with: everything above it that is no root."""
-        return tuple(each for each in self.chain if not each.self_signed)
+        return tuple(item for item in self.chain if not item.self_signed)
 
 
 def open_authority(
@@ -330,7 +330,7 @@ def trusted_authority(directory: Path) -> Certificate:
             hint="`--ca-dir` names the directory; `rollover issue` makes a CA where there is none",
         )
     chain = read_certificates(read_pem_file(path), place=str(path)).certificates
-    return next((each for each in chain if each.self_signed), chain[0])
+    return next((certificate for certificate in chain if certificate.self_signed), chain[0])
 
 
 def _make_authority(files: PairOfFiles, *, now: datetime) -> LocalAuthority:

@@ -61,7 +61,7 @@ def _files(directories: Iterable[str]) -> Iterator[str]:
     for directory in directories:
         try:
             with os.scandir(directory or ".") as entries:
-                found = sorted(each.path for each in entries if each.name.endswith(".dist-info"))
+                found = sorted(entry.path for entry in entries if entry.name.endswith(".dist-info"))
         except OSError:
             continue  # `sys.path` may name what is not there, and archives
         for path in found:

@@ -58,7 +58,7 @@ def show_versions(printer: Printer, versions: tuple[VersionView, ...]) -> None:
         return
     printer.table(
         ("version", "fingerprint", "subject", "key", "valid", "key here", "trusted", "presented"),
-        (_row(each) for each in versions),
+        (_row(version) for version in versions),
     )
 
 

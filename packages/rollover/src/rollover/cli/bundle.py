@@ -133,20 +133,20 @@ def show_built(printer: Printer, bundle: BuiltBundle, *, file: str, changed: boo
     """Show what was written, and what a person should know about it."""
     if printer.json:
         fields = {"file": file, "changed": changed, "remarks": bundle.remarks}
-        members = [_member(each) for each in bundle.members]
-        dropped = [_member(each) for each in bundle.dropped]
+        members = [_member(member) for member in bundle.members]
+        dropped = [_member(bundle_member) for bundle_member in bundle.dropped]
         whole = {**fields, "members": members, "dropped": dropped, "notes": bundle.notes}
         printer.data("bundle", whole)
         return
-    for each in bundle.members:
-        sign = "+" if each.wider else "·"
-        printer.say(f"{sign} {_line(each.certificate)}  from {each.place}")
-        for place in each.again[:_MOST_PLACES]:
+    for member in bundle.members:
+        sign = "+" if member.wider else "·"
+        printer.say(f"{sign} {_line(member.certificate)}  from {member.place}")
+        for place in member.again[:_MOST_PLACES]:
             printer.say(f"    again in {place}, taken once", "dim")
-        if len(each.again) > _MOST_PLACES:
-            printer.say(f"    and in {len(each.again) - _MOST_PLACES} more places", "dim")
-    for each in bundle.dropped:
-        printer.say(f"- {_line(each.certificate)}  left out: out of date", "warn")
+        if len(member.again) > _MOST_PLACES:
+            printer.say(f"    and in {len(member.again) - _MOST_PLACES} more places", "dim")
+    for bundle_member in bundle.dropped:
+        printer.say(f"- {_line(bundle_member.certificate)}  left out: out of date", "warn")
     show_remarks(printer, bundle.remarks, talk=True)
     for note in bundle.notes[:_MOST_NOTES]:
         printer.say(f"! {note}", "warn")
@@ -167,12 +167,16 @@ def show_checked(
 ) -> None:
     """Show a bundle and what is wrong with it."""
     if printer.json:
-        fields = {"file": file, "members": [facts(each) for each in members], "remarks": remarks}
+        fields = {
+            "file": file,
+            "members": [facts(member) for member in members],
+            "remarks": remarks,
+        }
         printer.data("bundle", fields)
         return
-    for each in members:
-        days = (each.not_after - now).days
-        printer.line(f"· {_line(each)}  {days} days left")
+    for member in members:
+        days = (member.not_after - now).days
+        printer.line(f"· {_line(member)}  {days} days left")
     show_remarks(printer, remarks)
     if not remarks:
         printer.line("✓ every stack takes every member", "good")
@@ -181,28 +185,28 @@ def show_checked(
 def show_remarks(printer: Printer, remarks: Sequence[BundleRemark], *, talk: bool = False) -> None:
     """Show remarks, each with the stacks that it matters to."""
     write = printer.say if talk else printer.line
-    for each in remarks:
-        where = f" [fails on {', '.join(each.stacks)}]" if each.stacks else ""
-        sign, style = ("✗", "bad") if each.fails else ("!", "warn")
-        write(f"{sign} {each.kind}: {each.detail}{where}", style)
+    for remark in remarks:
+        where = f" [fails on {', '.join(remark.stacks)}]" if remark.stacks else ""
+        sign, style = ("✗", "bad") if remark.fails else ("!", "warn")
+        write(f"{sign} {remark.kind}: {remark.detail}{where}", style)
 
 
 def show_difference(printer: Printer, change: BundleChange, effect: BundleEffect | None) -> None:
     """Show what a change adds and takes away, and which links that decides."""
     if printer.json:
         fields = {
-            "added": [facts(each) for each in change.added],
-            "removed": [facts(each) for each in change.removed],
+            "added": [facts(certificate) for certificate in change.added],
+            "removed": [facts(certificate) for certificate in change.removed],
             "renewed": change.renewed,
             "reordered": change.reordered,
         }
         printer.data("difference", {**fields, "effect": effect})
         return
-    for each in change.added:
-        note = "  (renews an authority of the old bundle)" if _renews(each, change) else ""
-        printer.line(f"+ {_line(each)}{note}", "good")
-    for each in change.removed:
-        printer.line(f"- {_line(each)}", "bad")
+    for certificate in change.added:
+        note = "  (renews an authority of the old bundle)" if _renews(certificate, change) else ""
+        printer.line(f"+ {_line(certificate)}{note}", "good")
+    for certificate in change.removed:
+        printer.line(f"- {_line(certificate)}", "bad")
     if change.reordered:
         printer.line("~ the order of those in both differs", "warn")
     if change.nothing:
@@ -233,8 +237,8 @@ def _show_links(
     if not links:
         return
     printer.line(f"{counted(len(links), 'link')} {title}:", "bold")
-    for each in links[:_MOST_LINKS]:
-        printer.line(f"  {sign} {each.link}: {each.reason}", style)
+    for link in links[:_MOST_LINKS]:
+        printer.line(f"  {sign} {link.link}: {link.reason}", style)
     if len(links) > _MOST_LINKS:
         printer.line(f"  and {len(links) - _MOST_LINKS} more")
 
@@ -342,7 +346,7 @@ def _refuse(effect: BundleEffect | None) -> None:
     if effect is None:
         return
     if effect.stops:
-        named = "; ".join(f"{each.link}: {each.reason}" for each in effect.stops[:_MOST_NAMED])
+        named = "; ".join(f"{stop.link}: {stop.reason}" for stop in effect.stops[:_MOST_NAMED])
         more = len(effect.stops) - _MOST_NAMED
         raise SafetyError(
             f"{len(effect.stops)} links would stop to work: {named}"
@@ -538,7 +542,9 @@ def check(**values: Any) -> int:
         members, text = reading.certificates, tuple(bundle_build.remarks_on_file(reading))
     found = (*text, *bundle_build.remarks_on_members(members, now=now))
     show_checked(printer_of(values), members, found, file=str(path), now=now)
-    return ExitCode.REFUSED if any(each.fails for each in found) else ExitCode.DONE
+    return (
+        ExitCode.REFUSED if any(bundle_remark.fails for bundle_remark in found) else ExitCode.DONE
+    )
 
 
 for _change in (diff, add, remove):

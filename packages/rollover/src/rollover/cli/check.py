@@ -47,34 +47,34 @@ def show_report(printer: Printer, report: Report, *, of_files: bool = False) -> 
     """Show every rule with its sign, and what it found; `of_files`: in configurations only."""
     for area, checked in groupby(report.checked, key=lambda each: each.area):
         printer.line(area, "bold")
-        for each in checked:
-            sign, style = _SIGNS[each.worst]
-            printer.line(f"  {sign} {each.title}", style)
-            for text in _details(each):
+        for checked_rule in checked:
+            sign, style = _SIGNS[checked_rule.worst]
+            printer.line(f"  {sign} {checked_rule.title}", style)
+            for text in _details(checked_rule):
                 printer.line(text)
         printer.line()
     printer.line(report_verdict(report, of_files=of_files), _SIGNS[report.worst][1])
 
 
 def _details(checked: CheckedRule) -> Iterator[str]:
-    open_findings = [each for each in checked.findings if not each.silenced]
+    open_findings = [finding for finding in checked.findings if not finding.silenced]
     alike: dict[str, list[Finding]] = {}
-    for each in open_findings:
-        alike.setdefault(each.message, []).append(each)
+    for open_finding in open_findings:
+        alike.setdefault(open_finding.message, []).append(open_finding)
     shown = list(alike.values())[:MOST_SHOWN]
     for findings in shown:
         yield f"      {_told(findings[0])}{_others(findings[1:])}"
     left = len(open_findings) - sum(map(len, shown))
     if left:
         yield f"      … and {left} more (`--output json` has them all)"
-    for remedy in dict.fromkeys(each.remedy for findings in shown for each in findings):
+    for remedy in dict.fromkeys(finding.remedy for findings in shown for finding in findings):
         yield f"      hint: {remedy} (`rollover explain {checked.rule}`)"
-    yield from _silenced([each for each in checked.findings if each.silenced])
+    yield from _silenced([finding for finding in checked.findings if finding.silenced])
 
 
 def _others(findings: list[Finding]) -> str:
     """Return whom the same is true of, some by name."""
-    subjects = list(dict.fromkeys(each.subject for each in findings))
+    subjects = list(dict.fromkeys(finding.subject for finding in findings))
     if not subjects:
         return ""
     named, more = ", ".join(subjects[:MOST_NAMED]), len(subjects) - MOST_NAMED
@@ -82,8 +82,8 @@ def _others(findings: list[Finding]) -> str:
 
 
 def _silenced(findings: list[Finding]) -> Iterator[str]:
-    for each in findings[:MOST_SHOWN]:
-        yield f"      silenced: {_told(each)} ({each.silenced})"
+    for finding in findings[:MOST_SHOWN]:
+        yield f"      silenced: {_told(finding)} ({finding.silenced})"
     if len(findings) > MOST_SHOWN:
         yield f"      … and {len(findings) - MOST_SHOWN} more that are silenced"
 

@@ -96,7 +96,7 @@ def _where(wanted: Wanted, started: Sequence[CommandLine]) -> dict[Path, Path]:
     """
     if wanted.working_directory is not None:
         return {}
-    homes = {os.path.realpath(Path(each.directory, each.config)): each for each in started}
+    homes = {os.path.realpath(Path(pair.directory, pair.config)): pair for pair in started}
     return {
         path: Path(homes[real].directory)
         for path in wanted.files
@@ -137,7 +137,7 @@ def _named(described: FleetDescription, *, base: Path) -> dict[Path, Path]:
                 continue
             home = base / (instance.working_directory or "")
             places = (home / instance.config, base / instance.config)
-            path = next((each for each in places if each.exists()), places[0])
+            path = next((place for place in places if place.exists()), places[0])
             found.setdefault(path, home)
     return found
 

@@ -87,7 +87,9 @@ def deliver_description(
     """Print the description, or write it; a file that is there is changed only with `write`."""
     from rollover.codec.fleet_file import write_fleet  # noqa: PLC0415 - imports YAML
 
-    remarks = tuple(f"{each.subject}: {each.message}" for each in found.remarks)
+    remarks = tuple(
+        f"{remark_view.subject}: {remark_view.message}" for remark_view in found.remarks
+    )
     for remark in remarks:
         printer.say(f"! {remark}", "warn")
     content = write_fleet(found.description)
@@ -189,28 +191,28 @@ def deliver_director(
 def show_director(printer: Printer, reading: DirectorReading) -> None:
     """Show the director, its deployments, its instances, certificates, and what a round takes."""
     director = reading.director
-    version = ".".join(str(each) for each in director.version)
+    version = ".".join(str(number) for number in director.version)
     printer.line(f"director {director.name} {version} ({director.cpi or 'no CPI named'})", "bold")
     if reading.deployments:
         printer.line()
         printer.table(
             ("deployment", "instances", "in place", "recreate", "variables", "stemcells"),
-            (_deployment(each) for each in reading.deployments),
+            (_deployment(deployment) for deployment in reading.deployments),
         )
     instances = tuple(_shown(reading))
     if instances:
         printer.line()
         printer.table(
             ("instance", "should be", "agent says", "stemcell", "new credentials"),
-            (_instance(each) for each in instances),
+            (_instance(instance) for instance in instances),
         )
     if reading.certificates:
         printer.line()
         printer.table(
             ("certificate of the director", "until", "days left"),
             (
-                (each.path, f"{each.expires_at:%Y-%m-%d}", str(each.days_left))
-                for each in reading.certificates
+                (certificate.path, f"{certificate.expires_at:%Y-%m-%d}", str(certificate.days_left))
+                for certificate in reading.certificates
             ),
         )
     printer.line()
@@ -218,9 +220,9 @@ def show_director(printer: Printer, reading: DirectorReading) -> None:
 
 
 def _shown(reading: DirectorReading) -> Iterator[InstanceReading]:
-    every = [one for each in reading.deployments for one in each.instances]
+    every = [one for deployment in reading.deployments for one in deployment.instances]
     few = len(every) <= MOST_SHOWN
-    return (each for each in every if few or not _fine(each))
+    return (instance_reading for instance_reading in every if few or not _fine(instance_reading))
 
 
 def _fine(instance: InstanceReading) -> bool:
@@ -228,7 +230,7 @@ def _fine(instance: InstanceReading) -> bool:
 
 
 def _deployment(deployment: DeploymentReading) -> tuple[str, ...]:
-    ways = Counter(each.way.value for each in deployment.instances if each.has_vm)
+    ways = Counter(instance.way.value for instance in deployment.instances if instance.has_vm)
     locked = " (locked)" if deployment.locked else ""
     return (
         f"{deployment.name}{locked}",
@@ -236,7 +238,7 @@ def _deployment(deployment: DeploymentReading) -> tuple[str, ...]:
         str(ways["in place"]),
         str(ways["recreate"]),
         str(len(deployment.variables)),
-        ", ".join(_named(each) for each in deployment.stemcells),
+        ", ".join(_named(stemcell) for stemcell in deployment.stemcells),
     )
 
 
@@ -258,8 +260,8 @@ def _named(stemcell: Stemcell) -> str:
 def _round(cost: RoundCost) -> str:
     if not cost.deployments:
         return "no agent has to be given anything"
-    count = sum(each.instances for each in cost.deployments)
-    recreated = sum(each.recreated for each in cost.deployments)
+    count = sum(deployment.instances for deployment in cost.deployments)
+    recreated = sum(deployment.recreated for deployment in cost.deployments)
     how = f", {recreated:,} of them recreated" if recreated else ""
     side = f"{min(cost.workers, len(cost.deployments))} deployments side by side"
     return (

@@ -41,7 +41,7 @@ def show_rules(printer: Printer, rules: tuple[Rule, ...]) -> None:
     """Show all rules, a line each."""
     printer.table(
         ("rule", "severity", "what it asks for, or refuses"),
-        ((each.id, each.severity.value, each.title) for each in rules),
+        ((rule.id, rule.severity.value, rule.title) for rule in rules),
     )
 
 
@@ -71,7 +71,7 @@ def command(**values: Any) -> None:
         return
     found = CATALOGUE.rule(wanted)
     if found is None:
-        near = get_close_matches(wanted, [each.id for each in CATALOGUE.rules], n=1, cutoff=0.5)
+        near = get_close_matches(wanted, [rule.id for rule in CATALOGUE.rules], n=1, cutoff=0.5)
         meant = f"did you mean `{near[0]}`? " if near else ""
         raise SpecError(
             f"there is no rule `{wanted}`", hint=f"{meant}`rollover explain` lists them all"

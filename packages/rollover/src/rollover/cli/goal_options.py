@@ -110,7 +110,7 @@ def _refuse(values: Mapping[str, Any], options: Mapping[str, str], why: str) -> 
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
-    return tuple(each.strip() for each in text.split(",") if each.strip()) if text else ()
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
 
 
 def roles_of(text: str | None) -> tuple[Role, ...]:
@@ -188,7 +188,7 @@ def _version(library: Rollover, authority: AuthorityName, digits: str | None) ->
     if digits is None:
         return None
     versions = library.site.authorities.versions(authority).versions
-    found = [each for each in versions if each.startswith(digits.lower())]
+    found = [version for version in versions if version.startswith(digits.lower())]
     if len(digits) < LEAST_DIGITS or len(found) != 1:
         raise SpecError(
             f"`{digits}` names {len(found)} versions of `{authority}`",
@@ -206,7 +206,7 @@ def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
         if rule not in allowed:
             raise SpecError(
                 f"`{rule}` is no refusal that can be overridden",
-                hint=f"these can: {', '.join(f'`{each}`' for each in sorted(allowed))}",
+                hint=f"these can: {', '.join(f'`{rule_id}`' for rule_id in sorted(allowed))}",
             )
         if not reason:
             raise SpecError(
@@ -256,7 +256,7 @@ def _duration(text: str, *, whole: str) -> timedelta:
     found = _DURATION.match(text)
     if found is None:
         raise _no_window(whole, f"`{text}` is no duration")
-    numbers = (float(each or 0) for each in found.groups())
+    numbers = (float(group or 0) for group in found.groups())
     return timedelta(**dict(zip(_UNITS, numbers, strict=True)))
 
 

@@ -88,10 +88,10 @@ def show_pem(printer: Printer, certificates: Iterable[Certificate]) -> None:
 
 def show_problems(printer: Printer, problems: Sequence[InspectionProblem]) -> None:
     """Say what could not be read, and what to do; machines find it in the report."""
-    for each in problems[:MOST_PROBLEMS]:
-        printer.talk.write(f"error: {plain_and_short(each.message)}\n")
-        if each.hint:
-            printer.talk.write(f"hint: {plain_and_short(each.hint)}\n")
+    for problem in problems[:MOST_PROBLEMS]:
+        printer.talk.write(f"error: {plain_and_short(problem.message)}\n")
+        if problem.hint:
+            printer.talk.write(f"hint: {plain_and_short(problem.hint)}\n")
     if len(problems) > MOST_PROBLEMS:
         more = len(problems) - MOST_PROBLEMS
         printer.talk.write(f"… and {more:,} more (`--output json` has them all)\n")
@@ -106,8 +106,8 @@ def _source(printer: Printer, source: SourceView) -> None:
     )
     if source.live:
         _live(printer, source.live)
-    for each in source.certificates:
-        _certificate(printer, each)
+    for certificate in source.certificates:
+        _certificate(printer, certificate)
     for key in source.keys:
         printer.line(f"  {_key(key, source.certificates)}", "warn" if key.problem else "")
     for text, style in _verdicts(source):
@@ -205,13 +205,15 @@ def _key(key: KeyView, certificates: Sequence[CertificateView]) -> str:
     where = f"private key at {plain_and_short(key.place)}"
     if key.problem:
         return f"{where}: {plain_and_short(key.problem)}"
-    subjects = {each.fingerprint: each.subject for each in certificates}
-    owners = ", ".join(plain_and_short(subjects.get(each, short(each))) for each in key.belongs_to)
+    subjects = {certificate.fingerprint: certificate.subject for certificate in certificates}
+    owners = ", ".join(
+        plain_and_short(subjects.get(belong, short(belong))) for belong in key.belongs_to
+    )
     return f"{where} ({key.kind}): {f'of {owners}' if owners else 'of no certificate at hand'}"
 
 
 def _verdicts(source: SourceView) -> Iterator[tuple[str, str]]:
-    subjects = {each.fingerprint: each.subject for each in source.certificates}
+    subjects = {certificate.fingerprint: certificate.subject for certificate in source.certificates}
     for leaf, chains in groupby(source.chains, key=lambda each: each.certificate):
         for usage, judged in groupby(chains, key=lambda each: each.usage):
             yield from _verdict(leaf, subjects, usage, list(judged))
@@ -230,11 +232,13 @@ def _verdict(
     for answer, group in groupby(judged, key=lambda each: each.answer):
         alike = list(group)
         sign, style = _SIGNS[answer]
-        stacks = ", ".join(_STACKS[each.stack] for each in alike)
+        stacks = ", ".join(_STACKS[judgement.stack] for judgement in alike)
         host = f" of `{plain_and_short(alike[0].expected_name)}`" if alike[0].expected_name else ""
         yield f"{sign} {name} as {usage}{host}: {answer} by {stacks}", style
         if answer is not ChainVerdict.ACCEPTED:
-            faults = dict.fromkeys(fault.detail for each in alike for fault in each.faults)
+            faults = dict.fromkeys(
+                fault.detail for judgement in alike for fault in judgement.faults
+            )
             for detail in list(faults)[:MOST_FAULTS]:
                 yield f"    {plain_and_short(detail)}", ""
 
@@ -313,7 +317,7 @@ def _show(
 
 
 def _exit_code(result: InspectionReport) -> ExitCode:
-    if any(not each.transient for each in result.problems):
+    if any(not problem.transient for problem in result.problems):
         return ExitCode.USAGE
     if result.incomplete:
         return ExitCode.EVIDENCE_MISSING

@@ -70,10 +70,10 @@ def show_stores(
         fields = {"subject": certificate.subject, "fingerprint": certificate.fingerprint}
         printer.data("trust_stores", {**fields, "stores": results})
         return
-    for each in results:
-        sign, style = _SIGNS[each.outcome]
-        detail = f": {each.detail}" if each.detail else ""
-        printer.line(f"{sign} {each.store}: {each.outcome}{detail}", style)
+    for result in results:
+        sign, style = _SIGNS[result.outcome]
+        detail = f": {result.detail}" if result.detail else ""
+        printer.line(f"{sign} {result.store}: {result.outcome}{detail}", style)
 
 
 def _say_made(printer: Printer, authority: AuthorityFacts) -> None:
@@ -197,5 +197,5 @@ def _trust(values: dict[str, Any], printer: Printer) -> int:
     change = issue_system_trust.install if values["install"] else issue_system_trust.uninstall
     results = change(certificate, machine)
     show_stores(printer, certificate, results)
-    failed = any(each.outcome is issue_system_trust.TrustOutcome.FAILED for each in results)
+    failed = any(result.outcome is issue_system_trust.TrustOutcome.FAILED for result in results)
     return ExitCode.STOPPED if failed else ExitCode.DONE

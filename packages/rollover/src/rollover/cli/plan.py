@@ -41,10 +41,12 @@ MOST_NAMED_CUT_OFF = 8
 
 def recovery_lines(seen: Recovery, *, losses: str) -> Iterator[tuple[str, str]]:
     """Yield what is to be said before anything is done, each line with its style."""
-    for each in seen.expired:
-        yield f"✗ {each}", "bad"
+    for text in seen.expired:
+        yield f"✗ {text}", "bad"
     if seen.cut_off:
-        named = ", ".join(f"`{each}`" for each in seen.cut_off[:MOST_NAMED_CUT_OFF])
+        named = ", ".join(
+            f"`{instance_name}`" for instance_name in seen.cut_off[:MOST_NAMED_CUT_OFF]
+        )
         more = len(seen.cut_off) - MOST_NAMED_CUT_OFF
         rest = f" and {more} more" if more > 0 else ""
         yield f"✗ {len(seen.cut_off)} instances are cut off by it: {named}{rest}", "bad"
@@ -82,15 +84,15 @@ def show_outlook(printer: Printer, seen: Outlook, *, recover: bool) -> None:
 def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
     """Yield what platforms found, what stands in the way first."""
     order = list(Severity)
-    for each in sorted(findings, key=lambda one: order.index(one.severity)):
-        text = f"{each.rule}: {each.subject}: {each.message}"
-        if each.silenced:
-            yield f"  silenced: {text} ({each.silenced})", "dim"
-        elif each.severity is Severity.WARNING:
-            yield f"! {text} ({each.remedy})", "warn"
+    for finding in sorted(findings, key=lambda one: order.index(one.severity)):
+        text = f"{finding.rule}: {finding.subject}: {finding.message}"
+        if finding.silenced:
+            yield f"  silenced: {text} ({finding.silenced})", "dim"
+        elif finding.severity is Severity.WARNING:
+            yield f"! {text} ({finding.remedy})", "warn"
         else:
             yield f"✗ {text}", "bad"
-            yield f"  to lift it: {each.remedy}", ""
+            yield f"  to lift it: {finding.remedy}", ""
 
 
 def _table(printer: Printer, plan: Plan) -> None:
@@ -113,7 +115,7 @@ def _table(printer: Printer, plan: Plan) -> None:
                 "back",
                 "takes",
             ),
-            (_row(each) for each in plan.rollouts),
+            (_row(item) for item in plan.rollouts),
         )
         printer.line()
         for rollout in plan.rollouts:
@@ -159,10 +161,10 @@ def _details(rollout: Rollout) -> Iterator[str]:
         yield f"{rollout.number:>3}. {change.group}/{change.endpoint}: {change_words(change)}"
     for notice in rollout.notices:
         yield f"     ! {notice}"
-    for each in rollout.breaks:
-        healed = f"until rollout {each.heals_after}" if each.heals_after else "and does not heal"
-        link = f"{each.witness.dialer} → {each.witness.acceptor}"
-        yield f"     ✗ breaks {each.links} links like {link}, {healed}"
+    for item in rollout.breaks:
+        healed = f"until rollout {item.heals_after}" if item.heals_after else "and does not heal"
+        link = f"{item.witness.dialer} → {item.witness.acceptor}"
+        yield f"     ✗ breaks {item.links} links like {link}, {healed}"
 
 
 def change_words(change: Change) -> str:
@@ -180,9 +182,11 @@ def change_words(change: Change) -> str:
 
 def closing_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield what follows the table, with its style."""
-    if any(each.touch in _INTERRUPTING for each in plan.rollouts):
-        times = ", ".join(f"{each.group} {duration_words(each.duration)}" for each in plan.rollouts)
-        whole = sum((each.duration for each in plan.rollouts), timedelta())
+    if any(rollout.touch in _INTERRUPTING for rollout in plan.rollouts):
+        times = ", ".join(
+            f"{rollout.group} {duration_words(rollout.duration)}" for rollout in plan.rollouts
+        )
+        whole = sum((rollout.duration for rollout in plan.rollouts), timedelta())
         yield (
             f"Takes about {duration_words(whole)} in all: {times}; people's time comes on top.",
             "",
@@ -195,7 +199,7 @@ def closing_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         )
         yield "  going back after it starts with trusting that CA again.", ""
     for broken in plan.broken[:5]:
-        reasons = "; ".join(dict.fromkeys(each.detail for each in broken.witness.faults))
+        reasons = "; ".join(dict.fromkeys(fault.detail for fault in broken.witness.faults))
         link = f"{broken.witness.dialer} → {broken.witness.acceptor}"
         yield (
             f"! {broken.links} links like {link} do not work now ({reasons}): not protected",
@@ -266,10 +270,10 @@ def refuse_unasked_recovery(recovery: Recovery, *, asked: bool) -> None:
 
 def _tell(printer: Printer, written: tuple[Path, ...], outlook: Outlook) -> None:
     if printer.json:
-        printer.data("runbook", {"files": [str(each) for each in written]})
+        printer.data("runbook", {"files": [str(path) for path in written]})
         return
-    for each in written:
-        printer.line(str(each))
+    for path in written:
+        printer.line(str(path))
     if not outlook.plan.complete:
         printer.say("it ends before the goal: its last section says what stands in the way", "warn")
     printer.say(f"the runbook is `{written[-1]}`; nothing was changed", "good")
@@ -313,6 +317,6 @@ def command(**values: Any) -> int:
     else:
         show_outlook(printer, seen, recover=values["recover"])
     exits = {Severity.ERROR: ExitCode.WAITING, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
-    for each in seen.blocking:
-        return exits[each.severity]
+    for finding in seen.blocking:
+        return exits[finding.severity]
     return exit_of_plan(seen.plan)

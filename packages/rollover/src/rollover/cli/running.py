@@ -139,7 +139,7 @@ class Watcher:
             case events.GateChecked():
                 self._gate(event)
             case events.Draining():
-                names = ", ".join(sorted({each.peer for each in event.holdouts})[:5])
+                names = ", ".join(sorted({holdout.peer for holdout in event.holdouts})[:5])
                 peers = counted(len(event.holdouts), "connection")
                 self.say(f"  … {peers} still on the old CA: {names}")
             case events.RolloutFinished():
@@ -155,9 +155,9 @@ class Watcher:
                 ):
                     self.say(text, style)
             case events.CleanedUp():
-                for each in event.evidence:
-                    sign, style = ("✓", "dim") if each.holds else ("✗", "bad")
-                    self.say(f"  {sign} clean: {each.subject}: {each.observed}", style)
+                for evidence in event.evidence:
+                    sign, style = ("✓", "dim") if evidence.holds else ("✗", "bad")
+                    self.say(f"  {sign} clean: {evidence.subject}: {evidence.observed}", style)
             case events.Finished():
                 self.say(f"at the goal: {counted(event.rollouts, 'rollout')} in all", "good")
             case events.Observed() | events.Preparing():
@@ -200,15 +200,20 @@ class Watcher:
         seen = gate_outline(event.gate, len(event.evidence), holds=event.holds)
         if seen or not event.holds:
             self.say(f"  {sign} {event.gate}: {seen}", style)
-        for each in event.evidence:
-            if not each.holds:
-                self.say(f"    ✗ {each.subject}: {each.observed} (expected {each.expected})", "bad")
+        for evidence in event.evidence:
+            if not evidence.holds:
+                self.say(
+                    f"    ✗ {evidence.subject}: {evidence.observed} (expected {evidence.expected})",
+                    "bad",
+                )
 
     def _found(self, event: events.FindingsTold) -> None:
-        for each in event.findings:
-            if not each.silenced:
-                sign, style = ("!", "warn") if each.severity is Severity.WARNING else ("✗", "bad")
-                self.say(f"{sign} {each.rule}: {each.subject}: {each.message}", style)
+        for finding in event.findings:
+            if not finding.silenced:
+                sign, style = (
+                    ("!", "warn") if finding.severity is Severity.WARNING else ("✗", "bad")
+                )
+                self.say(f"{sign} {finding.rule}: {finding.subject}: {finding.message}", style)
 
     def _finished(self, event: events.RolloutFinished) -> None:
         proof = event.rollout.proof
@@ -296,7 +301,7 @@ def conducted(
             asked.append(True)
             recovery_view.show_plan(printer, plan)
         changes = "; ".join(
-            dict.fromkeys(recovery_view.change_words(each) for each in rollout.changes)
+            dict.fromkeys(recovery_view.change_words(change) for change in rollout.changes)
         )
         size = counted(rollout.instances, "instance")
         question = f"Roll out {rollout.group} ({size}): {changes}?"
@@ -340,7 +345,7 @@ def _until_interrupted(say: Callable[[str], None]) -> Iterator[Callable[[], bool
         seen.append(number)
         say("stopping after the instances that were begun; once more to stop at once")
 
-    before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {literal: signal.signal(literal, note) for literal in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(seen)
     finally:
@@ -355,7 +360,7 @@ def exit_of_plan(plan: Plan) -> int:
     """
     if plan.complete:
         return ExitCode.DONE
-    waiting = all(each.rule == LEFT_BEHIND for each in plan.blocked)
+    waiting = all(violation.rule == LEFT_BEHIND for violation in plan.blocked)
     return ExitCode.WAITING if waiting or plan.goal.can_wait else ExitCode.REFUSED
 
 

@@ -31,21 +31,21 @@ def sarif_log(
     a place in a file stands in `described`, the fleet file, if there is one: code hosts show
     nothing that stands nowhere. Files below `base` are named relative to it, as they want them.
     """
-    looked_at = {each.rule for each in report.checked}
-    told = [each for each in rules if each.id in looked_at]
+    looked_at = {checked_rule.rule for checked_rule in report.checked}
+    told = [rule for rule in rules if rule.id in looked_at]
     numbers: dict[str, int] = {each.id: at for at, each in enumerate(told)}
     findings = [finding for checked in report.checked for finding in checked.findings]
     known: Counter[str] = Counter()
     results = []
-    for each in findings:
-        location = _location(each, base=base, described=described)
-        mark = _mark(each, location)
+    for item in findings:
+        location = _location(item, base=base, described=described)
+        mark = _mark(item, location)
         known[mark] += 1
         fingerprints = {"primaryLocationLineHash": f"{mark}:{known[mark]}"}
         results.append(
-            {**_result(each, numbers), "locations": [location], "partialFingerprints": fingerprints}
+            {**_result(item, numbers), "locations": [location], "partialFingerprints": fingerprints}
         )
-    driver = {"name": "rollover", "version": version, "rules": [_rule(each) for each in told]}
+    driver = {"name": "rollover", "version": version, "rules": [_rule(rule) for rule in told]}
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -122,7 +122,7 @@ def _artifact(file: str, base: Path) -> dict[str, str]:
 def _place(text: str) -> tuple[str, int, int]:
     """Return file, line and column of `file:line:column`; 0 where there is no number."""
     parts = text.rsplit(":", 2)
-    numbers = [int(each) for each in parts[1:] if each.isdigit()]
+    numbers = [int(part) for part in parts[1:] if part.isdigit()]
     if len(numbers) == 2:  # noqa: PLR2004 - line and column
         return parts[0], numbers[0], numbers[1]
     file, _, line = text.rpartition(":")

@@ -92,10 +92,10 @@ def _lines(status: Status) -> Iterator[str]:
         yield f"because   {status.message}"
     if status.left_behind:
         yield "left behind, or in the way:"
-    for each in status.left_behind:
-        yield f"  {each.rule}: {each.message}"
-        if each.lift:
-            yield f"    {each.lift}"
+    for left_behind in status.left_behind:
+        yield f"  {left_behind.rule}: {left_behind.message}"
+        if left_behind.lift:
+            yield f"    {left_behind.lift}"
     for reason in status.overridden[:2]:
         yield f"overridden {reason}"
     if status.point_of_no_return:

@@ -40,7 +40,7 @@ def show_topology(printer: Printer, seen: Topology) -> None:
         printer.line()
         printer.table(
             ("dials", "is dialled", "links", "work now", "why not"),
-            (_row(each) for each in seen.links),
+            (_row(links_view) for links_view in seen.links),
         )
     if seen.every_link:
         printer.line()
@@ -69,19 +69,24 @@ def _availability(instance: InstanceView, more: int) -> str:
 def _grouped(instances: tuple[InstanceView, ...]) -> Iterator[tuple[InstanceView, int]]:
     """Yield the instances to show, each with how many alike it stands for; JSON has them all."""
     if len(instances) <= MOST_SHOWN:
-        yield from ((each, 0) for each in instances)
+        yield from ((instance, 0) for instance in instances)
         return
     alike: dict[Hashable, list[InstanceView]] = {}
-    for each in instances:
-        alike.setdefault(_looks(each), []).append(each)
+    for instance in instances:
+        alike.setdefault(_looks(instance), []).append(instance)
     for some in alike.values():
         yield some[0], len(some) - 1
 
 
 def _looks(instance: InstanceView) -> Hashable:
     endpoints = (
-        (each.name, each.issuer, each.expires and each.expires.date(), each.trusts)
-        for each in instance.endpoints
+        (
+            endpoint.name,
+            endpoint.issuer,
+            endpoint.expires and endpoint.expires.date(),
+            endpoint.trusts,
+        )
+        for endpoint in instance.endpoints
     )
     return (instance.availability, instance.why, instance.doubt, tuple(endpoints))
 

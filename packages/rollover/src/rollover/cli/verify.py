@@ -34,8 +34,8 @@ def show_verification(printer: Printer, seen: Verification) -> None:
     for gate in seen.gates:
         sign = "✓" if gate.holds else "✗"
         printer.line(f"{sign} {gate.gate}: {_outline(gate)}", "good" if gate.holds else "bad")
-        for each in gate.evidence:
-            _show_evidence(printer, each)
+        for evidence in gate.evidence:
+            _show_evidence(printer, evidence)
         for holdout in gate.holdouts:
             certificate = short(holdout.certificate)
             printer.line(

@@ -44,7 +44,7 @@ def _lean(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         return dict(_fields(value))
     if isinstance(value, tuple):
-        return [_lean(each) for each in value]
+        return [_lean(item) for item in value]
     return msgspec.to_builtins(value)
 
 

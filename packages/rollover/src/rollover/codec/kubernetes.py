@@ -138,9 +138,9 @@ def write_manifests(objects: Sequence[ClusterObject]) -> bytes:
 
     `SpecError` for names, keys and sizes that the API server would refuse.
     """
-    for each in objects:
-        check_object(each)
-    return b"---\n".join(dump(_manifest(each)) for each in objects)
+    for cluster_object in objects:
+        check_object(cluster_object)
+    return b"---\n".join(dump(_manifest(cluster_object)) for cluster_object in objects)
 
 
 def read_manifests(data: bytes, *, place: str) -> tuple[ClusterObject, ...]:

@@ -223,7 +223,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _style(text: str) -> str | None:
-    if not all(each.isprintable() for each in text.split("\n")):
+    if not all(part.isprintable() for part in text.split("\n")):
         return '"'
     if "\n" in text:
         return "|"

@@ -198,15 +198,15 @@ class ApiServerDelivery:
                 if kept[0].record.delivery == receipt.delivery:
                     self._put_back(kept)
                     former = {
-                        change.path: each.stored.data.get(change.key)
-                        for each in kept
-                        for change in each.record.changes
+                        change.path: pair.stored.data.get(change.key)
+                        for pair in kept
+                        for change in pair.record.changes
                     }
                     self._pods.await_content(
                         receipt.instance,
                         former,
                         objects=self._objects,
-                        refs={each.target for each in kept},
+                        refs={pair.target for pair in kept},
                     )
 
     def confirm(self, receipt: Receipt) -> None:
@@ -269,8 +269,8 @@ class ApiServerDelivery:
         """Return the delivery that waits and has put in place exactly these files, if any."""
         asked = {file.path: _digest(file) for file in files}
         for kept in waiting:
-            done = {change.path: change.after for each in kept for change in each.record.changes}
-            if done == asked and all(each.holds_after(targets[each.target]) for each in kept):
+            done = {change.path: change.after for pair in kept for change in pair.record.changes}
+            if done == asked and all(pair.holds_after(targets[pair.target]) for pair in kept):
                 return kept
         return None
 
@@ -306,7 +306,7 @@ class ApiServerDelivery:
         """Take a delivery that waits as confirmed when a new one touches its objects."""
         touched = set(wanted)
         for kept in waiting:
-            if touched & {each.target for each in kept}:
+            if touched & {pair.target for pair in kept}:
                 self._drop(kept)
 
     def _keep(self, instance: str, stored: ClusterObject) -> ClusterObject:
@@ -339,8 +339,8 @@ class ApiServerDelivery:
         kept: tuple[KeptObject, ...],
         wanted: Mapping[ObjectRef, Mapping[str, SecretBytes]],
     ) -> None:
-        for each in kept:
-            self._write(each, {**wanted[each.target]})
+        for pair in kept:
+            self._write(pair, {**wanted[pair.target]})
 
     def _write(self, kept: KeptObject, values: Mapping[str, SecretBytes | None]) -> None:
         """Give an object these values (None: take it out); nothing when it has them."""
@@ -391,7 +391,7 @@ class ApiServerDelivery:
         return tuple(kept for kept in ordered if self._is_waiting(kept))
 
     def _is_waiting(self, kept: tuple[KeptObject, ...]) -> bool:
-        phases = {each.record.phase for each in kept}
+        phases = {pair.record.phase for pair in kept}
         if DeliveryPhase.DROPPING in phases:
             self._drop(kept)
             return False
@@ -403,29 +403,29 @@ class ApiServerDelivery:
 
     def _is_wholly_new(self, kept: tuple[KeptObject, ...]) -> bool:
         try:
-            return all(each.holds_after(self._objects.read(each.target)) for each in kept)
+            return all(pair.holds_after(self._objects.read(pair.target)) for pair in kept)
         except NotFound:
             return False
 
     def _put_back(self, kept: tuple[KeptObject, ...]) -> None:
-        for each in self._enter(kept, DeliveryPhase.RESTORING):
-            values = {change.key: each.stored.data.get(change.key) for change in
-                      each.record.changes}  # fmt: skip
-            self._write(each, values)
-        for each in kept:
-            self._objects.delete(each.stored.ref)
+        for pair in self._enter(kept, DeliveryPhase.RESTORING):
+            values = {change.key: pair.stored.data.get(change.key) for change in
+                      pair.record.changes}  # fmt: skip
+            self._write(pair, values)
+        for pair in kept:
+            self._objects.delete(pair.stored.ref)
 
     def _drop(self, kept: Iterable[KeptObject]) -> None:
         several = tuple(kept)
-        for each in self._enter(several, DeliveryPhase.DROPPING) if len(several) > 1 else several:
-            self._objects.delete(each.stored.ref)
+        for pair in self._enter(several, DeliveryPhase.DROPPING) if len(several) > 1 else several:
+            self._objects.delete(pair.stored.ref)
 
     def _enter(self, kept: tuple[KeptObject, ...], phase: DeliveryPhase) -> tuple[KeptObject, ...]:
         """Write the phase on every kept object: whoever finds one of them knows the way."""
         moved: list[KeptObject] = []
-        for each in kept:
-            now = self._objects.read(each.stored.ref)
-            found = records.in_phase(records.read_kept(now, instance=each.record.instance), phase)
+        for pair in kept:
+            now = self._objects.read(pair.stored.ref)
+            found = records.in_phase(records.read_kept(now, instance=pair.record.instance), phase)
             moved.append(KeptObject(self._objects.replace(found.stored), found.record))
         return tuple(moved)
 

@@ -149,9 +149,9 @@ class ApiServer:
             listed = self._client.list(
                 _RESOURCES[kind], namespace=namespace, labels=dict(labels), chunk_size=PAGE
             )
-            for each in listed:
-                name = str(each.metadata.name) if each.metadata else ""
-                found.append(_stored(ref._replace(name=name), each))
+            for secret in listed:
+                name = str(secret.metadata.name) if secret.metadata else ""
+                found.append(_stored(ref._replace(name=name), secret))
                 if len(found) > MOST_OBJECTS:
                     raise Rejected(
                         f"more than {MOST_OBJECTS} objects",
@@ -270,7 +270,10 @@ def _stored(ref: ObjectRef, found: Secret | ConfigMap) -> ClusterObject:
         type=(found.type or "") if isinstance(found, Secret) else "",
         immutable=bool(found.immutable),
         version=metadata.resourceVersion or "",
-        owners=tuple(f"{each.kind}/{each.name}" for each in metadata.ownerReferences or ()),
+        owners=tuple(
+            f"{ownerreference.kind}/{ownerreference.name}"
+            for ownerreference in metadata.ownerReferences or ()
+        ),
         metadata=metadata,
     )
 

@@ -75,7 +75,7 @@ class Volumes:
 
     def objects(self, instance: str) -> tuple[ObjectRef, ...]:
         """Return the objects of an instance, each once."""
-        return tuple(dict.fromkeys(self._object(each, instance) for each in self._volumes))
+        return tuple(dict.fromkeys(self._object(volume, instance) for volume in self._volumes))
 
     def _object(self, volume: KubernetesVolume, instance: str) -> ObjectRef:
         if volume.secret is not None:
@@ -145,11 +145,11 @@ def _own(instance: InstanceDescription, base: PurePosixPath) -> Mapping[str, boo
 
 
 def _own_files(home: PurePosixPath, instance: InstanceDescription) -> Iterator[tuple[str, bool]]:
-    for each in instance.endpoints:
-        if each.certificate is not None:
-            yield str(home / each.certificate), False
-        if each.key is not None:
-            yield str(home / each.key), True
+    for endpoint in instance.endpoints:
+        if endpoint.certificate is not None:
+            yield str(home / endpoint.certificate), False
+        if endpoint.key is not None:
+            yield str(home / endpoint.key), True
 
 
 # What a delivery replaced, kept in the cluster beside it, so that no key leaves the cluster.
@@ -196,7 +196,7 @@ class KeptObject(NamedTuple):
     def holds_after(self, target: ClusterObject) -> bool:
         """Say whether an object has everything that was delivered."""
         return all(
-            value_sha256(target.data, each.key) == each.after for each in self.record.changes
+            value_sha256(target.data, change.key) == change.after for change in self.record.changes
         )
 
 
@@ -218,7 +218,7 @@ def kept_ref(target: ObjectRef) -> ObjectRef:
 
 def kept_object(target: ClusterObject, record: ObjectRecord) -> ClusterObject:
     """Return the object that keeps what a delivery is about to replace."""
-    changed = {each.key for each in record.changes}
+    changed = {change.key for change in record.changes}
     return ClusterObject(
         ref=kept_ref(target.ref),
         data={key: value for key, value in target.data.items() if key in changed},
@@ -256,8 +256,8 @@ def receipt_of(kept: Sequence[KeptObject]) -> Receipt:
         delivery=record.delivery,
         files=tuple(
             Delivered(path=change.path, before=change.before, after=change.after)
-            for each in kept
-            for change in each.record.changes
+            for pair in kept
+            for change in pair.record.changes
         ),
     )
 
@@ -305,7 +305,7 @@ def check_writable(instance: str, target: ClusterObject) -> None:
             hint="make a new one that is not, and let the pods mount that",
         )
     said = (*target.annotations, *target.labels)
-    if target.owners or any(each in _OTHERS for each in said):
+    if target.owners or any(text in _OTHERS for text in said):
         owner = ", ".join(target.owners) or "cert-manager"
         raise rejected(
             f"the {target.ref} is written by {owner}, which would change it back",

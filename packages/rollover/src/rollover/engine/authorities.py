@@ -43,7 +43,9 @@ class Authorities:
         self._credentials = credentials
         # Reading an RSA key tests its primes, a quarter of a second for the larger ones.
         self._signing: dict[Fingerprint, SigningAuthority] = {}
-        self._described = {each.name: each.certificates for each in described.authorities}
+        self._described = {
+            authority.name: authority.certificates for authority in described.authorities
+        }
 
     def stored(self, name: AuthorityName) -> tuple[CertificateVersion, ...]:
         """Return the versions in the store, oldest first."""
@@ -65,15 +67,15 @@ class Authorities:
     def owner(self, fingerprint: Fingerprint) -> AuthorityName | None:
         """Return the authority that a certificate is a version of; None: of none."""
         return next(
-            (each.name for each in self.all() if fingerprint in each.versions),
+            (authority.name for authority in self.all() if fingerprint in authority.versions),
             None,
         )
 
     def all(self) -> tuple[Authority, ...]:
         """Return every authority that is described or has versions in the store."""
         names = dict.fromkeys(self._described)
-        for each in self._credentials.names("/authorities/"):
-            names.setdefault(AuthorityName(each.removeprefix("/authorities/")))
+        for text in self._credentials.names("/authorities/"):
+            names.setdefault(AuthorityName(text.removeprefix("/authorities/")))
         return tuple(self.versions(name) for name in names)
 
     def bring_in(
@@ -113,7 +115,7 @@ class Authorities:
         )
 
     def _taken(self, name: AuthorityName) -> set[str]:
-        return {_part(_COMMON_NAME, each.subject) for each in self.certificates(name)}
+        return {_part(_COMMON_NAME, certificate.subject) for certificate in self.certificates(name)}
 
     def signing(self, name: AuthorityName, fingerprint: Fingerprint) -> SigningAuthority:
         """Return a version with its key; `StoreError` when the store has no key for it."""
@@ -132,7 +134,9 @@ class Authorities:
 
     def has_key(self, name: AuthorityName, fingerprint: Fingerprint) -> bool:
         """Whether leaves can be issued from a version."""
-        return any(each.has_key and each.fingerprint == fingerprint for each in self.stored(name))
+        return any(
+            version.has_key and version.fingerprint == fingerprint for version in self.stored(name)
+        )
 
     def bridge(
         self, name: AuthorityName, target: Fingerprint, by: Fingerprint, *, at: datetime
@@ -197,4 +201,4 @@ def _first(version: CertificateVersion) -> Certificate:
 
 def by_fingerprint(certificates: Iterable[Certificate]) -> Mapping[Fingerprint, Certificate]:
     """Return certificates by what they are."""
-    return {each.fingerprint: each for each in certificates}
+    return {certificate.fingerprint: certificate for certificate in certificates}

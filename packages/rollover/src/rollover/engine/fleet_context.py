@@ -152,7 +152,7 @@ class FleetContext:
         known, issuers = self.known.by_fingerprint, self.known.issuers()
 
         def prospect(chain: Chain) -> Prospect | None:
-            issuer = issuers.of([known[each] for each in chain])
+            issuer = issuers.of([known[fingerprint] for fingerprint in chain])
             return None if issuer is None else Prospect(issuer, chain)
 
         return Knowledge(

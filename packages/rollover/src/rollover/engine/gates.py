@@ -42,7 +42,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def holds(self) -> bool:
         """Whether the next step may begin."""
-        return not self.holdouts and all(each.holds for each in self.evidence)
+        return not self.holdouts and all(item.holds for item in self.evidence)
 
 
 def handshake_gate(
@@ -58,8 +58,8 @@ def handshake_gate(
         if group.name not in groups:
             continue
         for (by_all, by_some), names in _by_trust(group).items():
-            accepted = [each for each in identities if each.issuer in by_all]
-            refused = [each for each in identities if each.issuer not in by_some]
+            accepted = [identity for identity in identities if identity.issuer in by_all]
+            refused = [identity for identity in identities if identity.issuer not in by_some]
             evidence += platforms(group.name).handshakes(names, accepted=accepted, refused=refused)
     return GateResult(gate="handshakes", evidence=tuple(evidence))
 
@@ -75,9 +75,9 @@ def _by_trust(group: Group) -> dict[Trust, list[InstanceName]]:
         if instance.availability is Availability.UNREACHABLE or _is_left_out(instance):
             continue
         bundles = [
-            set(each.trusts)
-            for each in instance.endpoints
-            if each.trusts is not None and each.role is not Role.SOURCE
+            set(endpoint.trusts)
+            for endpoint in instance.endpoints
+            if endpoint.trusts is not None and endpoint.role is not Role.SOURCE
         ]
         by_all = frozenset(set.intersection(*bundles)) if bundles else frozenset()
         by_some = frozenset(set.union(*bundles)) if bundles else frozenset()
@@ -87,7 +87,7 @@ def _by_trust(group: Group) -> dict[Trust, list[InstanceName]]:
 
 def _is_left_out(instance: Instance) -> bool:
     """Whether an operator leaves out one that only dials: nobody else depends on its answer."""
-    fed = all(each.source is not None for each in instance.endpoints)
+    fed = all(endpoint.source is not None for endpoint in instance.endpoints)
     return instance.availability is Availability.IGNORED and fed
 
 
@@ -101,17 +101,17 @@ def order_gate(
     any more is left to the next plan, which knows it as such; one that is gone needs nothing.
     """
     instances = {
-        each.name: each
-        for each in world.fleet.instances()
-        if each.availability is not Availability.UNREACHABLE
+        instance.name: instance
+        for instance in world.fleet.instances()
+        if instance.availability is not Availability.UNREACHABLE
     }
     seen = _AsOrdered(world.certificates, issuers, at)
     evidence = [
-        each
+        item
         for order in orders
         if order.instance in instances
         for material in order.endpoints
-        for each in seen.of(instances[order.instance], material)
+        for item in seen.of(instances[order.instance], material)
     ]
     return GateResult(gate="as ordered", evidence=tuple(evidence))
 
@@ -142,7 +142,7 @@ class _AsOrdered(NamedTuple):
             yield self._fact(Fact.LOADED, subject, bundles, _fingerprints(material.bundle))
 
     def _issuer(self, chain: Chain) -> Chain:
-        found = self.issuers.of([self.certificates[each] for each in chain])
+        found = self.issuers.of([self.certificates[fingerprint] for fingerprint in chain])
         return () if found is None else (found,)
 
     def _fact(
@@ -153,7 +153,7 @@ class _AsOrdered(NamedTuple):
             fact=fact,
             subject=subject,
             holds=[*held] == [expected],
-            observed=" or ".join(_listed(each) for each in held),
+            observed=" or ".join(_listed(pair) for pair in held),
             expected=_listed(expected),
             at=self.at,
             by="observation",
@@ -161,11 +161,11 @@ class _AsOrdered(NamedTuple):
 
 
 def _fingerprints(certificates: Sequence[Certificate]) -> tuple[Fingerprint, ...]:
-    return tuple(each.fingerprint for each in certificates)
+    return tuple(certificate.fingerprint for certificate in certificates)
 
 
 def _listed(fingerprints: Sequence[Fingerprint]) -> str:
-    return ", ".join(short(each) for each in fingerprints) or "nothing"
+    return ", ".join(short(fingerprint) for fingerprint in fingerprints) or "nothing"
 
 
 _REMOTES = frozenset((Role.LEAF_REMOTE, Role.GATEWAY_REMOTE))
@@ -192,13 +192,13 @@ def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate
 
     def ask(group: Group) -> list[Holdout]:
         names = [
-            each.name
-            for each in group.instances
-            if each.availability is not Availability.UNREACHABLE
+            instance.name
+            for instance in group.instances
+            if instance.availability is not Availability.UNREACHABLE
         ]
         found = platforms(group.name).holdouts(names, retired=retired)
-        return [each for each in found if (each.server, each.role) not in own]
+        return [holdout for holdout in found if (holdout.server, holdout.role) not in own]
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        found = [holdout for each in pool.map(ask, fleet.groups) for holdout in each]
+        found = [holdout for row in pool.map(ask, fleet.groups) for holdout in row]
     return GateResult(gate=DRAINED, holdouts=tuple(found))

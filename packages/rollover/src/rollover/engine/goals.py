@@ -86,7 +86,10 @@ class AuthorityIntent(msgspec.Struct, frozen=True, kw_only=True, tag="rotate-aut
                 "it again",
                 hint="`rollover rotate` goes on with it; `rollover rotate --new` makes another CA",
             )
-        trusted = (self.origin, *(each for each in self.origin_trusted if each != self.origin))
+        trusted = (
+            self.origin,
+            *(fingerprint for fingerprint in self.origin_trusted if fingerprint != self.origin),
+        )
         named = {self.goal.target, *self.goal.trusted, *self.goal.retired}
         return msgspec.structs.replace(
             self.goal,
@@ -204,7 +207,7 @@ def _is_finished(journal: Journal, rotation: str) -> bool:
 def choose_about(authorities: Iterable[Authority], wanted: str | None) -> About:
     """Return what a rotation is about: an authority, or a kind of material by its name."""
     kinds = {kind.value: kind for kind in MaterialKind}
-    names = [each.name for each in authorities]
+    names = [authority.name for authority in authorities]
     if wanted is not None and wanted in kinds and wanted not in names:
         return kinds[wanted]
     return choose_authority(names, wanted)
@@ -254,11 +257,11 @@ def rotation_goal(
             "a CA whose key leaked can vouch for nothing: `--compromised` excludes `--cross-sign`",
             hint="leave `--cross-sign` out",
         )
-    known = {each.fingerprint: each for each in certificates}
+    known = {certificate.fingerprint: certificate for certificate in certificates}
     ahead = [
-        each
-        for each in _newer(authorities, request.authority, origin)
-        if each not in {*abandoned, request.to} and known[each].not_after > now
+        fingerprint
+        for fingerprint in _newer(authorities, request.authority, origin)
+        if fingerprint not in {*abandoned, request.to} and known[fingerprint].not_after > now
     ]
 
     def take(like: Certificate) -> Fingerprint:
@@ -291,7 +294,7 @@ def _newer(authorities: Authorities, name: AuthorityName, origin: Fingerprint) -
     """Return the versions behind the one in use that leaves can be issued from, oldest first."""
     versions = authorities.versions(name).versions
     behind = versions[versions.index(origin) + 1 :] if origin in versions else ()
-    return [each for each in behind if authorities.has_key(name, each)]
+    return [fingerprint for fingerprint in behind if authorities.has_key(name, fingerprint)]
 
 
 def earlier_targets(journal: Journal, authority: AuthorityName) -> set[Fingerprint]:

@@ -109,9 +109,9 @@ class Intents:
         authorities, name = self._site.authorities, intent.goal.authority
         target = next(
             (
-                each
-                for each in authorities.certificates(name)
-                if each.fingerprint == intent.goal.target
+                certificate
+                for certificate in authorities.certificates(name)
+                if certificate.fingerprint == intent.goal.target
             ),
             None,
         )
@@ -142,7 +142,7 @@ class Intents:
 
     def _check_sources(self, request: Request, world: ObservedFleet) -> None:
         """Refuse what cannot be done where a source makes the chains of others."""
-        feeding = ", ".join(f"`{each}`" for each in sorted(world.feeding()))
+        feeding = ", ".join(f"`{instance_name}`" for instance_name in sorted(world.feeding()))
         if feeding and request.cross_sign:
             raise SpecError(
                 f"{feeding} hands out no chains with a bridge in them, and those that it feeds "

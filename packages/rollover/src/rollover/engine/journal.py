@@ -293,7 +293,7 @@ def _status(
         last_at=last.at,
         done=reading.done,
         of=max(reading.done, _number(reading.plan.get("whole"))),
-        phases=tuple(str(each) for each in _sequence(upcoming.get("phases"))),
+        phases=tuple(str(value) for value in _sequence(upcoming.get("phases"))),
         group=str(upcoming.get("group", "")),
         confirmed=reading.confirmed,
         instances=_number(upcoming.get("instances")),
@@ -322,8 +322,8 @@ def _next_command(state: str, authority: str, *, paused: bool) -> str:
 
 def _left(reading: _StatusReading) -> Iterator[LeftBehind]:
     yield from reading.failures
-    for each in _sequence(reading.plan.get("blocked")):
-        blocked = _mapping(each)
+    for value in _sequence(reading.plan.get("blocked")):
+        blocked = _mapping(value)
         yield LeftBehind(
             rule=str(blocked.get("rule", "")),
             message=str(blocked.get("message", "")),
@@ -332,8 +332,8 @@ def _left(reading: _StatusReading) -> Iterator[LeftBehind]:
 
 
 def _next_rollout(plan: Mapping[str, object]) -> Mapping[str, object]:
-    for each in _sequence(plan.get("rollouts")):
-        return _mapping(each)
+    for value in _sequence(plan.get("rollouts")):
+        return _mapping(value)
     return {}
 
 

@@ -70,7 +70,7 @@ class KnownCertificates:
 
     def issuers(self) -> Issuers:
         """Return who can tell which version of any authority issued a chain."""
-        named = {each for authority in self.authorities.all() for each in authority.versions}
+        named = {version for authority in self.authorities.all() for version in authority.versions}
         known = sorted(named & self.by_fingerprint.keys())
         return self.issuers_among(self.by_fingerprint[version] for version in known)
 

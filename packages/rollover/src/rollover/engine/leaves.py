@@ -64,7 +64,7 @@ class Issuers:
 
     def __init__(self, versions: Iterable[Certificate]) -> None:
         self._versions = tuple(versions)
-        self._named = frozenset(each.fingerprint for each in self._versions)
+        self._named = frozenset(version.fingerprint for version in self._versions)
         self._known: dict[Fingerprint, Fingerprint | None] = {}
 
     def of(self, chain: Sequence[Certificate]) -> Fingerprint | None:
@@ -74,8 +74,8 @@ class Issuers:
         """
         if self.is_version(chain):
             return chain[0].fingerprint
-        for each in chain:
-            issuer = self._issuer(each)
+        for certificate in chain:
+            issuer = self._issuer(certificate)
             if issuer is not None:
                 return issuer
         return None
@@ -130,7 +130,7 @@ class Specimens:
         """
         if not chain:
             return None
-        known = [self.certificates[each] for each in chain]
+        known = [self.certificates[fingerprint] for fingerprint in chain]
         issuer = self._issuers.of(known)
         if issuer is None:
             return None
@@ -143,10 +143,14 @@ class Specimens:
         return Prospect(issuer, renewed, (*renewed, bridge) if bridge else None)
 
     def _without_bridge(self, chain: Chain) -> Chain:
-        bridged = {each for each in chain[1:] if self.certificates[each].is_ca}
+        bridged = {fingerprint for fingerprint in chain[1:] if self.certificates[fingerprint].is_ca}
         target = self.certificates[self._goal.target].key_identity
-        own = {each for each in bridged if self.certificates[each].key_identity == target}
-        return tuple(each for each in chain if each not in own)
+        own = {
+            fingerprint
+            for fingerprint in bridged
+            if self.certificates[fingerprint].key_identity == target
+        }
+        return tuple(fingerprint for fingerprint in chain if fingerprint not in own)
 
     def _specimen(self, leaf: Certificate) -> Certificate:
         key = shape(leaf)
@@ -212,8 +216,8 @@ class LeafIssuer:
         RSA keys are made side by side.
         """
         wanted = list(dict.fromkeys(wanted))
-        found = {each.name: leaf for each in wanted if (leaf := self._kept(each)) is not None}
-        missing = [each for each in wanted if each.name not in found]
+        found = {pair.name: leaf for pair in wanted if (leaf := self._kept(pair)) is not None}
+        missing = [pair for pair in wanted if pair.name not in found]
         for batch in _batches(self._made(missing)):
             self._credentials.add_many(
                 [_addition(name, leaf, self._clock()) for name, leaf in batch]
@@ -259,7 +263,7 @@ class LeafIssuer:
 
 def _keys(wanted: Sequence[WantedLeaf]) -> Iterator[PrivateKey]:
     """Yield a key for each leaf, in their order."""
-    kinds = [key_kind(each.like.key) for each in wanted]
+    kinds = [key_kind(pair.like.key) for pair in wanted]
     if RSA_BITS.keys().isdisjoint(kinds):
         # Handing one over to a thread takes longer than making it.
         yield from map(generate, kinds)
@@ -272,8 +276,8 @@ def _batches(made: Iterable[tuple[str, Leaf]]) -> Iterator[list[tuple[str, Leaf]
     """Yield together what was made within `BATCH_SECONDS`."""
     batch: list[tuple[str, Leaf]] = []
     begun = monotonic()
-    for each in made:
-        batch.append(each)
+    for pair in made:
+        batch.append(pair)
         if monotonic() - begun > BATCH_SECONDS:
             yield batch
             batch, begun = [], monotonic()
@@ -337,7 +341,7 @@ class OrderDrafter:
         self._issuers = issuers
         self._signer = signer
         self._brought = brought
-        self._instances = {each.name: each for each in fleet.instances()}
+        self._instances = {instance.name: instance for instance in fleet.instances()}
         self._sources = {
             SourceRef(group.name, endpoint.name): endpoint.trusts
             for group in fleet.groups
@@ -354,19 +358,19 @@ class OrderDrafter:
         found: dict[WantedLeaf, None] = {}
         if self._brought is not None:
             return []
-        for each in self._assigned(rollout):
-            if _is_given_leaves(each.endpoint) and self._reissued(each):
-                like = self._certificates[each.endpoint.presents[0]]
-                found[WantedLeaf(self._leaf_name(each), like)] = None
+        for pair in self._assigned(rollout):
+            if _is_given_leaves(pair.endpoint) and self._reissued(pair):
+                like = self._certificates[pair.endpoint.presents[0]]
+                found[WantedLeaf(self._leaf_name(pair), like)] = None
         return list(found)
 
     def orders(self, rollout: Rollout, leaves: Mapping[str, Leaf]) -> list[Order]:
         """Return one order for each instance that the rollout changes, or has to give again."""
         materials: dict[InstanceName, list[EndpointMaterial]] = {}
-        for each in self._assigned(rollout):
-            material = self._material(each, leaves)
+        for pair in self._assigned(rollout):
+            material = self._material(pair, leaves)
             if material is not None:
-                materials.setdefault(each.instance.name, []).append(material)
+                materials.setdefault(pair.instance.name, []).append(material)
         return [
             Order(instance=name, endpoints=tuple(endpoints))
             for name, endpoints in materials.items()
@@ -472,7 +476,7 @@ class OrderDrafter:
         return self._known(each.bundle)
 
     def _known(self, fingerprints: tuple[Fingerprint, ...]) -> tuple[Certificate, ...]:
-        return tuple(self._certificates[each] for each in fingerprints)
+        return tuple(self._certificates[fingerprint] for fingerprint in fingerprints)
 
     def _leaf_name(self, each: _Assigned) -> str:
         slot = each.endpoint.chain_slot or f"{each.endpoint.name}:chain"

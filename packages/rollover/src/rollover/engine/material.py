@@ -47,7 +47,7 @@ class MaterialStore:
         at: datetime,
     ) -> None:
         """Keep a bundle, or a chain with its key; the same again is kept once."""
-        name = _store_name(each.fingerprint for each in certificates)
+        name = _store_name(certificate.fingerprint for certificate in certificates)
         kept = self._credentials.versions(name)
         if any(version.has_key or key is None for version in kept):
             return
@@ -136,7 +136,7 @@ def rollback_goal(goal: InstallMaterial, taken: tuple[Installation, ...]) -> Ins
             "be read when the renewal began",
             hint="renew once more, with the former chain and key: `rollover rotate --renew …`",
         )
-    if any(SYSTEM_ROOTS in (each.bundle or ()) for each in taken) or not taken:
+    if any(SYSTEM_ROOTS in (installation.bundle or ()) for installation in taken) or not taken:
         raise SpecError(
             "before, they trusted what their system trusts: no file says so",
             hint="remove `ca_file` from the configuration and reload, or give another bundle",
@@ -162,7 +162,9 @@ def with_rollback_caution(
 def _has_chains(goal: InstallMaterial, taken: tuple[Installation, ...]) -> bool:
     """Say whether everybody whose chain is replaced could get the former one again."""
     replaced = {ref for part in goal.parts if part.chain for ref in part.endpoints}
-    return replaced <= {ref for each in taken if each.chain for ref in each.endpoints}
+    return replaced <= {
+        ref for installation in taken if installation.chain for ref in installation.endpoints
+    }
 
 
 # Goals that install supplied material: a curated bundle, a chain that others issued.
@@ -257,12 +259,12 @@ def _is_meant(request: MaterialRequest, endpoint: Endpoint) -> bool:
 
 
 def _check_groups(request: MaterialRequest, fleet: Fleet) -> None:
-    known = [each.name for each in fleet.groups]
+    known = [group.name for group in fleet.groups]
     for name in request.groups:
         if name not in known:
             raise SpecError(
                 f"the fleet has no group `{name}`",
-                hint=f"it has {', '.join(f'`{each}`' for each in known)}",
+                hint=f"it has {', '.join(f'`{group_name}`' for group_name in known)}",
             )
 
 
@@ -294,7 +296,7 @@ def _nobody(request: MaterialRequest, fleet: Fleet) -> SpecError:
     does = "presents" if request.chain is not None else "trusts"
     return SpecError(
         f"nobody is chosen who {does} anything",
-        hint=f"there are the roles {', '.join(f'`{each}`' for each in sorted(roles)) or 'none'}",
+        hint=f"there are the roles {', '.join(f'`{role}`' for role in sorted(roles)) or 'none'}",
     )
 
 
@@ -306,10 +308,11 @@ def _check_bundle(bundle: tuple[Certificate, ...] | None) -> None:
         return
     if not bundle:
         raise SpecError("the bundle holds no certificate", hint="`rollover bundle build` makes one")
-    for each in bundle:
-        if not each.is_ca:
+    for certificate in bundle:
+        if not certificate.is_ca:
             raise SpecError(
-                f"`{each.subject}` in the bundle is no CA: who trusts it trusts one party only",
+                f"`{certificate.subject}` in the bundle is no CA: who trusts it trusts one party "
+                "only",
                 hint="`rollover bundle build` puts CAs only into a bundle",
             )
 
@@ -341,7 +344,7 @@ def _check_shared(fleet: Fleet, part: Installation) -> None:
     """Refuse to change endpoints that were not chosen because they use the same file."""
     chosen = frozenset(part.endpoints)
     for instance in fleet.instances():
-        mine = [each for each in instance.endpoints if _ref(instance, each) in chosen]
+        mine = [endpoint for endpoint in instance.endpoints if _ref(instance, endpoint) in chosen]
         for other in instance.endpoints if mine else ():
             if _ref(instance, other) in chosen:
                 continue
@@ -400,7 +403,8 @@ def _check_file(
     for group in described.groups:
         for instance in group.instances:
             if not any(
-                EndpointRef(instance.name, each.name) in chosen for each in instance.endpoints
+                EndpointRef(instance.name, endpoint.name) in chosen
+                for endpoint in instance.endpoints
             ):
                 continue
             if instance.config is None or not isinstance(group.delivery, FileDelivery):
@@ -418,15 +422,15 @@ def _check_file(
 
 
 def _check_unused(instance: InstanceDescription, chosen: frozenset[EndpointRef], file: str) -> None:
-    for each in instance.endpoints:
-        own = EndpointRef(instance.name, each.name) in chosen
-        used = (each.certificate, each.key, *(() if own else (each.ca,)))
+    for endpoint in instance.endpoints:
+        own = EndpointRef(instance.name, endpoint.name) in chosen
+        used = (endpoint.certificate, endpoint.key, *(() if own else (endpoint.ca,)))
         if file in {below(instance, path) for path in used}:
             raise SpecError(
-                f"`{file}` is a file of `{instance.name}/{each.name}` already",
+                f"`{file}` is a file of `{instance.name}/{endpoint.name}` already",
                 hint="choose that endpoint as well, or another path",
             )
 
 
 def _fingerprints(certificates: Iterable[Certificate]) -> Chain:
-    return tuple(dict.fromkeys(each.fingerprint for each in certificates))
+    return tuple(dict.fromkeys(certificate.fingerprint for certificate in certificates))

@@ -26,7 +26,11 @@ def observe(described: FleetDescription, platforms: Platforms) -> dict[InstanceN
     """Return one observation for each instance, groups side by side."""
     with ThreadPoolExecutor(max_workers=MOST_GROUPS_AT_ONCE) as pool:
         seen = pool.map(lambda group: _observe_group(group, platforms), described.groups)
-        return {each.instance: each for observations in seen for each in observations}
+        return {
+            observation.instance: observation
+            for observations in seen
+            for observation in observations
+        }
 
 
 def _observe_group(group: GroupDescription, platforms: Platforms) -> list[Observation]:
@@ -81,9 +85,9 @@ class ObservedFleet:
     def unavailable(self) -> set[InstanceName]:
         """Return the instances that cannot be changed now."""
         return {
-            each.name
-            for each in self.fleet.instances()
-            if each.availability is not Availability.READY
+            instance.name
+            for instance in self.fleet.instances()
+            if instance.availability is not Availability.READY
         }
 
     def give_up(self, names: Collection[InstanceName]) -> None:
@@ -91,17 +95,20 @@ class ObservedFleet:
         self.given_up |= frozenset(names)
         groups = tuple(
             msgspec.structs.replace(
-                group, instances=tuple(each for each in group.instances if each.name not in names)
+                group,
+                instances=tuple(
+                    instance for instance in group.instances if instance.name not in names
+                ),
             )
             for group in self.fleet.groups
         )
         links = tuple(
-            each
-            for each in self.fleet.links
-            if each.dialer.instance not in names and each.acceptor.instance not in names
+            link
+            for link in self.fleet.links
+            if link.dialer.instance not in names and link.acceptor.instance not in names
         )
         self.fleet = msgspec.structs.replace(
-            self.fleet, groups=tuple(each for each in groups if each.instances), links=links
+            self.fleet, groups=tuple(group for group in groups if group.instances), links=links
         )
 
     def feeding(self) -> set[InstanceName]:
@@ -113,10 +120,10 @@ class ObservedFleet:
             if endpoint.source is not None
         }
         return {
-            each.name
+            instance.name
             for group in self.fleet.groups
             if group.name in fed
-            for each in group.instances
+            for instance in group.instances
         }
 
     def origin(self, issuers: Issuers) -> Fingerprint | None:
@@ -126,18 +133,20 @@ class ObservedFleet:
             for endpoint in instance.endpoints:
                 if endpoint.role is Role.SOURCE:
                     continue
-                issuer = issuers.of([self.certificates[each] for each in endpoint.presents])
+                issuer = issuers.of([self.certificates[present] for present in endpoint.presents])
                 if issuer is not None:
                     counted[issuer] = counted.get(issuer, 0) + 1
-        order = [each.fingerprint for each in self.versions]
+        order = [version.fingerprint for version in self.versions]
         return max(counted, key=lambda each: (counted[each], -order.index(each)), default=None)
 
     def trusted_versions(self) -> tuple[Fingerprint, ...]:
         """Return the versions that anybody trusts, oldest first."""
         trusted = {
-            each
+            trust
             for instance in self.fleet.instances()
             for endpoint in instance.endpoints
-            for each in endpoint.trusts or ()
+            for trust in endpoint.trusts or ()
         }
-        return tuple(each.fingerprint for each in self.versions if each.fingerprint in trusted)
+        return tuple(
+            version.fingerprint for version in self.versions if version.fingerprint in trusted
+        )

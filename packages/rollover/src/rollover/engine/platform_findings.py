@@ -21,7 +21,7 @@ ENDINGS: Mapping[Severity, Ending] = MappingProxyType(
 
 def findings(site: FleetContext, moment: Moment) -> tuple[Finding, ...]:
     """Ask every platform that attends; what the fleet file silences has the reason with it."""
-    return tuple(each for _, found in by_group(site, moment) for each in found)
+    return tuple(finding for _, found in by_group(site, moment) for finding in found)
 
 
 def by_group(site: FleetContext, moment: Moment) -> Iterator[tuple[GroupName, tuple[Finding, ...]]]:
@@ -31,7 +31,7 @@ def by_group(site: FleetContext, moment: Moment) -> Iterator[tuple[GroupName, tu
         platform = site.platforms(group.name)
         if isinstance(platform, ReportsFindings):
             found = platform.findings(moment)
-            yield group.name, tuple(silencing.with_silence(each, silences) for each in found)
+            yield group.name, tuple(silencing.with_silence(finding, silences) for finding in found)
 
 
 def cleanups(site: FleetContext) -> Iterator[tuple[GroupName, Cleanup]]:
@@ -45,10 +45,10 @@ def cleanups(site: FleetContext) -> Iterator[tuple[GroupName, Cleanup]]:
 def blocking(found: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings that stand in the way, the gravest first."""
     return tuple(
-        each
+        finding
         for severity in ENDINGS
-        for each in found
-        if each.severity is severity and not each.silenced
+        for finding in found
+        if finding.severity is severity and not finding.silenced
     )
 
 
@@ -56,12 +56,12 @@ def cautions(found: Sequence[Finding]) -> tuple[Caution, ...]:
     """Return findings as a plan tells of them."""
     return tuple(
         Caution(
-            rule=each.rule,
-            message=f"{_SEVERITY_WORDS[each.severity]}{each.subject}: {each.message}",
-            remedy=each.remedy,
+            rule=finding.rule,
+            message=f"{_SEVERITY_WORDS[finding.severity]}{finding.subject}: {finding.message}",
+            remedy=finding.remedy,
         )
-        for each in found
-        if not each.silenced
+        for finding in found
+        if not finding.silenced
     )
 
 

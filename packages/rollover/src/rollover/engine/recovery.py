@@ -56,10 +56,11 @@ def _expired(world: ObservedFleet, now: datetime) -> Iterator[str]:
         for version in authority.versions
     }
     trusted = set(world.trusted_versions())
-    for each in world.versions:
-        if each.fingerprint in trusted and each.not_after < now:
-            label = labels.get(each.fingerprint, each.subject)
-            yield f"`{label}` ({each.subject}) expired at {each.not_after:%Y-%m-%d %H:%M:%SZ}"
+    for certificate in world.versions:
+        if certificate.fingerprint in trusted and certificate.not_after < now:
+            label = labels.get(certificate.fingerprint, certificate.subject)
+            at = f"{certificate.not_after:%Y-%m-%d %H:%M:%SZ}"
+            yield f"`{label}` ({certificate.subject}) expired at {at}"
 
 
 def _cut_off(world: ObservedFleet, knowledge: Knowledge, now: datetime) -> Iterator[InstanceName]:

@@ -81,8 +81,8 @@ def _slide_window(
         }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            results = [each.result() for each in done]
-            if any(isinstance(each, Failed) for each in results):
+            results = [future.result() for future in done]
+            if any(isinstance(result, Failed) for result in results):
                 waiting = iter(())
             # Before the results are told: who takes them down may be slower than an instance.
             for order in islice(waiting, width - len(running)):
@@ -154,7 +154,7 @@ def withdrawal_of(
     Nor does anybody lose anything who dials others of the fleet: the proof is about those.
     """
     dialling = gates.dialing_roles(fleet)
-    instances = {each.name: each for each in fleet.group(rollout.group).instances}
+    instances = {instance.name: instance for instance in fleet.group(rollout.group).instances}
     roles: dict[InstanceName, frozenset[Role]] = {}
     retired: set[Fingerprint] = set()
     for assignment in rollout.assignments:
@@ -163,11 +163,11 @@ def withdrawal_of(
                 if endpoint.role is Role.SOURCE or (name, endpoint.role) in dialling:
                     continue
                 gone = set(endpoint.trusts or ()) - set(bundle or ()) if bundle is not None else ()
-                valid = {each for each in gone if certificates[each].not_after >= now}
+                valid = {item for item in gone if certificates[item].not_after >= now}
                 if valid:
                     roles[name] = roles.get(name, frozenset()) | {endpoint.role}
                     retired |= valid
-    return Withdrawal(roles, tuple(certificates[each] for each in sorted(retired)))
+    return Withdrawal(roles, tuple(certificates[fingerprint] for fingerprint in sorted(retired)))
 
 
 def drain(
@@ -207,17 +207,19 @@ def _drained(
         patience.stop_if_asked()
         listed = platform.holdouts(leaving.instances, retired=leaving.retired)
         found = tuple(
-            each for each in listed if each.peer not in peers.given_up and leaving.concerns(each)
+            holdout
+            for holdout in listed
+            if holdout.peer not in peers.given_up and leaving.concerns(holdout)
         )
-        ours = [each for each in found if each.peer in peers.ours]
+        ours = [holdout for holdout in found if holdout.peer in peers.ours]
         now = time.monotonic()
         if now > back_by and (not ours or now > deadline):
             return GateResult(gate=DRAINED, holdouts=found)
         # Each peer once: one that comes back with its old certificate would do so forever.
-        fresh = [each for each in ours if (each.server, each.peer) not in asked]
+        fresh = [holdout for holdout in ours if (holdout.server, holdout.peer) not in asked]
         if fresh:
             _ask_to_reconnect(platform, fresh, chronicle)
-            asked.update((each.server, each.peer) for each in fresh)
+            asked.update((holdout.server, holdout.peer) for holdout in fresh)
             back_by = time.monotonic() + patience.return_seconds
         time.sleep(patience.poll_seconds)
 
@@ -324,15 +326,15 @@ class RolloutRunner:
     def _check(
         self, rollout: Rollout, results: tuple[Result, ...], orders: tuple[Order, ...]
     ) -> None:
-        for each in results:
-            if isinstance(each, Failed):
-                kept = "it has what it had before" if each.restored else "its state is unknown"
+        for result in results:
+            if isinstance(result, Failed):
+                kept = "it has what it had before" if result.restored else "its state is unknown"
                 raise RunEnded(
                     Ending.FAILED,
-                    f"`{each.instance}` did not take its new material: {each.message} ({kept})",
-                    each.hint or "mend it, then run `rollover rotate` again",
+                    f"`{result.instance}` did not take its new material: {result.message} ({kept})",
+                    result.hint or "mend it, then run `rollover rotate` again",
                 )
-        left = {each.instance for each in orders} - {each.instance for each in results}
+        left = {order.instance for order in orders} - {result.instance for result in results}
         halt = self._halt()
         if left and (halt is not None or left & self._instances()):
             halt = halt or Halt("stopped", "`rollover rotate` goes on from here")
@@ -341,4 +343,6 @@ class RolloutRunner:
 
     def _instances(self) -> set[InstanceName]:
         """Return the instances that there are now: one that is gone need not be done."""
-        return {each.name for group in self._site.refreshed().groups for each in group.instances}
+        return {
+            instance.name for group in self._site.refreshed().groups for instance in group.instances
+        }

@@ -167,7 +167,7 @@ class Rotation:
         begun = time.monotonic()
         world.give_up(self._given_up & world.unavailable() - world.feeding())
         plan = self._make_plan(world)
-        if not plan.rollouts and any(each.rule == LEFT_BEHIND for each in plan.blocked):
+        if not plan.rollouts and any(violation.rule == LEFT_BEHIND for violation in plan.blocked):
             behind = world.unavailable() - world.feeding()
             if behind and self._chronicle.overridden(LEFT_BEHIND, ", ".join(sorted(behind))):
                 self._given_up |= behind
@@ -188,10 +188,12 @@ class Rotation:
         if plan.complete:
             return
         self._tell(events.Blocked(violations=plan.blocked))
-        waiting = any(each.rule == LEFT_BEHIND for each in plan.blocked)
+        waiting = any(violation.rule == LEFT_BEHIND for violation in plan.blocked)
         raise RunEnded(
             Ending.WAITING if waiting else Ending.REFUSED,
-            "; ".join(f"{each.rule}: {each.message}" for each in plan.blocked[:MOST_NAMED]),
+            "; ".join(
+                f"{violation.rule}: {violation.message}" for violation in plan.blocked[:MOST_NAMED]
+            ),
             plan.blocked[0].lift,
         )
 
@@ -265,7 +267,9 @@ class Rotation:
                 self._tell(events.CleanedUp(group=group, evidence=tuple(done)))
                 data: run_log.EntryData = {"evidence": run_log.evidence_data(done)}
                 self._record(EntryKind.EVIDENCE, subject="clean", data=data)
-        wrong = [f"{each.subject}: {each.observed}" for each in done if not each.holds]
+        wrong = [
+            f"{evidence.subject}: {evidence.observed}" for evidence in done if not evidence.holds
+        ]
         if wrong:
             raise RunEnded(Ending.FAILED, f"{_NOT_CLEAN}: {'; '.join(wrong[:MOST_NAMED])}", again)
 
@@ -282,7 +286,7 @@ class Rotation:
             self._site.platforms(rollout.group),
             leaving,
             peers=DrainPeers(
-                frozenset(each.name for each in world.fleet.instances()), world.given_up
+                frozenset(instance.name for instance in world.fleet.instances()), world.given_up
             ),
             patience=DrainPatience(
                 self._site.waits.drain_seconds,
@@ -297,7 +301,9 @@ class Rotation:
         """Dial every endpoint of some groups afresh."""
         identities = self._supply.identities(world, self._intent.origins)
         seen = gates.handshake_gate(world.fleet, self._site.platforms, identities, groups=groups)
-        hint = f"look at {', '.join(f'`{each}`' for each in groups)}, then `rollover rotate` again"
+        hint = (
+            f"look at {', '.join(f'`{group}`' for group in groups)}, then `rollover rotate` again"
+        )
         self._chronicle.insist(seen, HANDSHAKES, hint=hint)
 
     def _prove(self, world: ObservedFleet, rolled: RolledOut) -> None:
@@ -313,7 +319,7 @@ class Rotation:
         self._reports.append(report)
         self._approved = None
         reload_seconds = sum(
-            each.reload_seconds for each in report.results if isinstance(each, Applied)
+            result.reload_seconds for result in report.results if isinstance(result, Applied)
         )
         self._record(
             EntryKind.ROLLOUT_FINISHED,
@@ -336,7 +342,7 @@ class Rotation:
 
     def _finish(self, world: ObservedFleet) -> Outcome:
         seconds = time.monotonic() - self._begun
-        behind = ", ".join(f"`{each}`" for each in sorted(world.given_up))
+        behind = ", ".join(f"`{instance_name}`" for instance_name in sorted(world.given_up))
         self._record(
             EntryKind.FINISHED,
             data={"rollouts": self._done, "seconds": round(seconds, 3), "given_up": behind},

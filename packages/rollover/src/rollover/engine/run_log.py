@@ -53,10 +53,10 @@ def plan_data(plan: Plan, *, done: int) -> EntryData:
         "point_of_no_return": None
         if plan.point_of_no_return is None
         else done + plan.point_of_no_return,
-        "rollouts": [rollout_data(each, done + each.number) for each in plan.rollouts],
-        "blocked": [violation_data(each) for each in plan.blocked],
-        "cautions": [f"{each.rule}: {each.message}" for each in plan.cautions],
-        "broken": sum(each.links for each in plan.broken),
+        "rollouts": [rollout_data(rollout, done + rollout.number) for rollout in plan.rollouts],
+        "blocked": [violation_data(violation) for violation in plan.blocked],
+        "cautions": [f"{caution.rule}: {caution.message}" for caution in plan.cautions],
+        "broken": sum(broken_link.links for broken_link in plan.broken),
     }
 
 
@@ -113,7 +113,7 @@ def gate_data(seen: GateResult) -> EntryData:
         "holds": seen.holds,
         "facts": len(seen.evidence),
         "evidence": evidence_data(seen.evidence),
-        "holdouts": [holdout_text(each) for each in seen.holdouts[:MOST_EVIDENCE]],
+        "holdouts": [holdout_text(holdout) for holdout in seen.holdouts[:MOST_EVIDENCE]],
     }
 
 
@@ -128,13 +128,13 @@ def findings_data(found: Sequence[Finding]) -> EntryData:
     return {
         "findings": [
             {
-                "rule": each.rule,
-                "severity": each.severity.value,
-                "subject": each.subject,
-                "message": each.message,
-                "silenced": each.silenced,
+                "rule": finding.rule,
+                "severity": finding.severity.value,
+                "subject": finding.subject,
+                "message": finding.message,
+                "silenced": finding.silenced,
             }
-            for each in found
+            for finding in found
         ]
     }
 
@@ -149,13 +149,13 @@ def evidence_data(seen: Sequence[Evidence]) -> list[Plain]:
     ordered = sorted(seen, key=lambda each: each.holds)
     return [
         {
-            "fact": each.fact.value,
-            "subject": str(each.subject),
-            "holds": each.holds,
-            "observed": each.observed,
-            "by": each.by,
+            "fact": evidence.fact.value,
+            "subject": str(evidence.subject),
+            "holds": evidence.holds,
+            "observed": evidence.observed,
+            "by": evidence.by,
         }
-        for each in ordered[:MOST_EVIDENCE]
+        for evidence in ordered[:MOST_EVIDENCE]
     ]
 
 
@@ -190,8 +190,8 @@ class RunLog:
     def rollouts_finished(self) -> int:
         """Return how many rollouts of this rotation were finished, by any run."""
         return sum(
-            each.kind is EntryKind.ROLLOUT_FINISHED
-            for each in every_entry(self._site.journal, self._rotation)
+            entry.kind is EntryKind.ROLLOUT_FINISHED
+            for entry in every_entry(self._site.journal, self._rotation)
         )
 
     def overridden(self, rule: RuleId, subject: str) -> bool:
@@ -208,19 +208,19 @@ class RunLog:
 
     def refuse_blocking(self, found: Sequence[Finding]) -> None:
         """Tell and record what was not found before; end the run at what stands in the way."""
-        fresh = tuple(each for each in dict.fromkeys(found) if each not in self._found)
+        fresh = tuple(fromkey for fromkey in dict.fromkeys(found) if fromkey not in self._found)
         if fresh:
             self._found.update(fresh)
             self.tell(events.FindingsTold(findings=fresh))
             self.record(EntryKind.EVIDENCE, subject="findings", data=findings_data(fresh))
         wrong = [
-            each
-            for each in platform_findings.blocking(found)
-            if not self.overridden(each.rule, each.subject)
+            finding
+            for finding in platform_findings.blocking(found)
+            if not self.overridden(finding.rule, finding.subject)
         ]
         if not wrong:
             return
-        said = [f"{each.rule}: {each.subject}: {each.message}" for each in wrong]
+        said = [f"{finding.rule}: {finding.subject}: {finding.message}" for finding in wrong]
         remedy = wrong[0].remedy.rstrip(".")
         answer = f"; or answer for it: `--override {wrong[0].rule}=REASON`"
         hint = remedy + (answer if wrong[0].rule in self._overridable else "")
@@ -232,8 +232,12 @@ class RunLog:
         self.record(EntryKind.GATE, subject=seen.gate, data=gate_data(seen))
         if seen.holds or self.overridden(rule, seen.gate):
             return
-        wrong = [f"{each.subject}: {each.observed}" for each in seen.evidence if not each.holds]
-        wrong += [holdout_text(each) for each in seen.holdouts]
+        wrong = [
+            f"{evidence.subject}: {evidence.observed}"
+            for evidence in seen.evidence
+            if not evidence.holds
+        ]
+        wrong += [holdout_text(holdout) for holdout in seen.holdouts]
         raise RunEnded(Ending.EVIDENCE_MISSING, f"{rule}: {_first_few(wrong)}", hint)
 
 

@@ -51,9 +51,9 @@ def check_site(
     seen = observe_without_goal(site)
     fleet = seen.fleet
     if authority is not None:
-        chosen = tuple(each for each in fleet.authorities if each.name == authority)
+        chosen = tuple(item for item in fleet.authorities if item.name == authority)
         fleet = msgspec.structs.replace(fleet, authorities=chosen)
-    versions = {each for one in fleet.authorities for each in one.versions}
+    versions = {version for one in fleet.authorities for version in one.versions}
     return check(
         fleet,
         site.described,
@@ -140,7 +140,7 @@ def _trusted_by(version: Fingerprint, seen: FleetObservation) -> int:
 def _presented_by(version: Fingerprint, seen: FleetObservation) -> int:
     return sum(
         endpoint.role is not Role.SOURCE
-        and any(seen.issuers.get(each) == version for each in endpoint.presents)
+        and any(seen.issuers.get(present) == version for present in endpoint.presents)
         for instance in seen.fleet.instances()
         for endpoint in instance.endpoints
     )
@@ -195,7 +195,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def holds(self) -> bool:
         """Whether every fact is as it should be."""
-        return all(each.holds for each in self.gates)
+        return all(gate.holds for gate in self.gates)
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,7 +229,7 @@ class Rollover:
 
     def authority(self, name: str | None = None) -> AuthorityName:
         """Return the authority of that name, or the only one; `SpecError` when unclear."""
-        return goals.choose_authority([each.name for each in self.site.authorities.all()], name)
+        return goals.choose_authority([item.name for item in self.site.authorities.all()], name)
 
     def about(self, name: str | None = None) -> About:
         """Return what goes by that name: an authority, or material that was installed."""
@@ -310,7 +310,7 @@ class Rollover:
             world.fleet, self.site.platforms, self.site.identities(about), groups=groups
         )
         trusted = set(world.trusted_versions())
-        withdrawn = [each for each in world.versions if each.fingerprint not in trusted]
+        withdrawn = [version for version in world.versions if version.fingerprint not in trusted]
         drained = gates.drain_gate(world.fleet, self.site.platforms, withdrawn)
         return Verification(gates=(dialled, drained))
 

@@ -91,7 +91,7 @@ class MaterialSupply:
         store, now = self._site.material_store, self._site.clock()
         keys = self._keys(world)
         for chain, key in keys.items():
-            store.keep([world.certificates[each] for each in chain], key=key, at=now)
+            store.keep([world.certificates[fingerprint] for fingerprint in chain], key=key, at=now)
         former = self._former(world, keys)
         store.keep_all(former, known=world.certificates, at=now)
         return former
@@ -101,7 +101,7 @@ class MaterialSupply:
     ) -> tuple[Installation, ...]:
         replaced = dict(self._replaced(world)).values()
         kept = {
-            each for each in replaced if each in keys or self._site.material_store.has_key(each)
+            pair for pair in replaced if pair in keys or self._site.material_store.has_key(pair)
         }
         return material.former_material(self._goal, world.fleet, chains=kept)
 
@@ -111,7 +111,9 @@ class MaterialSupply:
         found: dict[Chain, SecretBytes] = {}
         for group in world.fleet.groups:
             platform = self._site.platforms(group.name)
-            names = {each.name for each in group.instances} & {each.instance for each in replaced}
+            names = {instance.name for instance in group.instances} & {
+                endpoint_ref.instance for endpoint_ref in replaced
+            }
             if not names or not isinstance(platform, ReadsPrivateKeys):
                 continue
             for ref, key in platform.private_keys(sorted(names)).items():
@@ -159,7 +161,9 @@ class AuthoritySupply:
         goal = self._goal
         versions = {goal.target, *goal.trusted, *origins, *world.trusted_versions()}
         return tuple(
-            each for each in self._site.known.identities(goal.authority) if each.issuer in versions
+            identity
+            for identity in self._site.known.identities(goal.authority)
+            if identity.issuer in versions
         )
 
     def supplied(self) -> None:

@@ -52,7 +52,9 @@ def observe_without_goal(site: FleetContext) -> FleetObservation:
     for authority in authorities:
         known.update(by_fingerprint(site.authorities.certificates(authority.name)))
         keys.update(
-            each.fingerprint for each in site.authorities.stored(authority.name) if each.has_key
+            version.fingerprint
+            for version in site.authorities.stored(authority.name)
+            if version.has_key
         )
     described = site.refreshed()
     observations = observe(described, site.platforms)
@@ -62,8 +64,10 @@ def observe_without_goal(site: FleetContext) -> FleetObservation:
 
 def _issuers_of_leaves(fleet: Fleet) -> dict[Fingerprint, Fingerprint]:
     """Return which version of an authority issued each leaf or intermediate that is presented."""
-    versions = [each for authority in fleet.authorities for each in authority.versions]
-    issuers = Issuers(fleet.certificates[each] for each in versions if each in fleet.certificates)
+    versions = [version for authority in fleet.authorities for version in authority.versions]
+    issuers = Issuers(
+        fleet.certificates[version] for version in versions if version in fleet.certificates
+    )
     found: dict[Fingerprint, Fingerprint] = {}
     presented = {
         fingerprint
@@ -184,7 +188,7 @@ def _group_view(group: Group, seen: FleetObservation) -> GroupView:
         name=group.name,
         platform=group.platform,
         touch=group.touch.value,
-        instances=tuple(_instance_view(each, seen) for each in group.instances),
+        instances=tuple(_instance_view(instance, seen) for instance in group.instances),
     )
 
 
@@ -195,7 +199,7 @@ def _instance_view(instance: Instance, seen: FleetObservation) -> InstanceView:
         why=instance.why,
         unconfirmed=bool(instance.may_be),
         doubt=describe_doubt(instance),
-        endpoints=tuple(_endpoint_view(each, seen) for each in instance.endpoints),
+        endpoints=tuple(_endpoint_view(endpoint, seen) for endpoint in instance.endpoints),
     )
 
 
@@ -207,13 +211,15 @@ def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
         role=endpoint.role.value,
         stack=endpoint.stack.value,
         address=endpoint.address or "",
-        trusts=None if trusts is None else tuple(_label(each, seen, labels) for each in trusts),
+        trusts=None if trusts is None else tuple(_label(trust, seen, labels) for trust in trusts),
     )
     if not endpoint.presents:
         return view
     leaf = seen.fleet.certificates[endpoint.presents[0]]
-    issuer = next((seen.issuers[each] for each in endpoint.presents if each in seen.issuers), None)
-    expires = min(each.not_after for each in _chain(endpoint, issuer, seen.fleet))
+    issuer = next(
+        (seen.issuers[present] for present in endpoint.presents if present in seen.issuers), None
+    )
+    expires = min(certificate.not_after for certificate in _chain(endpoint, issuer, seen.fleet))
     return msgspec.structs.replace(
         view,
         subject=leaf.subject,
@@ -249,15 +255,15 @@ def _label(fingerprint: Fingerprint, seen: FleetObservation, labels: dict[Finger
 
 
 def _summaries(fleet: Fleet, judged: list[tuple[Link, JudgedHandshake]]) -> Iterator[LinksView]:
-    groups = {each.name: group.name for group in fleet.groups for each in group.instances}
+    groups = {instance.name: group.name for group in fleet.groups for instance in group.instances}
     pairs: dict[tuple[str, str], list[JudgedHandshake]] = {}
     for link, shake in judged:
         dialers = f"{groups[link.dialer.instance]}/{link.dialer.endpoint}"
         acceptors = f"{groups[link.acceptor.instance]}/{link.acceptor.endpoint}"
         pairs.setdefault((dialers, acceptors), []).append(shake)
     for (dialers, acceptors), shakes in pairs.items():
-        broken = [each for each in shakes if not each.works]
-        unseen = sum(not each.seen for each in shakes)
+        broken = [handshake for handshake in shakes if not handshake.works]
+        unseen = sum(not handshake.seen for handshake in shakes)
         yield LinksView(
             dialers=dialers,
             acceptors=acceptors,

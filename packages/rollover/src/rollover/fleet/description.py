@@ -280,7 +280,7 @@ def _group(described: GroupDescription, observations: Mapping[InstanceName, Obse
     return Group(
         name=described.name,
         instances=tuple(
-            _instance(each, observations.get(each.name)) for each in described.instances
+            _instance(instance, observations.get(instance.name)) for instance in described.instances
         ),
         platform=described.platform,
         touch=described.touch,
@@ -291,17 +291,17 @@ def _group(described: GroupDescription, observations: Mapping[InstanceName, Obse
 
 
 def _instance(described: InstanceDescription, observed: Observation | None) -> Instance:
-    seen = {each.endpoint: each for each in observed.endpoints} if observed else {}
+    seen = {endpoint.endpoint: endpoint for endpoint in observed.endpoints} if observed else {}
     chains, bundles = slots(described)
     endpoints = tuple(
         _endpoint(
-            each,
-            seen.get(each.name),
-            chains[each.name],
-            bundles[each.name],
-            bundle_file=below(described, each.ca),
+            endpoint,
+            seen.get(endpoint.name),
+            chains[endpoint.name],
+            bundles[endpoint.name],
+            bundle_file=below(described, endpoint.ca),
         )
-        for each in described.endpoints
+        for endpoint in described.endpoints
     )
     availability, why = _availability(described, observed)
     return Instance(
@@ -340,9 +340,9 @@ def _endpoint(
     *,
     bundle_file: str | None,
 ) -> Endpoint:
-    presents = tuple(each.fingerprint for each in seen.presents) if seen else ()
+    presents = tuple(present.fingerprint for present in seen.presents) if seen else ()
     trusts = (
-        tuple(each.fingerprint for each in seen.trusts)
+        tuple(trust.fingerprint for trust in seen.trusts)
         if seen is not None and seen.trusts is not None
         else None
     )
@@ -368,15 +368,16 @@ def _source(described: EndpointDescription) -> SourceRef | None:
 
 
 def _state(described: InstanceDescription, seen: tuple[ObservedEndpoint, ...]) -> State:
-    by_name = {each.endpoint: each for each in seen}
+    by_name = {endpoint.endpoint: endpoint for endpoint in seen}
     chosen = [
-        by_name.get(each.name, ObservedEndpoint(endpoint=each.name)) for each in described.endpoints
+        by_name.get(endpoint.name, ObservedEndpoint(endpoint=endpoint.name))
+        for endpoint in described.endpoints
     ]
     return State(
-        tuple(tuple(c.fingerprint for c in each.presents) for each in chosen),
+        tuple(tuple(c.fingerprint for c in endpoint.presents) for endpoint in chosen),
         tuple(
-            None if each.trusts is None else tuple(c.fingerprint for c in each.trusts)
-            for each in chosen
+            None if endpoint.trusts is None else tuple(c.fingerprint for c in endpoint.trusts)
+            for endpoint in chosen
         ),
     )
 
@@ -391,19 +392,21 @@ def slots(
     """
     chains: dict[str, SlotName] = {}
     bundles: dict[str, SlotName] = {}
-    for each in described.endpoints:
-        if each.certificate is not None:
-            chains.setdefault(each.certificate, SlotName(f"{each.name}:chain"))
-        if each.ca is not None:
-            bundles.setdefault(each.ca, SlotName(f"{each.name}:bundle"))
+    for endpoint in described.endpoints:
+        if endpoint.certificate is not None:
+            chains.setdefault(endpoint.certificate, SlotName(f"{endpoint.name}:chain"))
+        if endpoint.ca is not None:
+            bundles.setdefault(endpoint.ca, SlotName(f"{endpoint.name}:bundle"))
     return (
         {
-            each.name: chains[each.certificate] if each.certificate is not None else None
-            for each in described.endpoints
+            endpoint.name: chains[endpoint.certificate]
+            if endpoint.certificate is not None
+            else None
+            for endpoint in described.endpoints
         },
         {
-            each.name: bundles[each.ca] if each.ca is not None else None
-            for each in described.endpoints
+            endpoint.name: bundles[endpoint.ca] if endpoint.ca is not None else None
+            for endpoint in described.endpoints
         },
     )
 
@@ -451,12 +454,12 @@ def _ends(
 ) -> list[tuple[EndpointRef, EndpointDescription]]:
     owner, _, endpoint = named.rpartition("/")
     ends = [
-        (EndpointRef(instance.name, each.name), each)
+        (EndpointRef(instance.name, endpoint_description.name), endpoint_description)
         for group in description.groups
         for instance in group.instances
         if owner in (group.name, instance.name)
-        for each in instance.endpoints
-        if each.name == endpoint
+        for endpoint_description in instance.endpoints
+        if endpoint_description.name == endpoint
     ]
     if not ends:
         raise SpecError(

@@ -478,10 +478,12 @@ def is_public(certificate: Certificate) -> bool:
     That is a policy of the CA/Browser Forum (Baseline Requirements §7.1.6.1: in every leaf and
     every intermediate), or timestamps of public logs (RFC 6962 §3.3). Roots have neither.
     """
-    for each in anatomy(certificate).extensions:
-        if each.oid == _TIMESTAMPS:
+    for extension in anatomy(certificate).extensions:
+        if extension.oid == _TIMESTAMPS:
             return True
-        if each.oid == _POLICIES and any(policy in each.value for policy in _SERVER_POLICIES):
+        if extension.oid == _POLICIES and any(
+            policy in extension.value for policy in _SERVER_POLICIES
+        ):
             return True
     return False
 
@@ -496,8 +498,8 @@ _STATUS_REQUEST = b"\x02\x01\x05"
 def must_staple(certificate: Certificate) -> bool:
     """Say whether a certificate asks its server for a stapled answer (RFC 7633)."""
     return any(
-        each.oid == _FEATURES and _STATUS_REQUEST in each.value
-        for each in anatomy(certificate).extensions
+        extension.oid == _FEATURES and _STATUS_REQUEST in extension.value
+        for extension in anatomy(certificate).extensions
     )
 
 

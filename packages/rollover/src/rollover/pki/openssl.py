@@ -217,8 +217,8 @@ def _outcome_fault(outcome: OpensslOutcome, known: Mapping[bytes, PathLink]) -> 
 def _merged(found: Sequence[Fault], more: Iterable[Fault]) -> list[Fault]:
     """Return both, one fault for each kind and certificate: the first."""
     unique: dict[tuple[FaultKind, str | None], Fault] = {}
-    for each in (*found, *more):
-        unique.setdefault((each.kind, each.certificate), each)
+    for fault in (*found, *more):
+        unique.setdefault((fault.kind, fault.certificate), fault)
     return list(unique.values())
 
 

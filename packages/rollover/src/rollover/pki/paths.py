@@ -30,7 +30,7 @@ def violations(authority: Anatomy, below: Iterable[Certificate]) -> Iterator[str
     excluded = _by_form(authority.constraints.excluded_subtrees)
     permitted = _by_form(authority.constraints.permitted_subtrees)
     compared = 0
-    for form, name in (found for each in below for found in _names(each)):
+    for form, name in (found for certificate in below for found in _names(certificate)):
         without, within = excluded.get(form, ()), permitted.get(form, ())
         compared += len(without) + len(within)
         if compared > COMPARISON_LIMIT:
@@ -188,7 +188,7 @@ class Pool:
             return
         yield from self._by_key_id.get((subject, wanted), ())
         yield from self._by_key_id.get((subject, ""), ())
-        yield from (each for each in found if each.certificate.subject_key_id not in ("", wanted))
+        yield from (pair for pair in found if pair.certificate.subject_key_id not in ("", wanted))
 
 
 class PathSearch:

@@ -82,8 +82,8 @@ class Classifier:
         for position, group in enumerate(self._fleet.groups):
             members = self._members(
                 tuple(
-                    graph.with_own_files(each, self._goal.installed_on(each.name))
-                    for each in group.instances
+                    graph.with_own_files(item, self._goal.installed_on(item.name))
+                    for item in group.instances
                 )
             )
             first = len(nodes)
@@ -98,7 +98,7 @@ class Classifier:
             nodes=tuple(nodes),
             edges=edges,
             edges_of=edges_by_unit(units, nodes, edges),
-            longest=max((each.group.rollout_time for each in units), default=timedelta()),
+            longest=max((unit.group.rollout_time for unit in units), default=timedelta()),
             collides=self._collides,
         )
 
@@ -149,14 +149,14 @@ class Classifier:
             certificates = self._knowledge.certificates
             dates = tuple(
                 (
-                    certificates[each].not_before
-                    if certificates[each].not_before > self._now
+                    certificates[fingerprint].not_before
+                    if certificates[fingerprint].not_before > self._now
                     else None,
-                    certificates[each].not_after
-                    if certificates[each].not_after <= self._horizon
+                    certificates[fingerprint].not_after
+                    if certificates[fingerprint].not_after <= self._horizon
                     else None,
                 )
-                for each in chain
+                for fingerprint in chain
             )
             key = self._chain_keys[chain] = (self._knowledge.shape(chain), dates)
             self._representatives.setdefault(key, chain)
@@ -182,7 +182,7 @@ class Classifier:
             slots=slots,
             states=tuple(dict.fromkeys(states)),
             frozen=model.availability is not Availability.READY,
-            whys=tuple(each.why or each.availability.value for each in instances),
+            whys=tuple(instance.why or instance.availability.value for instance in instances),
         )
 
     def _slot(self, place: SlotUse, instance: Instance) -> Slot:
@@ -239,7 +239,7 @@ class Classifier:
                     continue
                 source = self._positions[endpoint.source.group]
                 model = self._fleet.groups[source].instances[0].endpoints
-                origin = next(each for each in model if each.name == endpoint.source.endpoint)
+                origin = next(item for item in model if item.name == endpoint.source.endpoint)
                 if endpoint.presents:
                     feeds[
                         Feed(graph.chain_slot_name(endpoint), source, graph.chain_slot_name(origin))
@@ -322,5 +322,7 @@ def _edge_of(key: _EdgeKey, nodes: list[Node], count: int, example: Link) -> Edg
 def _subject_collision(certificates: Mapping[Fingerprint, Certificate], goal: Goal) -> bool:
     """Whether two CAs in play share a subject: then the order inside a bundle may matter."""
     in_play = goal.in_play - {SYSTEM_ROOTS}
-    subjects = [certificates[each].subject for each in in_play if each in certificates]
+    subjects = [
+        certificates[fingerprint].subject for fingerprint in in_play if fingerprint in certificates
+    ]
     return len(set(subjects)) < len(subjects)

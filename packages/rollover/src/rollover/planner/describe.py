@@ -163,10 +163,10 @@ def point_of_no_return(rollouts: tuple[Rollout, ...]) -> int | None:
     """Return the number of the first rollout that takes trust away, if any."""
     return next(
         (
-            each.number
-            for each in rollouts
+            rollout.number
+            for rollout in rollouts
             if any(
-                set(change.trust_from or ()) - set(change.trust or ()) for change in each.changes
+                set(change.trust_from or ()) - set(change.trust or ()) for change in rollout.changes
             )
         ),
         None,

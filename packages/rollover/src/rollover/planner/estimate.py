@@ -105,18 +105,18 @@ class Estimate:
         self._graph = graph
         self._judge = judge
         self._during = during
-        self._between = self._edges_by_pair(edges, {each.unit for each in kin})
+        self._between = self._edges_by_pair(edges, {groups.unit for groups in kin})
         self._near = self._neighbours()
         self._classes = class_numbers(graph)
         self._scopes: dict[Part, tuple[Scope, ...]] = {}
         self._known: dict[Part, _Costs] = {}
         self._alike: dict[Hashable, _Costs] = {}
-        self._views = {each.unit: self._views_of(each.unit) for each in kin}
+        self._views = {groups.unit: self._views_of(groups.unit) for groups in kin}
 
     def _edges_by_pair(
         self, edges: Iterable[int], units: Collection[int]
     ) -> dict[tuple[int, int], list[int]]:
-        between: dict[tuple[int, int], list[int]] = {(each, each): [] for each in units}
+        between: dict[tuple[int, int], list[int]] = {(unit, unit): [] for unit in units}
         for index in sorted(edges):
             edge = self._graph.edges[index]
             one, other = (self._graph.nodes[end].group for end in (edge.dialer, edge.acceptor))
@@ -142,7 +142,7 @@ class Estimate:
         """Return for each group those whose needs depend on its state, itself included."""
         found: dict[int, list[int]] = {unit: [] for unit in self._views}
         for unit, parts in self._views.items():
-            for other in {each for part in parts for each in part.units}:
+            for other in {number for part in parts for number in part.units}:
                 found[other].append(unit)
         return {unit: tuple(sorted(each)) for unit, each in found.items()}
 
@@ -167,7 +167,7 @@ class Estimate:
 
     def _looks(self, part: Part) -> Hashable:
         """Return what parts have in common whose costs are the same."""
-        units = [self._graph.units[each] for each in part.units]
+        units = [self._graph.units[unit] for unit in part.units]
         nodes = [index for unit in units for index in unit.nodes]
         place = {index: at for at, index in enumerate(nodes)}
         edges = frozenset(

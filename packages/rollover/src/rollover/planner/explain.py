@@ -86,7 +86,7 @@ def _rule(graph: Graph, broken: Broken) -> RuleId:
 def _lift(graph: Graph, edge: Edge, rule: RuleId) -> str:
     if rule == LEFT_BEHIND:
         ends = dict.fromkeys((edge.dialer, edge.acceptor))
-        frozen = [node for node in (graph.nodes[each] for each in ends) if node.frozen]
+        frozen = [node for node in (graph.nodes[end] for end in ends) if node.frozen]
         names = [
             f"`{name}` ({why})"
             for node in frozen
@@ -185,9 +185,9 @@ def _of_material(fleet: Fleet, violations: Iterable[Violation]) -> tuple[Violati
 
 
 def _with_material_lifts(violations: Iterable[Violation]) -> Iterator[Violation]:
-    for each in violations:
-        lift = _MATERIAL_LIFTS.get(each.rule, each.lift)
-        yield msgspec.structs.replace(each, lift=lift)
+    for violation in violations:
+        lift = _MATERIAL_LIFTS.get(violation.rule, violation.lift)
+        yield msgspec.structs.replace(violation, lift=lift)
 
 
 # What an operator has to know of a plan that is safe all the same.

@@ -322,7 +322,7 @@ def edges_by_unit(
     for index, edge in enumerate(edges):
         for unit in sorted({nodes[edge.dialer].group, nodes[edge.acceptor].group}):
             touching[unit].append(index)
-    return tuple(tuple(each) for each in touching)
+    return tuple(tuple(row) for row in touching)
 
 
 # The slots of an instance: which there are, their names, and which endpoint uses which.

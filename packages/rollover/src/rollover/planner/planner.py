@@ -190,7 +190,7 @@ def _plan(
     least: Bound,
 ) -> Plan:
     last = state_after(replayed.steps[-1]) if replayed.steps else None
-    state = tuple(each[0] for each in last) if last else work.graph.start()
+    state = tuple(pair[0] for pair in last) if last else work.graph.start()
     return Plan(
         fleet=work.fleet.name,
         goal=work.goal,
@@ -198,7 +198,7 @@ def _plan(
         rollouts=tuple(rollouts),
         complete=replayed.complete,
         lower_bound=least.rollouts,
-        weight=sum(each.weight for each in rollouts),
+        weight=sum(rollout.weight for rollout in rollouts),
         weight_lower_bound=least.weight,
         whole=len(found.steps),
         blocked=_told(work, replayed.blocked),
@@ -235,7 +235,7 @@ def _at_once(work: _Work) -> Plan:
     broken = tuple(_broken(work, steps))
     if broken:
         replayed = msgspec.structs.replace(replayed, blocked=broken)
-    weight = sum(work.graph.units[each.unit].group.rollout_weight for each in steps)
+    weight = sum(work.graph.units[step.unit].group.rollout_weight for step in steps)
     rollouts = _described(work, replayed, ways_back=False)
     found = FoundSteps(steps=steps, weight=weight, exact=True, states=0)
     return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
@@ -248,7 +248,7 @@ def _told(work: _Work, violations: Sequence[Violation]) -> tuple[Violation, ...]
 
 def _impossible(work: _Work) -> Plan:
     """Return the plan of a fleet for which no safe order exists, with what stands in the way."""
-    blocked = [each for step in _straight_steps(work) for each in _broken(work, [step])]
+    blocked = [violation for step in _straight_steps(work) for violation in _broken(work, [step])]
     if not blocked:
         blocked.append(
             Violation(

@@ -72,16 +72,17 @@ def replay_steps(
     """Prove steps in order, up to the first that would break a link."""
     proven: list[Proven] = []
     last: tuple[Possible, ...] = tuple(node.states for node in graph.nodes)
-    for each in examine_steps(graph, judge, steps, now=now, margin=margin):
-        if lacking := tuple(starved_groups(graph, each)):
+    for examine_step in examine_steps(graph, judge, steps, now=now, margin=margin):
+        if lacking := tuple(starved_groups(graph, examine_step)):
             return Replay(steps=tuple(proven), blocked=lacking, complete=False)
-        if not each.proof.holds:
+        if not examine_step.proof.holds:
             found = tuple(
-                violation_of(graph, broken) for broken in each.checked.broken[:MOST_VIOLATIONS]
+                violation_of(graph, broken)
+                for broken in examine_step.checked.broken[:MOST_VIOLATIONS]
             )
             return Replay(steps=tuple(proven), blocked=found, complete=False)
-        proven.append(each)
-        last = state_after(each)
+        proven.append(examine_step)
+        last = state_after(examine_step)
     return replay_end(graph, proven, last)
 
 
@@ -304,11 +305,11 @@ def prove_least_harm(
     """Replay steps that may break links, up to one whose source is out of reach."""
     found: list[Proven] = []
     last: tuple[Possible, ...] = graph.possible()
-    for each in examine_steps(graph, judge, steps, now=now, margin=margin):
-        if lacking := tuple(starved_groups(graph, each)):
+    for examine_step in examine_steps(graph, judge, steps, now=now, margin=margin):
+        if lacking := tuple(starved_groups(graph, examine_step)):
             return Replay(steps=tuple(found), blocked=lacking, complete=False)
-        found.append(each)
-        last = state_after(each)
+        found.append(examine_step)
+        last = state_after(examine_step)
     return replay_end(graph, found, last)
 
 

@@ -137,9 +137,9 @@ class Search:
         self.judge = judge
         self.terms = terms
         self.kin = symmetric_groups(graph)
-        self._weights = terms.weights or tuple(each.group.rollout_weight for each in graph.units)
+        self._weights = terms.weights or tuple(unit.group.rollout_weight for unit in graph.units)
         self.costs = {
-            kin.unit: Cost(sum(self._weights[each] for each in kin.members), len(kin.members))
+            kin.unit: Cost(sum(self._weights[member] for member in kin.members), len(kin.members))
             for kin in self.kin
         }
         self._lasts = {kin.unit: self._time(kin) for kin in self.kin}
@@ -161,7 +161,7 @@ class Search:
         self._seen_by = self.estimate.seen_by()
 
     def _edges_among_kin(self, unit: int) -> tuple[int, ...]:
-        speakers = {each.unit for each in self.kin}
+        speakers = {groups.unit for groups in self.kin}
         nodes, edges = self.graph.nodes, self.graph.edges
         return tuple(
             index
@@ -173,8 +173,8 @@ class Search:
 
     def _time(self, kin: SymmetricGroups) -> timedelta:
         """Return the time that one rollout of each of the kin takes, people's time included."""
-        times = (self.graph.units[each].group.rollout_time for each in kin.members)
-        return sum((each + self.terms.margin for each in times), timedelta())
+        times = (self.graph.units[member].group.rollout_time for member in kin.members)
+        return sum((time + self.terms.margin for time in times), timedelta())
 
     def start(self) -> Path:
         """Return the path of no steps."""
@@ -303,7 +303,7 @@ class Search:
 
     def weighed(self, steps: Sequence[Step]) -> int:
         """Return what steps cost together."""
-        return sum(self._weights[each.unit] for each in steps)
+        return sum(self._weights[step.unit] for step in steps)
 
     def expanded(self, path: Sequence[Step]) -> tuple[Step, ...]:
         """Return the path with every rollout of a group repeated for its kin."""
@@ -347,7 +347,7 @@ def _least_cost(search: Search, units: tuple[int, ...]) -> Cost:
     alone = Cost()
     for unit in units:
         alone = alone.plus(search.costs[unit], search.needed(unit, start))
-    part = Part(units, tuple(search.costs[each].ranked for each in units))
+    part = Part(units, tuple(search.costs[number].ranked for number in units))
     return max(alone, Cost.of(search.estimate.cost(part, start)))
 
 
@@ -358,7 +358,7 @@ def _unit_parts(search: Search) -> Iterator[tuple[int, ...]]:
         part = [next(iter(left))]
         del left[part[0]]
         while len(part) < PART_SIZE:
-            near = sum((search.estimate.neighbours(each) for each in part), start=Counter[int]())
+            near = sum((search.estimate.neighbours(item) for item in part), start=Counter[int]())
             best = [unit for unit, _ in near.most_common() if unit in left]
             if not best:
                 break

@@ -89,11 +89,11 @@ class Constructor:
     def _outlook(self, unit: int, state: State) -> int:
         """Return what a group and its neighbours still cost, as far as this group matters."""
         near = self._near[unit] if self._search.terms.bounded else ()
-        needed = [(each, self._search.needed(each, state)) for each in (unit, *near)]
+        needed = [(number, self._search.needed(number, state)) for number in (unit, *near)]
         if any(rollouts >= NEVER for _, rollouts in needed):
             return NEVER
         alone = sum(self._costs[each] * rollouts for each, rollouts in needed)
-        return alone + sum(self._strife(unit, each, state) for each in near)
+        return alone + sum(self._strife(unit, number, state) for number in near)
 
     def _strife(self, one: int, other: int, state: State) -> int:
         """Return by how much two groups together cost more than each with the other for free."""

@@ -202,7 +202,9 @@ class Limiter:
         allowed: list[AllowedStages] = []
         pairs: list[AllowedPairs] = []
         for start in starting_pairs(seen.edge, state):
-            verdicts = (self._judge.link(seen.edge, *start, each) is None for each in instants)
+            verdicts = (
+                self._judge.link(seen.edge, *start, instant) is None for instant in instants
+            )
             if not next(verdicts):
                 continue
             if not all(verdicts):
@@ -217,7 +219,7 @@ class Limiter:
 
     def _accepted(self, half: Half, instants: Sequence[datetime]) -> Callable[[Value, Value], bool]:
         def accepted(bundle: Value, chain: Value) -> bool:
-            return all(self._judge.accepts(half, chain, bundle, each) for each in instants)
+            return all(self._judge.accepts(half, chain, bundle, instant) for instant in instants)
 
         return accepted
 
@@ -268,9 +270,9 @@ class Limiter:
 def settle_domains(domains: Domains, limits: Iterable[EdgeLimits]) -> bool:
     """Narrow the domains to the stages that agree with one another; False when none are left."""
     pairs: set[AllowedPairs] = set()
-    for each in limits:
-        pairs.update(each.pairs)
-        for name, stages in each.allowed:
+    for limit in limits:
+        pairs.update(limit.pairs)
+        for name, stages in limit.allowed:
             domains[name] = [stage for stage in domains[name] if stage in stages]
     while all(domains):
         size = sum(map(len, domains))
@@ -309,7 +311,7 @@ class Scope:
         }
         names = {(i, at): name for i, held in self._own.items() for at, name in enumerate(held)}
         found = (touched_edge(graph, graph.edges[index], names) for index in edges)
-        self._touches = tuple(each for each in found if each is not None)
+        self._touches = tuple(pair for pair in found if pair is not None)
         self._raised: dict[tuple[int, int, Value], Outcomes] = {}
         self._limiter = Limiter(judge, self._own, self._outcomes)
         self._limits: dict[tuple[object, ...], EdgeLimits] = {}
@@ -322,9 +324,9 @@ class Scope:
         yield from self.unit.nodes
         for feed in self.unit.feeds:
             yield self._graph.units[feed.group].nodes[0]
-        for each in self._touches:
-            yield each.edge.dialer
-            yield each.edge.acceptor
+        for touch in self._touches:
+            yield touch.edge.dialer
+            yield touch.edge.acceptor
 
     def furthest(self, state: Held, during: Window, fixed: Mapping[str, Stage]) -> Move | None:
         """Return the furthest safe rollout with the stages that are fixed; None: there is none."""
@@ -333,7 +335,7 @@ class Scope:
         limits = (self._limited(at, state, instants) for at in range(len(self._touches)))
         if not settle_domains(domains, limits):
             return None
-        found = move_of(self._graph, self.unit, tuple(each[-1] for each in domains), state)
+        found = move_of(self._graph, self.unit, tuple(domain[-1] for domain in domains), state)
         return found if found.after else None
 
     def _limited(self, at: int, state: Held, instants: Sequence[datetime]) -> EdgeLimits:
@@ -348,7 +350,7 @@ class Scope:
     def every(self, state: Held, during: Window, fixed: Mapping[str, Stage]) -> Iterator[Move]:
         """Yield every safe rollout with the stages that are fixed, up to MOST_CHOICES tried."""
         seen: set[object] = set()
-        furthest_first = (each[::-1] for each in self._domains(state, fixed))
+        furthest_first = (domain[::-1] for domain in self._domains(state, fixed))
         for tried, choice in enumerate(product(*furthest_first)):
             if tried >= MOST_CHOICES:
                 self.truncated = True

@@ -207,7 +207,7 @@ def all_connections(fetch: FetchPage, *, page: int = PAGE) -> tuple[ConnectionVi
         if offset and (not view.connections or view.connections[0].cid > last):
             offset, step = max(offset - step, 0), 2 * step
             continue
-        found.extend(_named(each) for each in view.connections if each.cid > last)
+        found.extend(_named(connection) for connection in view.connections if connection.cid > last)
         if not view.connections or offset + len(view.connections) >= view.total:
             return tuple(found)
         offset, step = offset + len(view.connections) - 1, 1

@@ -398,7 +398,7 @@ class TlsStream:
     def served(self) -> list[bytes]:
         """Return the DER of the chain that the peer sent, in its order."""
         chain = self._tls.get_peer_cert_chain() or []
-        return [crypto.dump_certificate(crypto.FILETYPE_ASN1, each) for each in chain]
+        return [crypto.dump_certificate(crypto.FILETYPE_ASN1, item) for item in chain]
 
     def advertised(self) -> list[bytes]:
         """Return the DER of the CA names that the peer says it accepts, duplicates included."""

@@ -96,11 +96,13 @@ def not_yet_valid(context: RuleContext) -> Iterator[Finding]:
             *context.whole_chain(endpoint.presents),
             *context.certificates(endpoint.trusts or ()),
         )
-        for each in dict.fromkeys(in_use):
-            if each.not_before > context.now:
-                begins = f"{each.not_before:%Y-%m-%d %H:%M:%S} UTC"
+        for fromkey in dict.fromkeys(in_use):
+            if fromkey.not_before > context.now:
+                begins = f"{fromkey.not_before:%Y-%m-%d %H:%M:%S} UTC"
                 yield found(
-                    NOT_YET_VALID, str(party.ref), f"{_name(context, each)} is valid from {begins}"
+                    NOT_YET_VALID,
+                    str(party.ref),
+                    f"{_name(context, fromkey)} is valid from {begins}",
                 )
 
 
@@ -202,14 +204,14 @@ def usage_missing(context: RuleContext) -> Iterator[Finding]:
     for party in context.parties:
         if party.endpoint.role not in _BOTH_WAYS:
             continue
-        for each in context.whole_chain(party.endpoint.presents):
-            missing = [usage for usage in _NEEDED if not _allows(each, usage)]
+        for certificate in context.whole_chain(party.endpoint.presents):
+            missing = [usage for usage in _NEEDED if not _allows(certificate, usage)]
             if missing:
-                kind = "the CA" if each.is_ca else "the leaf"
+                kind = "the CA" if certificate.is_ca else "the leaf"
                 yield found(
                     USAGE_MISSING,
                     str(party.ref),
-                    f"{kind} {context.label(each.fingerprint)} lacks {', '.join(missing)}",
+                    f"{kind} {context.label(certificate.fingerprint)} lacks {', '.join(missing)}",
                 )
                 break
 
@@ -292,10 +294,13 @@ def same_subject(context: RuleContext) -> Iterator[Finding]:
     """Yield the CAs that share a subject in a bundle; a warning where key identifiers help."""
     for bundle, refs in _bundles(context).items():
         by_subject: dict[str, list[Certificate]] = {}
-        for each in context.certificates(bundle):
-            by_subject.setdefault(each.subject, []).append(each)
+        for certificate in context.certificates(bundle):
+            by_subject.setdefault(certificate.subject, []).append(certificate)
         for subject, alike in by_subject.items():
-            if len({each.key_identity or each.fingerprint for each in alike}) > 1:
+            if (
+                len({certificate.key_identity or certificate.fingerprint for certificate in alike})
+                > 1
+            ):
                 yield _same_subject(context, subject, alike, refs)
 
 
@@ -317,7 +322,7 @@ def _same_subject(
 
 def _told_apart(context: RuleContext, alike: list[Certificate]) -> bool:
     """Say whether key identifiers tell CAs of one subject apart, in every leaf that is used."""
-    identifiers = [each.subject_key_id for each in alike]
+    identifiers = [certificate.subject_key_id for certificate in alike]
     if "" in identifiers or len(set(identifiers)) < len(identifiers):
         return False
     return all(
@@ -338,11 +343,11 @@ def _bundles(context: RuleContext) -> dict[Bundle, list[EndpointRef]]:
 
 def unused(context: RuleContext) -> Iterator[Finding]:
     """Yield the CAs in bundles that are of no authority and that nobody presents."""
-    ours = {each for authority in context.fleet.authorities for each in authority.versions}
+    ours = {version for authority in context.fleet.authorities for version in authority.versions}
     issuing = {
-        each.issuer
+        item.issuer
         for party in context.parties
-        for each in context.certificates(party.endpoint.presents)
+        for item in context.certificates(party.endpoint.presents)
     }
     for fingerprint, refs in context.trusted.items():
         certificate = context.certificate(fingerprint)
@@ -360,7 +365,7 @@ def no_key(context: RuleContext) -> Iterator[Finding]:
     for fingerprint, count in context.presented.items():
         if fingerprint not in context.knowledge.keys:
             authority = next(
-                each for each in context.fleet.authorities if fingerprint in each.versions
+                item for item in context.fleet.authorities if fingerprint in item.versions
             )
             yield found(
                 NO_KEY,
@@ -390,7 +395,10 @@ def describe_doubt(instance: Instance) -> str:
     """Return why an instance may be in several states; empty where it can be in one only."""
     if not instance.may_be:
         return ""
-    if any(each.source is not None or each.role is Role.SOURCE for each in instance.endpoints):
+    if any(
+        endpoint.source is not None or endpoint.role is Role.SOURCE
+        for endpoint in instance.endpoints
+    ):
         states = 1 + len(instance.may_be)
         return f"it may be in {states} states: which of them cannot be told from what is seen"
     return "its files differ from what it uses: a reload or a restart would change it"

@@ -76,14 +76,18 @@ class RuleContext:
     @cached_property
     def described(self) -> Mapping[InstanceName, InstanceDescription]:
         """The description of every instance."""
-        return {each.name: each for group in self.description.groups for each in group.instances}
+        return {
+            instance.name: instance
+            for group in self.description.groups
+            for instance in group.instances
+        }
 
     def described_endpoint(self, ref: EndpointRef) -> EndpointDescription | None:
         """Return how an endpoint is described; None when the fleet was not made from this file."""
         instance = self.described.get(ref.instance)
-        for each in instance.endpoints if instance else ():
-            if each.name == ref.endpoint:
-                return each
+        for endpoint in instance.endpoints if instance else ():
+            if endpoint.name == ref.endpoint:
+                return endpoint
         return None
 
     def certificate(self, fingerprint: Fingerprint) -> Certificate | None:
@@ -143,11 +147,11 @@ class RuleContext:
 def is_unseen(instance: Instance) -> bool:
     """Say whether nothing at all is known of what an instance presents and trusts."""
     return instance.availability is not Availability.READY and not any(
-        each.presents or each.trusts is not None for each in instance.endpoints
+        endpoint.presents or endpoint.trusts is not None for endpoint in instance.endpoints
     )
 
 
 def some_names(refs: tuple[EndpointRef, ...] | tuple[EndpointName, ...], *, most: int = 3) -> str:
     """Return some names for a line of text, and how many more there are."""
-    shown = ", ".join(f"`{each}`" for each in refs[:most])
+    shown = ", ".join(f"`{ref}`" for ref in refs[:most])
     return shown if len(refs) <= most else f"{shown} and {len(refs) - most} more"

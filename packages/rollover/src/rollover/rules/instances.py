@@ -163,7 +163,8 @@ def no_material(context: RuleContext) -> Iterator[Finding]:
 def _has_files(instance: Instance | InstanceDescription) -> bool:
     """Say whether material is delivered as files: not to a source, nor to what it feeds."""
     return not any(
-        each.role is Role.SOURCE or each.source is not None for each in instance.endpoints
+        endpoint.role is Role.SOURCE or endpoint.source is not None
+        for endpoint in instance.endpoints
     )
 
 
@@ -199,8 +200,8 @@ def _paths(instance: InstanceDescription) -> set[str]:
     home = instance.working_directory or ""
     return {
         posixpath.normpath(posixpath.join(home, path))
-        for each in instance.endpoints
-        for path in (each.certificate, each.key, each.ca)
+        for endpoint in instance.endpoints
+        for path in (endpoint.certificate, endpoint.key, endpoint.ca)
         if path is not None
     }
 
@@ -246,7 +247,7 @@ def no_reconnect(context: RuleContext) -> Iterator[Finding]:
     if context.description.system is not None:
         return
     for group in context.description.groups:
-        mute = tuple(each.name for each in group.instances if each.status_file is None)
+        mute = tuple(instance.name for instance in group.instances if instance.status_file is None)
         if group.touch is Touch.RECONNECT and mute:
             yield found(NO_RECONNECT, group.name, f"{len(mute)} have no `status_file`")
 
@@ -321,7 +322,9 @@ def name_not_covered(context: RuleContext) -> Iterator[Finding]:
 
 def _collected(context: RuleContext, rule: Rule, *, names: bool) -> Iterator[Finding]:
     kinds: dict[_KindOfLink, list[Link]] = {}
-    groups = {each.name: group.name for group in context.fleet.groups for each in group.instances}
+    groups = {
+        instance.name: group.name for group in context.fleet.groups for instance in group.instances
+    }
     for link in context.fleet.links:
         seen = context.handshakes.on(link)
         reason = _reason_of(seen, names=names)

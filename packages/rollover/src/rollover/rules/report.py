@@ -54,7 +54,7 @@ class CheckedRule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def worst(self) -> Severity | None:
         """The gravest finding that is not silenced; None: nothing to say."""
-        severities = {each.severity for each in self.findings if not each.silenced}
+        severities = {finding.severity for finding in self.findings if not finding.silenced}
         return next((each for each in Severity if each in severities), None)
 
 
@@ -70,16 +70,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def findings(self, severity: Severity) -> tuple[Finding, ...]:
         """Return the findings of a severity that are not silenced."""
         return tuple(
-            each
+            finding
             for checked in self.checked
-            for each in checked.findings
-            if each.severity is severity and not each.silenced
+            for finding in checked.findings
+            if finding.severity is severity and not finding.silenced
         )
 
     @property
     def silenced(self) -> tuple[Finding, ...]:
         """The findings that an operator silenced."""
-        return tuple(each for checked in self.checked for each in checked.findings if each.silenced)
+        return tuple(
+            finding for checked in self.checked for finding in checked.findings if finding.silenced
+        )
 
     @property
     def worst(self) -> Severity | None:
@@ -115,7 +117,7 @@ def check(
     ]
     for area, found in known.items():
         checked += _checked_by_rule(area, found, catalogue)
-    findings = [each for one in checked for each in one.findings]
+    findings = [finding for one in checked for finding in one.findings]
     idle = tuple(silencing.silences_without_effect(description.silenced, findings))
     if description.silenced:
         rule = silencing.SILENCE_WITHOUT_EFFECT
@@ -135,16 +137,16 @@ def _checked_by_rule(
     area: str, found: Sequence[Finding], catalogue: Catalogue
 ) -> Iterator[CheckedRule]:
     """Yield the rules of a platform that found something, each with all that it found."""
-    for name in dict.fromkeys(each.rule for each in found):
+    for name in dict.fromkeys(finding.rule for finding in found):
         rule = catalogue.rule(name)
         yield CheckedRule(
             area=area,
             rule=name,
             title=rule.title if rule else name,
-            findings=tuple(each for each in found if each.rule == name),
+            findings=tuple(finding for finding in found if finding.rule == name),
         )
 
 
 def _findings_of(context: RuleContext, function: Check) -> tuple[Finding, ...]:
     silences = context.description.silenced
-    return tuple(silencing.with_silence(each, silences) for each in function(context))
+    return tuple(silencing.with_silence(finding, silences) for finding in function(context))

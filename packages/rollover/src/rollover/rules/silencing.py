@@ -26,9 +26,9 @@ SILENCE_WITHOUT_EFFECT = Rule(
 
 def with_silence(finding: Finding, silences: Sequence[Silence]) -> Finding:
     """Return a finding with the reason of the first entry that silences it."""
-    for each in silences:
-        if is_silenced_by(each, finding):
-            return msgspec.structs.replace(finding, silenced=each.reason)
+    for silence in silences:
+        if is_silenced_by(silence, finding):
+            return msgspec.structs.replace(finding, silenced=silence.reason)
     return finding
 
 
@@ -41,10 +41,10 @@ def silences_without_effect(
     silences: Sequence[Silence], findings: Sequence[Finding]
 ) -> Iterator[Finding]:
     """Yield the entries that silence nothing."""
-    for each in silences:
-        if not any(is_silenced_by(each, finding) for finding in findings):
+    for silence in silences:
+        if not any(is_silenced_by(silence, finding) for finding in findings):
             yield found(
                 SILENCE_WITHOUT_EFFECT,
-                each.rule,
-                f"`{each.subject}` is silenced ({each.reason}), and nothing is found there",
+                silence.rule,
+                f"`{silence.subject}` is silenced ({silence.reason}), and nothing is found there",
             )

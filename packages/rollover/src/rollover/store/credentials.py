@@ -83,7 +83,7 @@ class MemoryCredentials:
         with self._lock:
             before = dict(self._versions), dict(self._keys), dict(self._last_numbers)
             try:
-                return tuple(self._add(each) for each in additions)
+                return tuple(self._add(addition) for addition in additions)
             except StoreError:
                 self._versions, self._keys, self._last_numbers = before
                 raise
@@ -198,7 +198,7 @@ class SqliteCredentials:
     def add_many(self, additions: Sequence[Addition]) -> tuple[CertificateVersion, ...]:
         """Add versions in their order, all of them or none."""
         with self._database.writing() as connection:
-            return tuple(self._add(connection, each) for each in additions)
+            return tuple(self._add(connection, addition) for addition in additions)
 
     def _add(self, connection: sqlite3.Connection, addition: Addition) -> CertificateVersion:
         name = addition.name

@@ -28,8 +28,8 @@ def offers(*several: Forged) -> BundleCandidates:
 
 def kinds(*several: Forged) -> dict[str, tuple[Stack, ...]]:
     """What is remarked of a bundle, with the stacks it fails on."""
-    found = remarks_on_members([each.certificate for each in several], now=NOW)
-    return {str(each.kind): each.stacks for each in found}
+    found = remarks_on_members([pair.certificate for pair in several], now=NOW)
+    return {str(bundle_remark.kind): bundle_remark.stacks for bundle_remark in found}
 
 
 def test_order_is_kept_and_each_ca_stands_once() -> None:
@@ -37,8 +37,8 @@ def test_order_is_kept_and_each_ca_stands_once() -> None:
     a, b, c = (forge(name, CA) for name in "abc")
     bundle = build(offers(b, a, b), wider=offers(a, c), now=NOW)
     assert bundle.certificates == (b.certificate, a.certificate, c.certificate)
-    assert [each.again for each in bundle.members] == [("f:2",), ("f:0",), ()]
-    assert [each.wider for each in bundle.members] == [False, False, True]
+    assert [member.again for member in bundle.members] == [("f:2",), ("f:0",), ()]
+    assert [member.wider for member in bundle.members] == [False, False, True]
 
 
 def test_a_certificate_that_is_no_ca_is_refused_with_the_remedy() -> None:
@@ -58,10 +58,13 @@ def test_what_is_out_of_date_is_named_and_left_out_only_on_request() -> None:
     )
     bundle = build(offers(late, good, early), now=NOW)
     assert len(bundle.members) == 3
-    assert {"expired", "not-yet-valid"} <= {str(each.kind) for each in bundle.remarks}
+    assert {"expired", "not-yet-valid"} <= {str(remark.kind) for remark in bundle.remarks}
     dropped = build(offers(late, good, early), now=NOW, drop_expired=True)
     assert dropped.certificates == (good.certificate,)
-    assert [each.certificate for each in dropped.dropped] == [late.certificate, early.certificate]
+    assert [bundle_member.certificate for bundle_member in dropped.dropped] == [
+        late.certificate,
+        early.certificate,
+    ]
     with pytest.raises(PemError, match="no CA is left"):
         build(offers(late), now=NOW, drop_expired=True)
 
@@ -159,7 +162,7 @@ def test_todays_trust_is_what_the_blocks_load(tmp_path: Path) -> None:
     assert "wider for some" in found.notes[0]
     assert found.offers[0].place.endswith(tuple("0123456789"))
     desk.server("n2", cluster=Tls((leaf,)))
-    assert any("operating system" in each for each in trusted_today(desk.scene()).notes)
+    assert any("operating system" in note for note in trusted_today(desk.scene()).notes)
     desk.server("n3", cluster=Tls((leaf,), ca=b"rubbish"))
     with pytest.raises(SpecError, match="cannot be used"):
         trusted_today(desk.scene())

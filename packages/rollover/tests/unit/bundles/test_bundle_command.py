@@ -25,14 +25,14 @@ def ca(name: str) -> Forged:
 
 def write(path: Path, *several: Forged, text: bytes = b"") -> Path:
     """Write a PEM file, with text before it."""
-    path.write_bytes(text + write_certificates([each.certificate for each in several]))
+    path.write_bytes(text + write_certificates([pair.certificate for pair in several]))
     return path
 
 
 def subjects(path: Path) -> list[str]:
     """The subjects of a bundle, in order."""
     found = read_certificates(path.read_bytes()).certificates
-    return [each.subject for each in found]
+    return [certificate.subject for certificate in found]
 
 
 def test_every_kind_of_source_goes_into_one_bundle(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ WHOLE = EndpointName("tls")
 
 def certificates(*several: Forged) -> tuple[Certificate, ...]:
     """The certificates without their keys."""
-    return tuple(each.certificate for each in several)
+    return tuple(pair.certificate for pair in several)
 
 
 def member(
@@ -30,7 +30,7 @@ def member(
     """A party that presents a leaf and trusts some CAs."""
     endpoint = Endpoint(
         name=WHOLE, stack=stack, presents=(leaf.certificate.fingerprint,),
-        trusts=tuple(each.certificate.fingerprint for each in trusts),
+        trusts=tuple(trust.certificate.fingerprint for trust in trusts),
     )  # fmt: skip
     return Instance(name=InstanceName(name), endpoints=(endpoint,))
 
@@ -40,7 +40,7 @@ def survey(
 ) -> FleetObservation:
     """A fleet as it was observed."""
     found: dict[Fingerprint, Certificate] = {
-        each.certificate.fingerprint: each.certificate for each in known
+        pair.certificate.fingerprint: pair.certificate for pair in known
     }
     fleet = Fleet(
         name="f",
@@ -81,8 +81,8 @@ def test_links_of_a_fleet_stop_and_begin_to_work() -> None:
     both = (member("n1", first, (old, new)), member("n2", second, (old, new)))
     seen = survey(both, old, new, first, second, links={"n1": "n2", "n2": "n1"})
     narrower = in_fleet(seen, certificates(old, new), certificates(new))
-    assert {each.link for each in narrower.stops} == {"n1/tls → n2/tls", "n2/tls → n1/tls"}
-    assert all(each.reason for each in narrower.stops)
+    assert {stop.link for stop in narrower.stops} == {"n1/tls → n2/tls", "n2/tls → n1/tls"}
+    assert all(stop.reason for stop in narrower.stops)
 
 
 def test_an_addition_can_break_a_link_too() -> None:
@@ -145,7 +145,7 @@ def test_one_configuration_speaks_for_peers_and_clients_of_its_issuer(tmp_path: 
     effect = in_configs(
         desk.scene(), certificates(old, desk.root), certificates(desk.root), path=Path("none")
     )
-    links = " | ".join(each.link for each in effect.stops)
+    links = " | ".join(stop.link for stop in effect.stops)
     assert "issuer `CN=Old`" in links
     assert "the client `CN=app`" in links
 

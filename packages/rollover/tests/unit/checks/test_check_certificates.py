@@ -25,7 +25,7 @@ def test_an_expired_leaf_is_an_error_at_each_endpoint_that_presents_it() -> None
     """Who presents an expired leaf is named."""
     made = scenes.world(old__leaf={"not_after": build.NOW - 3 * DAY})
     found = scenes.of(scenes.run(*scenes.pair(), made), "certificate-expired")
-    assert [each.subject for each in found] == ["client1/dials", "server1/accepts"]
+    assert [finding.subject for finding in found] == ["client1/dials", "server1/accepts"]
     assert "3 days ago" in found[0].message
 
 
@@ -58,7 +58,7 @@ def test_a_trusted_ca_from_the_future_is_an_error() -> None:
     made = scenes.world(new={"not_before": build.NOW + DAY})
     dialer = build.endpoint("dials", trusts=("old", "new"))
     found = scenes.of(scenes.run(*scenes.pair(dialer=dialer), made), "certificate-not-yet-valid")
-    assert [each.subject for each in found] == ["client1/dials"]
+    assert [finding.subject for finding in found] == ["client1/dials"]
     assert "nats-ca@2 is valid from 2026-11-23 12:00:00 UTC" in found[0].message
 
 
@@ -113,4 +113,4 @@ def test_a_ca_without_key_identifier_is_told_once() -> None:
     """However many trust it, the CA is one finding."""
     made = scenes.world(old={"subject_key_id": ""})
     found = scenes.of(scenes.run(*scenes.pair(), made), "authority-without-key-id")
-    assert [each.subject for each in found] == ["nats-ca@1"]
+    assert [finding.subject for finding in found] == ["nats-ca@1"]

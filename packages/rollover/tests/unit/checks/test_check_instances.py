@@ -31,7 +31,7 @@ def test_an_instance_that_cannot_be_changed_is_named_with_its_reason(
         "agents", build.instance("a1", build.endpoint("c"), availability=availability)
     )
     found = scenes.of(scenes.run((group,), (), scenes.world()), rule)
-    assert [(each.subject, each.severity) for each in found] == [("a1", severity)]
+    assert [(finding.subject, finding.severity) for finding in found] == [("a1", severity)]
 
 
 @pytest.mark.parametrize(("why", "count"), [("tls.crt: the file is empty", 1), ("", 0)])
@@ -42,8 +42,8 @@ def test_an_instance_that_answers_and_could_not_start_again_is_a_warning(
     instance = build.instance("a1", build.endpoint("c"))
     group = build.group("agents", msgspec.structs.replace(instance, why=why))
     found = scenes.of(scenes.run((group,), (), scenes.world()), "instance-doubted")
-    assert [each.message for each in found] == [why] * count
-    assert {each.severity for each in found} <= {Severity.WARNING}
+    assert [finding.message for finding in found] == [why] * count
+    assert {finding.severity for finding in found} <= {Severity.WARNING}
 
 
 def _with_endpoints(**fields: Any) -> Report:
@@ -70,7 +70,7 @@ def _with_endpoints(**fields: Any) -> Report:
 def test_material_without_a_file_cannot_be_delivered(fields: dict[str, None], missing: str) -> None:
     """What an endpoint holds must come from a file that is described."""
     found = scenes.of(_with_endpoints(**fields), "no-material-files")
-    assert [each.message for each in found] == [missing]
+    assert [finding.message for finding in found] == [missing]
 
 
 def _two_instances(delivery: Delivery, *, homes: tuple[str, str]) -> Report:
@@ -91,7 +91,7 @@ def test_two_instances_with_one_file_are_an_error() -> None:
     """Also when the paths are spelt differently."""
     report = _two_instances(FileDelivery(), homes=("/etc/nats", "/etc/nats/x/.."))
     found = scenes.of(report, "shared-files")
-    assert {each.message for each in found} == {
+    assert {finding.message for finding in found} == {
         "`/etc/nats/ca.crt` is also a file of `agent2`",
         "`/etc/nats/tls.crt` is also a file of `agent2`",
         "`/etc/nats/tls.key` is also a file of `agent2`",
@@ -109,7 +109,7 @@ def test_a_key_in_two_places_is_a_warning() -> None:
     """All instances that present it are one finding."""
     group = build.uniform("agent", 5, build.endpoint("c"))
     found = scenes.of(scenes.run((group,), (), scenes.world()), "shared-key")
-    assert [each.subject for each in found] == ["agent1/c"]
+    assert [finding.subject for finding in found] == ["agent1/c"]
     assert "and 1 more present the same key" in found[0].message
 
 

@@ -14,7 +14,7 @@ def test_a_link_that_does_not_work_names_who_refuses_and_why() -> None:
     """The server does not trust the CA that its client presents."""
     acceptor = build.endpoint("accepts", trusts=("new",))
     found = scenes.of(scenes.run(*scenes.pair(acceptor=acceptor), scenes.world()), "broken-now")
-    assert [each.subject for each in found] == ["client1/dials → server1/accepts"]
+    assert [finding.subject for finding in found] == ["client1/dials → server1/accepts"]
     assert found[0].message == "server1/accepts would refuse its peer: `old` is not trusted"
 
 
@@ -57,7 +57,7 @@ def test_a_dialer_that_verifies_nobody_is_a_warning() -> None:
     """Its links cannot break, and the number of them is told."""
     dialer = build.endpoint("dials", trusts=None)
     found = scenes.of(scenes.run(*scenes.pair(dialer=dialer), scenes.world()), "unverified-link")
-    assert [(each.subject, each.severity) for each in found] == [
+    assert [(finding.subject, finding.severity) for finding in found] == [
         ("client1/dials", Severity.WARNING)
     ]
 

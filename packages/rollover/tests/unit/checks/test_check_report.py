@@ -28,7 +28,9 @@ def _silenced(**fields: str) -> Silence:
 def test_a_silenced_finding_stays_with_its_reason_and_does_not_count(subject: str) -> None:
     """It is shown, with who said why, and the report has nothing to say."""
     report = scenes.run((LONELY,), (), scenes.world(), silenced=(_silenced(subject=subject),))
-    assert [each.silenced for each in scenes.of(report, "group-of-one")] == ["there is only one"]
+    assert [finding.silenced for finding in scenes.of(report, "group-of-one")] == [
+        "there is only one"
+    ]
     assert report.worst is None
     assert len(report.silenced) == 1
 
@@ -37,7 +39,7 @@ def test_a_silence_for_something_else_leaves_the_finding_and_is_told() -> None:
     """A misspelt subject silences nothing, and the report says so."""
     report = scenes.run((LONELY,), (), scenes.world(), silenced=(_silenced(subject="board"),))
     assert not report.silenced
-    assert [each.subject for each in scenes.of(report, "silence-without-effect")] == [
+    assert [finding.subject for finding in scenes.of(report, "silence-without-effect")] == [
         "group-of-one"
     ]
 
@@ -54,15 +56,15 @@ def test_every_rule_is_looked_at_in_every_report() -> None:
     """The report lists what was checked, not only what was found."""
     report = scenes.run(*scenes.pair(), scenes.world())
     expected = [each.id for checks in AREAS.values() for each, _ in checks]
-    assert [each.rule for each in report.checked] == expected
+    assert [checked_rule.rule for checked_rule in report.checked] == expected
     assert (report.instances, report.links) == (2, 1)
 
 
 def test_ids_are_unique_and_well_formed() -> None:
     """An id is lower case words joined by hyphens, given once."""
-    ids = [each.id for each in CATALOGUE.rules]
+    ids = [rule.id for rule in CATALOGUE.rules]
     assert len(set(ids)) == len(ids)
-    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", each) for each in ids)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", identifier) for identifier in ids)
 
 
 @pytest.mark.parametrize("each", CATALOGUE.rules, ids=lambda each: each.id)

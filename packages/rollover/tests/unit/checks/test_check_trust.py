@@ -19,7 +19,7 @@ def test_two_cas_of_one_subject_without_key_identifiers_are_an_error() -> None:
     made = scenes.world(old={**SAME, "subject_key_id": ""}, new={**SAME, "subject_key_id": ""})
     dialer = build.endpoint("dials", trusts=BOTH)
     found = scenes.of(scenes.run(*scenes.pair(dialer=dialer), made), "same-subject-authorities")
-    assert [each.severity for each in found] == [Severity.ERROR]
+    assert [finding.severity for finding in found] == [Severity.ERROR]
     assert "OpenSSL" in found[0].message
 
 
@@ -28,7 +28,7 @@ def test_two_cas_of_one_subject_that_key_identifiers_tell_apart_are_a_warning() 
     made = scenes.world(old=SAME, new=SAME)
     dialer = build.endpoint("dials", trusts=BOTH)
     found = scenes.of(scenes.run(*scenes.pair(dialer=dialer), made), "same-subject-authorities")
-    assert [each.severity for each in found] == [Severity.WARNING]
+    assert [finding.severity for finding in found] == [Severity.WARNING]
 
 
 def test_a_leaf_without_authority_key_identifier_makes_it_an_error_again() -> None:
@@ -38,7 +38,7 @@ def test_a_leaf_without_authority_key_identifier_makes_it_an_error_again() -> No
     )
     dialer = build.endpoint("dials", trusts=BOTH)
     found = scenes.of(scenes.run(*scenes.pair(dialer=dialer), made), "same-subject-authorities")
-    assert [each.severity for each in found] == [Severity.ERROR]
+    assert [finding.severity for finding in found] == [Severity.ERROR]
 
 
 def test_a_renewed_ca_with_the_same_key_is_no_second_ca() -> None:
@@ -72,7 +72,7 @@ def test_a_ca_in_use_without_key_names_the_command_that_brings_it_in() -> None:
     found = scenes.of(
         scenes.run(*scenes.pair(), scenes.world(), keys=("new",)), "authority-without-key"
     )
-    assert [each.subject for each in found] == ["nats-ca@1"]
+    assert [finding.subject for finding in found] == ["nats-ca@1"]
     assert "rollover authority import nats-ca" in found[0].remedy
 
 
@@ -92,4 +92,4 @@ def test_files_that_were_not_loaded_are_a_half_done_rotation() -> None:
     doubtful: Instance = msgspec.structs.replace(servers.instances[0], may_be=(other,))
     servers = msgspec.structs.replace(servers, instances=(doubtful,))
     found = scenes.of(scenes.run((clients, servers), links, scenes.world()), "mixed-state")
-    assert [each.subject for each in found] == ["server1"]
+    assert [finding.subject for finding in found] == ["server1"]

@@ -71,7 +71,7 @@ def test_json_has_rule_place_and_remedy(desk: Desk) -> None:
     """Every finding says what a pipeline needs."""
     ran = run("check", sane(desk, more="timeout: 0.1"), "--output", "json")
     found = [each for one in ran.json["report"]["checked"] for each in one["findings"]]
-    names = {each["rule"]: each for each in found}
+    names = {item["rule"]: item for item in found}
     assert {"timeout-too-low", "peers-not-verified"} <= set(names)
     assert names["timeout-too-low"]["place"].startswith(str(desk.configs[0]))
     assert names["timeout-too-low"]["remedy"]
@@ -197,7 +197,7 @@ def test_sarif_names_files_relative_to_the_working_directory(
     monkeypatch.chdir("/")
     (desk.folder / "below").mkdir()
     monkeypatch.chdir(desk.folder / "below")
-    assert all(each.startswith("file:///") for each in _uris(sarif(desk, desk.configs[0])))
+    assert all(text.startswith("file:///") for text in _uris(sarif(desk, desk.configs[0])))
 
 
 def _uris(told: dict[str, Any]) -> set[str]:
@@ -262,12 +262,14 @@ def test_what_is_found_in_many_places_is_told_once(desk: Desk) -> None:
     """One line with some names and a count; JSON has each."""
     names = [f"n{number}" for number in range(9)]
     configs = [sane(desk, name, more="verify: true\ntimeout: 0.1") for name in names]
-    lines = [each for each in run("check", *configs).out.splitlines() if "may take 0.1 s" in each]
+    lines = [line for line in run("check", *configs).out.splitlines() if "may take 0.1 s" in line]
     assert len(lines) == 1
     assert lines[0].endswith("; likewise n1 tls, n2 tls, n3 tls and 5 more")
     report = run("check", *configs, "--output", "json").json["report"]
     findings = [each for one in report["checked"] for each in one["findings"]]
-    assert len([each for each in findings if each["rule"] == "timeout-too-low"]) == len(names)
+    assert len([finding for finding in findings if finding["rule"] == "timeout-too-low"]) == len(
+        names
+    )
 
 
 def test_a_unit_says_where_relative_paths_begin(desk: Desk) -> None:
@@ -290,7 +292,7 @@ def test_sarif_keeps_silenced_findings_as_suppressed(desk: Desk) -> None:
     """A suppression has its kind and the reason."""
     told = sarif(desk, sane(desk, more="timeout: 0.1"), "--silence", "timeout-too-low=slow link")
     hidden = [each for each in told["results"] if each["ruleId"] == "timeout-too-low"]
-    assert [each["suppressions"] for each in hidden] == [
+    assert [item["suppressions"] for item in hidden] == [
         [{"kind": "external", "justification": "slow link"}]
     ]
 
@@ -312,11 +314,11 @@ def test_the_configurations_of_a_fleet_are_checked_too(desk: Desk) -> None:
     fleet.write_text(f"{text}silenced: [{{rule: timeout-too-low, reason: slow link}}]\n")
     ran = run("check", "--fleet", fleet, "--output", "json")
     findings = [each for one in ran.json["report"]["checked"] for each in one["findings"]]
-    assert [each["silenced"] for each in findings if each["rule"] == "timeout-too-low"] == [
-        "slow link"
-    ]
-    assert not [each for each in findings if each["rule"] == "silence-without-effect"]
-    assert [each for each in findings if each["rule"] == "peers-not-verified"]
+    assert [
+        finding["silenced"] for finding in findings if finding["rule"] == "timeout-too-low"
+    ] == ["slow link"]
+    assert not [finding for finding in findings if finding["rule"] == "silence-without-effect"]
+    assert [finding for finding in findings if finding["rule"] == "peers-not-verified"]
 
 
 def test_a_fleet_file_that_is_named_silences_files(desk: Desk) -> None:

@@ -96,7 +96,9 @@ def test_a_missing_fleet_file_is_named_with_what_to_do(name: str, tmp_path: Path
     assert ran.out == ""
 
 
-@pytest.mark.parametrize("name", [each for each in FLEET_COMMANDS if each != "status"])
+@pytest.mark.parametrize(
+    "name", [fleet_command for fleet_command in FLEET_COMMANDS if fleet_command != "status"]
+)
 def test_an_unknown_field_is_named_with_file_line_column_and_field(
     name: str, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ groups:
 def test_a_fleet_file_becomes_a_description() -> None:
     """What is not said has its default."""
     read = read_fleet(GOOD.encode(), place="fleet.yml")
-    assert [each.name for each in read.groups[0].instances] == ["n1", "n2"]
+    assert [instance.name for instance in read.groups[0].instances] == ["n1", "n2"]
     assert read.groups[0].max_in_flight == 1
     assert read.state == ".rollover"
 

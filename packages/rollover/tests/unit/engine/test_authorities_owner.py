@@ -27,7 +27,7 @@ def an_authority(name: str) -> tuple[Certificate, PrivateKey]:
 
 def described(*versions: Certificate) -> FleetDescription:
     """A fleet that was described with these versions of its one authority."""
-    fingerprints = tuple(each.fingerprint for each in versions)
+    fingerprints = tuple(version.fingerprint for version in versions)
     authority = AuthorityDescription(name=NAME, certificates=fingerprints)
     return FleetDescription(version=1, name="test", groups=(), authorities=(authority,))
 

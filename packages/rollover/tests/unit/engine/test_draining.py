@@ -55,7 +55,7 @@ def test_only_connections_through_a_port_that_loses_trust_count(
     fleet = servers(world)
     leaving = withdrawal_of(fleet, last(world, fleet), world.certificates, now=build.NOW)
     assert set(leaving.instances) == {"server1", "server2"}
-    assert [each.fingerprint for each in leaving.retired] == ["old"]
+    assert [certificate.fingerprint for certificate in leaving.retired] == ["old"]
     assert leaving.concerns(holdout("server1", role)) is held_up
 
 

@@ -60,7 +60,7 @@ def held(fleet: MemoryFleet) -> dict[str, set[tuple[str, ...]]]:
     found: dict[str, set[tuple[str, ...]]] = {}
     for _, instance in fleet.instances():
         for seen in instance.state:
-            subjects = tuple(each.subject for each in seen.trusts or ())
+            subjects = tuple(trust.subject for trust in seen.trusts or ())
             found.setdefault(seen.endpoint, set()).add(subjects)
     return found
 
@@ -86,8 +86,8 @@ def test_a_wider_bundle_goes_to_everybody_and_is_looked_at_again() -> None:
     fleet = MemoryFleet()
     outcome = bring(fleet, bundle=WIDER)
     assert outcome.ending is Ending.DONE, outcome.message
-    assert sorted(each.rollout.group for each in outcome.rollouts) == [CLIENTS, SERVERS]
-    subjects = tuple(each.subject for each in WIDER)
+    assert sorted(rollout.rollout.group for rollout in outcome.rollouts) == [CLIENTS, SERVERS]
+    subjects = tuple(certificate.subject for certificate in WIDER)
     assert held(fleet) == {"port": {subjects}, "route": {subjects}, "client": {subjects}}
     assert fleet.issuers() == {"CN=CA 1"}
     assert fleet.broken == []
@@ -102,7 +102,7 @@ def test_it_is_gone_on_with_from_the_store_alone() -> None:
     assert stopped.ending is Ending.DECLINED
     outcome = Rollover(fleet.site()).rotate(MaterialResumption(BUNDLE), conduct())
     assert (outcome.ending, outcome.rotation) == (Ending.DONE, stopped.rotation)
-    assert len({bundle for each in held(fleet).values() for bundle in each}) == 1
+    assert len({bundle for value in held(fleet).values() for bundle in value}) == 1
 
 
 def test_a_rollback_gives_each_what_it_trusted_before() -> None:
@@ -145,7 +145,7 @@ def test_a_renewal_is_one_rollout_and_needs_its_key() -> None:
     fleet = MemoryFleet()
     leaf, key = brought_chain()
     asked: dict[str, Any] = {"chain": (leaf,), "groups": (SERVERS,)}
-    assert [each.group for each in planned(fleet, **asked).rollouts] == [SERVERS]
+    assert [rollout.group for rollout in planned(fleet, **asked).rollouts] == [SERVERS]
     with pytest.raises(SpecError, match="without its key"):
         bring(fleet, **asked)
     outcome = bring(fleet, **asked, key=key)
@@ -227,7 +227,7 @@ def test_a_renewal_whose_former_keys_cannot_be_had_says_so_beforehand(
     shown: list[Plan] = []
     outcome = bring(fleet, conduct(tell=shown_plans(shown)), **asked, key=key)
     assert outcome.ending is Ending.DONE
-    assert [each.rule for each in shown[0].cautions] == ["no-way-back"]
+    assert [item.rule for item in shown[0].cautions] == ["no-way-back"]
     with pytest.raises(SpecError, match="the keys of the chains before are not here"):
         Rollover(fleet.site()).rollback(CHAIN, conduct())
 
@@ -293,9 +293,9 @@ def test_a_file_that_others_use_is_not_overwritten() -> None:
         servers = fleet.described.groups[0]
         instances = tuple(
             msgspec.structs.replace(
-                each, config="nats.conf", **more or {"working_directory": each.name}
+                instance, config="nats.conf", **more or {"working_directory": instance.name}
             )
-            for each in servers.instances
+            for instance in servers.instances
         )
         groups = (msgspec.structs.replace(servers, instances=instances), fleet.described.groups[1])
         fleet.described = msgspec.structs.replace(fleet.described, groups=groups)
@@ -328,9 +328,13 @@ def test_the_chosen_are_written_down_one_by_one() -> None:
     assert isinstance(intent, MaterialIntent)
     (part,) = intent.goal.parts
     assert part.endpoints == tuple(
-        EndpointRef(InstanceName(name), each) for name in ("n1", "n2") for each in (PORT, ROUTE)
+        EndpointRef(InstanceName(name), endpoint_name)
+        for name in ("n1", "n2")
+        for endpoint_name in (PORT, ROUTE)
     )
-    assert [each.bundle for each in intent.former] == [(authority().certificate.fingerprint,)]
+    assert [installation.bundle for installation in intent.former] == [
+        (authority().certificate.fingerprint,)
+    ]
 
 
 def test_what_was_never_supplied_cannot_be_gone_on_with() -> None:

@@ -42,9 +42,9 @@ def intent(rotation: str = "r1", *, authority: AuthorityName = CA) -> AuthorityI
 def begun(*intents: AuthorityIntent) -> MemoryJournal:
     """A journal in which rotations were begun."""
     journal = MemoryJournal()
-    for each in intents:
-        data = run_log.started_data(each, fleet="prod")
-        journal.append(each.rotation, EntryKind.STARTED, at=NOON, data=data)
+    for authority_intent in intents:
+        data = run_log.started_data(authority_intent, fleet="prod")
+        journal.append(authority_intent.rotation, EntryKind.STARTED, at=NOON, data=data)
     return journal
 
 

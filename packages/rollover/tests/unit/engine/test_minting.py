@@ -57,15 +57,15 @@ def test_every_leaf_is_in_the_store_with_its_own_key(kind: KeyKind) -> None:
 
     leaves = _mint(credentials, _authority("new 2")).leaves(wanted)
 
-    assert list(leaves) == [each.name for each in wanted]
+    assert list(leaves) == [pair.name for pair in wanted]
     assert len({leaf.certificate.key_identity for leaf in leaves.values()}) == len(wanted)
-    for each in wanted:
-        leaf = leaves[each.name]
-        assert leaf.certificate.dns_names == each.like.dns_names
+    for pair in wanted:
+        leaf = leaves[pair.name]
+        assert leaf.certificate.dns_names == pair.like.dns_names
         assert leaf.certificate.key == kind
         assert from_pem(leaf.key.reveal()).key_identity == leaf.certificate.key_identity
-        assert credentials.version(each.name, 1).fingerprint == leaf.certificate.fingerprint
-        assert credentials.private_key(each.name, 1) == leaf.key
+        assert credentials.version(pair.name, 1).fingerprint == leaf.certificate.fingerprint
+        assert credentials.private_key(pair.name, 1) == leaf.key
 
 
 def test_leaves_made_before_a_crash_are_used_again() -> None:
@@ -80,7 +80,7 @@ def test_leaves_made_before_a_crash_are_used_again() -> None:
     second = _mint(credentials, authority).leaves(wanted)
 
     assert {name: second[name] for name in first} == dict(first)
-    assert [len(credentials.versions(each.name)) for each in wanted] == [1, 1, 1, 1]
+    assert [len(credentials.versions(pair.name)) for pair in wanted] == [1, 1, 1, 1]
 
 
 def test_the_same_leaf_wanted_twice_is_made_once() -> None:

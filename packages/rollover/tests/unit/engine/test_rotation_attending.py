@@ -71,9 +71,9 @@ def attended(*finds: Finding, at: Moment | None = None) -> tuple[MemoryFleet, At
 def said(fleet: MemoryFleet, subject: str) -> list[object]:
     """Return what the journal has as evidence of that kind."""
     return [
-        each.data
-        for each in fleet.journal.entries()
-        if each.kind is EntryKind.EVIDENCE and each.subject == subject
+        entry.data
+        for entry in fleet.journal.entries()
+        if entry.kind is EntryKind.EVIDENCE and entry.subject == subject
     ]
 
 
@@ -92,7 +92,9 @@ def test_a_warning_is_told_and_recorded_once() -> None:
     fleet, _ = attended(LOGS)
     told: list[events.Event] = []
     assert fleet.rotate(conduct(tell=told.append)).ending is Ending.DONE
-    assert [each.findings for each in told if isinstance(each, events.FindingsTold)] == [(LOGS,)]
+    assert [
+        observed.findings for observed in told if isinstance(observed, events.FindingsTold)
+    ] == [(LOGS,)]
     assert len(said(fleet, "findings")) == 1
 
 
@@ -113,7 +115,7 @@ def test_what_stands_in_the_way_ends_the_run_and_is_named(
     answerable = finding.rule in overridable(CATALOGUE)
     assert (f"--override {finding.rule}=REASON" in outcome.hint) is answerable
     assert len(outcome.rollouts) == {Moment.BEFORE: 0, Moment.BETWEEN: 1, Moment.AFTER: 5}[at]
-    assert EntryKind.FINISHED not in {each.kind for each in fleet.journal.entries()}
+    assert EntryKind.FINISHED not in {entry.kind for entry in fleet.journal.entries()}
     fleet.platforms[SERVERS] = fleet.memory[SERVERS]
     assert fleet.rotate().ending is Ending.DONE
     assert fleet.broken == []
@@ -134,7 +136,7 @@ def test_a_finding_can_be_answered_for() -> None:
     steered = conduct(overrides={LOCKED.rule: "the lock is our own"})
     assert fleet.rotate(steered).ending is Ending.DONE
     overridden = [e for e in fleet.journal.entries() if e.kind is EntryKind.OVERRIDDEN]
-    assert [(each.subject, each.data["reason"]) for each in overridden] == [
+    assert [(entry.subject, entry.data["reason"]) for entry in overridden] == [
         ("deployment/web", "the lock is our own")
     ]
 
@@ -166,9 +168,10 @@ def test_a_finding_that_the_fleet_file_silences_stops_nothing() -> None:
     assert fleet.rotate().ending is Ending.DONE
     assert "errands run" in str(said(fleet, "findings"))
     report = check_site(fleet.site())
-    assert [each.silenced for each in report.silenced] == ["errands run"]
+    assert [finding.silenced for finding in report.silenced] == ["errands run"]
     assert not any(
-        each.rule == "silence-without-effect" and each.findings for each in report.checked
+        checked_rule.rule == "silence-without-effect" and checked_rule.findings
+        for checked_rule in report.checked
     )
 
 
@@ -177,7 +180,11 @@ def test_check_shows_what_platforms_find_under_their_group() -> None:
     fleet, platform = attended(LOCKED, LOGS)
     report = check_site(fleet.site())
     assert platform.moments == [Moment.CHECK]
-    shown = {each.rule: each for each in report.checked if each.area == SERVERS}
+    shown = {
+        checked_rule.rule: checked_rule
+        for checked_rule in report.checked
+        if checked_rule.area == SERVERS
+    }
     assert set(shown) == {LOCKED.rule, LOGS.rule}
     assert shown[LOCKED.rule].title == agents.LOCKED.title
     assert report.worst is Severity.ERROR
@@ -189,7 +196,7 @@ def test_the_library_tells_findings_beside_a_plan() -> None:
     seen = Rollover(fleet.site()).outlook(Request(authority=AUTHORITY))
     assert seen.findings == seen.blocking == (LOCKED,)
     assert platform.moments == [Moment.CHECK]
-    assert [(each.rule, each.message) for each in seen.whole().cautions] == [
+    assert [(caution.rule, caution.message) for caution in seen.whole().cautions] == [
         (LOCKED.rule, "in the way: deployment/web: it is locked")
     ]
 
@@ -203,7 +210,9 @@ def test_what_is_left_behind_is_tidied_at_the_goal_and_again_on_a_second_run() -
     told: list[events.Event] = []
     assert fleet.rotate(conduct(tell=told.append)).ending is Ending.DONE
     assert platform.tidied == 1
-    assert [each.group for each in told if isinstance(each, events.CleanedUp)] == [SERVERS]
+    assert [observed.group for observed in told if isinstance(observed, events.CleanedUp)] == [
+        SERVERS
+    ]
     assert len(said(fleet, "clean")) == 1
     assert fleet.rotate().ending is Ending.DONE
     assert platform.tidied == 2

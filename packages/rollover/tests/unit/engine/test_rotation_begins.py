@@ -149,10 +149,14 @@ def test_an_instance_that_never_answered_is_named_before_anything_is_begun() -> 
 
     class Silent(Through):
         def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
-            for each in super().observe(instances):
-                silent = each.instance == "n2"
+            for observation in super().observe(instances):
+                silent = observation.instance == "n2"
                 why = "connection refused"
-                yield msgspec.structs.replace(each, endpoints=(), why=why) if silent else each
+                yield (
+                    msgspec.structs.replace(observation, endpoints=(), why=why)
+                    if silent
+                    else observation
+                )
 
     fleet = MemoryFleet()
     fleet.platforms[SERVERS] = Silent(fleet.memory[SERVERS])

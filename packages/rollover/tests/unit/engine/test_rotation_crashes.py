@@ -155,4 +155,4 @@ def test_a_handshake_gate_can_be_answered_for() -> None:
     outcome = fleet.rotate(conduct(overrides={RuleId("handshake-gate"): "a flaky balancer"}))
     assert outcome.ending is Ending.DONE
     overridden = [e for e in fleet.journal.entries() if e.kind is EntryKind.OVERRIDDEN]
-    assert [each.data["reason"] for each in overridden] == ["a flaky balancer"]
+    assert [entry.data["reason"] for entry in overridden] == ["a flaky balancer"]

@@ -30,7 +30,9 @@ from rollover.pki.issue import issue_authority
 def groups(fleet: DirectorFleet) -> list[str]:
     """Return the groups of the rollouts that were begun, in their order."""
     return [
-        each.subject for each in fleet.journal.entries() if each.kind is EntryKind.ROLLOUT_STARTED
+        entry.subject
+        for entry in fleet.journal.entries()
+        if entry.kind is EntryKind.ROLLOUT_STARTED
     ]
 
 
@@ -74,7 +76,7 @@ def test_a_source_is_given_the_signer_and_those_it_feeds_only_an_issuer() -> Non
     agents = fleet.platforms[AGENTS] = _Orders(fleet.memory[AGENTS])
     fleet.rotate()
     (begun, _), (reissued, withdrawn) = director.seen, agents.seen
-    given = {each.endpoint: each for each in begun[0].endpoints}
+    given = {endpoint.endpoint: endpoint for endpoint in begun[0].endpoints}
     assert given[SIGNER].signer.certificate.subject == "CN=CA 2"
     assert b"PRIVATE KEY" in given[SIGNER].signer.key.reveal()
     assert given[SIGNER].chain is None
@@ -86,8 +88,8 @@ def test_a_source_is_given_the_signer_and_those_it_feeds_only_an_issuer() -> Non
         assert (material.chain, material.key, material.signer) == (None, None, None)
         assert material.bundle is not None
     made = list(fleet.credentials.names("/fleets/"))
-    assert not any("/a1" in each or "agents" in each for each in made)
-    assert any("nats" in each for each in made)
+    assert not any("/a1" in text or "agents" in text for text in made)
+    assert any("nats" in text for text in made)
 
 
 def _crashes(numbers: Iterable[int], *, written: bool) -> Iterator[int]:
@@ -129,7 +131,7 @@ def test_an_agent_that_does_not_take_part_stops_the_run_before_it_is_cut_off(fau
         outcome = fleet.rotate()
     assert outcome.ending is Ending.WAITING, outcome.message
     assert "a3" in outcome.message
-    assert "CN=CA 1" in {each.subject for each in fleet.held().trusts or ()}
+    assert "CN=CA 1" in {trust.subject for trust in fleet.held().trusts or ()}
     assert fleet.broken == []
     fleet.instance("a3").heal()
     assert fleet.rotate().ending is Ending.DONE
@@ -145,7 +147,7 @@ def test_an_agent_that_may_be_in_two_states_is_given_its_material_again() -> Non
     agents = fleet.platforms[AGENTS] = _Orders(fleet.memory[AGENTS])
     fleet.instance("a2").doubt(before)
     assert fleet.rotate().ending is Ending.DONE
-    assert [[each.instance for each in orders] for orders in agents.seen] == [
+    assert [[order.instance for order in orders] for orders in agents.seen] == [
         ["a2"],
         ["a1", "a2", "a3"],
     ]
@@ -202,7 +204,7 @@ def test_with_a_standby_the_next_rotation_takes_one_rollout_each() -> None:
     assert fleet.rotate(standby=True).ending is Ending.DONE
     assert fleet.trusted() == {"CN=CA 1", "CN=CA 2", "CN=CA 3"}
     outcome = fleet.rotate(standby=True, again=True)
-    assert [each.rollout.group for each in outcome.rollouts] == [DIRECTOR, AGENTS]
+    assert [rollout.rollout.group for rollout in outcome.rollouts] == [DIRECTOR, AGENTS]
     assert fleet.issuers() == {"CN=CA 3"}
     assert fleet.signs() == "CN=CA 3"
     assert fleet.broken == []
@@ -264,14 +266,14 @@ def test_an_expired_ca_is_recovered_from_in_two_rollouts() -> None:
     """Director, then agents, and the loss is told before the first of them."""
     fleet, told = expired(), list[events.Event]()
     plan = Rollover(fleet.site()).plan(Request(authority=AUTHORITY))
-    assert [each.group for each in plan.rollouts] == [DIRECTOR, AGENTS]
+    assert [rollout.group for rollout in plan.rollouts] == [DIRECTOR, AGENTS]
     outcome = fleet.rotate(conduct(tell=told.append), recover=True)
     assert outcome.ending is Ending.DONE, outcome.message
     assert groups(fleet) == [DIRECTOR, AGENTS]
     assert at_goal(fleet)
-    names = [type(each) for each in told]
+    names = [type(observed) for observed in told]
     assert names.index(events.Recovering) < names.index(events.RolloutStarted)
-    (said,) = [each for each in told if isinstance(each, events.Recovering)]
+    (said,) = [observed for observed in told if isinstance(observed, events.Recovering)]
     assert said.recovery.cut_off == ("a1", "a2", "a3")
     assert "persistent disks may be lost" in said.losses
 
@@ -281,7 +283,7 @@ def test_a_recovery_is_known_before_it_is_asked_for() -> None:
     wanted = Request(authority=AUTHORITY)
     seen = Rollover(expired().site()).outlook(wanted)
     assert seen.recovery.needed
-    assert any(each.message.startswith("NOT SAFE: ") for each in seen.whole().cautions)
+    assert any(caution.message.startswith("NOT SAFE: ") for caution in seen.whole().cautions)
     well = Rollover(DirectorFleet().site()).outlook(wanted)
     assert not well.recovery.needed
     assert well.whole() == well.plan
@@ -314,11 +316,13 @@ def test_a_ca_that_was_put_in_since_the_last_rotation_is_no_business_of_that_one
     fleet.instance(VM).give(
         tuple(
             msgspec.structs.replace(
-                each,
-                presents=bundle if each.endpoint == SIGNER else (foreign.leaf(each.endpoint),),
+                endpoint,
+                presents=bundle
+                if endpoint.endpoint == SIGNER
+                else (foreign.leaf(endpoint.endpoint),),
                 trusts=bundle,
             )
-            for each in fleet.instance(VM).state
+            for endpoint in fleet.instance(VM).state
         )
     )
     fleet.instance("a1").give((fleet.of_agent("a1", foreign, bundle),))
@@ -336,7 +340,11 @@ def test_a_source_is_no_party_to_any_check() -> None:
     """It has no links, files or key of its own, and agents share no stand-in's key."""
     fleet = DirectorFleet()
     report = check_site(fleet.site())
-    found = {each.rule: each.findings for each in report.checked if each.findings}
+    found = {
+        checked_rule.rule: checked_rule.findings
+        for checked_rule in report.checked
+        if checked_rule.findings
+    }
     assert set(found) <= {"group-of-one"}
 
 
@@ -344,19 +352,19 @@ def test_the_topology_shows_what_a_source_signs_with() -> None:
     """`nats-ca@1`, as its issuer; of what it makes no fingerprint is claimed."""
     shown = topology_now(DirectorFleet().site())
     director, agents = shown.groups
-    endpoints = {each.name: each for each in director.instances[0].endpoints}
+    endpoints = {endpoint.name: endpoint for endpoint in director.instances[0].endpoints}
     assert (endpoints[SIGNER].issuer, endpoints[SIGNER].role) == ("nats-ca@1", "source")
     assert endpoints["nats"].fingerprint
     assert agents.instances[0].endpoints[0].issuer == "nats-ca@1"
     assert agents.instances[0].endpoints[0].fingerprint == ""
-    assert {each.working for each in shown.links} == {3, 1}
+    assert {link.working for link in shown.links} == {3, 1}
 
 
 def test_the_topology_says_of_what_a_source_feeds_that_it_cannot_be_told() -> None:
     """An agent has no files that could differ from what it uses."""
     fleet = DirectorFleet()
     fleet.instance("a1").doubt(fleet.instance("a1").state)
-    shown = {each.name: each for each in topology_now(fleet.site()).groups[1].instances}
+    shown = {instance.name: instance for instance in topology_now(fleet.site()).groups[1].instances}
     assert shown["a1"].unconfirmed
     assert shown["a1"].doubt.startswith("it may be in 2 states")
     assert "files" not in shown["a1"].doubt
@@ -366,7 +374,7 @@ def test_the_topology_says_of_what_a_source_feeds_that_it_cannot_be_told() -> No
 def test_the_outcome_lists_no_source_and_no_fingerprint_of_what_is_fed() -> None:
     """Before and after, a certificate for each party; stand-ins are not passed off as real."""
     outcome = DirectorFleet(agents=1).rotate()
-    lines = {each.endpoint: each for each in outcome.after}
+    lines = {line.endpoint: line for line in outcome.after}
     assert f"{VM}/{SIGNER}" not in lines
     assert lines[f"a1/{MBUS}"].fingerprint == ""
     assert lines[f"{VM}/nats"].fingerprint
@@ -375,7 +383,9 @@ def test_the_outcome_lists_no_source_and_no_fingerprint_of_what_is_fed() -> None
 def test_naive_swap_breaks_the_agents_links() -> None:
     """Straight to the new CA, director first: the agents' links are named as what would break."""
     refused = Rollover(DirectorFleet().site()).naive_swap(Request(authority=AUTHORITY))
-    assert any(each.witness and each.witness.dialer.endpoint == MBUS for each in refused)
+    assert any(
+        violation.witness and violation.witness.dialer.endpoint == MBUS for violation in refused
+    )
 
 
 def test_verify_holds_before_and_after() -> None:
@@ -386,7 +396,9 @@ def test_verify_holds_before_and_after() -> None:
     fleet.rotate()
     seen = library.verify(AUTHORITY)
     assert seen.holds
-    assert not any(each.subject.endpoint == SIGNER for gate in seen.gates for each in gate.evidence)
+    assert not any(
+        evidence.subject.endpoint == SIGNER for gate in seen.gates for evidence in gate.evidence
+    )
 
 
 # Instances that come and go.
@@ -400,7 +412,7 @@ def test_agents_that_appear_and_vanish_meanwhile_are_seen_at_the_next_look() -> 
 
     def refresh(file: Any) -> Any:
         director, agents = file.groups
-        chosen = tuple(each for each in agents.instances if each.name in present)
+        chosen = tuple(instance for instance in agents.instances if instance.name in present)
         return msgspec.structs.replace(
             whole, groups=(director, msgspec.structs.replace(agents, instances=chosen))
         )
@@ -413,11 +425,11 @@ def test_agents_that_appear_and_vanish_meanwhile_are_seen_at_the_next_look() -> 
     outcome = Rollover(site).rotate(Request(authority=AUTHORITY), conduct(tell=tell))
     assert outcome.ending is Ending.DONE, outcome.message
     confirmed = [
-        {each.instance for each in report.results if isinstance(each, Applied)}
+        {result.instance for result in report.results if isinstance(result, Applied)}
         for report in outcome.rollouts
     ]
     assert confirmed == [{VM}, {"a2", "a3"}, {VM}, {"a2", "a3"}]
-    assert {each.name for group in site.described.groups for each in group.instances} == {
+    assert {instance.name for group in site.described.groups for instance in group.instances} == {
         VM,
         "a2",
         "a3",
@@ -432,12 +444,12 @@ def test_an_agent_that_vanishes_during_its_own_rollout_is_not_waited_for() -> No
     class Vanishing(Through):
         def roll_out(self, orders: Any, **how: Any) -> Any:
             gone.add("a2")
-            left = [each for each in orders if each.instance != "a2"]
+            left = [order for order in orders if order.instance != "a2"]
             yield from super().roll_out(left, **how)
 
     def refresh(file: Any) -> Any:
         director, agents = file.groups
-        chosen = tuple(each for each in agents.instances if each.name not in gone)
+        chosen = tuple(instance for instance in agents.instances if instance.name not in gone)
         return msgspec.structs.replace(
             file, groups=(director, msgspec.structs.replace(agents, instances=chosen))
         )

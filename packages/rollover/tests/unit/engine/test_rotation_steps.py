@@ -34,7 +34,7 @@ from rollover.fleet.plan import Plan, Rollout
 
 def kinds(fleet: MemoryFleet) -> list[EntryKind]:
     """Return the kinds of all entries."""
-    return [each.kind for each in fleet.journal.entries()]
+    return [entry.kind for entry in fleet.journal.entries()]
 
 
 def test_every_step_is_in_the_journal_in_its_order() -> None:
@@ -70,7 +70,7 @@ def test_an_approval_that_took_long_is_followed_by_another_look() -> None:
     outcome = Rollover(site).rotate(Request(authority=AUTHORITY), steered)
     assert outcome.ending is Ending.DONE
     assert len(asked) == len(outcome.rollouts) == 5
-    assert sum(isinstance(each, events.Observed) for each in told) == 1 + 2 * 5
+    assert sum(isinstance(observed, events.Observed) for observed in told) == 1 + 2 * 5
 
 
 def test_what_changed_during_an_approval_is_asked_for_anew() -> None:
@@ -96,7 +96,7 @@ def test_a_stop_lets_the_instances_begun_finish() -> None:
     seen: list[events.Event] = []
 
     def stopping() -> bool:
-        return any(isinstance(each, events.InstanceDone) for each in seen)
+        return any(isinstance(observed, events.InstanceDone) for observed in seen)
 
     outcome = fleet.rotate(conduct(tell=seen.append, stopping=stopping))
     assert outcome.ending is Ending.STOPPED
@@ -278,13 +278,15 @@ def test_verify_looks_at_every_port_and_every_list() -> None:
     fleet.instance("n2").connect("laptop", fleet.ca.leaf("laptop"), old)
     seen = Rollover(fleet.site()).verify(AUTHORITY)
     assert not seen.holds
-    assert [each.peer for gate in seen.gates for each in gate.holdouts] == ["laptop"]
+    assert [holdout.peer for gate in seen.gates for holdout in gate.holdouts] == ["laptop"]
 
 
 def test_a_naive_swap_is_refused_by_name() -> None:
     """Both ends of every kind of link are named, and nothing was changed."""
     fleet = MemoryFleet()
     refused = Rollover(fleet.site()).naive_swap(Request(authority=AUTHORITY))
-    assert {each.rule for each in refused} == {"trust-before-use"}
-    assert all(PORT in str(each.witness) or "route" in str(each.witness) for each in refused)
+    assert {violation.rule for violation in refused} == {"trust-before-use"}
+    assert all(
+        PORT in str(violation.witness) or "route" in str(violation.witness) for violation in refused
+    )
     assert fleet.journal.entries() == ()

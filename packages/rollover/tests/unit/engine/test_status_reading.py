@@ -95,7 +95,9 @@ def test_who_is_left_behind_is_named_with_what_lifts_it() -> None:
     refused: Told = (EntryKind.REFUSED, "", {"message": "left-behind: `n3` is off"})
     found = status(STARTED, waiting, refused)
     assert found.state == "waiting"
-    assert [(each.rule, each.lift) for each in found.left_behind] == [("left-behind", "start it")]
+    assert [(left_behind.rule, left_behind.lift) for left_behind in found.left_behind] == [
+        ("left-behind", "start it")
+    ]
 
 
 def test_a_failed_instance_is_named_until_the_next_plan() -> None:

@@ -71,7 +71,7 @@ def test_every_order_is_worked_once_and_never_more_at_once_than_allowed(
     crew = Crew()
     pacing = Pacing(canaries=canaries, max_in_flight=width)
     results = list(in_window(crew, orders(count), pacing=pacing, stopping=never))
-    assert sorted(int(each.instance) for each in results) == list(range(count))
+    assert sorted(int(result.instance) for result in results) == list(range(count))
     assert sorted(map(int, crew.begun)) == list(range(count))
     assert crew.most <= width
 
@@ -81,7 +81,7 @@ def test_canaries_go_one_by_one_before_anybody_else() -> None:
     crew = Crew()
     pacing = Pacing(canaries=2, max_in_flight=3)
     running = in_window(crew, orders(5), pacing=pacing, stopping=never)
-    first = [each.instance for each in islice(running, 2)]
+    first = [item.instance for item in islice(running, 2)]
     assert first == ["0", "1"]
     assert crew.begun == ["0", "1"]
     assert crew.most == 1
@@ -93,7 +93,7 @@ def test_a_canary_that_fails_ends_the_rollout() -> None:
     crew = Crew(failed)
     pacing = Pacing(canaries=1, max_in_flight=3)
     results = list(in_window(crew, orders(5), pacing=pacing, stopping=never))
-    assert [type(each) for each in results] == [Failed]
+    assert [type(result) for result in results] == [Failed]
     assert crew.begun == ["0"]
 
 
@@ -123,7 +123,7 @@ def test_a_slow_instance_holds_up_nobody_else() -> None:
 
     pacing = Pacing(canaries=0, max_in_flight=2)
     results = list(in_window(work, orders(8), pacing=pacing, stopping=never))
-    assert all(isinstance(each, Applied) for each in results)
+    assert all(isinstance(result, Applied) for result in results)
     assert len(results) == 8
 
 
@@ -157,10 +157,10 @@ def test_after_a_failure_nobody_is_begun_and_those_begun_are_finished() -> None:
     crew = Crew(work)
     pacing = Pacing(canaries=0, max_in_flight=2)
     results = []
-    for each in in_window(crew, orders(9), pacing=pacing, stopping=never):
-        results.append(each)
+    for item in in_window(crew, orders(9), pacing=pacing, stopping=never):
+        results.append(item)
         told.set()
-    assert {each.instance: type(each) for each in results} == {"0": Failed, "1": Applied}
+    assert {result.instance: type(result) for result in results} == {"0": Failed, "1": Applied}
     assert sorted(crew.begun) == ["0", "1"]
 
 
@@ -175,7 +175,7 @@ def test_a_stop_lets_those_begun_finish_and_begins_nobody() -> None:
     crew = Crew(work)
     pacing = Pacing(canaries=1, max_in_flight=2)
     results = list(in_window(crew, orders(9), pacing=pacing, stopping=stop.is_set))
-    assert [each.instance for each in results] == ["0"]
+    assert [result.instance for result in results] == ["0"]
     assert crew.begun == ["0"]
 
 
@@ -191,7 +191,7 @@ def test_a_stop_within_the_window_ends_it() -> None:
     crew = Crew(work)
     pacing = Pacing(canaries=1, max_in_flight=1)
     results = list(in_window(crew, orders(9), pacing=pacing, stopping=stop.is_set))
-    assert [each.instance for each in results] == ["0", "1", "2", "3"]
+    assert [result.instance for result in results] == ["0", "1", "2", "3"]
 
 
 def test_nothing_is_begun_when_it_should_stop_from_the_start() -> None:

@@ -29,7 +29,7 @@ NODE = forge("node", LEAF, by=MIDDLE, now=NOW)
 
 def pem(*forged: Forged) -> bytes:
     """Return certificates as PEM."""
-    return write_certificates(each.certificate for each in forged)
+    return write_certificates(pair.certificate for pair in forged)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_pem_output_holds_each_certificate_once_and_nothing_else(
     ran = commands.run("inspect", chain, more, "--pem")
     found = read_certificates(ran.out.encode())
     assert found.remarks == ()
-    assert found.certificates == tuple(each.certificate for each in (NODE, MIDDLE, ROOT))
+    assert found.certificates == tuple(pair.certificate for pair in (NODE, MIDDLE, ROOT))
     assert ran.out.encode() == pem(NODE, MIDDLE, ROOT)
 
 

@@ -31,7 +31,7 @@ NODE = forge("node", LEAF, by=MIDDLE)
 
 def pem(*forged: Forged) -> bytes:
     """Return certificates as PEM."""
-    return write_certificates(each.certificate for each in forged)
+    return write_certificates(pair.certificate for pair in forged)
 
 
 def read(path: Path, *, password: bytes = b"") -> tuple[Inspected, ...]:
@@ -55,7 +55,7 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
 
 def subjects(found: InspectedSource) -> list[str]:
     """Return the subjects in the order of the source."""
-    return [each.certificate.subject for each in found.certificates]
+    return [certificate.certificate.subject for certificate in found.certificates]
 
 
 def archive(password: bytes | None) -> bytes:
@@ -65,14 +65,14 @@ def archive(password: bytes | None) -> bytes:
         if password
         else serialization.NoEncryption()
     )
-    others = [x509.load_der_x509_certificate(each.certificate.der) for each in (MIDDLE, ROOT)]
+    others = [x509.load_der_x509_certificate(pair.certificate.der) for pair in (MIDDLE, ROOT)]
     leaf = x509.load_der_x509_certificate(NODE.certificate.der)
     return pkcs12.serialize_key_and_certificates(b"n", NODE.key, leaf, others, encryption)
 
 
 def message(*forged: Forged, encoding: Encoding) -> bytes:
     """Return a PKCS#7 message with these certificates."""
-    found = [x509.load_der_x509_certificate(each.certificate.der) for each in forged]
+    found = [x509.load_der_x509_certificate(pair.certificate.der) for pair in forged]
     return pkcs7.serialize_certificates(found, encoding)
 
 
@@ -189,13 +189,17 @@ def test_kubernetes_objects_are_shown_each_with_its_fields(tmp_path: Path) -> No
     listed = {"apiVersion": "v1", "kind": "List", "items": [bundle]}
     text = yaml.safe_dump_all([secret, bundle, listed])
     path = write(tmp_path, "objects.yaml", text)
-    found = [each for each in read(path) if isinstance(each, InspectedSource)]
-    assert [each.name for each in found] == [
+    found = [
+        inspected_source
+        for inspected_source in read(path)
+        if isinstance(inspected_source, InspectedSource)
+    ]
+    assert [inspected_source.name for inspected_source in found] == [
         f"{path}: Secret nats/tls",
         f"{path}: ConfigMap trust",
         f"{path}: ConfigMap trust",
     ]
-    assert {each.kind for each in found} == {SourceKind.KUBERNETES}
+    assert {inspected_source.kind for inspected_source in found} == {SourceKind.KUBERNETES}
     assert sorted(subjects(found[0])) == ["CN=middle", "CN=node", "CN=root", "CN=root"]
     assert found[0].keys[0].key_identity == NODE.certificate.key_identity
     line = text[: text.index("cabundle.pem")].count("\n") + 1
@@ -217,7 +221,7 @@ def test_a_vars_store_is_shown_by_the_names_of_its_variables(tmp_path: Path) -> 
     }
     found = source(write(tmp_path, "creds.yml", yaml.safe_dump(store)))
     assert found.kind is SourceKind.YAML
-    fields = {each.place.rpartition(": ")[2] for each in found.certificates}
+    fields = {certificate.place.rpartition(": ")[2] for certificate in found.certificates}
     assert fields == {"nats_ca.certificate", "nats_ca.ca", "nats_tls.ca", "nats_tls.certificate"}
     assert found.keys[0].place.endswith(": nats_tls.private_key")
 
@@ -260,8 +264,8 @@ def test_a_fleet_file_leads_to_the_files_of_its_endpoints(tmp_path: Path) -> Non
     path = write(tmp_path, "fleet.yml", yaml.safe_dump(fleet))
     found = source(path)
     assert found.name == f"{path}: n1/route"
-    assert [each.subject for each in found.chain] == ["CN=node", "CN=middle"]
-    assert [each.subject for each in found.trusts] == ["CN=root"]
+    assert [certificate.subject for certificate in found.chain] == ["CN=node", "CN=middle"]
+    assert [trust.subject for trust in found.trusts] == ["CN=root"]
     assert len(found.usages) == len(("server", "client"))
 
 
@@ -273,10 +277,18 @@ def test_a_file_that_a_configuration_names_and_is_not_there_is_told_with_its_pla
     text = 'port: 1\ntls {\n  cert_file: "n.pem"\n  key_file: "gone.key"\n}\n'
     path = write(tmp_path, "nats.conf", text)
     found = read(path)
-    (trouble,) = (each for each in found if isinstance(each, InspectionProblem))
+    (trouble,) = (
+        inspected_source
+        for inspected_source in found
+        if isinstance(inspected_source, InspectionProblem)
+    )
     assert trouble.message.startswith(f"{path}:2:")
     assert "gone.key" in trouble.message
-    assert [each for each in found if isinstance(each, InspectedSource)]
+    assert [
+        inspected_source
+        for inspected_source in found
+        if isinstance(inspected_source, InspectedSource)
+    ]
 
 
 def test_a_directory_shows_what_is_ours_and_passes_over_the_rest(tmp_path: Path) -> None:
@@ -287,7 +299,7 @@ def test_a_directory_shows_what_is_ours_and_passes_over_the_rest(tmp_path: Path)
     write(tmp_path, "good.pem", pem(ROOT))
     write(tmp_path, "bad.pem", pem(NODE)[:200])
     found = read(tmp_path)
-    assert [type(each).__name__ for each in found] == ["Problem", "Source"]
+    assert [type(inspected_source).__name__ for inspected_source in found] == ["Problem", "Source"]
     assert isinstance(found[0], InspectionProblem)
     assert "bad.pem:1" in found[0].message
 
@@ -297,9 +309,9 @@ def test_nothing_that_is_read_keeps_a_key(tmp_path: Path) -> None:
     write(tmp_path, "all.pem", pem(NODE, ROOT) + NODE.key_pem())
     write(tmp_path, "all.yml", yaml.safe_dump({"k": NODE.key_pem().decode()}))
     body = NODE.key_pem().decode().splitlines()[1]
-    for each in read(tmp_path):
-        assert not holds_private_key(repr(each))
-        assert body not in repr(each)
+    for inspected_source in read(tmp_path):
+        assert not holds_private_key(repr(inspected_source))
+        assert body not in repr(inspected_source)
 
 
 def test_remarks_tell_what_stacks_make_of_a_file(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def _soon() -> Iterator[None]:
 
 def read(*targets: Path | str) -> tuple[Inspected, ...]:
     """Return what the targets hold."""
-    return tuple(read_targets([str(each) for each in targets], Ways({}, Path())))
+    return tuple(read_targets([str(target) for target in targets], Ways({}, Path())))
 
 
 def trouble(target: Path | str) -> InspectionProblem:
@@ -53,7 +53,7 @@ def trouble(target: Path | str) -> InspectionProblem:
 
 def shown(*forged: Forged) -> SourceView:
     """Return the report on a file of these certificates."""
-    placed = tuple(FoundCertificate(each.certificate, "x") for each in forged)
+    placed = tuple(FoundCertificate(pair.certificate, "x") for pair in forged)
     source = InspectedSource(name="x", kind=SourceKind.PEM, certificates=placed)
     (view,) = report_on((source,), now=NOW).sources
     return view
@@ -169,7 +169,7 @@ def test_a_critical_extension_that_nobody_knows_is_shown_and_refused() -> None:
     leaf = forge("odd", LEAF._replace(extra=((odd, True),)), by=ROOT)
     view = shown(leaf, ROOT)
     assert view.certificates[1].not_understood == ("1.2.3.4",)
-    assert {each.answer for each in view.chains} == {ChainVerdict.REFUSED}
+    assert {chain.answer for chain in view.chains} == {ChainVerdict.REFUSED}
 
 
 def test_thousands_of_names_against_thousands_of_constraints_are_not_compared() -> None:
@@ -180,7 +180,7 @@ def test_thousands_of_names_against_thousands_of_constraints_are_not_compared() 
     authority = forge("limited", CA._replace(extra=((constraints, True),)))
     view = shown(forge("many", LEAF._replace(names=names), by=authority), authority)
     assert len(view.certificates[1].dns_names) == len(names)
-    assert {each.answer for each in view.chains} == {ChainVerdict.REFUSED}
+    assert {chain.answer for chain in view.chains} == {ChainVerdict.REFUSED}
     assert "comparisons" in view.chains[0].faults[0].detail
 
 
@@ -204,7 +204,7 @@ def test_many_leaves_are_judged_up_to_a_limit() -> None:
     leaves = [forge("leaf", LEAF, by=ROOT) for _ in range(inspect_verdicts.MOST_CHAINS + 3)]
     view = shown(ROOT, *leaves)
     assert view.chains_not_judged == len(leaves) - inspect_verdicts.MOST_CHAINS
-    assert {each.answer for each in view.chains} == {ChainVerdict.ACCEPTED}
+    assert {chain.answer for chain in view.chains} == {ChainVerdict.ACCEPTED}
 
 
 def test_thousands_of_broken_blocks_are_told_up_to_a_limit(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def mode(path: str | Path) -> int:
 def accepted(issued: IssuedLeaf, usage: Usage, stack: Stack) -> bool:
     """Say whether a peer that trusts the CA accepts the chain."""
     chain, anchors = certificates(issued.certificate_file), certificates(issued.authority.file)
-    known = {each.fingerprint: each for each in (*chain, *anchors)}
+    known = {anchor.fingerprint: anchor for anchor in (*chain, *anchors)}
     question = Question(
-        chain=tuple(each.fingerprint for each in chain),
-        bundle=tuple(each.fingerprint for each in anchors),
+        chain=tuple(certificate.fingerprint for certificate in chain),
+        bundle=tuple(anchor.fingerprint for anchor in anchors),
         instant=NOW,
         usage=usage,
         stack=stack,
@@ -296,8 +296,8 @@ def test_two_at_once_make_one_ca(tmp_path: Path) -> None:
         found = list(
             pool.map(lambda name: issue(order(tmp_path, name), now=NOW), ("a", "b", "c", "d"))
         )
-    assert len({each.authority.fingerprint for each in found}) == 1
-    assert sum(each.authority.made for each in found) == 1
+    assert len({issued_leaf.authority.fingerprint for issued_leaf in found}) == 1
+    assert sum(issued_leaf.authority.made for issued_leaf in found) == 1
 
 
 def test_a_ca_that_somebody_holds_is_waited_for_within_a_limit(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_an_intermediate_is_served_and_clips_what_it_signs(tmp_path: Path) -> No
     (shop / "ca-key.pem").write_bytes(to_pem(keys[1]))
     issued = issue(order(tmp_path, "n1"), now=NOW + timedelta(days=1))
     served = certificates(issued.certificate_file)
-    assert [each.subject for each in served] == ["CN=n1", "CN=middle"]
+    assert [certificate.subject for certificate in served] == ["CN=n1", "CN=middle"]
     assert issued.clipped
     assert issued.not_after == served[1].not_after
     assert issue_for_role.trusted_authority(shop) == root

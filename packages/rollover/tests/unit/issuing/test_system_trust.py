@@ -110,13 +110,15 @@ def test_nss_stores_are_filled_and_cleared_by_certutil(box: Box, certificate: Ce
     box.directory("home/.mozilla/firefox/Crash Reports")
     box.tool("certutil")
     results = install(certificate, box.machine)
-    assert [each.outcome for each in results] == [TrustOutcome.INSTALLED] * 2
+    assert [result.outcome for result in results] == [TrustOutcome.INSTALLED] * 2
     added = [line for line in box.said() if "-A" in line.split()]
     assert f"-d sql:{box.folder}/home/.pki/nssdb" in added[0]
     assert "-t C,," in added[0]
     given = Path(f"{box.log}.given").read_bytes()
     assert read_certificates(given).certificates == (certificate,)
-    assert {each.outcome for each in uninstall(certificate, box.machine)} == {TrustOutcome.REMOVED}
+    assert {store_result.outcome for store_result in uninstall(certificate, box.machine)} == {
+        TrustOutcome.REMOVED
+    }
 
 
 def test_a_store_that_never_had_it_says_so(box: Box, certificate: Certificate) -> None:

@@ -76,7 +76,9 @@ def test_objects_are_found_by_label_page_by_page(cluster: tuple[StandIn, ApiServ
     for number in range(25):
         running.put("secrets", f"s{number:02}", metadata={"labels": {"mine": str(number % 2)}})
     found = server.find(ObjectKind.SECRET, "nats", labels={"mine": "0"})
-    assert [each.ref.name for each in found] == [f"s{number:02}" for number in range(0, 25, 2)]
+    assert [cluster_object.ref.name for cluster_object in found] == [
+        f"s{number:02}" for number in range(0, 25, 2)
+    ]
 
 
 def test_answers_become_our_errors(cluster: tuple[StandIn, ApiServer]) -> None:

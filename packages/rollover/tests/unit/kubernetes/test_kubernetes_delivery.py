@@ -94,7 +94,7 @@ class Rig:
     def kept(self) -> list[str]:
         """The objects that keep former values."""
         names = [*self.cluster.names("secrets"), *self.cluster.names("configmaps")]
-        return [each for each in names if each.endswith(".rollover-kept")]
+        return [name for name in names if name.endswith(".rollover-kept")]
 
     def fail_on(self, method: str, number: int) -> None:
         """Let one request of a method fail as when the connection ends."""
@@ -200,9 +200,9 @@ def test_whoever_is_killed_leaves_old_or_new_after_recovery(
     waiting = rig.delivery().recover("n1")
     assert rig.content in (OLD, AFTER)
     assert bool(rig.kept) == bool(waiting)
-    for each in waiting:
+    for item in waiting:
         assert rig.content == AFTER
-        rig.delivery().restore(each)
+        rig.delivery().restore(item)
         assert rig.content == OLD
 
 
@@ -326,7 +326,7 @@ def group(*names: str, secret: str, key: str | None = KEY) -> tuple[GroupDescrip
         platform="nats",
         delivery=settings,
         instances=tuple(
-            InstanceDescription(name=InstanceName(each), endpoints=(endpoint,)) for each in names
+            InstanceDescription(name=InstanceName(name), endpoints=(endpoint,)) for name in names
         ),
     )
     return described, settings

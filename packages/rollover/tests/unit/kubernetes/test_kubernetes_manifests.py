@@ -26,8 +26,12 @@ def test_what_is_written_is_read_back(ref: ObjectRef) -> None:
     """Names, labels and values survive, binary ones too, several documents in their order."""
     objects = (stored(ref, ca_crt=b"one\n\ntwo\n", blob=b"\xff\x00"), stored(ref, x=b""))
     found = kubernetes.read_manifests(kubernetes.write_manifests(objects), place="m.yaml")
-    assert [(each.ref, dict(each.data), each.labels) for each in found] == [
-        (each.ref, dict(each.data), each.labels) for each in objects
+    assert [
+        (cluster_object.ref, dict(cluster_object.data), cluster_object.labels)
+        for cluster_object in found
+    ] == [
+        (cluster_object.ref, dict(cluster_object.data), cluster_object.labels)
+        for cluster_object in objects
     ]
     assert kubernetes.write_manifests(objects) == kubernetes.write_manifests(found)
 
@@ -46,7 +50,10 @@ items:
 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}, "stringData": {"k": "B"}}
 """
     found = kubernetes.read_manifests(text, place="m.yaml")
-    assert [(each.ref.name, {k: v.reveal() for k, v in each.data.items()}) for each in found] == [
+    assert [
+        (cluster_object.ref.name, {k: v.reveal() for k, v in cluster_object.data.items()})
+        for cluster_object in found
+    ] == [
         ("a", {"ca.crt": b"A"}),
         ("b", {"k": b"B"}),
     ]

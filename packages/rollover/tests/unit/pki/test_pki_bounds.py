@@ -26,11 +26,11 @@ def verdict(
     leaf: Forged, between: Sequence[Forged], anchors: Sequence[Forged] = (ROOT,)
 ) -> Verdict:
     """Return what a Go server says of a client's chain, and fail when that takes long."""
-    certificates = [each.certificate for each in (leaf, *between, *anchors)]
-    verifier = Verifier({each.fingerprint: each for each in certificates})
+    certificates = [anchor.certificate for anchor in (leaf, *between, *anchors)]
+    verifier = Verifier({certificate.fingerprint: certificate for certificate in certificates})
     question = Question(
-        chain=tuple(each.certificate.fingerprint for each in (leaf, *between)),
-        bundle=tuple(each.certificate.fingerprint for each in anchors),
+        chain=tuple(pair.certificate.fingerprint for pair in (leaf, *between)),
+        bundle=tuple(anchor.certificate.fingerprint for anchor in anchors),
         name=None,
         usage=Usage.CLIENT,
         stack=Stack.GO,
@@ -62,7 +62,7 @@ def test_a_chain_is_as_long_as_go_has_checks_for(length: int) -> None:
     assert accepted or "Go gives up after 100 signature checks" in found.faults[0].detail
     elsewhere = verdict(leaf, chain[::-1], (forge("other", CA),))
     expected = FaultKind.NO_PATH if accepted else FaultKind.CONSTRAINT
-    assert [each.kind for each in elsewhere.faults] == [expected]
+    assert [fault.kind for fault in elsewhere.faults] == [expected]
 
 
 def test_a_crowd_of_namesakes_is_not_searched_to_its_end() -> None:
@@ -70,7 +70,7 @@ def test_a_crowd_of_namesakes_is_not_searched_to_its_end() -> None:
     copies = [forge("root", CA, key=KEYS[1]) for _ in range(400)]
     leaf = forge("leaf", LEAF, by=ROOT)
     crowd = verdict(leaf, copies, copies)
-    told = [each for each in crowd.faults if each.kind is FaultKind.SIGNATURE]
+    told = [fault for fault in crowd.faults if fault.kind is FaultKind.SIGNATURE]
     assert not crowd.accepted
     assert len(told) <= MOST_NAMESAKES
     assert verdict(leaf, copies, (ROOT, *copies)).accepted
@@ -88,7 +88,7 @@ def test_a_web_of_cross_signed_cas_ends() -> None:
     ]
     leaf = forge("leaf", LEAF, by=selves[0])
     found = verdict(leaf, web, (forge("elsewhere", CA),))
-    assert [each.kind for each in found.faults] == [FaultKind.NO_PATH]
+    assert [fault.kind for fault in found.faults] == [FaultKind.NO_PATH]
     assert "below it in the chain already" in found.faults[0].detail
 
 

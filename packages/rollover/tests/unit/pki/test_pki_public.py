@@ -15,7 +15,9 @@ TIMESTAMPS = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 
 def made(*extensions: x509.ExtensionType) -> Certificate:
     """Return a leaf with these extensions."""
-    return forge("n1", LEAF._replace(extra=tuple((each, False) for each in extensions))).certificate
+    return forge(
+        "n1", LEAF._replace(extra=tuple((extension, False) for extension in extensions))
+    ).certificate
 
 
 def policy(oid: str) -> x509.CertificatePolicies:

@@ -26,7 +26,7 @@ def cautioned(fleet: Fleet, world: build.World) -> list[str]:
         knowledge=msgspec.structs.replace(world.knowledge(), accepts=accepts),
         now=build.NOW,
     )
-    return [each.message for each in found.cautions if each.rule == STACKS_DISAGREE]
+    return [caution.message for caution in found.cautions if caution.rule == STACKS_DISAGREE]
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_a_client_is_named_though_servers_trust_the_same() -> None:
     ]
     told = cautioned(build.fleet([servers, clients], links, world), world)
     assert told
-    assert all(each.startswith("c1/tls") for each in told)
+    assert all(text.startswith("c1/tls") for text in told)

@@ -29,7 +29,7 @@ def test_a_peer_that_cannot_take_two_cas_is_gone_around_over_the_bridge() -> Non
         now=build.NOW,
     )
     assert found.complete
-    assert [each.group for each in found.rollouts] == ["server", "client"]
+    assert [rollout.group for rollout in found.rollouts] == ["server", "client"]
     assert found.rollouts[0].changes[0].present == "nats-ca@2+bridge"
 
 
@@ -73,7 +73,7 @@ def test_pairs_that_are_not_closed_are_searched_through_every_rollout() -> None:
         now=build.NOW,
     )
     assert found.complete
-    assert all(each.proof.holds for each in found.rollouts)
+    assert all(rollout.proof.holds for rollout in found.rollouts)
     assert found.lower_bound == len(found.rollouts)
 
 
@@ -85,6 +85,6 @@ def test_a_link_that_is_broken_anyway_binds_nobody() -> None:
     links = build.links(u, "r", p, "r", mutual=False) + build.links(u, "x", p, "x")
     fleet = build.fleet([u, p], links, world)
     found = plan(fleet, build.goal(), knowledge=world.knowledge(), now=build.NOW)
-    assert [each.group for each in found.rollouts] == ["u", "p", "u"]
+    assert [rollout.group for rollout in found.rollouts] == ["u", "p", "u"]
     assert found.lower_bound == 3
     assert Oracle(fleet, build.goal()).cheapest() == Cheapest(weight=3, rollouts=3)

@@ -73,8 +73,8 @@ class Scene:
 
     def observe(self) -> dict[InstanceName, Observation]:
         """Look at all of them."""
-        names = [each.name for each in self.platform.group.instances]
-        return {each.instance: each for each in self.platform.observe(names)}
+        names = [instance.name for instance in self.platform.group.instances]
+        return {observation.instance: observation for observation in self.platform.observe(names)}
 
     def both(self) -> None:
         """Look, and have the first `create-env` run: both are trusted, the new one signs."""
@@ -95,7 +95,7 @@ class Scene:
 
     def rules(self, moment: Moment) -> list[str]:
         """Return the rules that find something."""
-        return [each.rule for each in self.platform.findings(moment)]
+        return [finding.rule for finding in self.platform.findings(moment)]
 
     def vm(self, number: int = 0) -> Vm:
         """Return one of the VMs."""
@@ -139,9 +139,9 @@ def test_a_rotation_is_rolled_out_and_seen(scene: Scene) -> None:
     scene.both()
     results = scene.roll_out()
     assert len(results) == 5
-    for each in results:
-        assert isinstance(each, Applied)
-        assert {one.by for one in each.evidence} == {"connz", "ping"}
+    for result in results:
+        assert isinstance(result, Applied)
+        assert {one.by for one in result.evidence} == {"connz", "ping"}
     assert scene.director.calls == ["deploy web", "deploy cf"]
     new, old = scene.world.new.certificate, scene.world.old.certificate
     for seen in scene.observe().values():
@@ -149,8 +149,8 @@ def test_a_rotation_is_rolled_out_and_seen(scene: Scene) -> None:
         leaf = anatomy(seen.endpoints[0].presents[0])
         assert check_signature(leaf, by=anatomy(new)) is Signed.GOOD
     scene.world.hand_out(scene.world.new, scene.world.new)
-    assert all(isinstance(each, Applied) for each in scene.roll_out())
-    assert {each.endpoints[0].trusts for each in scene.observe().values()} == {(new,)}
+    assert all(isinstance(applied, Applied) for applied in scene.roll_out())
+    assert {value.endpoints[0].trusts for value in scene.observe().values()} == {(new,)}
 
 
 def test_what_an_earlier_run_has_done_is_not_done_again(scene: Scene) -> None:
@@ -159,7 +159,7 @@ def test_what_an_earlier_run_has_done_is_not_done_again(scene: Scene) -> None:
     scene.roll_out()
     scene.director.calls.clear()
     scene.again()
-    assert all(isinstance(each, Applied) for each in scene.roll_out())
+    assert all(isinstance(applied, Applied) for applied in scene.roll_out())
     assert scene.director.calls == []
 
 
@@ -169,7 +169,7 @@ def test_a_green_deploy_of_an_agent_that_kept_its_certificate_is_a_failure(scene
     vm = scene.vm()
     vm.mishap = Mishap.KEEPS
     results = scene.roll_out()
-    (failed,) = [each for each in results if isinstance(each, Failed)]
+    (failed,) = [result for result in results if isinstance(result, Failed)]
     assert failed.instance == vm.instance.name
     assert failed.code == "bosh-agent-unchanged"
     assert "recreate" in failed.hint
@@ -183,7 +183,7 @@ def test_a_deploy_that_changed_dns_only_is_repeated(scene: Scene) -> None:
     """H3: the second deploy does the rest."""
     scene.both()
     scene.vm().mishap = Mishap.ONLY_DNS
-    assert all(isinstance(each, Applied) for each in scene.roll_out())
+    assert all(isinstance(applied, Applied) for applied in scene.roll_out())
     assert scene.director.calls == ["deploy web", "deploy web", "deploy cf"]
 
 
@@ -192,7 +192,7 @@ def test_vms_on_an_old_stemcell_are_recreated(scene: Scene) -> None:
     scene.both()
     vm = scene.vm()
     vm.instance = msgspec.structs.replace(vm.instance, stemcell=OLD)
-    assert all(isinstance(each, Applied) for each in scene.roll_out())
+    assert all(isinstance(applied, Applied) for applied in scene.roll_out())
     named = f"{vm.instance.group}/{vm.instance.id}"
     assert scene.director.calls == ["deploy web", f"recreate web {named}", "deploy cf"]
 
@@ -202,7 +202,7 @@ def test_an_old_director_recreates_whole_deployments(tmp_path: Path) -> None:
     scene = Scene(World({"web": 2}), tmp_path)
     scene.director.version = (270, 2)
     scene.both()
-    assert all(isinstance(each, Applied) for each in scene.roll_out())
+    assert all(isinstance(applied, Applied) for applied in scene.roll_out())
     assert scene.director.calls == ["recreate web"]
 
 
@@ -211,7 +211,7 @@ def test_after_a_deployment_that_fails_none_is_begun(scene: Scene) -> None:
     scene.both()
     scene.vm(1).mishap = Mishap.FAILS
     results = scene.roll_out()
-    assert [type(each) for each in results] == [Applied, Failed]
+    assert [type(result) for result in results] == [Applied, Failed]
     failed = results[-1]
     assert isinstance(failed, Failed)
     assert failed.code == "bosh-deploy-failed"
@@ -251,7 +251,7 @@ def test_stopping_begins_no_further_deployment(scene: Scene) -> None:
     """The one that was begun is finished."""
     scene.both()
     results = scene.roll_out(stopping=lambda: bool(scene.director.calls))
-    assert {each.instance.partition("/")[0] for each in results} == {"web"}
+    assert {result.instance.partition("/")[0] for result in results} == {"web"}
     assert scene.director.calls == ["deploy web"]
 
 
@@ -262,7 +262,7 @@ def test_a_deployment_that_goes_meanwhile_is_no_failure(scene: Scene) -> None:
     scene.world.drop("web")
     results = scene.roll_out(orders)
     assert len(results) == 5
-    assert all(isinstance(each, Applied) for each in results)
+    assert all(isinstance(result, Applied) for result in results)
     assert scene.director.calls == ["deploy cf"]
 
 
@@ -272,7 +272,7 @@ def test_a_deployment_that_goes_during_its_deploy_is_no_failure(scene: Scene) ->
     scene.director.during = lambda name: scene.world.drop(name) if name == "web" else None
     results = scene.roll_out()
     assert len(results) == 5
-    assert all(isinstance(each, Applied) for each in results)
+    assert all(isinstance(result, Applied) for result in results)
 
 
 def test_somebody_elses_lock_is_waited_for(scene: Scene) -> None:
@@ -313,7 +313,7 @@ def test_where_nats_is_out_of_reach_the_director_asks_the_agents(scene: Scene) -
     scene.mbus = Unreached(scene.world)
     scene.again()
     scene.vm().mishap = Mishap.HUNG
-    available = [each.availability for each in scene.observe().values()]
+    available = [value.availability for value in scene.observe().values()]
     assert available == [Availability.UNREACHABLE, *[Availability.READY] * 4]
     scene.observe()
     assert len(tries) == 1, "it is not tried again"
@@ -390,7 +390,7 @@ def test_an_agent_that_is_away_may_hold_what_was_handed_out_since(scene: Scene) 
     scene.world.hand_out(scene.world.new, scene.world.old, scene.world.new)
     seen = scene.observe()[scene.vm().instance.name]
     assert seen.endpoints[0].trusts == (scene.world.old.certificate,)
-    assert [each[0].trusts for each in seen.may_use] == [scene.world.handout.bundle]
+    assert [pair[0].trusts for pair in seen.may_use] == [scene.world.handout.bundle]
 
 
 def test_who_lost_its_ca_comes_back_with_it_and_blocks_nothing(scene: Scene) -> None:
@@ -401,13 +401,17 @@ def test_who_lost_its_ca_comes_back_with_it_and_blocks_nothing(scene: Scene) -> 
     scene.world.hand_out(scene.world.old, scene.world.old)
     for vm in scene.world.vms.values():
         vm.mishap = Mishap.DEAD
-    found = [each for each in scene.platform.findings(Moment.BEFORE) if "unresp" in each.rule]
+    found = [
+        finding for finding in scene.platform.findings(Moment.BEFORE) if "unresp" in finding.rule
+    ]
     assert len(found) == len(scene.world.vms)
-    assert {each.severity for each in found} == {Severity.WARNING}
+    assert {finding.severity for finding in found} == {Severity.WARNING}
     assert "comes back when the director trusts that CA again" in found[0].remedy
     scene.world.hand_out(scene.world.new, scene.world.old, scene.world.new)
-    again = [each for each in scene.platform.findings(Moment.BETWEEN) if "unresp" in each.rule]
-    assert {each.severity for each in again} == {Severity.ERROR}
+    again = [
+        finding for finding in scene.platform.findings(Moment.BETWEEN) if "unresp" in finding.rule
+    ]
+    assert {finding.severity for finding in again} == {Severity.ERROR}
 
 
 def test_a_vm_that_is_gone_blocks_nothing(scene: Scene) -> None:
@@ -436,7 +440,7 @@ def test_a_vm_that_is_made_right_after_the_change_is_known_by_its_task(scene: Sc
     scene.again()
     found = scene.observe()[made.instance.name]
     assert not found.may_use
-    assert [each.fingerprint for each in found.endpoints[0].trusts or ()] == [
+    assert [trust.fingerprint for trust in found.endpoints[0].trusts or ()] == [
         scene.world.old.fingerprint,
         scene.world.new.fingerprint,
     ]
@@ -446,26 +450,26 @@ def test_every_agent_answers_a_ping_at_the_gate(scene: Scene) -> None:
     """One that does not is evidence against the next step."""
     scene.vm().mishap = Mishap.HUNG
     evidence = list(scene.platform.handshakes(list(scene.world.vms), accepted=(), refused=()))
-    assert [each.holds for each in evidence] == [False, True, True, True, True]
-    assert {each.observed for each in evidence} == {"pong", "no answer"}
+    assert [item.holds for item in evidence] == [False, True, True, True, True]
+    assert {item.observed for item in evidence} == {"pong", "no answer"}
 
 
 def test_recovery_recreates_who_does_not_answer(tmp_path: Path) -> None:
     """With all of a deployment silent it is `recreate --fix`; with some, a deploy with `--fix`."""
     scene = Scene(World({"web": 2, "cf": 3}), tmp_path, recover=True)
     scene.observe()
-    for each in (*scene.world.of("web"), scene.world.of("cf")[0]):
-        each.mishap = Mishap.DEAD
-    silent = [each for each in scene.observe().values() if each.why]
+    for vm in (*scene.world.of("web"), scene.world.of("cf")[0]):
+        vm.mishap = Mishap.DEAD
+    silent = [value for value in scene.observe().values() if value.why]
     assert len(silent) == 3
-    assert {each.availability for each in silent} == {Availability.READY}
+    assert {observation.availability for observation in silent} == {Availability.READY}
     assert "--fix" in silent[0].why
     assert all(
-        each.holds
-        for each in scene.platform.handshakes(list(scene.world.vms), accepted=(), refused=())
+        handshake.holds
+        for handshake in scene.platform.handshakes(list(scene.world.vms), accepted=(), refused=())
     )
     scene.world.hand_out(scene.world.new, scene.world.old, scene.world.new)
-    assert all(isinstance(each, Applied) for each in scene.roll_out())
+    assert all(isinstance(applied, Applied) for applied in scene.roll_out())
     assert scene.director.calls == ["recreate web --fix", "deploy cf --fix"]
 
 
@@ -474,13 +478,13 @@ def test_rollover_updates_agents_itself(small: Scene) -> None:
     small.both()
     results = small.roll_out()
     assert len(results) == 2
-    assert all(isinstance(each, Applied) for each in results)
+    assert all(isinstance(result, Applied) for result in results)
     assert small.director.calls == []
     assert len(small.mbus.sent) == 2
     for _, settings in small.mbus.sent:
         assert settings["trusted_certs"] == ""
         assert settings["disk_associations"] == []
-    assert {each.endpoints[0].trusts for each in small.observe().values()} == {
+    assert {value.endpoints[0].trusts for value in small.observe().values()} == {
         small.world.handout.bundle
     }
     assert "bosh-record-stale" in small.rules(Moment.AFTER)
@@ -503,7 +507,7 @@ def test_what_rollover_cannot_update_itself_the_director_does(small: Scene) -> N
     small.both()
     vm = small.vm()
     vm.instance = msgspec.structs.replace(vm.instance, stemcell=OLD)
-    assert all(isinstance(each, Applied) for each in small.roll_out())
+    assert all(isinstance(applied, Applied) for applied in small.roll_out())
     assert len(small.mbus.sent) == 1
     assert small.director.calls == [f"recreate web router/{vm.instance.id}"]
 
@@ -551,7 +555,7 @@ def test_a_stranger_on_nats_is_found(scene: Scene) -> None:
     )
     scene.director.forgotten = "gone"
     found = list(scene.platform.findings(Moment.BETWEEN))
-    subjects = {each.subject for each in found if each.rule == "bosh-foreign-connection"}
+    subjects = {finding.subject for finding in found if finding.rule == "bosh-foreign-connection"}
     assert subjects == {"CN=tool", f"agent {orphan.instance.agent_id}"}
 
 

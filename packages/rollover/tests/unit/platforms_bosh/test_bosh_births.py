@@ -83,7 +83,7 @@ def signers(
     ledger.saw({"a0": SEEN}, born={"a0": births.after(made)}, trusted=trusted, at=at)
     states = ledger.states("a0", trusted=trusted, certificate=SEEN, born=births.after(made), at=at)
     names = {old.fingerprint: "old", new.fingerprint: "new"}
-    return {names[each.signer] for each in states}
+    return {names[state.signer] for state in states}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def line(**fields: object) -> bytes:
 
 def read(reader: EventReader, *answers: HttpResponse) -> list[TaskEvent]:
     """All events of these answers."""
-    return [each for answer in answers for each in reader.take(answer)]
+    return [task_event for answer in answers for task_event in reader.take(answer)]
 
 
 def partial(text: bytes, begin: int) -> HttpResponse:
@@ -89,14 +89,14 @@ def test_every_event_comes_once_whatever_the_pieces(cuts: list[int], ranges: boo
         else:
             found += read(reader, partial(there, reader.offset))
     found += reader.rest()
-    assert [each.index for each in found] == list(range(6))
+    assert [task_event.index for task_event in found] == list(range(6))
 
 
 def test_a_last_line_without_end_is_an_event_too() -> None:
     """When the task has ended it will not grow any more."""
     reader = EventReader()
     assert read(reader, HttpResponse(status=200, body=line(index=5).rstrip(b"\n"))) == []
-    assert [each.index for each in reader.rest()] == [5]
+    assert [task_event.index for task_event in reader.rest()] == [5]
 
 
 def test_a_range_that_begins_elsewhere_gives_what_is_new() -> None:

@@ -65,7 +65,7 @@ bosh -n create-env $WORKSPACE/bosh-deployment/bosh.yml \\
 """,
     )
     assert command.manifest == Path("/srv/op/workspace/bosh-deployment/bosh.yml")
-    assert [str(each) for each in command.ops_files] == [
+    assert [str(ops_file) for ops_file in command.ops_files] == [
         "/srv/op/workspace/bosh-deployment/gcp/cpi.yml",
         f"{tmp_path}/uaa.yml",
         f"{tmp_path}/credhub.yml",
@@ -255,4 +255,4 @@ def test_words_are_those_that_a_real_shell_makes(text: str) -> None:
     found = command_line.read_script(f"run {text}", path=Path("/x.sh"), environment=HOME)
     script = f"printf '%s\\0' {text}"
     said = subprocess.run(["sh", "-c", script], env=HOME, capture_output=True, check=True)  # noqa: S607 - any shell
-    assert [each.encode() for each in found.commands[0].words[1:]] == said.stdout.split(b"\0")[:-1]
+    assert [word.encode() for word in found.commands[0].words[1:]] == said.stdout.split(b"\0")[:-1]

@@ -60,7 +60,7 @@ def test_strangers_are_who_is_neither_agent_nor_director() -> None:
         ]
     )
     assert listing.agents == ()
-    assert [each.cid for each in listing.others] == [3, 4, 5]
+    assert [other.cid for other in listing.others] == [3, 4, 5]
 
 
 def test_without_a_monitoring_port_it_says_so() -> None:

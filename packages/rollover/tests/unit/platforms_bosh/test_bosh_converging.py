@@ -75,15 +75,15 @@ def test_after_a_failure_no_further_deployment_begins() -> None:
     works = [work(name) for name in "abcd"]
     results = list(in_parallel(run, works, width=1, stopping=lambda: False))
     assert begun == ["a", "b"]
-    assert [type(each) for each in results] == [Applied, Failed]
+    assert [type(result) for result in results] == [Applied, Failed]
 
 
 def test_stopping_begins_nothing_more() -> None:
     """Not even the canary, when it is said at once."""
     results: list[Result] = []
     works = [work(name) for name in "abc"]
-    for each in in_parallel(applied, works, width=1, stopping=lambda: len(results) > 0):
-        results.append(each)  # noqa: PERF402 - what was told decides whether to stop
+    for item in in_parallel(applied, works, width=1, stopping=lambda: len(results) > 0):
+        results.append(item)  # noqa: PERF402 - what was told decides whether to stop
     assert len(results) == 1
     assert list(in_parallel(applied, works, width=1, stopping=lambda: True)) == []
 

@@ -68,7 +68,7 @@ def handshake(
         kind=Port.CLIENT,
         reached=True,
         presented=(server.of[NatsPart.SERVER].certificate,),
-        advertised_der=tuple(anatomy(each).raw_subject for each in bundle),
+        advertised_der=tuple(anatomy(certificate).raw_subject for certificate in bundle),
         client_verdict=verdict,
     )
 
@@ -87,7 +87,7 @@ def concluded(
 ) -> Conclusion:
     """What follows from a record and from what was seen."""
     seen = DirectorEvidence(
-        ObservedNats(tuple(NatsDial(None, each) for each in shown), clients), expiries, NOW
+        ObservedNats(tuple(NatsDial(None, item) for item in shown), clients), expiries, NOW
     )
     return conclude_deployed(candidates, CreateEnvState(current_manifest_sha=sha), seen)
 
@@ -181,7 +181,7 @@ def test_the_directors_own_dates_can_contradict() -> None:
 
 def test_the_jobs_own_connections_can_contradict() -> None:
     """NATS lists the certificate that the director shows, and it is another."""
-    old, new = (each.of[NatsPart.DIRECTOR].certificate for each in (OLD, NEW))
+    old, new = (pair.of[NatsPart.DIRECTOR].certificate for pair in (OLD, NEW))
     subject = "CN=default.director.bosh-internal,O=Cloud Foundry"
     shown = handshake(OLD, (OLD.ca, NEW.ca))
     wrong = concluded("first", shown, clients=((subject, old.fingerprint),))

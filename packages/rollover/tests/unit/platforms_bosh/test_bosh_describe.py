@@ -80,13 +80,16 @@ def test_the_director_vm_has_four_parties_that_share_one_bundle() -> None:
     assert (director.name, director.platform, director.touch) == (
         "director", "bosh-director", Touch.RECREATE,
     )  # fmt: skip
-    assert [(each.name, each.role, each.stack, each.certificate) for each in vm.endpoints] == [
+    assert [
+        (endpoint.name, endpoint.role, endpoint.stack, endpoint.certificate)
+        for endpoint in vm.endpoints
+    ] == [
         ("nats", Role.CLIENT_PORT, Stack.GO, "nats.tls.server"),
         ("director", Role.CLIENT, Stack.OPENSSL, "nats.tls.director"),
         ("health-monitor", Role.CLIENT, Stack.OPENSSL, "nats.tls.health_monitor"),
         ("agents", Role.SOURCE, Stack.GO, "nats.tls.client_ca"),
     ]
-    assert {each.ca for each in vm.endpoints} == {"nats.tls.ca"}
+    assert {endpoint.ca for endpoint in vm.endpoints} == {"nats.tls.ca"}
     assert vm.endpoints[0].address == "10.0.0.6:4222"
     assert vm.endpoints[0].verify
 
@@ -95,7 +98,10 @@ def test_every_vm_is_an_agent_that_the_director_feeds() -> None:
     """Its name outlives its VM, and does not depend on the order of the listing."""
     one, other = expanded(agent(0), agent(1)), expanded(agent(1), agent(0, vm_cid="vm-new"))
     assert one.groups[1] == other.groups[1]
-    assert [each.name for each in one.groups[1].instances] == ["web/router/0000", "web/router/0001"]
+    assert [instance.name for instance in one.groups[1].instances] == [
+        "web/router/0000",
+        "web/router/0001",
+    ]
     (mbus,) = one.groups[1].instances[0].endpoints
     assert (mbus.role, mbus.source) == (Role.CLIENT, "director/agents")
 
@@ -104,7 +110,7 @@ def test_the_description_can_be_assembled_into_a_fleet() -> None:
     """Agents dial NATS; so do director and health monitor, on its own VM."""
     fleet = description.assemble(expanded(agent(0), agent(1)), {})
     links = sorted(
-        (str(each.dialer), str(each.acceptor), each.mutual, each.name) for each in fleet.links
+        (str(link.dialer), str(link.acceptor), link.mutual, link.name) for link in fleet.links
     )
     assert links == [
         ("director/0/director", "director/0/nats", True, "10.0.0.6"),
@@ -114,14 +120,14 @@ def test_the_description_can_be_assembled_into_a_fleet() -> None:
     ]
     source = fleet.groups[1].instances[0].endpoints[0].source
     assert source == SourceRef(GroupName("director"), director_fleet.AGENT_SOURCE)
-    bundles = {each.bundle_slot for each in fleet.groups[0].instances[0].endpoints}
+    bundles = {endpoint.bundle_slot for endpoint in fleet.groups[0].instances[0].endpoints}
     assert len(bundles) == 1
 
 
 def test_without_agents_there_is_only_the_director() -> None:
     """And nothing that dials from nowhere."""
     fleet = description.assemble(expanded(), {})
-    assert [each.name for each in fleet.groups] == ["director"]
+    assert [group.name for group in fleet.groups] == ["director"]
     assert len(fleet.links) == 2
 
 
@@ -143,12 +149,12 @@ def test_a_recovery_costs_new_vms() -> None:
         )
 
     costs = [round_of(), round_of(agents[0]), round_of(*agents)]
-    assert [each.recreated for each in costs] == [0, 1, 2]
+    assert [item.recreated for item in costs] == [0, 1, 2]
     assert costs[0].seconds < costs[1].seconds < costs[2].seconds
     groups = [
-        director_fleet.with_agents(described(), agents, cost=each).groups[1] for each in costs
+        director_fleet.with_agents(described(), agents, cost=item).groups[1] for item in costs
     ]
-    assert [each.touch for each in groups] == [Touch.RESTART, Touch.RESTART, Touch.RECREATE]
+    assert [group.touch for group in groups] == [Touch.RESTART, Touch.RESTART, Touch.RECREATE]
 
 
 def test_pacing_and_reasons_of_a_person_are_kept() -> None:
@@ -166,28 +172,28 @@ def test_pacing_and_reasons_of_a_person_are_kept() -> None:
     )
     other = GroupDescription(name=GroupName("apps"), platform="nats-client", instances=())
     fleet = expanded(agent(0), agent(1), groups=(mine, other))
-    assert [each.name for each in fleet.groups] == ["director", "agents", "apps"]
+    assert [group.name for group in fleet.groups] == ["director", "agents", "apps"]
     agents = fleet.groups[1]
     assert (agents.max_in_flight, agents.seconds_per_instance) == (7, 2.0)
-    assert [each.ignored for each in agents.instances] == ["", "on loan"]
-    assert all(each.endpoints for each in agents.instances)
+    assert [instance.ignored for instance in agents.instances] == ["", "on loan"]
+    assert all(instance.endpoints for instance in agents.instances)
 
 
 def test_a_link_that_a_person_described_is_not_doubled() -> None:
     """Another name may be expected of NATS."""
     mine = LinkDescription(dialer="agents/mbus", acceptor="director/nats", name="nats.internal")
     fleet = expanded(agent(0), links=(mine,))
-    assert [each.name for each in fleet.links if each.dialer == "agents/mbus"] == ["nats.internal"]
+    assert [link.name for link in fleet.links if link.dialer == "agents/mbus"] == ["nats.internal"]
 
 
 def test_nats_may_be_elsewhere() -> None:
     """At a name that agents use, or beside a director with an IPv6 address."""
     fleet = expanded(director=DirectorDescription(environment="x", nats="nats.example:4333"))
     assert fleet.groups[0].instances[0].endpoints[0].address == "nats.example:4333"
-    assert {each.name for each in fleet.links} == {"nats.example"}
+    assert {link.name for link in fleet.links} == {"nats.example"}
     six = DirectorDescription(environment="https://[2001:db8::1]:25555")
     assert director_fleet.nats_address(six) == "[2001:db8::1]:4222"
-    assert {each.name for each in expanded(director=six).links} == {"2001:db8::1"}
+    assert {link.name for link in expanded(director=six).links} == {"2001:db8::1"}
 
 
 def test_a_fleet_without_a_director_stays_as_it_is() -> None:
@@ -230,7 +236,7 @@ def remarks(
     if director is not None:
         access = DirectorAccess(url="https://x:1", client="a", secret=msgspec.UNSET, proxy=True)  # type: ignore[arg-type]  # not used
         noted += discovery._remarks_on_director(found, director, access)
-    return {each.subject: each.message for each in noted}
+    return {remark.subject: remark.message for remark in noted}
 
 
 @pytest.mark.parametrize(
@@ -316,7 +322,7 @@ def test_described_again_a_fleet_keeps_what_a_person_wrote() -> None:
     assert (merged.director.environment, merged.director.client) == ("https://new:25555", "ci")
     assert (merged.director.in_place, merged.director.parallel) == ("direct", 5)
     assert merged.director.monitor == "http://m"
-    assert [(each.name, each.certificates) for each in merged.authorities] == [
+    assert [(authority.name, authority.certificates) for authority in merged.authorities] == [
         ("mine", ("aa", "bb"))
     ]
     assert merged.margin_seconds == 7.0

@@ -51,7 +51,7 @@ def found(director: Director, moment: Moment = Moment.BEFORE) -> tuple[Finding, 
 
 def ids(director: Director, moment: Moment = Moment.BEFORE) -> set[str]:
     """The rules that found something."""
-    return {each.rule for each in found(director, moment)}
+    return {finding.rule for finding in found(director, moment)}
 
 
 def test_a_director_in_order_has_no_findings(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_a_director_in_order_has_no_findings(tmp_path: Path) -> None:
 
 def test_every_rule_is_told_once() -> None:
     """No id means two things."""
-    rules = [each.id for each in (*rules_director.RULES, *agents.RULES)]
+    rules = [rule.id for rule in (*rules_director.RULES, *agents.RULES)]
     assert len(rules) == len(set(rules))
-    assert all(each.startswith("bosh-") for each in rules)
+    assert all(rule.startswith("bosh-") for rule in rules)
 
 
 def changed(director: Director, name: str, change: Callable[[dict[str, str]], object]) -> None:
@@ -93,7 +93,7 @@ def test_a_create_env_that_did_not_end_well_is_told(tmp_path: Path) -> None:
     """With the line that brings the director VM up."""
     director = files.director(tmp_path)
     director.record("")
-    [finding] = [each for each in found(director) if each.rule == "bosh-create-env-unfinished"]
+    [finding] = [item for item in found(director) if item.rule == "bosh-create-env-unfinished"]
     assert "bosh create-env bosh.yml" in finding.remedy
 
 
@@ -178,8 +178,8 @@ def test_what_a_definition_does_not_say_is_told(tmp_path: Path) -> None:
         12, names=("127.0.0.1", "nats.example.com"), lifetime=timedelta(days=700)
     )
     director = files.director(tmp_path, values={"nats_password": "x", **present.values()})
-    by_subject = {each.subject: each for each in found(director)}
-    assert {each.rule for each in by_subject.values()} == {"bosh-options-lost"}
+    by_subject = {finding.subject: finding for finding in found(director)}
+    assert {value.rule for value in by_subject.values()} == {"bosh-options-lost"}
     assert "alternative_names, duration" in by_subject["nats_server_tls"].message
 
 
@@ -187,7 +187,9 @@ def test_certificates_that_the_directors_list_leaves_out_are_told(tmp_path: Path
     """The server's and the health monitor's are not on it (H11, H12)."""
     present = files.generation(13, begins=NOW.replace(microsecond=0) - timedelta(days=350))
     director = files.director(tmp_path, values={"nats_password": "x", **present.values()})
-    subjects = {each.subject for each in found(director) if each.rule == "bosh-expiry-unseen"}
+    subjects = {
+        finding.subject for finding in found(director) if finding.rule == "bosh-expiry-unseen"
+    }
     assert subjects == {"nats.tls.server", "nats.tls.health_monitor"}
 
 
@@ -201,7 +203,7 @@ def test_variables_from_elsewhere_are_told(tmp_path: Path) -> None:
         "bosh create-env bosh.yml --state state.json -l vars.yml -l given.yml "
         "--vars-store creds.yml"
     )
-    subjects = {each.subject for each in found(director)}
+    subjects = {finding.subject for finding in found(director)}
     assert subjects == {f"nats.tls.{part}" for part in NatsPart}
 
 

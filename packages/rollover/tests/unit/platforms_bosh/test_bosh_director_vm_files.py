@@ -136,13 +136,13 @@ def test_a_director_that_is_silent_is_told_with_what_its_record_says(
     [found] = platform(files.director(tmp_path)).observe([VM])
     assert found.availability is Availability.UNREACHABLE
     assert "127.0.0.1:1" in found.why
-    assert {each.endpoint: each.presents for each in found.endpoints} == {
+    assert {endpoint.endpoint: endpoint.presents for endpoint in found.endpoints} == {
         "nats": (old.of[NatsPart.SERVER].certificate,),
         "director": (old.of[NatsPart.DIRECTOR].certificate,),
         "health-monitor": (old.of[NatsPart.HEALTH_MONITOR].certificate,),
         "agents": (old.ca,),
     }
-    assert {each.trusts for each in found.endpoints} == {(old.ca,)}
+    assert {endpoint.trusts for endpoint in found.endpoints} == {(old.ca,)}
 
 
 def test_the_handout_is_what_the_deployed_manifest_has(tmp_path: Path, old: Generation) -> None:
@@ -197,7 +197,7 @@ def test_a_create_env_that_changed_nothing_leaves_what_was_there(
     assert "exit code 1" in first.message
     assert "the cloud said no" in first.message
     names = sorted(director.stored())
-    assert [each for each in names if each.endswith("_2")] == [
+    assert [name for name in names if name.endswith("_2")] == [
         "nats_ca_2",
         "nats_clients_director_tls_2",
         "nats_clients_health_monitor_tls_2",
@@ -254,7 +254,7 @@ def test_a_create_env_that_claims_success_is_not_believed(
     vm = platform(with_program(files.director(tmp_path), ""))
     failed = ordered(vm, files.both_trusted(old, new))
     assert (failed.code, failed.restored) == ("verification", False)
-    assert any(not each.holds for each in failed.evidence)
+    assert any(not evidence.holds for evidence in failed.evidence)
 
 
 def test_a_leftover_ops_file_is_refused_before_anything_changes(
@@ -296,8 +296,8 @@ def test_a_key_that_a_director_cannot_use_is_refused(
     order = files.both_trusted(old, new)
     wrong = SecretBytes(to_pem(generate(KeyKind.P256)))
     endpoints = tuple(
-        each if each.key is None else msgspec.structs.replace(each, key=wrong)
-        for each in order.endpoints
+        endpoint if endpoint.key is None else msgspec.structs.replace(endpoint, key=wrong)
+        for endpoint in order.endpoints
     )
     failed = ordered(platform(director), msgspec.structs.replace(order, endpoints=endpoints))
     assert failed.restored

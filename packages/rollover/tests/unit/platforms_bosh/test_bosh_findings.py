@@ -61,7 +61,7 @@ def gathered(
         at=BEGUN,
         version=(283,),
         instances=instances,
-        sights={each.name: sight for each in instances},
+        sights={bosh_instance.name: sight for bosh_instance in instances},
         listing=Listing(agents=(CONNECTED,)),
         recover=recover,
     )
@@ -139,8 +139,8 @@ def test_recovery_names_what_may_be_lost() -> None:
             Moment.BEFORE,
         )
     )
-    cost, disks = (each for each in found if each.rule == "bosh-recovery-loses")
-    (silent,) = (each for each in found if each.rule == "bosh-agent-unresponsive")
+    cost, disks = (finding for finding in found if finding.rule == "bosh-recovery-loses")
+    (silent,) = (finding for finding in found if finding.rule == "bosh-agent-unresponsive")
     assert (cost.subject, disks.subject) == ("agents", "web/router/0")
     assert "1 VMs (`web/router/0`) are made anew with `--fix`, about 4 VM minutes" in cost.message
     assert "disk-7" in disks.message
@@ -152,7 +152,7 @@ def test_recovery_names_what_may_be_lost() -> None:
 def test_where_all_has_expired_who_still_answers_is_lost_too() -> None:
     """An open connection outlives its certificates, and not the next `create-env`."""
     there = gathered(instance(disks=("disk-7",)), recover=True, expired=True)
-    rules = [each.rule for each in findings(there, Moment.CHECK)]
+    rules = [finding.rule for finding in findings(there, Moment.CHECK)]
     assert rules == ["bosh-recovery-loses"] * 2
     assert list(findings(gathered(instance(), expired=True), Moment.CHECK)) == []
 
@@ -184,13 +184,13 @@ def test_a_stale_record_of_the_director_is_told_afterwards() -> None:
         certificate=CERTIFICATE, first_seen=BEGUN, last_seen=BEGUN, issued_here=True
     )
     book = Provenance(agents={"a0": (sighting,), "a7": (sighting,)})
-    rules = [each.rule for each in findings(gathered(instance(), book=book), Moment.AFTER)]
+    rules = [finding.rule for finding in findings(gathered(instance(), book=book), Moment.AFTER)]
     assert rules == ["bosh-keys-in-agent-logs", "bosh-record-stale"]
 
 
 def test_every_rule_explains_itself() -> None:
     """Ids are unique, begin with `bosh-`, and every text is there."""
-    ids = [each.id for each in RULES]
+    ids = [item.id for item in RULES]
     assert len(set(ids)) == len(ids)
     for rule in RULES:
         assert rule.id.startswith("bosh-")

@@ -53,13 +53,13 @@ def ledger(tmp_path: Path) -> ProvenanceFile:
 def handout(signer: Ca, *bundle: Ca) -> IssuedCredentials:
     """What a director hands out."""
     return IssuedCredentials(
-        signer=signer.certificate, bundle=tuple(each.certificate for each in bundle)
+        signer=signer.certificate, bundle=tuple(pair.certificate for pair in bundle)
     )
 
 
 def state(signer: Ca, *bundle: Ca) -> AgentState:
     """What an agent has that was given it."""
-    return AgentState(signer.fingerprint, tuple(each.fingerprint for each in bundle))
+    return AgentState(signer.fingerprint, tuple(pair.fingerprint for pair in bundle))
 
 
 def look(
@@ -67,7 +67,7 @@ def look(
 ) -> dict[str, tuple[AgentState, ...]]:
     """See agents with certificates, and return what they can hold."""
     at = BEGUN + hours * HOUR
-    cas = [each.fingerprint for each in trusted]
+    cas = [pair.fingerprint for pair in trusted]
     born = dict.fromkeys(seen, LONG_AGO)
     ledger.saw(seen, born=born, trusted=cas, at=at)
     return {
@@ -169,7 +169,10 @@ def test_everything_is_there_again_for_the_next_process(
     look(ledger, {"a": fingerprint()}, old, new, hours=2)
     again = ProvenanceFile(tmp_path / "state" / "agents.json")
     assert again.book() == ledger.book()
-    assert [each.signer for each in again.handouts()] == [old.certificate, new.certificate]
+    assert [credentials.signer for credentials in again.handouts()] == [
+        old.certificate,
+        new.certificate,
+    ]
     assert again.certificate(new.fingerprint).der == new.certificate.der
 
 
@@ -194,10 +197,10 @@ def test_two_that_write_at_once_lose_nothing(tmp_path: Path, old: Ca) -> None:
             own.saw({f"{name}{number}": fingerprint()}, born={}, trusted=(), at=BEGUN)
 
     threads = [Thread(target=write, args=(name,)) for name in "xyz"]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(ProvenanceFile(path).book().agents) == 30
 
 
@@ -229,7 +232,7 @@ def test_whatever_was_handed_out_in_a_time_is_found(times: list[int], span: list
         for number, at in enumerate(times)
     ]
     after, until = BEGUN + span[0] * HOUR, BEGUN + span[1] * HOUR
-    found = {each.signer for each in handed_within(handouts, after=after, until=until)}
+    found = {handed.signer for handed in handed_within(handouts, after=after, until=until)}
     for hour in range(span[0] + 1, span[1] + 1):
         current = max((at for at in times[1:] if at <= hour), default=times[0])
         assert str(current) in found
@@ -254,17 +257,17 @@ def test_the_truth_is_always_among_the_possible_states(steps: list[str]) -> None
         now = phases[phase]
         if step in {"create-env", "rush"} and unseen < 2:
             following = phases[(phase + 1) % len(phases)]
-            if truth.signer in {each.fingerprint for each in following.bundle}:
+            if truth.signer in {item.fingerprint for item in following.bundle}:
                 phase, now, unseen = (phase + 1) % len(phases), following, unseen + 1
         if step in {"deploy", "rush"}:
             truth = AgentState(
-                now.signer.fingerprint, tuple(each.fingerprint for each in now.bundle)
+                now.signer.fingerprint, tuple(item.fingerprint for item in now.bundle)
             )
             certificate = fingerprint()
         if step != "look":
             continue
         unseen = 0
-        trusted = frozenset(each.fingerprint for each in now.bundle)
+        trusted = frozenset(item.fingerprint for item in now.bundle)
         book = with_handout(book, now, at=at)
         book = with_connections(book, {"a": certificate}, at=at)
         book = with_settled(book, trusted=trusted, connected={"a": LONG_AGO}, at=at)

@@ -33,7 +33,7 @@ class Scene:
         self.observer = AgentObserver(
             self.director,
             connections=FakeConnections(self.world),
-            pinger=AgentPinger(mbus, instances=lambda: [each.instance for each in self.vms]),
+            pinger=AgentPinger(mbus, instances=lambda: [vm.instance for vm in self.vms]),
             clock=self.world.clock,
             patience=PATIENCE,
         )
@@ -45,7 +45,7 @@ class Scene:
 
     def answering(self) -> set[str]:
         """Return who answers within a long time."""
-        agents = [each.instance.agent_id or "" for each in self.vms]
+        agents = [vm.instance.agent_id or "" for vm in self.vms]
         return set(self.observer.answering(agents, ["web"], seconds=LONG))
 
 
@@ -127,7 +127,9 @@ def test_a_vm_that_is_deleted_meanwhile_is_waited_for_no_longer(scene: Scene) ->
 def test_a_deployment_that_is_gone_has_nobody(scene: Scene) -> None:
     """It may go between two calls: that is no failure."""
     assert scene.observer.listed(["web", "gone"])["gone"] == ()
-    assert {each.deployment for each in scene.observer.placed(["web", "gone"]).values()} == {"web"}
+    assert {value.deployment for value in scene.observer.placed(["web", "gone"]).values()} == {
+        "web"
+    }
     assert scene.observer.manifests(["gone"]) == {"gone": ""}
 
 

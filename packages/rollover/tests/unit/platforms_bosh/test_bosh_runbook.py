@@ -60,7 +60,9 @@ FACTS = RunbookFacts(
     uuid="0f0f",
     deployments=DEPLOYMENTS,
 )
-MEANT = tuple(each.name for each in FACTS.instances if not each.ignored)
+MEANT = tuple(
+    instance_facts.name for instance_facts in FACTS.instances if not instance_facts.ignored
+)
 CUT_OFF = Recovery(expired=("`nats_ca@1` expired",), cut_off=MEANT)
 LONG_AGO = AT - timedelta(days=400)
 
@@ -97,7 +99,7 @@ def write(director: Director, *, facts: RunbookFacts = FACTS, what: Plan | None 
     written = runbook.write_runbook(
         directory, what or four_steps(), environment=director.environment(), facts=facts
     )
-    assert {each.name for each in written} == {each.name for each in directory.iterdir()}
+    assert {path.name for path in written} == {path.name for path in directory.iterdir()}
     return directory
 
 
@@ -202,7 +204,7 @@ def test_many_deployments_are_a_loop_after_the_first_of_them(tmp_path: Path) -> 
         files.generation(),
         files.generation(21),
         at=AT,
-        instances=tuple(each.name for each in facts.instances),
+        instances=tuple(instance_facts.name for instance_facts in facts.instances),
     )
     text = (write(files.director(tmp_path), facts=facts, what=what) / "RUNBOOK.md").read_text()
     second = text.partition("## Step 2")[2].partition("## Step 3")[0]
@@ -242,7 +244,7 @@ def test_what_stands_in_the_way_is_told_first(tmp_path: Path) -> None:
 def test_no_key_and_no_password_is_written(tmp_path: Path) -> None:
     """Files that people pass around."""
     directory = write(files.director(tmp_path, flags="-v director_name=hush"))
-    everything = "".join(each.read_text() for each in directory.iterdir())
+    everything = "".join(path.read_text() for path in directory.iterdir())
     assert not re.search(r"PRIVATE KEY-----|secret-of-nats|hush", everything)
 
 

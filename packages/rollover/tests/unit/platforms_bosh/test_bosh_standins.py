@@ -42,7 +42,7 @@ def test_an_agents_certificate_is_made_as_the_director_makes_it(signer: Ca) -> N
     assert made.subject == "CN=a1.agent.bosh-internal,O=Cloud Foundry,C=USA"
     assert made.not_after - made.not_before == LIFETIME
     assert made.not_after > signer.certificate.not_after
-    critical = {each.oid: each.critical for each in parsed.extensions}
+    critical = {extension.oid: extension.critical for extension in parsed.extensions}
     assert set(critical) == {
         x509.KeyUsage.oid,
         x509.BasicConstraints.oid,
@@ -58,7 +58,8 @@ def test_a_go_server_accepts_it_from_its_ca_only(signer: Ca) -> None:
     stand_in = PlaceholderCertificates(lambda _: signer.secret).of(signer.certificate, issued=BEGUN)
     other = ca("other")
     certificates = {
-        each.fingerprint: each for each in (stand_in, signer.certificate, other.certificate)
+        certificate.fingerprint: certificate
+        for certificate in (stand_in, signer.certificate, other.certificate)
     }
     accepts = Verifier(certificates)
 

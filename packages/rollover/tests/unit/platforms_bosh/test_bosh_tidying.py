@@ -71,7 +71,7 @@ def test_new_values_get_the_old_names_and_nothing_is_deployed_differently(tmp_pa
     deployed = director.environment().state().current_manifest_sha
     assert plain_sha(director) != deployed
     told = tidy(director, place)
-    assert all(each.holds for each in told)
+    assert all(evidence.holds for evidence in told)
     assert plain_sha(director) == deployed
     stored = director.stored()
     assert stored == {"nats_password": others["nats_password"], **files.generation(2).values()}

@@ -34,7 +34,7 @@ def test_a_value_is_what_bosh_would_have_generated() -> None:
     value = credential(NatsPart.SERVER).value()
     assert isinstance(value, dict)
     assert list(value) == ["ca", "certificate", "private_key"]
-    assert all(str(each).endswith("-----\n") for each in value.values())
+    assert all(str(record).endswith("-----\n") for record in value.values())
     assert str(value["private_key"]).startswith("-----BEGIN RSA PRIVATE KEY-----\n")
     key = from_pem(str(value["private_key"]).encode())
     assert key.key_identity == files.generation(2).of[NatsPart.SERVER].key.key_identity
@@ -56,7 +56,7 @@ def test_a_change_is_written_whole_and_private(tmp_path: Path) -> None:
     VarsFile(store).change(lambda now: {**now, "b": {"c": "x\n"}})
     assert FileStore(store).variables() == {"a": 1, "b": {"c": "x\n"}}
     assert store.stat().st_mode & 0o777 == 0o600
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".creds.yml.lock", "creds.yml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".creds.yml.lock", "creds.yml"]
 
 
 def test_a_change_that_fails_leaves_the_file_as_it_is(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_only_a_restart_cuts_connections() -> None:
     made = platform()
     made.instance(ONE).connect("peer", certificate("leaf", is_ca=False), OLD.fingerprint)
     trust_new(made)
-    assert [each.peer for each in made.holdouts((ONE,), retired=[OLD])] == ["peer"]
+    assert [holdout.peer for holdout in made.holdouts((ONE,), retired=[OLD])] == ["peer"]
     made.instance(ONE).fail(Fault.RESTARTS)
     trust_new(made)
     assert list(made.holdouts((ONE,), retired=[OLD])) == []
@@ -130,7 +130,7 @@ def test_holdouts_of_unknown_issuers_are_told_and_can_be_cut() -> None:
     made.instance(ONE).connect("fine", leaf, NEW.fingerprint)
     (holdout,) = made.holdouts((ONE,), retired=[OLD])
     assert (holdout.peer, holdout.issuer) == ("stranger", "")
-    assert all(each.holds for each in made.cycle((holdout,)))
+    assert all(evidence.holds for evidence in made.cycle((holdout,)))
     assert list(made.holdouts((ONE,), retired=[OLD])) == []
 
 
@@ -158,5 +158,5 @@ def test_an_identity_is_let_in_by_its_issuer(issuer: str) -> None:
     made = platform()
     in_bundle = issuer == "old"
     evidence = made.handshakes((ONE,), accepted=[identity], refused=[identity])
-    holds = {each.fact.value: each.holds for each in evidence}
+    holds = {item.fact.value: item.holds for item in evidence}
     assert holds == {"presents": True, "accepts": in_bundle, "refuses": not in_bundle}

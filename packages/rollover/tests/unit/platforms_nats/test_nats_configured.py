@@ -73,7 +73,7 @@ def order(*endpoints: EndpointName) -> Order:
     return Order(
         instance=NAME,
         endpoints=tuple(
-            EndpointMaterial(endpoint=each, bundle_file="tls/new.pem") for each in endpoints
+            EndpointMaterial(endpoint=endpoint, bundle_file="tls/new.pem") for endpoint in endpoints
         ),
     )
 
@@ -95,7 +95,9 @@ def test_a_configuration_that_names_another_file_counts(tmp_path: Path) -> None:
     found = elsewhere(tmp_path, described)
     assert found == {GATEWAY: "tls/new.pem"}
     moved = configuration.placed(described, found)
-    assert [each.ca for each in moved.endpoints if each.name == GATEWAY] == ["tls/new.pem"]
+    assert [endpoint.ca for endpoint in moved.endpoints if endpoint.name == GATEWAY] == [
+        "tls/new.pem"
+    ]
 
 
 def test_a_configuration_is_looked_at_again_whenever_it_changes(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_an_unconfirmed_re_pointing_is_known_by_what_was_kept(tmp_path: Path) ->
     (tmp_path / "nats.conf.rollover-kept").write_text(CONFIG)
     kept = known.as_kept(described)
     assert kept is not None
-    assert {each.ca for each in kept.endpoints} == {str(tmp_path / "ca.pem")}
+    assert {endpoint.ca for endpoint in kept.endpoints} == {str(tmp_path / "ca.pem")}
 
 
 def test_an_order_that_moves_nothing_needs_no_configuration(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_servers_of_one_cluster_are_one_group(tmp_path: Path) -> None:
         tmp_path, a=node("n1", 4001, '"nats://n2.example:5002"'), b=node("n2", 4002)
     ).description
     (group,) = made.groups
-    assert (group.name, [each.name for each in group.instances]) == ("c1", ["n1", "n2"])
+    assert (group.name, [instance.name for instance in group.instances]) == ("c1", ["n1", "n2"])
     client, route = group.instances[0].endpoints
     assert (client.name, client.role, client.address) == (
         "client-port",
@@ -74,7 +74,7 @@ def test_routes_under_different_names_are_links_of_their_own(tmp_path: Path) -> 
         a=node("n1", 4001, '"nats://two.example:5002"'),
         b=node("n2", 4002, '"nats://one.example:5001"'),
     ).description
-    assert {(each.acceptor, each.name) for each in made.links} == {
+    assert {(link.acceptor, link.name) for link in made.links} == {
         ("n1/route", "one.example"),
         ("n2/route", "two.example"),
     }
@@ -95,7 +95,7 @@ gateway {{ name: {name}, listen: "127.0.0.1:{port + 1}", {TLS % ""}, gateways: [
         a=cluster("A", 4001, f'{{ name: B, url: "nats://b.example:4102", {TLS % ""} }}'),
         b=cluster("B", 4101, '{ name: A, url: "nats://a.example:4002" }'),
     ).description
-    assert {(each.dialer, each.acceptor, each.name) for each in made.links} == {
+    assert {(link.dialer, link.acceptor, link.name) for link in made.links} == {
         ("A1/gateway-remote-B", "B1/gateway", "b.example"),
         ("B1/gateway", "A1/gateway", "a.example"),
     }
@@ -119,8 +119,13 @@ leafnodes {{ remotes: [
         "hub/leafnode",
         True,
     )
-    (spoke,) = (each for group in made.groups for each in group.instances if each.name == "spoke")
-    assert [each.role for each in spoke.endpoints] == [Role.LEAF_REMOTE]
+    (spoke,) = (
+        instance
+        for group in made.groups
+        for instance in group.instances
+        if instance.name == "spoke"
+    )
+    assert [endpoint.role for endpoint in spoke.endpoints] == [Role.LEAF_REMOTE]
 
 
 def test_a_server_in_the_clear_has_no_endpoints_and_a_remark(tmp_path: Path) -> None:
@@ -128,7 +133,7 @@ def test_a_server_in_the_clear_has_no_endpoints_and_a_remark(tmp_path: Path) -> 
     made = found(tmp_path, plain='listen: "127.0.0.1:4222"')
     (instance,) = made.description.groups[0].instances
     assert (instance.name, instance.endpoints) == ("plain", ())
-    assert any("no `tls` block" in each.message for each in made.remarks)
+    assert any("no `tls` block" in remark.message for remark in made.remarks)
 
 
 def test_a_server_that_listens_everywhere_is_dialled_on_loopback(tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_a_server_that_listens_everywhere_is_dialled_on_loopback(tmp_path: Path)
     everywhere = found(tmp_path, a=f"port: 4222\n{TLS % ''}")
     advertised = found(tmp_path, a=f'port: 4222\nclient_advertise: "n1.example:4333"\n{TLS % ""}')
     assert everywhere.description.groups[0].instances[0].endpoints[0].address == "127.0.0.1:4222"
-    assert any("listens everywhere" in each.message for each in everywhere.remarks)
+    assert any("listens everywhere" in remark.message for remark in everywhere.remarks)
     assert advertised.description.groups[0].instances[0].endpoints[0].address == "n1.example:4333"
 
 
@@ -144,7 +149,7 @@ def test_names_are_unique_and_come_from_the_file_without_a_server_name(tmp_path:
     """Two servers of one name are told apart."""
     text = f'listen: "127.0.0.1:4222"\n{TLS % ""}'
     made = found(tmp_path, a=f"server_name: n\n{text}", b=f"server_name: n\n{text}", c=text)
-    assert [each.name for each in made.description.groups[0].instances] == ["n", "n-2", "c"]
+    assert [instance.name for instance in made.description.groups[0].instances] == ["n", "n-2", "c"]
 
 
 def test_generations_of_a_ca_are_versions_of_one_authority(tmp_path: Path) -> None:
@@ -164,7 +169,7 @@ def test_a_monitor_that_does_not_answer_is_a_remark(tmp_path: Path) -> None:
     """Discovery goes on without the clients that it would have told of."""
     made = found(tmp_path, a=f'listen: "127.0.0.1:4222"\nhttp: "127.0.0.1:1"\n{TLS % ""}')
     assert made.description.groups[0].instances[0].monitor == "http://127.0.0.1:1"
-    assert any("was not asked" in each.message for each in made.remarks)
+    assert any("was not asked" in remark.message for remark in made.remarks)
 
 
 def test_passwords_are_not_in_what_is_discovered(tmp_path: Path) -> None:
@@ -172,7 +177,7 @@ def test_passwords_are_not_in_what_is_discovered(tmp_path: Path) -> None:
     accounts = "accounts { S { users: [ { user: sys, password: hush } ] } }\nsystem_account: S"
     made = found(tmp_path, a=f'listen: "127.0.0.1:4222"\n{accounts}\n{TLS % ""}')
     assert "hush" not in repr(made)
-    assert any("`sys`" in each.message for each in made.remarks)
+    assert any("`sys`" in remark.message for remark in made.remarks)
 
 
 def test_nothing_to_look_at_is_an_error_with_a_remedy() -> None:

@@ -83,7 +83,7 @@ def test_what_was_found_counts_more_than_what_was_written() -> None:
         clients=(_client("app"),),
     )
     merged = _again(found, FOUND)
-    addresses = [each.endpoints[0].address for each in merged.groups[0].instances]
+    addresses = [instance.endpoints[0].address for instance in merged.groups[0].instances]
     assert addresses == ["n1:5222", "n2:4222"]
 
 
@@ -92,7 +92,7 @@ def test_an_instance_that_is_away_is_kept_and_named() -> None:
     before = _fleet(_server("n1", address="n1:4222"), clients=(_client("app"), _client("night")))
     done = discover_again(Discovery(description=FOUND), before)
     assert done.description == before
-    assert [each.subject for each in done.remarks] == ["night"]
+    assert [remark.subject for remark in done.remarks] == ["night"]
 
 
 def test_an_instance_stays_in_the_group_that_it_was_moved_to() -> None:
@@ -101,7 +101,7 @@ def test_an_instance_stays_in_the_group_that_it_was_moved_to() -> None:
     mine = msgspec.structs.replace(clients, name=GroupName("mine"))
     links = (msgspec.structs.replace(LINK, dialer="mine/client"),)
     before = msgspec.structs.replace(FOUND, groups=(servers, mine), links=links)
-    assert [each.name for each in _again(FOUND, before).groups] == ["core", "mine"]
+    assert [group.name for group in _again(FOUND, before).groups] == ["core", "mine"]
 
 
 def test_links_of_parties_that_are_gone_go_too() -> None:

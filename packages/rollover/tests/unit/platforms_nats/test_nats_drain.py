@@ -27,7 +27,7 @@ INVENTORY = Inventory(
 def view(*shown: str) -> ConnectionView:
     """A connection that presents certificates with these fingerprints."""
     certificates = tuple(
-        PeerCertificate(subject="", spki_sha256="", cert_sha256=each) for each in shown
+        PeerCertificate(subject="", spki_sha256="", cert_sha256=text) for text in shown
     )
     return ConnectionView(cid=7, ip="10.0.0.1", port=4711, tls_peer_certs=certificates)
 
@@ -82,7 +82,7 @@ def test_a_connection_is_of_the_port_that_it_came_through(
     instance = InstanceDescription(
         name=InstanceName("n1"),
         endpoints=tuple(
-            EndpointDescription(name=EndpointName(each.value), role=each) for each in described
+            EndpointDescription(name=EndpointName(item.value), role=item) for item in described
         ),
     )
     assert role(ConnectionView(cid=7, kind=kind, type=by), instance) is through

@@ -71,7 +71,7 @@ def test_endpoints_that_share_files_get_them_once() -> None:
         for name in (CLIENT_PORT, ROUTE)
     )
     files = files_of(order(*materials), instance())
-    assert [(Path(each.path).name, each.secret) for each in files] == [
+    assert [(Path(file.path).name, file.secret) for file in files] == [
         ("tls.crt", False),
         ("tls.key", True),
         ("ca.crt", False),

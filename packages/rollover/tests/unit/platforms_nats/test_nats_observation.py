@@ -41,7 +41,7 @@ def shows(
         kind=Port.CLIENT,
         reached=True,
         presented=(leaf,),
-        advertised=tuple(rfc4514(each) for each in advertised),
+        advertised=tuple(rfc4514(data) for data in advertised),
         advertised_der=advertised,
         client_verdict=verdict,
     )
@@ -51,8 +51,8 @@ def holds(*bundle: Certificate, leaf: Certificate = LEAF) -> HeldFiles:
     """Files with a leaf and a bundle, also for an endpoint that only dials."""
     return HeldFiles(
         tuple(
-            ObservedEndpoint(endpoint=each, presents=(leaf,), trusts=bundle)
-            for each in (CLIENT_PORT, REMOTE)
+            ObservedEndpoint(endpoint=endpoint_name, presents=(leaf,), trusts=bundle)
+            for endpoint_name in (CLIENT_PORT, REMOTE)
         ),
         {},
     )
@@ -87,7 +87,7 @@ def observed(
 
 def trusts(seen: Iterable[ObservedEndpoint]) -> list[tuple[Certificate, ...] | None]:
     """Return the bundle of each endpoint."""
-    return [each.trusts for each in seen]
+    return [observed_endpoint.trusts for observed_endpoint in seen]
 
 
 def test_files_that_the_port_shows_are_in_use_everywhere() -> None:
@@ -224,7 +224,9 @@ def test_bundles_are_recognised_only_without_doubt(
 ) -> None:
     """Each name counts as often as it is advertised."""
     result = bundle_from_names(
-        names([each.certificate for each in advertised]),
-        [each.certificate for each in candidates],
+        names([authority.certificate for authority in advertised]),
+        [candidate.certificate for candidate in candidates],
     )
-    assert result == (None if found is None else tuple(each.certificate for each in found))
+    assert result == (
+        None if found is None else tuple(authority.certificate for authority in found)
+    )

@@ -58,8 +58,8 @@ def test_two_spellings_of_one_path_are_one_file(tmp_path: Path) -> None:
 def test_links_to_one_file_are_one_file(tmp_path: Path) -> None:
     """A delivery follows links, so what they lead to counts."""
     (tmp_path / "ca.crt").touch()
-    for each in ("a.crt", "b.crt"):
-        (tmp_path / each).symlink_to("ca.crt")
+    for literal in ("a.crt", "b.crt"):
+        (tmp_path / literal).symlink_to("ca.crt")
     found = shared((_group(_instance(FIRST, "a.crt"), _instance(SECOND, "b.crt")),), base=tmp_path)
     assert sorted(found) == [FIRST, SECOND]
 
@@ -94,4 +94,4 @@ def test_what_shares_a_file_is_seen_and_left_as_it_is(tmp_path: Path) -> None:
     found = next(iter(platform.observe((FIRST,))))
     assert found.availability is Availability.REFUSING
     assert "is also a file of `second`" in found.why
-    assert {each.trusts for each in found.endpoints} == {(ca,)}
+    assert {endpoint.trusts for endpoint in found.endpoints} == {(ca,)}

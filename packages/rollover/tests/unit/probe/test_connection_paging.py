@@ -50,7 +50,7 @@ def test_no_connection_that_stays_is_missed(
 ) -> None:
     """Connections that end between two pages never hide one that stays, and none comes twice."""
     server = Server(cids, ending)
-    found = [each.cid for each in all_connections(server.fetch, page=page)]
+    found = [connection.cid for connection in all_connections(server.fetch, page=page)]
     assert set(server.cids) <= set(found) <= set(cids)
     assert found == sorted(set(found))
 
@@ -67,7 +67,7 @@ def test_an_mqtt_client_goes_by_its_identifier() -> None:
     data = b'[{"cid":1,"type":"mqtt","mqtt_client":"meter-7"},{"cid":2,"name":"orders"}]'
     views = msgspec.json.decode(data, type=tuple[ConnectionView, ...])
     page = Connz(server_id="s", now=NOW, total=2, connections=views)
-    assert [each.name for each in all_connections(lambda _offset, _limit: page)] == [
+    assert [connection.name for connection in all_connections(lambda _offset, _limit: page)] == [
         "meter-7",
         "orders",
     ]

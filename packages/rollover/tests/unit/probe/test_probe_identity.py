@@ -35,14 +35,17 @@ def test_the_key_never_shows() -> None:
 def test_the_fingerprints_are_those_of_the_certificates() -> None:
     """An identity names its chain by the same fingerprints as the rest of Rollover."""
     identity = ClientIdentity.from_pem(PAIR.chain + AUTHORITY.pem, PAIR.key)
-    ders = [each.public_bytes(serialization.Encoding.DER) for each in identity.certificates]
+    ders = [
+        certificate.public_bytes(serialization.Encoding.DER)
+        for certificate in identity.certificates
+    ]
     parsed: list[Certificate] = [parse_der(der) for der in ders]
-    assert identity.fingerprints == tuple(each.fingerprint for each in parsed)
+    assert identity.fingerprints == tuple(certificate.fingerprint for certificate in parsed)
 
 
 def test_identities_of_one_chain_are_equal() -> None:
     """The same chain twice is one identity, so that one TLS context serves both."""
-    first, again, other = (ClientIdentity.from_pem(*each) for each in (PAIR, PAIR, OTHER))
+    first, again, other = (ClientIdentity.from_pem(*pair) for pair in (PAIR, PAIR, OTHER))
     assert first == again
     assert hash(first) == hash(again)
     assert first != other

@@ -135,7 +135,7 @@ def run_script(_host: AgentHost, request: AgentRequest) -> object:
 
 def run_errand(host: AgentHost, request: AgentRequest) -> object:
     """Run an errand; those of the lab say their name and succeed."""
-    names = [each.name for each in host.spec.job.templates or ()]
+    names = [template.name for template in host.spec.job.templates or ()]
     if request.has_argument(0):
         name = request.argument(0, str)
         if name not in names:

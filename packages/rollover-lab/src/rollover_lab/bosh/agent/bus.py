@@ -77,7 +77,7 @@ def _present_certificate(context: ssl.SSLContext, credentials: CertKeyPair) -> N
     ]
     if not chain or not keys:
         raise BadCredentials("failed to find any PEM data in certificate or key input")
-    pem = "".join(ssl.DER_cert_to_PEM_cert(each) for each in chain)
+    pem = "".join(ssl.DER_cert_to_PEM_cert(data) for data in chain)
     try:
         _load_pem(context, f"{pem}{credentials.private_key.strip()}\n".encode())
     except (ssl.SSLError, ValueError):
@@ -320,12 +320,12 @@ class _Wire(asyncio.Protocol):
 
     async def _await(self, event: asyncio.Event) -> None:
         """Wait for an event, or for the end of the connection."""
-        waits = [asyncio.ensure_future(each.wait()) for each in (event, self.lost)]
+        waits = [asyncio.ensure_future(item.wait()) for item in (event, self.lost)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in waits:
-                each.cancel()
+            for wait in waits:
+                wait.cancel()
         if self.refusal:
             raise BusRefused(self.refusal)
         if not event.is_set():

@@ -175,7 +175,7 @@ class AgentJobs:
         return {
             "cpu": {"sys": "0.3", "user": "1.2", "wait": "0.1"},
             "disk": {"system": disk, "ephemeral": disk},
-            "load": [f"{each:.2f}" for each in os.getloadavg()],
+            "load": [f"{number:.2f}" for number in os.getloadavg()],
             "mem": {"kb": str(_MEMORY_KB), "percent": "12"},
             "swap": {"kb": "0", "percent": "0"},
             "uptime": {"secs": int(time.time() - self._kept.since)},

@@ -176,7 +176,7 @@ async def _first_exit(*parts: Coroutine[object, object, None]) -> int:
     except ProcessExit as end:
         return end.code
     finally:
-        for each in running:
-            each.cancel()
+        for task in running:
+            task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     return 1

@@ -145,10 +145,10 @@ class AgentTasks:
 
     async def resume(self, result: object) -> None:
         """Let every recorded task end again, with `result`, whatever became of its work."""
-        for each in tuple(self._recorded.values()):
+        for value in tuple(self._recorded.values()):
             await self._begin(
                 _AgentTask(
-                    id=each.task_id, method=each.method, work=lambda: result, persistent=True
+                    id=value.task_id, method=value.method, work=lambda: result, persistent=True
                 )
             )
 

@@ -173,7 +173,7 @@ class DirectorVmStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def running(self) -> bool:
         """Whether all its processes run."""
-        return bool(self.processes) and all(each.running for each in self.processes)
+        return bool(self.processes) and all(process.running for process in self.processes)
 
 
 # Asks the supervisor of a BOSH lab as its cloud: blocking, with a timeout.

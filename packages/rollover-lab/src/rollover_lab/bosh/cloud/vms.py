@@ -38,8 +38,8 @@ def real_agent_program(files: AgentDirectory, binary: Path, vm_cid: str) -> Prog
     Its settings are those of `files`; everything else it keeps in `base` beside them.
     """
     base = files.root / "base"
-    for each in (base / "bosh", base / "etc" / "logrotate.d", base / "tmp"):
-        each.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    for path in (base / "bosh", base / "etc" / "logrotate.d", base / "tmp"):
+        path.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     source = {"Type": "File", "SettingsPath": str(files.settings)}
     configuration = base / "config.json"
     directory.write_json(
@@ -142,7 +142,7 @@ class CloudMachine:
 
     def detach(self, disk_cid: str) -> None:
         """Let the agent forget a disk."""
-        kept = tuple(each for each in self.record.disk_cids if each != disk_cid)
+        kept = tuple(cid for cid in self.record.disk_cids if cid != disk_cid)
         self._keep(disk_cids=kept)
         self._change_disk(disk_cid, None)
 
@@ -209,8 +209,8 @@ class Estate:
         self._timing = timing
         self._processes = processes
         self._machines: dict[str, CloudMachine] = {}
-        for each in (places.vms, places.disks):
-            each.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        for path in (places.vms, places.disks):
+            path.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 
     def bring_back(self) -> None:
         """Start every VM that was there before; remove what never became one."""
@@ -224,7 +224,7 @@ class Estate:
 
     async def end(self) -> None:
         """Stop all agents; the VMs come back with the next supervisor."""
-        await asyncio.gather(*(each.stop() for each in self._machines.values()))
+        await asyncio.gather(*(value.stop() for value in self._machines.values()))
 
     def create_vm(self, agent_id: str, settings: bytes, stemcell: StemcellRef) -> str:
         """Make a VM and start its agent; return its cid."""
@@ -319,16 +319,16 @@ class Estate:
         return self._machines[vm_cid]
 
     def _by_agent(self, agent_id: str) -> CloudMachine:
-        for each in self._machines.values():
-            if each.record.agent_id == agent_id:
-                return each
+        for value in self._machines.values():
+            if value.record.agent_id == agent_id:
+                return value
         raise ControlRefusal(FailureKind.NOT_FOUND, f"no VM has the agent `{agent_id}`")
 
     def _owner(self, disk_cid: str) -> CloudMachine | None:
-        owners = (each for each in self._machines.values() if disk_cid in each.record.disk_cids)
+        owners = (value for value in self._machines.values() if disk_cid in value.record.disk_cids)
         return next(owners, None)
 
     def _check_disk(self, disk_cid: str) -> None:
-        known = {each.name for each in self._places.disks.iterdir()}
+        known = {path.name for path in self._places.disks.iterdir()}
         if disk_cid not in known:
             raise ControlRefusal(FailureKind.NOT_FOUND, f"there is no disk `{disk_cid}`")

@@ -69,8 +69,10 @@ def scan_and_fix(work: TaskWork, data: bytes) -> str:
     try:
         with director.locks.deployment(name, task=work.task.id, seconds=0):
             _scan(work, name, chosen)
-            known = {each.id for each in chosen}
-            found = [each for each in director.problems.open(name) if each.instance_id in known]
+            known = {instance.id for instance in chosen}
+            found = [
+                problem for problem in director.problems.open(name) if problem.instance_id in known
+            ]
             if _resolve(work, dict.fromkeys(found, Resolution.RECREATE)):
                 updating.run_post_deploy(work, name)
     except LockBusy:
@@ -80,8 +82,8 @@ def scan_and_fix(work: TaskWork, data: bytes) -> str:
 
 def _scan(work: TaskWork, deployment: str, instances: Sequence[DeployedInstance]) -> None:
     work.director.problems.close_all(deployment)
-    expected = [each for each in instances if each.expects_vm]
-    ignored = sum(each.ignore for each in expected)
+    expected = [instance for instance in instances if instance.expects_vm]
+    ignored = sum(instance.ignore for instance in expected)
     counts: Counter[str] = Counter()
     stage = work.events.stage(f"Scanning {len(expected)} VMs", 2)
 
@@ -89,7 +91,7 @@ def _scan(work: TaskWork, deployment: str, instances: Sequence[DeployedInstance]
         counts[_observe_instance(work, deployment, instance)] += 1
 
     with stage.step("Checking VM states"):
-        jobs = (partial(look, each) for each in expected if not each.ignore)
+        jobs = (partial(look, instance) for instance in expected if not instance.ignore)
         director_work.run_all(jobs, at_once=work.director.config.max_threads)
     kinds = ("OK", "unresponsive", "missing", "unbound")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
@@ -100,7 +102,7 @@ def _scan(work: TaskWork, deployment: str, instances: Sequence[DeployedInstance]
 
 def _scan_disks(work: TaskWork, instances: Sequence[DeployedInstance]) -> None:
     """Say that disks are as they should be: nothing in the lab takes one away."""
-    count = sum(each.disk is not None and not each.ignore for each in instances)
+    count = sum(instance.disk is not None and not instance.ignore for instance in instances)
     stage = work.events.stage(f"Scanning {count} persistent disks", 2)
     summary = f"{count} OK, 0 missing, 0 inactive, 0 mount-info mismatch"
     for step in ("Looking for inactive disks", summary):

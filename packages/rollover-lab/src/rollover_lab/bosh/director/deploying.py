@@ -86,10 +86,10 @@ def _delete_obsolete(work: TaskWork, bound: BoundDeployment) -> None:
 def _create_missing_vms(work: TaskWork, bound: BoundDeployment) -> None:
     """Make the VMs that are missing, all groups together."""
     missing = [
-        (each.group, plan)
-        for each in bound.groups
-        for plan in each.plans
-        if each.starts and _lacks_vm(plan)
+        (group.group, plan)
+        for group in bound.groups
+        for plan in group.plans
+        if group.starts and _lacks_vm(plan)
     ]
     if not missing:
         return
@@ -122,7 +122,7 @@ def _keep(work: TaskWork, manifest: DeploymentManifest, order: DeployOrder) -> N
         )
     )
     prefix = f"/{work.director.config.name}/{manifest.name}/"
-    names = (each.name for each in manifest.variables)
+    names = (variable.name for variable in manifest.variables)
     absolute = (name if name.startswith("/") else prefix + name for name in names)
     deployments.keep_variables(manifest.name, tuple(absolute))
 

@@ -76,37 +76,41 @@ def desired_groups(
 ) -> tuple[DesiredGroup, ...]:
     """Return every group; stemcells and releases that it names are in stock afterwards."""
     stemcells = {
-        each.alias: stock.stemcell(
-            name=each.name, operating_system=each.os, version=str(each.version)
+        stemcell.alias: stock.stemcell(
+            name=stemcell.name, operating_system=stemcell.os, version=str(stemcell.version)
         )
-        for each in manifest.stemcells
+        for stemcell in manifest.stemcells
     }
     releases = _release_versions(manifest, stock)
     watch = WatchTime(first=watch_minimum, last=watch_minimum + WATCH_SECONDS)
     return tuple(
         DesiredGroup(
-            name=each.name,
-            size=each.instances,
-            azs=each.azs,
+            name=instance_group.name,
+            size=instance_group.instances,
+            azs=instance_group.azs,
             spec=_desired_spec(
-                each, manifest, cloud, stemcell=_stemcell_of_alias(each, stemcells), used=releases
+                instance_group,
+                manifest,
+                cloud,
+                stemcell=_stemcell_of_alias(instance_group, stemcells),
+                used=releases,
             ),
-            update=_update_rules(each, manifest, overrides=overrides, watch=watch),
-            links=_provided_links(each),
+            update=_update_rules(instance_group, manifest, overrides=overrides, watch=watch),
+            links=_provided_links(instance_group),
         )
-        for each in manifest.instance_groups
+        for instance_group in manifest.instance_groups
     )
 
 
 def _release_versions(manifest: DeploymentManifest, stock: Stock) -> dict[str, str]:
     jobs = [job for group in manifest.instance_groups for job in group.jobs]
     return {
-        each.name: stock.release(
-            name=each.name,
-            version=str(each.version),
-            jobs=tuple(job.name for job in jobs if job.release == each.name),
+        release.name: stock.release(
+            name=release.name,
+            version=str(release.version),
+            jobs=tuple(job.name for job in jobs if job.release == release.name),
         ).version
-        for each in manifest.releases
+        for release in manifest.releases
     }
 
 
@@ -131,8 +135,10 @@ def _desired_spec(
     stemcell: UploadedStemcell,
     used: dict[str, str],
 ) -> InstanceSpec:
-    types = {each.name: each.cloud_properties for each in cloud.vm_types}
-    extensions = {each.name: each.cloud_properties for each in cloud.vm_extensions}
+    types = {vm_kind.name: vm_kind.cloud_properties for vm_kind in cloud.vm_types}
+    extensions = {
+        vm_extension.name: vm_extension.cloud_properties for vm_extension in cloud.vm_extensions
+    }
     return InstanceSpec(
         stemcell_name=stemcell.name,
         stemcell_version=stemcell.version,
@@ -158,7 +164,7 @@ def _desired_spec(
 def _desired_disk_size(group: ManifestInstanceGroup, cloud: CloudConfig) -> int:
     if not group.persistent_disk_type:
         return group.persistent_disk
-    sizes = {each.name: each.disk_size for each in cloud.disk_types}
+    sizes = {disk_kind.name: disk_kind.disk_size for disk_kind in cloud.disk_types}
     return sizes.get(group.persistent_disk_type, manifests.DEFAULT_DISK_MEBIBYTES)
 
 
@@ -224,20 +230,20 @@ def place_instances(
 
     Raises `IgnoredInDeletion` when an ignored one would have to go.
     """
-    fitting = [each for each in existing if not azs or each.az in azs]
+    fitting = [instance for instance in existing if not azs or instance.az in azs]
     preferred = sorted(fitting, key=lambda each: (not each.ignore, each.index))[:size]
     kept = tuple(sorted(preferred, key=lambda each: each.index))
-    obsolete = tuple(each for each in existing if each not in kept)
+    obsolete = tuple(instance for instance in existing if instance not in kept)
     check_none_ignored(obsolete)
     return GroupPlacement(kept, _new_instance(existing, kept, size=size, azs=azs), obsolete)
 
 
 def check_none_ignored(going: Sequence[DeployedInstance]) -> None:
     """Raise `IgnoredInDeletion` when one of these instances is ignored."""
-    for each in going:
-        if each.ignore:
+    for instance in going:
+        if instance.ignore:
             raise IgnoredInDeletion(
-                f"You are trying to delete instance group '{each.group}', which contains "
+                f"You are trying to delete instance group '{instance.group}', which contains "
                 "ignored instance(s). Operation not allowed."
             )
 
@@ -249,8 +255,8 @@ def _new_instance(
     size: int,
     azs: Sequence[str],
 ) -> tuple[NewInstance, ...]:
-    taken = {each.index for each in existing}
-    loads = Counter(each.az for each in kept)
+    taken = {instance.index for instance in existing}
+    loads = Counter(instance.az for instance in kept)
     new: list[NewInstance] = []
     for _ in range(size - len(kept)):
         az = min(azs, key=lambda name: loads[name]) if azs else None
@@ -578,7 +584,7 @@ class BoundDeployment(NamedTuple):
     @property
     def ignored(self) -> bool:
         """Whether instances are left out."""
-        return any(plan.instance.ignore for each in self.groups for plan in each.plans)
+        return any(plan.instance.ignore for group in self.groups for plan in group.plans)
 
 
 def current_versions(work: TaskWork) -> CurrentVersions:
@@ -612,11 +618,11 @@ def bind_deployment(
     existing = work.director.instances.of(manifest.name)
     states = agent_states(work, existing, fix=order.fix)
     names = {group.name for group in groups}
-    gone = [each for each in existing if each.group not in names]
+    gone = [instance for instance in existing if instance.group not in names]
     check_none_ignored(gone)
     return BoundDeployment(
         tuple(_bind_group(work, manifest.name, group, order, states) for group in groups),
-        tuple(_obsolete(each, order, states) for each in gone),
+        tuple(_obsolete(instance, order, states) for instance in gone),
     )
 
 
@@ -630,7 +636,11 @@ def agent_states(work: TaskWork, instances: Sequence[DeployedInstance], *, fix: 
         with turn:
             states[instance.id] = state
 
-    asked = (partial(ask, each, each.vm) for each in instances if each.vm and not each.ignore)
+    asked = (
+        partial(ask, instance, instance.vm)
+        for instance in instances
+        if instance.vm and not instance.ignore
+    )
     director_work.run_all(asked, at_once=work.director.config.max_threads)
     return states
 
@@ -656,31 +666,33 @@ def _bind_group(
     work: TaskWork, deployment: str, group: DesiredGroup, order: DeployOrder, states: JobStates
 ) -> GroupPlans:
     instances = work.director.instances
-    existing = [each for each in instances.of(deployment) if each.group == group.name]
+    existing = [instance for instance in instances.of(deployment) if instance.group == group.name]
     _check_ignored(existing, order.change)
     placed = place_instances(existing, size=group.size, azs=group.azs)
     made = [
-        instances.create(deployment, group=group.name, index=each.index, az=each.az)
-        for each in placed.new
+        instances.create(deployment, group=group.name, index=new_instance.index, az=new_instance.az)
+        for new_instance in placed.new
     ]
     _elect_bootstrap(work, (*placed.kept, *made))
-    fresh = {each.id for each in made}
+    fresh = {instance.id for instance in made}
     now, demand = current_versions(work), _demand_of_order(order)
     plans = []
-    for each in (*placed.kept, *made):
+    for instance in (*placed.kept, *made):
         plan = InstancePlan(
-            instance=instances.get(each.id),
+            instance=instances.get(instance.id),
             group=group,
-            wish=_wish_for(each, order.change),
-            job_state=states.get(each.id),
-            new=each.id in fresh,
+            wish=_wish_for(instance, order.change),
+            job_state=states.get(instance.id),
+            new=instance.id in fresh,
             skip_drain=skips_drain(order, group.name),
         )
         found = differences(plan, demand=demand, current=now)
         plans.append(msgspec.structs.replace(plan, changes=found))
     plans.sort(key=lambda plan: (not plan.instance.bootstrap, plan.instance.index))
     return GroupPlans(
-        group, tuple(plans), tuple(_obsolete(each, order, states) for each in placed.obsolete)
+        group,
+        tuple(plans),
+        tuple(_obsolete(instance, order, states) for instance in placed.obsolete),
     )
 
 
@@ -705,21 +717,21 @@ def _covers(change: StateChange, instance: DeployedInstance) -> bool:
 
 
 def _check_ignored(existing: Sequence[DeployedInstance], change: StateChange | None) -> None:
-    for each in existing:
-        named = change is not None and change.index is not None and _covers(change, each)
-        if each.ignore and named:
+    for instance in existing:
+        named = change is not None and change.index is not None and _covers(change, instance)
+        if instance.ignore and named:
             raise InstanceIgnored(
-                f"You are trying to change the state of the ignored instance '{each.name}'. "
+                f"You are trying to change the state of the ignored instance '{instance.name}'. "
                 "This operation is not allowed. You need to unignore it first."
             )
 
 
 def _elect_bootstrap(work: TaskWork, instances: Sequence[DeployedInstance]) -> None:
-    if not instances or sum(each.bootstrap for each in instances) == 1:
+    if not instances or sum(instance.bootstrap for instance in instances) == 1:
         return
     lowest = min(instances, key=lambda each: each.index)
-    for each in instances:
-        work.director.instances.change(each, bootstrap=int(each.id == lowest.id))
+    for instance in instances:
+        work.director.instances.change(instance, bootstrap=int(instance.id == lowest.id))
 
 
 def _demand_of_order(order: DeployOrder) -> DeployDemand:
@@ -733,7 +745,9 @@ def _demand_of_order(order: DeployOrder) -> DeployDemand:
 
 def _cloud_config(work: TaskWork, order: DeployOrder) -> CloudConfig:
     """Return the cloud configs of an order as one; the first that defines a name wins."""
-    versions = {each.id: each for each in work.director.configs.find(limit=2**31)}
+    versions = {
+        stored_config.id: stored_config for stored_config in work.director.configs.find(limit=2**31)
+    }
     merged = CloudConfig()
     for number in order.cloud_configs:
         if number not in versions:

@@ -150,7 +150,11 @@ def _start_instance(
 
 def errand_names(manifest: manifests.DeploymentManifest) -> tuple[str, ...]:
     """Return the errands of a manifest; those inside service groups are not known to the lab."""
-    return tuple(each.name for each in manifest.instance_groups if each.lifecycle == "errand")
+    return tuple(
+        instance_group.name
+        for instance_group in manifest.instance_groups
+        if instance_group.lifecycle == "errand"
+    )
 
 
 def run_errand(work: TaskWork, data: bytes) -> str:
@@ -163,7 +167,7 @@ def run_errand(work: TaskWork, data: bytes) -> str:
             errand = _errand_group(_bind_errand(work, name), order)
         chosen = [plan.instance for plan in errand.plans if _covers_instance(order, plan.instance)]
         running = work.events.stage("Running errand", len(chosen))
-        codes = [_run_on_group(work, each, errand.group, order, running) for each in chosen]
+        codes = [_run_on_group(work, instance, errand.group, order, running) for instance in chosen]
     if not codes:
         raise ErrandFailed(f"No instances match selection criteria: {list(order.instances)}")
     failed = sum(code != 0 for code in codes)
@@ -179,9 +183,9 @@ def _bind_errand(work: TaskWork, name: str) -> BoundDeployment:
 
 
 def _errand_group(bound: BoundDeployment, order: ErrandOrder) -> GroupPlans:
-    for each in bound.groups:
-        if each.group.name == order.name and each.group.spec.lifecycle == "errand":
-            return each
+    for group in bound.groups:
+        if group.group.name == order.name and group.group.spec.lifecycle == "errand":
+            return group
     raise ErrandFailed(f"Errand '{order.name}' doesn't exist")
 
 
@@ -249,9 +253,9 @@ def list_vms(work: TaskWork, data: bytes) -> str:
     def look(instance: DeployedInstance) -> None:
         work.result(_vm_line(instance, _vm_health(work, instance), paused=paused))
 
-    shown = (each for each in instances if order.instances or each.vm)
+    shown = (instance for instance in instances if order.instances or instance.vm)
     director_work.run_all(
-        (partial(look, each) for each in shown), at_once=director.config.max_threads
+        (partial(look, instance) for instance in shown), at_once=director.config.max_threads
     )
     return ""
 

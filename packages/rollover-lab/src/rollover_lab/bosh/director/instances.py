@@ -145,9 +145,9 @@ class InstanceTable:
         """Return an instance by index or id; `InvalidIndex`, `InstanceNotFound`."""
         if not index_or_id.isdecimal() and not _UUID.fullmatch(index_or_id):
             raise InvalidIndex(f"Invalid instance index or id '{index_or_id}'")
-        for each in self.of(deployment):
-            if each.group == group and index_or_id in (each.uuid, str(each.index)):
-                return each
+        for instance in self.of(deployment):
+            if instance.group == group and index_or_id in (instance.uuid, str(instance.index)):
+                return instance
         raise InstanceNotFound(f"Instance '{deployment}/{group}/{index_or_id}' doesn't exist")
 
     def create(

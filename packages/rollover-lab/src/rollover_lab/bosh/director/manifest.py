@@ -139,7 +139,7 @@ def _plain(value: Tree) -> object:
         case dict():
             return _plain_map(value)
         case list():
-            return [_plain(each) for each in value]
+            return [_plain(record) for record in value]
         case _:
             return value
 

@@ -93,11 +93,11 @@ def _inner_lines(old: object, new: object, *, depth: int, hide: HideValue) -> li
 def _list_lines(
     before: list[object], after: list[object], *, depth: int, hide: HideValue
 ) -> Iterator[DiffLine]:
-    removed = [each for each in before if each not in after]
+    removed = [value for value in before if value not in after]
     for new in after:
         if new in before:
             continue
-        old = next((each for each in removed if _same_name(each, new)), None)
+        old = next((value for value in removed if _same_name(value, new)), None)
         if isinstance(old, dict) and isinstance(new, dict):
             removed.remove(old)
             yield from _yaml([{"name": new["name"]}], None, depth=depth, hide=hide)
@@ -130,7 +130,7 @@ def _shown(value: object, hide: HideValue) -> Tree:
         case dict():
             return {key: _shown(each, _below(hide, str(key), each)) for key, each in value.items()}
         case list():
-            return [_shown(each, hide) for each in value]
+            return [_shown(item, hide) for item in value]
         case str() | int() | float() | None:
             return _REDACTED if hide is HideValue.ALL else value
         case _:

@@ -186,9 +186,9 @@ class _HealthCheck:
 
     def _sweep(self) -> None:
         """Delete what an earlier process left."""
-        for each in self._director.deployments.all():
-            if each.name.startswith(HEALTH_CHECK_PREFIX):
-                self._delete(each.name)
+        for deployment in self._director.deployments.all():
+            if deployment.name.startswith(HEALTH_CHECK_PREFIX):
+                self._delete(deployment.name)
 
     def _delete(self, name: str) -> None:
         self._run(JobType.DELETE, DeleteOrder(force=True), name, f"delete deployment {name}")

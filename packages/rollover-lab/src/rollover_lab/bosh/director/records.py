@@ -77,12 +77,16 @@ class Stock:
     def stemcell(self, *, name: str, operating_system: str, version: str) -> UploadedStemcell:
         """Return the stemcell that a manifest names; it is added when it is not there."""
         name = name or f"bosh-lab-{operating_system}-go_agent"
-        known = [each for each in self.stemcells() if each.name == name]
+        known = [
+            uploaded_stemcell
+            for uploaded_stemcell in self.stemcells()
+            if uploaded_stemcell.name == name
+        ]
         if version == LATEST:
             version = known[-1].version if known else FIRST_VERSION
-        for each in known:
-            if each.version == version:
-                return each
+        for uploaded_stemcell in known:
+            if uploaded_stemcell.version == version:
+                return uploaded_stemcell
         self._database.insert(
             "stemcells",
             name=name,
@@ -94,10 +98,21 @@ class Stock:
 
     def release(self, *, name: str, version: str, jobs: tuple[str, ...]) -> UploadedRelease:
         """Return the release that a manifest names; it is added when it is not there."""
-        known = [each for each in self.releases() if each.name == name]
+        known = [
+            uploaded_release
+            for uploaded_release in self.releases()
+            if uploaded_release.name == name
+        ]
         if version == LATEST:
             version = known[-1].version if known else FIRST_VERSION
-        had = next((each.jobs for each in known if each.version == version), ())
+        had = next(
+            (
+                uploaded_release.jobs
+                for uploaded_release in known
+                if uploaded_release.version == version
+            ),
+            (),
+        )
         found = UploadedRelease(
             name=name, version=version, jobs=tuple(dict.fromkeys((*had, *jobs)))
         )
@@ -158,9 +173,9 @@ class ConfigTable:
 
     def get(self, number: str) -> StoredConfig:
         """Return the config with this id; `ConfigNotFound`."""
-        for each in self.find(limit=2**31):
-            if str(each.id) == number:
-                return each
+        for stored_config in self.find(limit=2**31):
+            if str(stored_config.id) == number:
+                return stored_config
         raise ConfigNotFound(f"Config {number} not found")
 
     def add(self, *, kind: str, name: str, content: str) -> StoredConfig:

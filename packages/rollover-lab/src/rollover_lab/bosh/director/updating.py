@@ -134,9 +134,9 @@ def start_jobs(
 
 def run_post_deploy(work: TaskWork, deployment: str) -> None:
     """Run post-deploy on every instance that is up and not ignored."""
-    for each in work.director.instances.of(deployment):
-        if each.vm and each.state is InstanceState.STARTED and not each.ignore:
-            _run_script(work.agent(each, each.vm), "post-deploy", {})
+    for instance in work.director.instances.of(deployment):
+        if instance.vm and instance.state is InstanceState.STARTED and not instance.ignore:
+            _run_script(work.agent(instance, instance.vm), "post-deploy", {})
 
 
 def _run_script(agent: AgentClient, script: str, options: vms.JsonDocument) -> None:
@@ -295,12 +295,14 @@ def delete_deployment(work: TaskWork, data: bytes) -> str:
     with director.locks.deployment(name, task=work.task.id):
         director.deployments.get(name)
         instances = director.instances.of(name)
-        if any(each.ignore for each in instances):
+        if any(instance.ignore for instance in instances):
             raise IgnoredInDeletion(
                 f"You are trying to delete deployment '{name}', which contains ignored "
                 "instance(s). Operation not allowed."
             )
-        plans = [InstancePlan(instance=each, group=None, wish=Wish.STOPPED) for each in instances]
+        plans = [
+            InstancePlan(instance=instance, group=None, wish=Wish.STOPPED) for instance in instances
+        ]
         stage = work.events.stage("Deleting instances", len(plans))
         delete_instances(
             work,

@@ -75,15 +75,18 @@ class MonitorDirectorApi:
         flags = "exclude_configs=true&exclude_releases=true&exclude_stemcells=true"
         deployments = await self._get(f"/deployments?{flags}", list[DeploymentLine])
         return [
-            (each, await self._get(f"/deployments/{quote(each.name)}/instances", _INSTANCES))
-            for each in deployments
+            (
+                deployment,
+                await self._get(f"/deployments/{quote(deployment.name)}/instances", _INSTANCES),
+            )
+            for deployment in deployments
         ]
 
     async def mends(self, deployment: str) -> bool:
         """Say whether a `scan_and_fix` of a deployment waits or runs already."""
         query = f"deployment={quote(deployment)}&state=queued,processing&verbose=2"
         tasks = await self._get(f"/tasks?{query}", list[_StartedTask])
-        return any(each.description == _SCAN_AND_FIX for each in tasks)
+        return any(task.description == _SCAN_AND_FIX for task in tasks)
 
     async def scan_and_fix(self, deployment: str, silent: SilentAgent) -> None:
         """Have the director recreate the VMs of these instances, if it finds them silent too."""
@@ -210,15 +213,16 @@ class HealthMonitor:
     async def run(self) -> None:
         """Work until the connection to NATS is given up."""
         parts = [
-            asyncio.create_task(each) for each in (self._bus.run(), self._look(), self._write())
+            asyncio.create_task(coroutine)
+            for coroutine in (self._bus.run(), self._look(), self._write())
         ]
         try:
             ended, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for each in ended:
-                each.result()  # a defect in one of them is not passed over
+            for task in ended:
+                task.result()  # a defect in one of them is not passed over
         finally:
-            for each in parts:
-                each.cancel()
+            for part in parts:
+                part.cancel()
             await asyncio.gather(*parts, return_exceptions=True)
             self._write_now()
 
@@ -255,7 +259,9 @@ class HealthMonitor:
             self._alert("the director cannot be asked", source="hm", summary=str(error))
 
     async def _mend(self, deployment: str, silent: SilentAgent) -> None:
-        names = ", ".join(f"{job}/{each}" for job, ids in silent.items() for each in ids)
+        names = ", ".join(
+            f"{job}/{identifier}" for job, ids in silent.items() for identifier in ids
+        )
         self._alert("instances with timed out agents", source=deployment, summary=names)
         if not self._config.resurrection:
             return

@@ -155,12 +155,15 @@ class AgentRoster:
             deployment.instances = tuple(instances)
             self._deployments[line.name] = deployment
         ids = [
-            each.agent_id
+            instance.agent_id
             for deployment in self._deployments.values()
-            for each in deployment.instances
-            if each.agent_id
+            for instance in deployment.instances
+            if instance.agent_id
         ]
-        self._heard = {each: self._heard.get(each) or _HeardAgent(discovered=now) for each in ids}
+        self._heard = {
+            identifier: self._heard.get(identifier) or _HeardAgent(discovered=now)
+            for identifier in ids
+        }
 
     def hear(self, agent_id: str, now: datetime, *, job_state: str | None) -> None:
         """Take a heartbeat; agents that the director does not know are nobody's business."""
@@ -203,17 +206,17 @@ class AgentRoster:
         """Return what is known of every agent."""
         return tuple(
             AgentStatus(
-                agent_id=each.agent_id,
+                agent_id=instance.agent_id,
                 deployment=name,
-                job=each.job,
-                instance_id=each.id,
+                job=instance.job,
+                instance_id=instance.id,
                 heard_at=heard.at,
                 missing=heard.silent(now, self._timeout),
                 job_state=heard.job_state,
             )
             for name, deployment in self._deployments.items()
-            for each in deployment.instances
-            if each.agent_id and (heard := self._heard.get(each.agent_id)) is not None
+            for instance in deployment.instances
+            if instance.agent_id and (heard := self._heard.get(instance.agent_id)) is not None
         )
 
     def deployments(self, now: datetime) -> tuple[DeploymentStatus, ...]:
@@ -221,7 +224,7 @@ class AgentRoster:
         return tuple(
             DeploymentStatus(
                 name=name,
-                agents=sum(each.agent_id is not None for each in deployment.instances),
+                agents=sum(instance.agent_id is not None for instance in deployment.instances),
                 unhealthy=_unhealthy(deployment, now),
                 health=self.health(name, now),
                 locked=deployment.locked,
@@ -238,6 +241,6 @@ class AgentRoster:
 
 def _unhealthy(deployment: _KnownDeployment, now: datetime) -> int:
     return sum(
-        each.id in deployment.alerted and now - deployment.alerted[each.id] <= ALERT_LASTS
-        for each in deployment.instances
+        instance.id in deployment.alerted and now - deployment.alerted[instance.id] <= ALERT_LASTS
+        for instance in deployment.instances
     )

@@ -144,8 +144,8 @@ class Grants:
     def __init__(self, config: UaaConfig, key: RSAPrivateKey) -> None:
         self._config = config
         self._key = key
-        self._clients = {each.name: each for each in config.clients}
-        self._members = {each.name: each for each in config.members}
+        self._clients = {client.name: client for client in config.clients}
+        self._members = {member.name: member for member in config.members}
 
     def answer(
         self, client_name: str, secret: str, form: Mapping[str, str], *, now: datetime
@@ -166,7 +166,7 @@ class Grants:
         if member is None:
             raise bad_credentials()
         allowed = {*member.groups, *_OPEN}
-        scope = tuple(each for each in client.scope if each in allowed)
+        scope = tuple(text for text in client.scope if text in allowed)
         return self._tokens(client, member, scope, now=now)
 
     def _person(self, form: Mapping[str, str]) -> UaaUser | None:

@@ -79,9 +79,9 @@ def issued_at(
     the connection began. Where even that leaves it expired by now, the latest time is returned:
     an agent that may still work must not be taken for one that is broken already.
     """
-    earliest = [each for each in (after, instance.vm_created_at) if each is not None]
+    earliest = [item for item in (after, instance.vm_created_at) if item is not None]
     if since is not None:
         earliest.append(since - LIFETIME)
-    latest = min(each for each in (first_seen, since, at) if each is not None)
+    latest = min(item for item in (first_seen, since, at) if item is not None)
     begin = min(max(earliest, default=latest), latest)
     return begin if begin + LIFETIME > at + CLOCK_SKEW else latest

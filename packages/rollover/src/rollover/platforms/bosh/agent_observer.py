@@ -39,7 +39,9 @@ class ObservedAgents(NamedTuple):
     @property
     def there(self) -> tuple[BoshInstance, ...]:
         """The instances that have a VM."""
-        return tuple(each for each in self.instances.values() if each.agent_id is not None)
+        return tuple(
+            instance for instance in self.instances.values() if instance.agent_id is not None
+        )
 
 
 class _Listed(NamedTuple):
@@ -81,13 +83,13 @@ class AgentObserver:
         """Return a listing that was begun since then: every silent agent costs it 15 s."""
         last = self._last
         if last.begun >= instant and last.instances.keys() >= set(deployments):
-            return {each: last.instances[each] for each in deployments}
+            return {deployment: last.instances[deployment] for deployment in deployments}
         return self.listed(deployments)
 
     def placed(self, deployments: Sequence[str]) -> dict[InstanceName, BoshInstance]:
         """Return the instances with their agents, at once."""
         found = _ask_in_parallel(self._director.placed, deployments, gone=_NOBODY)
-        return {each.name: each for each in all_instances(found)}
+        return {instance.name: instance for instance in all_instances(found)}
 
     def manifests(self, deployments: Sequence[str]) -> dict[str, str]:
         """Return the manifests; an empty one for a deployment that has gone."""
@@ -104,7 +106,8 @@ class AgentObserver:
         answers = self.answering(agents, deployments, seconds=seconds)
         # Where NATS cannot be reached, agents were heard by way of such a listing just now.
         instances = {
-            each.name: each for each in all_instances(self._listed_since(begun, deployments))
+            instance.name: instance
+            for instance in all_instances(self._listed_since(begun, deployments))
         }
         listing = prover.observe(tuple(instances.values()), always=True)
         current, newborn = listing.current(), listing.newborn()
@@ -129,12 +132,12 @@ class AgentObserver:
         """
         end = monotonic() + seconds
         answers: dict[str, AgentAnswer] = {}
-        while silent := [each for each in agents if each not in answers]:
+        while silent := [agent for agent in agents if agent not in answers]:
             before = self._connections.listing()
             left = max(0.0, end - monotonic())
             span = left if before.missing else min(self._patience.ping, left)
             answers.update(self._pinger.ping(silent, timeout_seconds=span))
-            away = {each for each in silent if each not in answers}
+            away = {text for text in silent if text not in answers}
             away -= _steady(before, self._connections.listing())
             if not away or monotonic() >= end or not away & self._agents(deployments):
                 break
@@ -142,11 +145,17 @@ class AgentObserver:
 
     def _agents(self, deployments: Sequence[str]) -> frozenset[str]:
         placed = self.placed(deployments).values()
-        return frozenset(each.agent_id for each in placed if each.agent_id is not None)
+        return frozenset(
+            bosh_instance.agent_id for bosh_instance in placed if bosh_instance.agent_id is not None
+        )
 
     def silent(self, instances: Sequence[BoshInstance]) -> frozenset[InstanceName]:
         """Return those whose agent does not answer a ping."""
-        agents = {each.agent_id: each.name for each in instances if each.agent_id is not None}
+        agents = {
+            instance.agent_id: instance.name
+            for instance in instances
+            if instance.agent_id is not None
+        }
         answers = self._pinger.ping(agents.keys(), timeout_seconds=self._patience.ping)
         return frozenset(name for agent, name in agents.items() if agent not in answers)
 
@@ -165,19 +174,19 @@ class AgentObserver:
             return first
         Event().wait(min(SECOND_LOOK_SECONDS, self._patience.ping))
         second = self._unknown(self._connections.listing())
-        cids = {each.cid for each in first.agents} | {each.cid for each in first.others}
+        cids = {agent.cid for agent in first.agents} | {other.cid for other in first.others}
         return Listing(
-            agents=tuple(each for each in second.agents if each.cid in cids),
-            others=tuple(each for each in second.others if each.cid in cids),
+            agents=tuple(agent for agent in second.agents if agent.cid in cids),
+            others=tuple(other for other in second.others if other.cid in cids),
         )
 
     def _unknown(self, listing: Listing) -> Listing:
         if not listing.agents and not listing.others:
             return Listing()
-        names = tuple(each.name for each in self._director.deployments())
-        known = {each.agent_id for each in self.placed(names).values()}
+        names = tuple(deployment.name for deployment in self._director.deployments())
+        known = {value.agent_id for value in self.placed(names).values()}
         return Listing(
-            agents=tuple(each for each in listing.agents if each.agent_id not in known),
+            agents=tuple(agent for agent in listing.agents if agent.agent_id not in known),
             others=listing.others,
         )
 
@@ -201,7 +210,7 @@ class AgentObserver:
             except AdapterError:
                 # A diff that cannot be made is told by the deploy itself.
                 return 0
-            return changed(each.change for each in diff)
+            return changed(pair.change for pair in diff)
 
         return _ask_in_parallel(lines, deployments, gone=0)
 
@@ -223,7 +232,7 @@ def deployments_of(names: Iterable[InstanceName]) -> tuple[str, ...]:
 
 def all_instances(listed: Mapping[str, tuple[BoshInstance, ...]]) -> tuple[BoshInstance, ...]:
     """Return the instances of several deployments."""
-    return tuple(each for some in listed.values() for each in some)
+    return tuple(bosh_instance for some in listed.values() for bosh_instance in some)
 
 
 def _ask_in_parallel(

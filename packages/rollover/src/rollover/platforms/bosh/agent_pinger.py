@@ -327,9 +327,11 @@ class AgentPinger:
         end = monotonic() + seconds
         while True:
             answers = {
-                each.agent_id: AgentAnswer(agent=each.agent_id, value=b'"pong"')
-                for each in self._instances()
-                if each.agent_id is not None and each.agent_id in agents and answers_director(each)
+                instance.agent_id: AgentAnswer(agent=instance.agent_id, value=b'"pong"')
+                for instance in self._instances()
+                if instance.agent_id is not None
+                and instance.agent_id in agents
+                and answers_director(instance)
             }
             if len(answers) == len(agents) or monotonic() >= end:
                 return answers

@@ -95,7 +95,7 @@ class AgentProver:
 
         Agents that are not among `instances`, all those of their deployments, are younger.
         """
-        self._before = frozenset(each.agent_id for each in instances)
+        self._before = frozenset(instance.agent_id for instance in instances)
         self._began = listed_at
         listing = self.observe(instances, always=True)
         current = listing.current()
@@ -108,7 +108,9 @@ class AgentProver:
         listing = self._connections.listing()
         seen = {agent: each.cert_sha256 for agent, each in listing.current().items()}
         # Of a deployment that was not asked for nothing is known, not even when it was born.
-        asked = {each.agent_id: self._born(each) for each in instances if each.agent_id}
+        asked = {
+            instance.agent_id: self._born(instance) for instance in instances if instance.agent_id
+        }
         there = {agent: seen[agent] for agent in seen if agent in asked}
         if always or not self._noted(there):
             self._ledger.saw(there, born=asked, trusted=self._trusted(), at=at)
@@ -133,7 +135,11 @@ class AgentProver:
         """Look once: who has what was ordered, and answers?"""
         listing = self.observe(instances)
         current = listing.current()
-        placed = {each.name: each for each in instances if each.name in orders}
+        placed = {
+            bosh_instance.name: bosh_instance
+            for bosh_instance in instances
+            if bosh_instance.name in orders
+        }
         pending: dict[InstanceName, str] = {}
         fitting: dict[str, InstanceName] = {}
         for name, order in orders.items():
@@ -257,13 +263,13 @@ def state_fits(state: AgentState, order: Order) -> bool:
     material = ordered_material(order)
     bundle = material.bundle
     return (material.issuer is None or material.issuer.fingerprint == state.signer) and (
-        bundle is None or tuple(each.fingerprint for each in bundle) == state.bundle
+        bundle is None or tuple(certificate.fingerprint for certificate in bundle) == state.bundle
     )
 
 
 def ordered_material(order: Order) -> EndpointMaterial:
     """Return what an order says of the agent."""
-    for each in order.endpoints:
-        if each.endpoint == MBUS:
-            return each
+    for endpoint in order.endpoints:
+        if endpoint.endpoint == MBUS:
+            return endpoint
     return EndpointMaterial(endpoint=MBUS)

@@ -117,7 +117,7 @@ def check_credentials(made: NewAgentCredentials, handout: IssuedCredentials) -> 
         wrong = "the certificate is not signed by the CA that the director signs with"
     elif bundle != handout.bundle:
         wrong = "the bundle is not what the director hands out"
-    elif not all(each.endswith(b"\n") for each in (made.chain, made.key.reveal(), made.bundle)):
+    elif not all(data.endswith(b"\n") for data in (made.chain, made.key.reveal(), made.bundle)):
         wrong = "a PEM block does not end with a newline"
     if wrong:
         raise SpecError(
@@ -138,7 +138,7 @@ def settings_message(made: NewAgentCredentials, settings: AgentSettings) -> dict
     """Return the argument of `update_settings`; it holds the key: never log it."""
     return {
         "trusted_certs": settings.trusted_certs,
-        "disk_associations": [{"name": each.name, "cid": each.cid} for each in settings.disks],
+        "disk_associations": [{"name": disk.name, "cid": disk.cid} for disk in settings.disks],
         "mbus": {
             "cert": {
                 "ca": made.bundle.decode(),
@@ -179,9 +179,9 @@ def _disk_names(group: str, manifest: str) -> list[str]:
     with manifest_errors():
         tree = load(manifest.encode())
     groups = tree.get("instance_groups", []) if isinstance(tree, dict) else []
-    for each in groups if isinstance(groups, list) else []:
-        if isinstance(each, dict) and each.get("name") == group:
-            disks = each.get("persistent_disks") or []
+    for record in groups if isinstance(groups, list) else []:
+        if isinstance(record, dict) and record.get("name") == group:
+            disks = record.get("persistent_disks") or []
             listed = disks if isinstance(disks, list) else []
             return [str(one.get("name")) for one in listed if isinstance(one, dict)]
     raise SpecError(
@@ -271,7 +271,7 @@ class DirectUpdate:
                 hint="take `in_place: direct` out of the fleet file: the director has the key",
             )
         made = issue_credentials(agent, self._handout, signer_key=signer_key, at=self._clock())
-        bundle = tuple(each.fingerprint for each in self._handout.bundle)
+        bundle = tuple(certificate.fingerprint for certificate in self._handout.bundle)
         state = AgentState(self._handout.signer.fingerprint, bundle)
         self._ledger.issued(agent, made.certificate.fingerprint, state, at=self._clock())
         return made

@@ -152,7 +152,7 @@ class BoshAgents:
         _check_orders(orders, handout)
         self._last = None
         listed_at = self._clock()
-        listed = self._observer.listed(deployments_of(each.instance for each in orders))
+        listed = self._observer.listed(deployments_of(order.instance for order in orders))
         prover = self._prover(handout)
         _check_listing(prover.begin(all_instances(listed), listed_at=listed_at))
         version = self._director.info().version
@@ -194,11 +194,13 @@ class BoshAgents:
         """Have every agent answer a ping, waiting out what a restart of NATS costs them (H13)."""
         deployments = deployments_of(instances)
         placed = self._observer.placed(deployments)
-        awaited = [_agent_id(placed, each) for each in instances if each not in self._given_up]
+        awaited = [
+            _agent_id(placed, instance) for instance in instances if instance not in self._given_up
+        ]
         answers = self._observer.answering(
-            [each for each in awaited if each], deployments, seconds=self._patience.answer
+            [text for text in awaited if text], deployments, seconds=self._patience.answer
         )
-        silent = [each for each in instances if _agent_id(placed, each) not in answers]
+        silent = [instance for instance in instances if _agent_id(placed, instance) not in answers]
         still = self._observer.placed(deployments_of(silent))
         for name in instances:
             answer = answers.get(_agent_id(placed, name))
@@ -224,10 +226,10 @@ class BoshAgents:
     def findings(self, moment: Moment) -> Iterator[Finding]:
         """Yield the hazards that concern agents and deployments: the rules `bosh-…`."""
         handout = self._noted_handout()
-        fleet = self._recent_fleet([each.name for each in self.group.instances], handout)
+        fleet = self._recent_fleet([instance.name for instance in self.group.instances], handout)
         early = moment in {Moment.CHECK, Moment.BEFORE}
         several = moment is Moment.BETWEEN and len(handout.bundle) > 1
-        deployments = deployments_of(each.name for each in fleet.there)
+        deployments = deployments_of(bosh_instance.name for bosh_instance in fleet.there)
         after = moment is Moment.AFTER
         yield from findings(
             Gathered(
@@ -241,7 +243,10 @@ class BoshAgents:
                 configs=self._director.configs("deploy") if early else (),
                 resurrection=self._director.resurrection() if early else None,
                 pending=self._observer.pending(deployments) if early or several else {},
-                ends={each.name: self._issued(each, fleet) + LIFETIME for each in fleet.there},
+                ends={
+                    bosh_instance.name: self._issued(bosh_instance, fleet) + LIFETIME
+                    for bosh_instance in fleet.there
+                },
                 book=self._ledger.book(),
                 distrusted=frozenset(self._distrusted(fleet, handout)),
                 recover=self._recover,
@@ -255,18 +260,18 @@ class BoshAgents:
     ) -> Iterator[InstanceName]:
         """Yield who may be cut off because its CA is not trusted any more: somebody deployed."""
         trusted = _trusted(handout)
-        for each in fleet.there:
-            agent = fleet.observed[each.name]
+        for bosh_instance in fleet.there:
+            agent = fleet.observed[bosh_instance.name]
             if agent.listed and not agent.answers and agent.connection is None:
-                states = self._states(each, agent, handout)
+                states = self._states(bosh_instance, agent, handout)
                 if any(state.signer not in trusted for state in states):
-                    yield each.name
+                    yield bosh_instance.name
 
     # Observing.
 
     def _noted_handout(self) -> IssuedCredentials:
         handout = self._handout()
-        self._expired = all(each.not_after < self._clock() for each in handout.bundle)
+        self._expired = all(certificate.not_after < self._clock() for certificate in handout.bundle)
         book = self._ledger.book()
         if not book.handouts or book.handouts[-1].state != _state(handout):
             # Asked for after it was seen: what a later task makes is given this, or what follows.
@@ -308,7 +313,7 @@ class BoshAgents:
         )
 
     def _everybody(self) -> tuple[BoshInstance, ...]:
-        names = [each.name for each in self.group.instances]
+        names = [instance.name for instance in self.group.instances]
         return all_instances(self._observer.listed(deployments_of(names)))
 
     def _gone(self, name: InstanceName, handout: IssuedCredentials) -> Observation:
@@ -338,7 +343,7 @@ class BoshAgents:
             availability=availability,
             why=why,
             endpoints=(self._seen(first, handout, issued),),
-            may_use=tuple((self._seen(each, handout, issued),) for each in others),
+            may_use=tuple((self._seen(other, handout, issued),) for other in others),
         )
 
     def _states(
@@ -354,7 +359,7 @@ class BoshAgents:
         )
         if agent.answers:
             # Connected, whether or not anybody can list it.
-            states = tuple(each for each in states if each.signer in trusted) or states
+            states = tuple(state for state in states if state.signer in trusted) or states
         return states or (_state(handout),)
 
     def _issued(self, instance: BoshInstance, fleet: ObservedAgents) -> datetime:
@@ -374,13 +379,13 @@ class BoshAgents:
         return ObservedEndpoint(
             endpoint=MBUS,
             presents=(self._standins.of(self._certificate(state.signer, handout), issued=issued),),
-            trusts=tuple(self._certificate(each, handout) for each in state.bundle),
+            trusts=tuple(self._certificate(fingerprint, handout) for fingerprint in state.bundle),
         )
 
     def _certificate(self, fingerprint: Fingerprint, handout: IssuedCredentials) -> Certificate:
-        for each in (handout.signer, *handout.bundle):
-            if each.fingerprint == fingerprint:
-                return each
+        for certificate in (handout.signer, *handout.bundle):
+            if certificate.fingerprint == fingerprint:
+                return certificate
         return self._ledger.certificate(fingerprint)
 
     def _silence(self, name: InstanceName, *, there: bool) -> Evidence:
@@ -404,11 +409,11 @@ class BoshAgents:
 
 
 def _trusted(handout: IssuedCredentials) -> frozenset[Fingerprint]:
-    return frozenset(each.fingerprint for each in handout.bundle)
+    return frozenset(certificate.fingerprint for certificate in handout.bundle)
 
 
 def _state(handout: IssuedCredentials) -> AgentState:
-    bundle = tuple(each.fingerprint for each in handout.bundle)
+    bundle = tuple(certificate.fingerprint for certificate in handout.bundle)
     return AgentState(handout.signer.fingerprint, bundle)
 
 

@@ -117,7 +117,7 @@ class _Shell:
         while words and (found := _assignment(words[0])):
             own.append(found)
             words.pop(0)
-        texts = [each.text for each in words]
+        texts = [word.text for word in words]
         if texts[:1] == ["exec"]:
             texts = texts[1:]
         match texts:
@@ -133,8 +133,8 @@ class _Shell:
                 yield ShellCommand(line, tuple(own), tuple(texts))
 
     def _export(self, words: list[str]) -> None:
-        for each in words:
-            name, equals, value = each.partition("=")
+        for word in words:
+            name, equals, value = word.partition("=")
             self._exported.add(name)
             if equals:
                 self._variables[name] = value
@@ -393,7 +393,7 @@ class CreateEnvLine:
     @property
     def ops_files(self) -> tuple[Path, ...]:
         """The ops files, in their order."""
-        return tuple(self.located(each) for each in self._values("--ops-file"))
+        return tuple(self.located(value) for value in self._values("--ops-file"))
 
     @property
     def assignments(self) -> tuple[str, ...]:
@@ -403,13 +403,13 @@ class CreateEnvLine:
     @property
     def contents(self) -> tuple[str, ...]:
         """The values of `--var-file`, `name=path`, with the path made absolute."""
-        split = (each.partition("=") for each in self._values("--var-file"))
+        split = (value.partition("=") for value in self._values("--var-file"))
         return tuple(f"{name}{equals}{self.located(path)}" for name, equals, path in split)
 
     @property
     def vars_files(self) -> tuple[Path, ...]:
         """The files of `-l`."""
-        return tuple(self.located(each) for each in self._values("--vars-file"))
+        return tuple(self.located(value) for value in self._values("--vars-file"))
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -474,7 +474,7 @@ class CreateEnvLine:
 
     def refuse_leftovers(self) -> None:
         """Raise `SpecError` with their names when ops files on the line set `nats.tls`."""
-        found = ", ".join(f"`{each}`" for each in self.leftovers())
+        found = ", ".join(f"`{leftover}`" for leftover in self.leftovers())
         if found:
             raise SpecError(
                 f"{found} on the command line sets `nats.tls`, as ops files of an earlier "
@@ -491,14 +491,14 @@ class CreateEnvLine:
 def read_command_line(path: Path, *, environment: Mapping[str, str]) -> CreateEnvLine:
     """Return the one `create-env` line of a file; `SpecError` with place and remedy else."""
     script = read_script(_read_text(path), path=path.absolute(), environment=environment)
-    found = [each for each in script.commands if VERB in each.words]
-    for each in script.commands:
-        if VERB not in each.words or each is not found[0]:
+    found = [command for command in script.commands if VERB in command.words]
+    for command in script.commands:
+        if VERB not in command.words or command is not found[0]:
             raise SpecError(
                 "there is more than one `create-env`"
-                if VERB in each.words
-                else f"`{each.words[0]}` is another command than `create-env`",
-                place=f"{path}:{each.line}",
+                if VERB in command.words
+                else f"`{command.words[0]}` is another command than `create-env`",
+                place=f"{path}:{command.line}",
                 hint="keep one `create-env` line alone in this file",
             )
     if not found:
@@ -535,7 +535,7 @@ def _value_brings_tls(value: Tree, keys: tuple[str, ...]) -> bool:
                 return True
             return any(_value_brings_tls(each, (*keys, str(key))) for key, each in value.items())
         case list():
-            return any(_value_brings_tls(each, keys) for each in value)
+            return any(_value_brings_tls(record, keys) for record in value)
         case _:
             return False
 

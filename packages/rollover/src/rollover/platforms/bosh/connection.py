@@ -116,7 +116,7 @@ class DirectorConnection:
             return False
         with suppress(SpecError):
             bundle = self.environment.inputs().evaluate().properties().tls.bundle
-            return all(each.not_after < self._clock() for each in bundle)
+            return all(certificate.not_after < self._clock() for certificate in bundle)
         return False
 
     def signer(self) -> PresentSigner | None:

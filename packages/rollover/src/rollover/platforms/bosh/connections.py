@@ -80,12 +80,12 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         """
         # Connection ids count up as long as a server runs.
         by_age = sorted(self.agents, key=lambda each: each.cid)
-        return {each.agent_id: each for each in by_age}
+        return {connection.agent_id: connection for connection in by_age}
 
     def newborn(self) -> frozenset[str]:
         """Return the agents that are connected with the certificate of their VM's birth only."""
-        own = {each.agent_id for each in self.agents if not each.bootstrap}
-        return frozenset(each.agent_id for each in self.agents if each.agent_id not in own)
+        own = {agent.agent_id for agent in self.agents if not agent.bootstrap}
+        return frozenset(agent.agent_id for agent in self.agents if agent.agent_id not in own)
 
 
 class Connections(Protocol):
@@ -224,21 +224,25 @@ def holdouts(
     Director and health monitor are none of them: they are made anew together with NATS.
     """
     listing = sorted_connections(views)
-    gone = {each.fingerprint: each for each in retired}
-    trusted = [one.fingerprint for each in tls for one in each.bundle]
-    placed = {each.agent_id: each for each in agents.placed() if each.agent_id}
+    gone = {item.fingerprint: item for item in retired}
+    trusted = [one.fingerprint for nats_tls in tls for one in nats_tls.bundle]
+    placed = {
+        bosh_instance.agent_id: bosh_instance
+        for bosh_instance in agents.placed()
+        if bosh_instance.agent_id
+    }
     _note_connected(listing, placed, trusted=trusted, agents=agents)
-    for each in listing.agents:
+    for agent in listing.agents:
         issuer = _retired_issuer(
-            each, placed.get(each.agent_id), gone, trusted=trusted, agents=agents
+            agent, placed.get(agent.agent_id), gone, trusted=trusted, agents=agents
         )
         if issuer is not None:
-            instance = placed.get(each.agent_id)
+            instance = placed.get(agent.agent_id)
             yield Holdout(
                 server=server,
-                connection=each.cid,
-                peer=instance.name if instance is not None else f"agent {each.agent_id}",
-                certificate=each.cert_sha256,
+                connection=agent.cid,
+                peer=instance.name if instance is not None else f"agent {agent.agent_id}",
+                certificate=agent.cert_sha256,
                 issuer=issuer,
             )
     by_cid = {view.cid: view for view in views}
@@ -285,7 +289,7 @@ def _retired_issuer(
         born=agents.births.after(instance) if instance is not None else None,
         at=agents.at,
     )
-    signers = {each.signer for each in states}
+    signers = {state.signer for state in states}
     if not signers:
         return ""
     if not signers & retired.keys():

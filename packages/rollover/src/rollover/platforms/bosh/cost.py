@@ -96,7 +96,7 @@ def stemcell_too_old(stemcell: Stemcell | None) -> str:
     if _TOO_OLD.search(named):
         return f"`{shown}` has an agent older than 2.388"
     for system, least in (("bionic", LEAST_BIONIC), ("windows2019", LEAST_WINDOWS_2019)):
-        version = tuple(int(each) for each in _VERSION_NUMBER.findall(stemcell.version))[:2]
+        version = tuple(int(item) for item in _VERSION_NUMBER.findall(stemcell.version))[:2]
         if system in named and version < least:
             return f"`{shown}` is older than {system} {_written(least)} (agent 2.388)"
     if not re.search(r"bionic|windows|ubuntu", named):
@@ -105,7 +105,7 @@ def stemcell_too_old(stemcell: Stemcell | None) -> str:
 
 
 def _written(version: Sequence[int]) -> str:
-    return ".".join(str(each) for each in version) or "of an unknown version"
+    return ".".join(str(number) for number in version) or "of an unknown version"
 
 
 # The `update` blocks of a manifest: how a director paces the instances of each group.
@@ -155,9 +155,9 @@ def read_pacing(manifest: str) -> ManifestPacing:
     groups = tree.get("instance_groups", tree.get("jobs"))
     # A group's own `update` goes over the manifest's, key by key.
     found = {
-        str(each["name"]): _pacing({**general, **_mapping(each.get("update"))})
-        for each in (groups if isinstance(groups, list) else ())
-        if isinstance(each, dict) and each.get("name") is not None
+        str(group["name"]): _pacing({**general, **_mapping(group.get("update"))})
+        for group in (groups if isinstance(groups, list) else ())
+        if isinstance(group, dict) and group.get("name") is not None
     }
     return ManifestPacing(groups=found, default=_pacing(general))
 
@@ -236,12 +236,12 @@ class DeploymentCost(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def max_in_flight(self) -> int:
         """How many instances it updates at the same time, at most."""
-        return max((each.max_in_flight for each in self.groups), default=1)
+        return max((group.max_in_flight for group in self.groups), default=1)
 
     @property
     def canaries(self) -> int:
         """How many go first in the group that has most of them."""
-        return max((each.canaries for each in self.groups), default=0)
+        return max((group.canaries for group in self.groups), default=0)
 
 
 class RoundCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,29 +254,29 @@ class RoundCost(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def max_in_flight(self) -> int:
         """How many instances change at the same time over all, at most."""
-        widest = sorted((each.max_in_flight for each in self.deployments), reverse=True)
+        widest = sorted((deployment.max_in_flight for deployment in self.deployments), reverse=True)
         return max(1, sum(widest[: self.workers]))
 
     @property
     def recreated(self) -> int:
         """How many instances become new VMs."""
-        return sum(each.recreated for each in self.deployments)
+        return sum(deployment.recreated for deployment in self.deployments)
 
     @property
     def instances(self) -> int:
         """How many instances there are."""
-        return sum(each.instances for each in self.deployments)
+        return sum(deployment.instances for deployment in self.deployments)
 
     @property
     def canaries(self) -> int:
         """How many instances go first in the deployment that has most of them."""
-        return max((each.canaries for each in self.deployments), default=0)
+        return max((deployment.canaries for deployment in self.deployments), default=0)
 
 
 def round_cost(deployments: Iterable[DeploymentCost], *, workers: int = WORKERS) -> RoundCost:
     """Return what all deployments cost together; the longest begin first."""
     costs = tuple(sorted(deployments, key=lambda each: each.name))
-    longest_first = sorted((each.seconds for each in costs), reverse=True)
+    longest_first = sorted((cost.seconds for cost in costs), reverse=True)
     seconds = makespan(longest_first, lanes=workers)
     return RoundCost(seconds=seconds, workers=workers, deployments=costs)
 
@@ -291,11 +291,11 @@ def deployment_cost(
     groups = tuple(
         group_cost(group, some, update=updates.of(group)) for group, some in loads.items() if some
     )
-    every = [each for some in loads.values() for each in some]
+    every = [instance_load for some in loads.values() for instance_load in some]
     return DeploymentCost(
         name=name,
         instances=len(every),
-        recreated=sum(each.verdict.way is UpdateWay.RECREATE for each in every),
+        recreated=sum(instance_load.verdict.way is UpdateWay.RECREATE for instance_load in every),
         seconds=_one_after_another(groups),
         groups=groups,
     )
@@ -308,9 +308,14 @@ def group_cost(name: str, loads: Sequence[InstanceLoad], *, update: UpdatePacing
     width = share_of(update.max_in_flight, size, least=1)
     ordered = sorted(loads, key=lambda each: each.zone)
     first, rest = ordered[:canaries], ordered[canaries:]
-    seconds = makespan((instance_seconds(each, update, canary=True) for each in first), lanes=width)
+    seconds = makespan(
+        (instance_seconds(instance_load, update, canary=True) for instance_load in first),
+        lanes=width,
+    )
     for _, some in groupby(rest, key=lambda each: each.zone):
-        seconds += makespan((instance_seconds(each, update) for each in some), lanes=width)
+        seconds += makespan(
+            (instance_seconds(instance_load, update) for instance_load in some), lanes=width
+        )
     return GroupCost(
         name=name,
         instances=size,
@@ -341,6 +346,6 @@ def _one_after_another(groups: Iterable[GroupCost]) -> float:
     """Return the time of groups in order, where neighbours that are not serial run together."""
     total = 0.0
     for serial, some in groupby(groups, key=lambda each: each.serial):
-        seconds = [each.seconds for each in some]
+        seconds = [cost.seconds for cost in some]
         total += sum(seconds) if serial else max(seconds)
     return total

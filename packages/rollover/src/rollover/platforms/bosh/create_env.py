@@ -127,7 +127,10 @@ class CreateEnvInputs:
     @manifest_errors()
     def definitions(self) -> dict[str, Definition]:
         """Return what the manifest defines, by name; the first of a name counts."""
-        return {each.name: each for each in reversed(read_definitions(self.document()))}
+        return {
+            read_definition.name: read_definition
+            for read_definition in reversed(read_definitions(self.document()))
+        }
 
     @manifest_errors()
     def resolved(self, value: Tree) -> Tree:
@@ -208,7 +211,7 @@ class CreateEnvironment:
         self, ops_files: Sequence[Path], inputs: CreateEnvInputs
     ) -> tuple[ManifestCandidate, ...]:
         """Return the plain manifest, then that with each of these ops files."""
-        return tuple(_candidate(each, inputs) for each in (None, *ops_files))
+        return tuple(_candidate(ops_file, inputs) for ops_file in (None, *ops_files))
 
 
 def _candidate(ops_file: Path | None, inputs: CreateEnvInputs) -> ManifestCandidate:

@@ -94,7 +94,7 @@ class DeployRollout:
         A deployment, or an instance, that has gone meanwhile needs nothing any more: it counts
         as applied.
         """
-        open_orders = {each.instance: each for each in work.orders}
+        open_orders = {order.instance: order for order in work.orders}
         begun = monotonic()
         try:
             yield from self._converge(work, open_orders, begun)
@@ -149,8 +149,10 @@ class DeployRollout:
     ) -> Iterator[Result]:
         """Yield what needs nothing: who is gone, and who was given it by an earlier run."""
         placed = self._director.placed(work.deployment)
-        there = {each.name for each in placed if each.agent_id is not None}
-        for name in [each for each in waiting if each not in there]:
+        there = {
+            bosh_instance.name for bosh_instance in placed if bosh_instance.agent_id is not None
+        }
+        for name in [instance_name for instance_name in waiting if instance_name not in there]:
             del waiting[name]
             yield gone_result(name, begun)
         yield from self._applied(waiting, placed, waiting, begun)
@@ -158,12 +160,16 @@ class DeployRollout:
     def _steps(self, work: DeploymentOrders, waiting: frozenset[InstanceName]) -> Iterator[_Step]:
         """Yield the tasks that bring the rest: a deploy in place, or new VMs where that fails."""
         old = frozenset(
-            each.name
-            for each in work.instances
-            if each.name in waiting
-            and cost.update_of(self._version, each.stemcell).way is cost.UpdateWay.RECREATE
+            bosh_instance.name
+            for bosh_instance in work.instances
+            if bosh_instance.name in waiting
+            and cost.update_of(self._version, bosh_instance.stemcell).way is cost.UpdateWay.RECREATE
         )
-        everybody = frozenset(each.name for each in work.instances if each.agent_id is not None)
+        everybody = frozenset(
+            bosh_instance.name
+            for bosh_instance in work.instances
+            if bosh_instance.agent_id is not None
+        )
         extent = DeployExtent(fix=work.fix)
         silent = work.silent & waiting if work.fix else frozenset()
         if everybody and (everybody <= old or everybody <= silent):
@@ -323,7 +329,7 @@ class DeployRollout:
         return any(
             lock.kind == DEPLOYMENT_LOCK and deployment in lock.resource
             for lock in self._director.locks()
-        ) or any(each.deployment == deployment for each in self._director.tasks(deployment))
+        ) or any(task.deployment == deployment for task in self._director.tasks(deployment))
 
 
 def gone_result(name: InstanceName, begun: float) -> Applied:
@@ -417,11 +423,11 @@ def _in_window(
     waiting = iter(works)
     with ThreadPoolExecutor(width, thread_name_prefix="deployment") as pool:
         running: set[Future[bool]] = {
-            pool.submit(run, each) for each in islice(waiting, width) if not stopping()
+            pool.submit(run, orders) for orders in islice(waiting, width) if not stopping()
         }
         while running:
             done, running = wait(running, timeout=QUEUE_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            if stopping() or not all(each.result() for each in done):
+            if stopping() or not all(future.result() for future in done):
                 waiting = iter(())
             for work in islice(waiting, width - len(running)):
                 running.add(pool.submit(run, work))

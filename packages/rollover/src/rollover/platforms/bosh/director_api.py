@@ -285,7 +285,7 @@ class Director:
         """Return the highest number of a task so far, ended or not; None before the first."""
         query = (("verbose", "2"), ("limit", str(RECENT_TASKS)))
         found = self._read(director_records.read_tasks, "/tasks", query=query)
-        return max((each.id for each in found), default=None)
+        return max((director_task.id for director_task in found), default=None)
 
     def creation_task(self, vm_cid: str) -> int | None:
         """Return the task that made a VM; None where the director keeps no events of it."""

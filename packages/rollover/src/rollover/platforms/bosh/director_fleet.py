@@ -66,7 +66,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def with_vm(self) -> tuple[BoshInstance, ...]:
         """The instances that an agent runs for."""
-        return tuple(each for each in self.instances if each.vm_cid is not None)
+        return tuple(instance for instance in self.instances if instance.vm_cid is not None)
 
 
 class DirectorObservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class DirectorObservation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instances(self) -> tuple[BoshInstance, ...]:
         """All instances."""
-        return tuple(each for place in self.placements for each in place.instances)
+        return tuple(instance for place in self.placements for instance in place.instances)
 
 
 def observe_director(director: Director) -> DirectorObservation:
@@ -142,7 +142,7 @@ def observe_placements(
 
     with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="rollover-bosh") as pool:
         found = list(pool.map(place, director.deployments()))
-    return tuple(each for each in found if each is not None)
+    return tuple(placement for placement in found if placement is not None)
 
 
 def lose_nobody(_: BoshInstance) -> bool:
@@ -163,9 +163,11 @@ def cost_of(
     `lost`: instances that nobody can reach any more, and that are made anew for that reason.
     """
     costs = (
-        _cost_of_deployment(each, version=version, direct=direct, lost=lost) for each in places
+        _cost_of_deployment(place, version=version, direct=direct, lost=lost) for place in places
     )
-    return round_cost((each for each in costs if each.instances), workers=workers or WORKERS)
+    return round_cost(
+        (deployment for deployment in costs if deployment.instances), workers=workers or WORKERS
+    )
 
 
 def update_way_of(
@@ -178,7 +180,7 @@ def update_way_of(
     """
     if instance.stemcell is not None:
         return cost.update_of(version, instance.stemcell)
-    every = [cost.update_of(version, each) for each in place.deployment.stemcells]
+    every = [cost.update_of(version, stemcell) for stemcell in place.deployment.stemcells]
     return max(every, key=lambda each: each.seconds, default=cost.update_of(version, None))
 
 
@@ -197,7 +199,7 @@ def _cost_of_deployment(
             return InstanceUpdate(way=UpdateWay.DIRECT, seconds=cost.DIRECT_SECONDS)
         return found
 
-    pairs = ((each, verdict(each)) for each in place.with_vm)
+    pairs = ((bosh_instance, verdict(bosh_instance)) for bosh_instance in place.with_vm)
     return deployment_cost(place.deployment.name, pairs, updates=place.updates)
 
 
@@ -207,7 +209,7 @@ def _variables(
     for place in places:
         name = place.deployment.name
         try:
-            yield name, tuple(each.name for each in director.variables(name))
+            yield name, tuple(variable.name for variable in director.variables(name))
         except NotFound:
             continue
 
@@ -260,7 +262,7 @@ def expand_fleet(
         workers=described.director.parallel,
         lost=lambda each: recover and (expired or each.job_state == UNRESPONSIVE),
     )
-    agents = [each for place in places for each in place.with_vm]
+    agents = [bosh_instance for place in places for bosh_instance in place.with_vm]
     # An alias of the bosh CLI says nothing about where NATS is.
     found = msgspec.structs.replace(described.director, environment=director.access.url)
     expanded = with_agents(msgspec.structs.replace(described, director=found), agents, cost=cost)
@@ -273,15 +275,15 @@ def with_agents(
     """Return the description with the director VM and these agents. Pure."""
     if described.director is None:
         return described
-    groups = {each.name: each for each in described.groups}
+    groups = {group.name: group for group in described.groups}
     own = [_filled(_director_group(described.director), groups.pop(DIRECTOR_GROUP, None))]
     if agents:
         own.append(_filled(_agents_group(agents, cost), groups.pop(AGENTS_GROUP, None)))
     else:
         groups.pop(AGENTS_GROUP, None)
     links = tuple(_links(described.director, agents=bool(agents)))
-    known = {(each.dialer, each.acceptor) for each in described.links}
-    more = (each for each in links if (each.dialer, each.acceptor) not in known)
+    known = {(link.dialer, link.acceptor) for link in described.links}
+    more = (link for link in links if (link.dialer, link.acceptor) not in known)
     return msgspec.structs.replace(
         described,
         groups=(*own, *groups.values()),
@@ -301,10 +303,10 @@ def _filled(found: GroupDescription, described: GroupDescription | None) -> Grou
     """Return a group as it was found, with the pacing that a person gave it."""
     if described is None:
         return found
-    reasons = {each.name: each.ignored for each in described.instances}
+    reasons = {instance.name: instance.ignored for instance in described.instances}
     instances = tuple(
-        msgspec.structs.replace(each, ignored=reasons.get(each.name, ""))
-        for each in found.instances
+        msgspec.structs.replace(instance, ignored=reasons.get(instance.name, ""))
+        for instance in found.instances
     )
     return msgspec.structs.replace(described, platform=found.platform, instances=instances)
 
@@ -356,7 +358,7 @@ def _agents_group(agents: Iterable[BoshInstance], cost: RoundCost) -> GroupDescr
     """Return the agents, paced so that a rollout of them takes what the round is to cost."""
     instances = tuple(
         InstanceDescription(name=name, endpoints=(_mbus_endpoint(),))
-        for name in sorted(each.name for each in agents)
+        for name in sorted(agent.name for agent in agents)
     )
     canaries = min(cost.canaries, len(instances))
     rest = len(instances) - canaries

@@ -300,7 +300,7 @@ def read_info(body: bytes) -> DirectorInfo:
     return DirectorInfo(
         name=wire.name,
         uuid=wire.uuid,
-        version=tuple(int(each) for each in re.findall(r"\d+", wire.version.partition(" ")[0])),
+        version=tuple(int(item) for item in re.findall(r"\d+", wire.version.partition(" ")[0])),
         cpi=wire.cpi or "",
         uaa=_uaa_url(wire.user_authentication),
         user=wire.user or None,
@@ -311,12 +311,12 @@ def read_deployments(body: bytes) -> tuple[Deployment, ...]:
     """Return the deployments."""
     return tuple(
         Deployment(
-            name=each.name,
-            stemcells=tuple(_stemcell(one) for one in each.stemcells or ()),
-            teams=each.teams or (),
-            locked=bool(each.locked),
+            name=deployment.name,
+            stemcells=tuple(_stemcell(one) for one in deployment.stemcells or ()),
+            teams=deployment.teams or (),
+            locked=bool(deployment.locked),
         )
-        for each in _decode(body, tuple[_WireDeployment, ...])
+        for deployment in _decode(body, tuple[_WireDeployment, ...])
     )
 
 
@@ -336,25 +336,28 @@ def read_full_instances(body: bytes, *, deployment: str) -> tuple[BoshInstance, 
 
 def read_brief_instances(body: bytes, *, deployment: str) -> tuple[BoshInstance, ...]:
     """Return the instances of a listing that asked no agent: nothing is known of their states."""
-    return tuple(_instance(each, deployment) for each in _decode(body, tuple[_WireInstance, ...]))
+    return tuple(
+        _instance(_wire_instance, deployment)
+        for _wire_instance in _decode(body, tuple[_WireInstance, ...])
+    )
 
 
 def read_locks(body: bytes) -> tuple[DirectorLock, ...]:
     """Return the locks."""
     return tuple(
         DirectorLock(
-            kind=each.type,
-            resource=tuple(str(one) for one in each.resource or ()),
-            task_id=str(each.task_id or ""),
+            kind=_wire_lock.type,
+            resource=tuple(str(one) for one in _wire_lock.resource or ()),
+            task_id=str(_wire_lock.task_id or ""),
         )
-        for each in _decode(body, tuple[_WireLock, ...])
+        for _wire_lock in _decode(body, tuple[_WireLock, ...])
     )
 
 
 def read_event_tasks(body: bytes) -> tuple[int, ...]:
     """Return the tasks that events happened in, as far as they did in one."""
-    found = (str(each.task or "") for each in _decode(body, tuple[_WireEvent, ...]))
-    return tuple(int(each) for each in found if each.isdecimal())
+    found = (str(_wire_event.task or "") for _wire_event in _decode(body, tuple[_WireEvent, ...]))
+    return tuple(int(text) for text in found if text.isdecimal())
 
 
 def read_resurrection(body: bytes) -> bool:
@@ -369,23 +372,27 @@ def read_task(body: bytes) -> DirectorTask:
 
 def read_tasks(body: bytes) -> tuple[DirectorTask, ...]:
     """Return several tasks."""
-    return tuple(_task(each) for each in _decode(body, tuple[_WireTask, ...]))
+    return tuple(_task(_wire_task) for _wire_task in _decode(body, tuple[_WireTask, ...]))
 
 
 def read_stemcells(body: bytes) -> tuple[Stemcell, ...]:
     """Return the stemcells that were uploaded."""
-    return tuple(_stemcell(each) for each in _decode(body, tuple[_WireStemcell, ...]))
+    return tuple(
+        _stemcell(_wire_stemcell) for _wire_stemcell in _decode(body, tuple[_WireStemcell, ...])
+    )
 
 
 def read_expiries(body: bytes) -> tuple[CertificateExpiry, ...]:
     """Return when the director's certificates end, as it renders that itself."""
     found = []
-    for each in _decode(body, tuple[_WireExpiry, ...]):
-        ends = read_time(each.expiry)
+    for _wire_expiry in _decode(body, tuple[_WireExpiry, ...]):
+        ends = read_time(_wire_expiry.expiry)
         if ends is not None:
             found.append(
                 CertificateExpiry(
-                    path=each.certificate_path, expires_at=ends, days_left=each.days_left
+                    path=_wire_expiry.certificate_path,
+                    expires_at=ends,
+                    days_left=_wire_expiry.days_left,
                 )
             )
     return tuple(found)
@@ -394,15 +401,23 @@ def read_expiries(body: bytes) -> tuple[CertificateExpiry, ...]:
 def read_configs(body: bytes) -> tuple[NamedConfig, ...]:
     """Return configs."""
     return tuple(
-        NamedConfig(id=str(each.id), kind=each.type, name=each.name, content=each.content or "")
-        for each in _decode(body, tuple[_WireConfig, ...])
+        NamedConfig(
+            id=str(_wire_config.id),
+            kind=_wire_config.type,
+            name=_wire_config.name,
+            content=_wire_config.content or "",
+        )
+        for _wire_config in _decode(body, tuple[_WireConfig, ...])
     )
 
 
 def read_variables(body: bytes) -> tuple[NamedVariable, ...]:
     """Return the variables of a deployment."""
     found = _decode(body, tuple[_WireVariable, ...])
-    return tuple(NamedVariable(id=str(each.id), name=each.name) for each in found)
+    return tuple(
+        NamedVariable(id=str(_wire_variable.id), name=_wire_variable.name)
+        for _wire_variable in found
+    )
 
 
 def read_diff(body: bytes) -> tuple[DiffLine, ...]:

@@ -85,7 +85,9 @@ class DirectorRollout:
         begun = time.monotonic()
         self._environment.command.refuse_leftovers()
         observation = self._observer.observe()
-        materials = {director_fleet.PARTS[each.endpoint]: each for each in order.endpoints}
+        materials = {
+            director_fleet.PARTS[endpoint.endpoint]: endpoint for endpoint in order.endpoints
+        }
         prepared = _prepared(materials, observation, known=self._known)
         recorded = observation.conclusion.recorded
         if recorded is not None and observation.certainly_has(prepared.wanted.state):
@@ -248,7 +250,7 @@ class DirectorRollout:
     ) -> Result:
         evidence = self._evidence(instance, wanted, observation)
         seconds = time.monotonic() - begun
-        if all(each.holds for each in evidence) and self._observer.answers():
+        if all(item.holds for item in evidence) and self._observer.answers():
             return Applied(
                 instance=instance,
                 seconds=seconds,
@@ -260,7 +262,7 @@ class DirectorRollout:
             observation.conclusion.doubt,
             observation.conclusion.disagreement,
         )
-        said = "; ".join(each for each in doubts if each) or "the director does not answer"
+        said = "; ".join(doubt for doubt in doubts if doubt) or "the director does not answer"
         return Failed(
             instance=instance,
             seconds=seconds,
@@ -299,7 +301,7 @@ def _prepared(
 def _bundle(
     materials: Mapping[NatsPart, EndpointMaterial], before: NatsTls
 ) -> tuple[Certificate, ...]:
-    wanted = {each.bundle for each in materials.values() if each.bundle is not None}
+    wanted = {material.bundle for material in materials.values() if material.bundle is not None}
     if len(wanted) > 1:
         raise SpecError(
             "different bundles were ordered for one director VM, which has one property for them",
@@ -346,12 +348,12 @@ def _new_credentials(
 
 
 def _issuer(leaf: Certificate, authorities: Iterable[Certificate]) -> Certificate:
-    for each in authorities:
+    for authority in authorities:
         if (
-            each.subject == leaf.issuer
-            and check_signature(anatomy(leaf), by=anatomy(each)) is Signed.GOOD
+            authority.subject == leaf.issuer
+            and check_signature(anatomy(leaf), by=anatomy(authority)) is Signed.GOOD
         ):
-            return each
+            return authority
     raise SpecError(
         f"`{leaf.subject}` ({short(leaf.fingerprint)}) comes from a CA that is not known",
         hint="bring it in: `rollover authority import`",

@@ -158,7 +158,7 @@ class DirectorVm:
                 availability=availability,
                 why=why,
                 endpoints=() if first is None else self._seen(first),
-                may_use=tuple(self._seen(each) for each in others if each is not None),
+                may_use=tuple(self._seen(other) for other in others if other is not None),
             )
 
     def _availability(self, conclusion: Conclusion) -> tuple[Availability, str]:
@@ -172,7 +172,7 @@ class DirectorVm:
         return Availability.READY, conclusion.disagreement
 
     def _seen(self, tls: NatsTls) -> tuple[ObservedEndpoint, ...]:
-        described = {each.name for one in self.group.instances for each in one.endpoints}
+        described = {endpoint.name for one in self.group.instances for endpoint in one.endpoints}
         return tuple(
             ObservedEndpoint(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
             for endpoint, part in director_fleet.PARTS.items()
@@ -180,7 +180,7 @@ class DirectorVm:
         )
 
     def _check_known(self, name: InstanceName) -> None:
-        if name not in {each.name for each in self.group.instances}:
+        if name not in {instance.name for instance in self.group.instances}:
             raise SpecError(
                 f"group `{self.group.name}` has no instance `{name}`",
                 hint="the director VM is the only one in it",
@@ -242,7 +242,9 @@ class DirectorVm:
                 agents=connections.KnownAgents(
                     self._ledger, self._placed, self._births, self._clock()
                 ),
-                own=frozenset(each.chain[0].fingerprint for each in self.observer.identities()),
+                own=frozenset(
+                    identity.chain[0].fingerprint for identity in self.observer.identities()
+                ),
             )
 
     def _placed(self) -> Iterable[BoshInstance]:
@@ -251,13 +253,13 @@ class DirectorVm:
 
     def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
         """Yield that nobody is asked: an agent gets new credentials by a rollout of its own."""
-        for each in holdouts:
+        for holdout in holdouts:
             yield Evidence(
                 fact=Fact.DRAINED,
-                subject=EndpointRef(each.server, director_fleet.NATS_ENDPOINT),
+                subject=EndpointRef(holdout.server, director_fleet.NATS_ENDPOINT),
                 holds=True,
-                observed=f"connection {each.connection} of `{each.peer}` was left alone: agents "
-                "connect again when they are rolled out",
+                observed=f"connection {holdout.connection} of `{holdout.peer}` was left alone: "
+                "agents connect again when they are rolled out",
                 at=self._clock(),
                 by=nats_port.BY_CONNZ,
             )

@@ -81,13 +81,13 @@ def conclude_deployed(
     candidates: Sequence[ManifestCandidate], state: CreateEnvState, seen: DirectorEvidence
 ) -> Conclusion:
     """Return what follows from the manifests, the record, and what was seen."""
-    usable = [each for each in candidates if each.properties is not None]
+    usable = [candidate for candidate in candidates if candidate.properties is not None]
     # Of several with one SHA the plain one counts: after a clean-up the ops file changes nothing.
-    recorded = next((each for each in usable if each.sha == state.current_manifest_sha), None)
+    recorded = next((pair for pair in usable if pair.sha == state.current_manifest_sha), None)
     silent = seen.shown.silence
     if recorded is not None and not _against(recorded, seen):
         return Conclusion((recorded,), recorded, silent=silent)
-    fitting = tuple(each for each in _latest_first(usable) if not _against(each, seen))
+    fitting = tuple(pair for pair in _latest_first(usable) if not _against(pair, seen))
     disagreement = ""
     if recorded is not None:
         disagreement = (
@@ -105,9 +105,9 @@ def conclude_deployed(
 def distinct_states(candidates: Iterable[ManifestCandidate]) -> tuple[NatsTls, ...]:
     """Return the different states of `nats.tls` among manifests, in their order."""
     found = {
-        each.properties.tls.state: each.properties.tls
-        for each in reversed(tuple(candidates))
-        if each.properties is not None
+        candidate.properties.tls.state: candidate.properties.tls
+        for candidate in reversed(tuple(candidates))
+        if candidate.properties is not None
     }
     return tuple(reversed(found.values()))
 
@@ -134,14 +134,14 @@ def _other_dates(tls: NatsTls, expiries: Iterable[CertificateExpiry]) -> Iterato
         f"nats.tls.{NatsPart.CLIENT_CA}.certificate": tls.signer,
         f"nats.tls.{NatsPart.DIRECTOR}.certificate": tls.pairs[NatsPart.DIRECTOR].chain[0],
     }
-    for each in expiries:
+    for expiry in expiries:
         for path, certificate in expected.items():
             if (
-                each.path.endswith(path)
-                and abs(each.expires_at - certificate.not_after) > CLOSE_DATES
+                expiry.path.endswith(path)
+                and abs(expiry.expires_at - certificate.not_after) > CLOSE_DATES
             ):
                 yield (
-                    f"the director's `{path}` ends {each.expires_at:%Y-%m-%d %H:%M:%SZ}, "
+                    f"the director's `{path}` ends {expiry.expires_at:%Y-%m-%d %H:%M:%SZ}, "
                     f"not {certificate.not_after:%Y-%m-%d %H:%M:%SZ}"
                 )
 
@@ -153,7 +153,7 @@ def _why_nothing_fits(
 ) -> str:
     if not usable:
         return f"the manifest cannot be interpolated: {candidates[0].trouble}"
-    broken = [each for each in candidates if each.properties is None]
+    broken = [candidate for candidate in candidates if candidate.properties is None]
     if broken:
         return f"{broken[-1].named}, which may run, cannot be made any more: {broken[-1].trouble}"
     return f"{usable[-1].named} is not what runs: {_against(usable[-1], seen)}"
@@ -251,7 +251,7 @@ class DirectorVmObserver:
             for authority in candidate.properties.tls.bundle
         }
         # Every identity that is turned away is a line in the server's log.
-        identities = [each for each in self.identities() if each.issuer in trusted]
+        identities = [identity for identity in self.identities() if identity.issuer in trusted]
         shown = ObservedNats(
             nats_port.dial_nats(self.nats_address, identities),
             nats_port.client_certificates(nats_port.listed_connections(self.monitor)),

@@ -118,7 +118,7 @@ def discover(
         workers=described.parallel,
     )
     reading = read_director(found, cost)
-    certificates = tuple(each.fingerprint for each in trusted)
+    certificates = tuple(certificate.fingerprint for certificate in trusted)
     description = FleetDescription(
         version=1,
         name=found.info.name,
@@ -137,7 +137,7 @@ def read_director(found: DirectorObservation, cost: RoundCost) -> DirectorReadin
     """Return a director's world in the form that is shown. Pure."""
     return DirectorReading(
         director=found.info,
-        deployments=tuple(_deployment(each, found) for each in found.placements),
+        deployments=tuple(_deployment(placement, found) for placement in found.placements),
         stemcells=found.stemcells,
         locks=found.locks,
         certificates=found.expiries,
@@ -176,11 +176,11 @@ def _authorities(
 ) -> Iterator[AuthorityDescription]:
     left = list(found)
     for known in before:
-        for each in found:
-            shared = set(each.certificates) & set(known.certificates)
-            if each in left and (each.name == known.name or shared):
-                left.remove(each)
-                both = tuple(dict.fromkeys((*known.certificates, *each.certificates)))
+        for description in found:
+            shared = set(description.certificates) & set(known.certificates)
+            if description in left and (description.name == known.name or shared):
+                left.remove(description)
+                both = tuple(dict.fromkeys((*known.certificates, *description.certificates)))
                 known = msgspec.structs.replace(known, certificates=both)  # noqa: PLW2901 - grows
         yield known
     yield from left
@@ -194,7 +194,7 @@ def _deployment(place: Placement, found: DirectorObservation) -> DeploymentReadi
         locked=deployment.locked,
         stemcells=deployment.stemcells,
         variables=found.variables.get(deployment.name, ()),
-        instances=tuple(_instance(each, place, found.info) for each in place.instances),
+        instances=tuple(_instance(instance, place, found.info) for instance in place.instances),
     )
 
 
@@ -260,12 +260,12 @@ def _remarks_on_deployments(
             subject=f"deploy config {config.name}",
             message="may make every deploy recreate VMs, or set `fix`: look at its flags (H6)",
         )
-    for each in found.expiries:
-        days = (each.expires_at - now).days
+    for expiry in found.expiries:
+        days = (expiry.expires_at - now).days
         if days < SOON_DAYS:
             ending = f"ends in {days} days" if days >= 0 else f"ended {-days} days ago"
             yield DirectorRemark(
-                subject=each.path, message=f"{ending}, on {each.expires_at:%Y-%m-%d}"
+                subject=expiry.path, message=f"{ending}, on {expiry.expires_at:%Y-%m-%d}"
             )
 
 
@@ -291,9 +291,9 @@ def _remarks_on_stemcells(reading: DirectorReading) -> Iterator[DirectorRemark]:
     """Yield, once for each reason, how many VMs have to be recreated."""
     reasons: dict[tuple[str, str], int] = {}
     for deployment in reading.deployments:
-        for each in deployment.instances:
-            if each.has_vm and each.way is UpdateWay.RECREATE:
-                key = (deployment.name, each.why)
+        for instance in deployment.instances:
+            if instance.has_vm and instance.way is UpdateWay.RECREATE:
+                key = (deployment.name, instance.why)
                 reasons[key] = reasons.get(key, 0) + 1
     for (name, why), count in reasons.items():
         machines = "1 VM has" if count == 1 else f"{count} VMs have"

@@ -104,13 +104,13 @@ class SavedLogin(msgspec.Struct, frozen=True, kw_only=True):
         Where another command was faster, its token stays. Raises `OSError` and `SpecError`.
         """
         tree = _read_tree(self.path)
-        for each in _entries(tree, self.path):
-            if self.environment in (each.get("url"), each.get("alias")):
-                if each.get("refresh_token") != former.reveal().decode():
+        for entry in _entries(tree, self.path):
+            if self.environment in (entry.get("url"), entry.get("alias")):
+                if entry.get("refresh_token") != former.reveal().decode():
                     return
-                each["access_token_type"] = saved.access_token_type
-                each["access_token"] = saved.access_token.reveal().decode()
-                each["refresh_token"] = saved.refresh_token.reveal().decode()
+                entry["access_token_type"] = saved.access_token_type
+                entry["access_token"] = saved.access_token.reveal().decode()
+                entry["refresh_token"] = saved.refresh_token.reveal().decode()
                 content = emit(tree).encode()
                 files.atomic_write(self.path.resolve(), content, mode=0o600, durable=True)
                 return
@@ -127,12 +127,15 @@ def config_place(environment: Mapping[str, str]) -> Path:
 
 def read_config(path: Path) -> tuple[SavedEnvironment, ...]:
     """Return the environments of the file, none where there is no file; `SpecError` if broken."""
-    return tuple(_read_entry(each) for each in _entries(_read_tree(path), path))
+    return tuple(_read_entry(entry) for entry in _entries(_read_tree(path), path))
 
 
 def resolve_alias(named: str, saved: tuple[SavedEnvironment, ...]) -> str:
     """Return the URL of an alias; anything else, as it is (`FSConfig.ResolveEnvironment`)."""
-    found = next((each for each in saved if named in (each.url, each.alias)), None)
+    found = next(
+        (environment for environment in saved if named in (environment.url, environment.alias)),
+        None,
+    )
     return found.url if found is not None and found.url else named
 
 
@@ -141,8 +144,12 @@ def saved_environment(url: str, saved: tuple[SavedEnvironment, ...]) -> SavedEnv
 
     An entry that writes the same address in another way counts when there is none.
     """
-    exact = (each for each in saved if url in (each.url, each.alias))
-    alike = (each for each in saved if each.url and _same_address(each.url, url))
+    exact = (environment for environment in saved if url in (environment.url, environment.alias))
+    alike = (
+        environment
+        for environment in saved
+        if environment.url and _same_address(environment.url, url)
+    )
     return next(exact, None) or next(alike, None) or SavedEnvironment()
 
 
@@ -185,10 +192,10 @@ def _no_configuration(path: Path) -> SpecError:
 
 def _entries(tree: Tree, path: Path) -> Iterator[dict[Key, Tree]]:
     listed = tree.get("environments") if isinstance(tree, dict) else None
-    for each in listed if isinstance(listed, list) else [listed] if listed is not None else []:
-        if not isinstance(each, dict):
+    for record in listed if isinstance(listed, list) else [listed] if listed is not None else []:
+        if not isinstance(record, dict):
             raise _no_configuration(path)
-        yield each
+        yield record
 
 
 def _read_entry(entry: Mapping[Key, Tree]) -> SavedEnvironment:

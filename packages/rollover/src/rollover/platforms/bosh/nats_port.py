@@ -44,14 +44,14 @@ class ObservedNats(NamedTuple):
     @property
     def presented(self) -> tuple[Certificate, ...]:
         """The chain that NATS presents; empty when it does not answer."""
-        chains = (tuple(dict.fromkeys(each.shown.presented)) for each in self.dials)
+        chains = (tuple(dict.fromkeys(dial.shown.presented)) for dial in self.dials)
         return next((chain for chain in chains if chain), ())
 
     @property
     def advertised(self) -> tuple[bytes, ...] | None:
         """The subjects of the CAs that it accepts (DER); None when it did not say."""
         return next(
-            (each.shown.advertised_der for each in self.dials if each.shown.presented), None
+            (dial.shown.advertised_der for dial in self.dials if dial.shown.presented), None
         )
 
     @property
@@ -121,13 +121,13 @@ def _contradictions(tls: NatsTls, shown: ObservedNats, at: datetime) -> Iterator
         )
     if shown.advertised is not None and shown.advertised != advertised_names(tls.bundle):
         yield f"NATS names {_named(shown.advertised)}, not {_named(advertised_names(tls.bundle))}"
-    for each in shown.dials:
-        if each.identity is None or not unexpired(each.identity, tls.bundle, at=at):
+    for dial in shown.dials:
+        if dial.identity is None or not unexpired(dial.identity, tls.bundle, at=at):
             continue
-        trusted = each.identity.issuer in {one.fingerprint for one in tls.bundle}
-        if each.shown.client_verdict is _OPPOSITE[trusted]:
+        trusted = dial.identity.issuer in {one.fingerprint for one in tls.bundle}
+        if dial.shown.client_verdict is _OPPOSITE[trusted]:
             verb = "turns away" if trusted else "lets in"
-            yield f"NATS {verb} {each.identity.label}"
+            yield f"NATS {verb} {dial.identity.label}"
     for part in _CLIENTS:
         yield from _wrong_client(part, tls.pairs[part].chain[0], shown)
 
@@ -146,7 +146,7 @@ def _wrong_client(part: NatsPart, leaf: Certificate, shown: ObservedNats) -> Ite
 
 def common_name(certificate: Certificate) -> str:
     """Return the CN of a subject; empty when it has none."""
-    parts = (each for each in certificate.subject.split(",") if each.startswith("CN="))
+    parts = (part for part in certificate.subject.split(",") if part.startswith("CN="))
     return next(parts, "CN=").removeprefix("CN=")
 
 
@@ -162,7 +162,7 @@ def advertised_names(bundle: Iterable[Certificate]) -> tuple[bytes, ...]:
 
 
 def _named(advertised: Sequence[bytes]) -> str:
-    return " and ".join(f"`{rfc4514(each)}`" for each in advertised) or "no CA"
+    return " and ".join(f"`{rfc4514(data)}`" for data in advertised) or "no CA"
 
 
 # Evidence.
@@ -196,7 +196,7 @@ def dial_evidence(
         at=at,
         by=BY_HANDSHAKE,
     )
-    turned_away = {id(each) for each in refused}
+    turned_away = {id(item) for item in refused}
     for identity, handshake in dials:
         if identity is not None:
             must_go = id(identity) in turned_away

@@ -136,9 +136,9 @@ def read_bundle(text: str, *, field: str) -> PemReading:
 
 def _groups(document: Tree) -> Iterator[dict[str, Tree]]:
     section = document.get("instance_groups") if isinstance(document, dict) else None
-    for each in section if isinstance(section, list) else ():
-        if isinstance(each, dict):
-            yield _string_keys(each)
+    for record in section if isinstance(section, list) else ():
+        if isinstance(record, dict):
+            yield _string_keys(record)
 
 
 def _read_tls(tls: dict[str, Tree]) -> NatsTls:
@@ -185,7 +185,7 @@ def _string(value: Tree) -> str:
 
 
 def _fingerprints(chain: tuple[Certificate, ...]) -> tuple[Fingerprint, ...]:
-    return tuple(each.fingerprint for each in chain)
+    return tuple(certificate.fingerprint for certificate in chain)
 
 
 # Which variables the properties of `nats.tls` refer to, and which variables hold what.
@@ -256,10 +256,10 @@ def _referred_variable(value: Tree) -> str:
     if not isinstance(value, dict):
         return ""
     parts = [value.get(field) for field in ("certificate", "private_key")]
-    matches = [_REFERENCE.fullmatch(each) if isinstance(each, str) else None for each in parts]
+    matches = [_REFERENCE.fullmatch(part) if isinstance(part, str) else None for part in parts]
     wanted = (".certificate", ".private_key")
     if all(each and each[2] == want for each, want in zip(matches, wanted, strict=True)):
-        roots = {each[1] for each in matches if each}
+        roots = {match_[1] for match_ in matches if match_}
         return roots.pop() if len(roots) == 1 else ""
     return ""
 
@@ -321,7 +321,7 @@ def bundle_references(
 
     The `ca` of server certificates, as in BOSH's procedure, then the CAs themselves.
     """
-    yield from (each for each in first if each is not None)
+    yield from (pair for pair in first if pair is not None)
     families = ((names.of[NatsPart.SERVER], "ca"), (names.of[NatsPart.CLIENT_CA], "certificate"))
     for base, key in families:
         for name in sorted(variables):

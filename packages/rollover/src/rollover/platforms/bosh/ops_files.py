@@ -142,7 +142,7 @@ def _holder(
 ) -> str:
     """Return the variable that holds a chain: of the property's own family, if there is one."""
     holders = nats_properties.holders_of(chain, variables)
-    own = [each for each in holders if nats_properties.in_family(each, names.of[part])]
+    own = [holder for holder in holders if nats_properties.in_family(holder, names.of[part])]
     if not holders:
         raise SpecError(
             f"no variable holds `{chain[0].subject}` ({short(chain[0].fingerprint)}), which "
@@ -161,10 +161,10 @@ def _bundle_text(
     pieces: list[str] = []
     rest = tuple(wanted)
     while rest:
-        fitting = [each for each in atoms if rest[: len(each.certificates)] == each.certificates]
-        longest = max((len(each.certificates) for each in fitting), default=0)
+        fitting = [pair for pair in atoms if rest[: len(pair.certificates)] == pair.certificates]
+        longest = max((len(pair.certificates) for pair in fitting), default=0)
         if longest:
-            atom = next(each for each in fitting if len(each.certificates) == longest)
+            atom = next(pair for pair in fitting if len(pair.certificates) == longest)
             pieces.append(atom.reference if atom.ends_line else f"{atom.reference}\n")
         else:
             # In no variable: a CA of somebody else, which the operator has written out.
@@ -182,7 +182,7 @@ def _definitions(
     overrides: Iterable[dict[Key, Tree]],
 ) -> Iterator[tuple[str, dict[Key, Tree]]]:
     """Yield the new variables that the overrides name, with definitions, authorities first."""
-    named = nats_properties.variables_named([each["value"] for each in overrides])
+    named = nats_properties.variables_named([override["value"] for override in overrides])
     issuer = _holder(
         NatsPart.CLIENT_CA, wanted.chains[NatsPart.CLIENT_CA], manifest.names, variables
     )
@@ -247,8 +247,8 @@ def _alternative_names(manifest: PlainManifest, base: str, present: Certificate)
         manifest.definitions[base].options if base in manifest.definitions else None
     ).get("alternative_names")
     covered = _options_map(manifest.resolved.get(base)).get("alternative_names")
-    known = {str(each) for each in covered} if isinstance(covered, list) else set()
-    lost = [each for each in present.names if each not in known]
+    known = {str(record) for record in covered} if isinstance(covered, list) else set()
+    lost = [name for name in present.names if name not in known]
     return [*(written if isinstance(written, list) else ()), *lost]
 
 
@@ -263,7 +263,11 @@ def _implied(present: Certificate) -> Iterator[tuple[str, Tree]]:
     organization = _attribute(present, NameOID.ORGANIZATION_NAME)
     if organization and organization != DEFAULT_ORGANIZATION:
         yield "organization", organization
-    usages: list[Tree] = [each for each in present.extended_key_usages or () if each in _USAGES]
+    usages: list[Tree] = [
+        extended_key_usage
+        for extended_key_usage in present.extended_key_usages or ()
+        if extended_key_usage in _USAGES
+    ]
     if usages and not present.is_ca:
         yield "extended_key_usage", usages
 
@@ -307,7 +311,7 @@ def _replace(path: str, value: Tree) -> dict[Key, Tree]:
 def render_operations(found: Sequence[dict[Key, Tree]], *, comment: str) -> bytes:
     """Return operations as a file that `bosh` reads and people do."""
     head = "".join(f"# {line}\n" for line in comment.splitlines())
-    return (head + "---\n" + "\n".join(emit([each]) for each in found)).encode(
+    return (head + "---\n" + "\n".join(emit([record]) for record in found)).encode(
         "utf-8", "surrogateescape"
     )
 
@@ -317,4 +321,4 @@ def _options_map(value: Tree) -> dict[Key, Tree]:
 
 
 def _fingerprints(chain: Iterable[Certificate]) -> tuple[Fingerprint, ...]:
-    return tuple(each.fingerprint for each in chain)
+    return tuple(certificate.fingerprint for certificate in chain)

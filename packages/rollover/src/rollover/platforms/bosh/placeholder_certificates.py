@@ -76,7 +76,7 @@ def _name(common_name: str, country: str) -> bytes:
         (NameOID.ORGANIZATION_NAME, _UTF8, "Cloud Foundry"),
         (NameOID.COMMON_NAME, _UTF8, common_name),
     )
-    return der.tlv(SEQUENCE, *(_attribute(*each) for each in parts))
+    return der.tlv(SEQUENCE, *(_attribute(*part) for part in parts))
 
 
 def _attribute(oid: x509.ObjectIdentifier, tag: int, text: str) -> bytes:
@@ -144,15 +144,15 @@ class PlaceholderCertificates:
         )
 
     def _seen(self, signer: Certificate) -> Certificate:
-        for each in self._known():
-            usages = each.extended_key_usages
+        for certificate in self._known():
+            usages = certificate.extended_key_usages
             if (
-                not each.is_ca
-                and each.issuer == signer.subject
+                not certificate.is_ca
+                and certificate.issuer == signer.subject
                 and (usages is None or "client_auth" in usages)
-                and check_signature(anatomy(each), by=anatomy(signer)) is Signed.GOOD
+                and check_signature(anatomy(certificate), by=anatomy(signer)) is Signed.GOOD
             ):
-                return each
+                return certificate
         raise EvidenceMissing(
             f"nothing can be proven of agents whose certificates come from `{signer.subject}` "
             f"({short(signer.fingerprint)}): its private key is not in the vars store, and no "

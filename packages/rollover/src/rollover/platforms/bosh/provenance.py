@@ -139,7 +139,7 @@ def handed_within(
     handouts: Sequence[Handed], *, after: datetime | None, until: datetime
 ) -> tuple[Handed, ...]:
     """Return what can have been handed out at some time after `after` (None: ever) and `until`."""
-    ends: list[datetime | None] = [each.since for each in handouts[1:]]
+    ends: list[datetime | None] = [handout.since for handout in handouts[1:]]
     return tuple(
         each
         for each, end in zip(handouts, [*ends, None], strict=True)
@@ -163,12 +163,12 @@ def possible_states(
     one of them there is no doubt. Between two looks something may have been handed out that
     nobody saw.
     """
-    found = [each.state for each in handed_within(handouts, after=after, until=until)]
+    found = [handed.state for handed in handed_within(handouts, after=after, until=until)]
     found += _unseen_states(handouts, after=after, until=until)
     if handouts and (after is None or after < handouts[0].noted):
-        past = sorted(trusted - {each.signer for each in found})
-        found += [AgentState(each, (each,)) for each in past]
-    fitting = [each for each in found if not connected or each.signer in trusted]
+        past = sorted(trusted - {pair.signer for pair in found})
+        found += [AgentState(fingerprint, (fingerprint,)) for fingerprint in past]
+    fitting = [pair for pair in found if not connected or pair.signer in trusted]
     # The latest is the likeliest: it is handed out for longest.
     return tuple(dict.fromkeys(reversed(fitting or found)))
 
@@ -207,14 +207,14 @@ def states_of_agent(
     Such a one may have been given anything since it was last seen. `born`: its VM is younger.
     """
     seen = book.agents.get(agent, ())
-    current = next((each for each in seen if each.certificate == certificate), None)
+    current = next((sighting for sighting in seen if sighting.certificate == certificate), None)
     if current is not None and current.settled is not None:
         return (current.settled,)
     if current is not None:
         return possible_states(
             book.handouts,
             trusted=trusted,
-            after=max((each for each in (current.after, born) if each is not None), default=None),
+            after=max((item for item in (current.after, born) if item is not None), default=None),
             until=current.first_seen,
             connected=True,
         )
@@ -237,9 +237,10 @@ def states_of_agent(
 def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) -> Provenance:
     """Return the book with what the director hands out now."""
     signer = handout.signer.fingerprint
-    bundle = tuple(each.fingerprint for each in handout.bundle)
+    bundle = tuple(certificate.fingerprint for certificate in handout.bundle)
     certificates = book.certificates | {
-        each.fingerprint: each.der for each in (handout.signer, *handout.bundle)
+        certificate.fingerprint: certificate.der
+        for certificate in (handout.signer, *handout.bundle)
     }
     *before, last = book.handouts or (None,)
     if last is not None and last.state == (signer, bundle):
@@ -256,7 +257,7 @@ def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) 
             task=handout.task,
         )
         before = list(book.handouts)
-    kept = tuple(each for each in (*before, handed) if each is not None)
+    kept = tuple(item for item in (*before, handed) if item is not None)
     return msgspec.structs.replace(book, certificates=certificates, handouts=kept)
 
 
@@ -270,7 +271,7 @@ def with_connections(
     if len(agents) > MOST_AGENTS:
         # Who was forgotten is taken for one that was never seen: more is possible, never less.
         latest = sorted(agents, key=lambda each: agents[each][-1].last_seen)[-MOST_AGENTS:]
-        agents = {each: agents[each] for each in latest}
+        agents = {text: agents[text] for text in latest}
     return msgspec.structs.replace(book, agents=agents)
 
 
@@ -280,8 +281,8 @@ def _with_sighting(
     issued: Mapping[Fingerprint, SentCertificate],
     at: datetime,
 ) -> Iterator[Sighting]:
-    others = [each for each in before if each.certificate != certificate]
-    known = next((each for each in before if each.certificate == certificate), None)
+    others = [sighting for sighting in before if sighting.certificate != certificate]
+    known = next((sighting for sighting in before if sighting.certificate == certificate), None)
     yield from others[-(MOST_SIGHTINGS - 1) :]
     if known is not None:
         yield msgspec.structs.replace(known, last_seen=max(at, known.last_seen))
@@ -291,7 +292,7 @@ def _with_sighting(
         certificate=certificate,
         first_seen=at,
         last_seen=at,
-        after=max((each.last_seen for each in others), default=None),
+        after=max((other.last_seen for other in others), default=None),
         signer=made.signer if made else None,
         bundle=made.bundle if made else None,
         issued_here=made is not None,
@@ -322,7 +323,7 @@ def with_settled(
             settled = msgspec.structs.replace(
                 last, signer=states[0].signer, bundle=states[0].bundle
             )
-            agents[agent] = (*(each for each in before if each is not None), settled)
+            agents[agent] = (*(sighting for sighting in before if sighting is not None), settled)
     return msgspec.structs.replace(book, agents=agents)
 
 
@@ -364,12 +365,12 @@ class ProvenanceFile:
         book = self.book()
         return tuple(
             IssuedCredentials(
-                signer=self.certificate(each.signer),
-                bundle=tuple(self.certificate(one) for one in each.bundle),
-                since=each.since,
-                task=each.task,
+                signer=self.certificate(handout.signer),
+                bundle=tuple(self.certificate(one) for one in handout.bundle),
+                since=handout.since,
+                task=handout.task,
             )
-            for each in book.handouts
+            for handout in book.handouts
         )
 
     def certificate(self, fingerprint: Fingerprint) -> Certificate:
@@ -524,7 +525,7 @@ class VmCreationTimes:
         if cid is not None and cid not in self._tasks and _clocks_leave_open(instance, book):
             self._note(cid)
         times = (known, self._remembered(instance, book.handouts))
-        return max((each for each in times if each is not None), default=None)
+        return max((time for time in times if time is not None), default=None)
 
     def _note(self, vm_cid: str) -> None:
         try:
@@ -542,9 +543,9 @@ class VmCreationTimes:
             return None
         return max(
             (
-                each.since
-                for each in handouts
-                if each.since is not None and each.task is not None and task > each.task
+                handout.since
+                for handout in handouts
+                if handout.since is not None and handout.task is not None and task > handout.task
             ),
             default=None,
         )
@@ -556,6 +557,6 @@ def _clocks_leave_open(instance: BoshInstance, book: Provenance) -> bool:
     if created is None or (seen and seen[-1].settled is not None):
         return False
     return any(
-        each.since is not None and abs(created - each.since) <= 2 * CLOCK_SKEW
-        for each in book.handouts
+        handout.since is not None and abs(created - handout.since) <= 2 * CLOCK_SKEW
+        for handout in book.handouts
     )

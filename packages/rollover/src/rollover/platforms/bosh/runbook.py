@@ -130,7 +130,7 @@ class RunbookFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instances(self) -> tuple[InstanceFacts, ...]:
         """All instances that have a VM."""
-        return tuple(one for each in self.deployments for one in each.instances)
+        return tuple(one for deployment in self.deployments for one in deployment.instances)
 
     @property
     def recovers(self) -> bool:
@@ -140,18 +140,18 @@ class RunbookFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def anew(self) -> frozenset[InstanceName]:
         """Who is made anew: who takes nothing in place, and who is cut off."""
-        old = {each.name for each in self.instances if each.recreate}
+        old = {instance.name for instance in self.instances if instance.recreate}
         return frozenset(old | set(self.recovery.cut_off))
 
     @property
     def untold(self) -> tuple[Finding, ...]:
         """The findings that the runbook does not say, or see to, by itself."""
-        cut_off = {str(each) for each in self.recovery.cut_off}
+        cut_off = {str(instance_name) for instance_name in self.recovery.cut_off}
         return tuple(
-            each
-            for each in self.findings
-            if each.rule != RESURRECTION.id
-            and not (self.recovers and (each.rule in _OF_RECOVERY or each.subject in cut_off))
+            finding
+            for finding in self.findings
+            if finding.rule != RESURRECTION.id
+            and not (self.recovers and (finding.rule in _OF_RECOVERY or finding.subject in cut_off))
         )
 
 
@@ -189,7 +189,9 @@ def _deployment(
     )
     return DeploymentFacts(
         name=place.deployment.name,
-        instances=tuple(_instance(each, place, version=version) for each in place.with_vm),
+        instances=tuple(
+            _instance(bosh_instance, place, version=version) for bosh_instance in place.with_vm
+        ),
         at_once=cost.max_in_flight,
         takes=timedelta(seconds=cost.seconds),
     )
@@ -292,7 +294,7 @@ class OperatorCommands(NamedTuple):
     @property
     def left_out(self) -> tuple[str, ...]:
         """The variables that the line gives with `-v`: their values are not written down."""
-        return tuple(each.partition("=")[0] for each in self.line.assignments)
+        return tuple(assignment.partition("=")[0] for assignment in self.line.assignments)
 
     def create_env(self, ops_file: str) -> str:
         """Return the operator's line, with one of the files as the last ops file."""
@@ -371,12 +373,14 @@ class RunbookPage(NamedTuple):
         """The findings that have to go first. Whoever recovers cannot wait until all is well."""
         if self.facts.recovers:
             return ()
-        return tuple(each for each in self.facts.untold if each.severity is not Severity.WARNING)
+        return tuple(
+            finding for finding in self.facts.untold if finding.severity is not Severity.WARNING
+        )
 
     @property
     def remarks(self) -> tuple[Finding, ...]:
         """The other findings."""
-        return tuple(each for each in self.facts.untold if each not in self.blocking)
+        return tuple(finding for finding in self.facts.untold if finding not in self.blocking)
 
     @property
     def withdraws(self) -> int:
@@ -417,7 +421,7 @@ class RunbookPage(NamedTuple):
     def own_blocks(self, step: AgentsStep) -> list[MeantInstances]:
         """Return the deployments that get commands of their own."""
         looped = self.looped(step)
-        return [each for each in self._smallest_first(step) if each[0] not in looped]
+        return [pair for pair in self._smallest_first(step) if pair[0] not in looped]
 
     def looped(self, step: AgentsStep) -> list[DeploymentFacts]:
         """Return the deployments that one loop is enough for; not the first: see whether it works.

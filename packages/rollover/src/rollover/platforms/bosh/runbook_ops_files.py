@@ -185,7 +185,7 @@ class _Drafting:
         stem, _, ending = name.rpartition(".")
         numbered = (f"{stem}-{number}.{ending}" for number in range(2, len(self._files) + 3))
         taken = self._files
-        free = next(each for each in (name, *numbered) if taken.get(each, data) == data)
+        free = next(text for text in (name, *numbered) if taken.get(text, data) == data)
         self._files[free] = data
         return free
 
@@ -194,7 +194,9 @@ class _Drafting:
         if not self._plan.complete:
             return "", ()
         directors = [
-            each for each in self._plan.rollouts if each.group == director_fleet.DIRECTOR_GROUP
+            rollout
+            for rollout in self._plan.rollouts
+            if rollout.group == director_fleet.DIRECTOR_GROUP
         ]
         chains = (
             self._wanted(directors[-1]).chains
@@ -209,13 +211,15 @@ class _Drafting:
         }
         if not renames:
             return "", ()
-        removed = tuple(dict.fromkeys(each for each in renames.values() if each not in renames))
+        removed = tuple(
+            dict.fromkeys(rename for rename in renames.values() if rename not in renames)
+        )
         found = ops_files.clean_up_ops_file(renames, removed)
         return self._kept(found.name, found.content), removed
 
     def _holder(self, base: str, chain: tuple[Certificate, ...]) -> str:
         found = nats_properties.holders_of(chain, self._variables)
-        own = [each for each in found if nats_properties.in_family(each, base)]
+        own = [text for text in found if nats_properties.in_family(text, base)]
         if not found:
             raise SpecError(
                 f"no variable of the vars store holds what is to be deployed as `{base}`",
@@ -229,7 +233,7 @@ class _Drafting:
         Only from a step that still trusts what is trusted now, and only to the operator's own
         line: what was half-way before has no name to go back to.
         """
-        first = next((each for each in steps if isinstance(each, DirectorStep)), None)
+        first = next((step for step in steps if isinstance(step, DirectorStep)), None)
         if first is None or self._begins_with or len(steps) < 3:  # noqa: PLR2004 - a way back
             return ""
         bundle = self._wanted(first.rollout).bundle
@@ -242,7 +246,11 @@ class _Drafting:
         if found is None:
             return ""
         # Nothing is to be generated on the way back: no definitions.
-        kept = [each for each in _operations(found) if "/variables/" not in str(each["path"])]
+        kept = [
+            operation
+            for operation in _operations(found)
+            if "/variables/" not in str(operation["path"])
+        ]
         return self._kept(GO_BACK, ops_files.render_operations(kept, comment=_COMMENTS[GO_BACK]))
 
     # When all that is trusted has expired.
@@ -251,9 +259,13 @@ class _Drafting:
         """Say whether no certificate of the director is worth keeping: nobody accepts any."""
         at = self._plan.made_at
         directors = [
-            each for each in self._plan.rollouts if each.group == director_fleet.DIRECTOR_GROUP
+            rollout
+            for rollout in self._plan.rollouts
+            if rollout.group == director_fleet.DIRECTOR_GROUP
         ]
-        return len(directors) == 1 and all(each.not_after < at for each in self._now.bundle)
+        return len(directors) == 1 and all(
+            certificate.not_after < at for certificate in self._now.bundle
+        )
 
     def _forgetting(self) -> Iterator[RunbookStep]:
         removed: list[dict[Key, Tree]] = [
@@ -279,12 +291,15 @@ class _Drafting:
         for at, endpoint in enumerate(assignment.endpoints):
             part = director_fleet.PARTS[endpoint]
             chains[part] = self._chain(part, assignment.presents[at])
-            bundle = tuple(self._authority(each) for each in assignment.trusts[at] or ())
+            bundle = tuple(self._authority(trust) for trust in assignment.trusts[at] or ())
         return WantedTls(bundle=bundle, chains=chains)
 
     def _chain(self, part: NatsPart, presented: tuple[Fingerprint, ...]) -> tuple[Certificate, ...]:
         for known in (self._now, self.manifest.tls):
-            if tuple(each.fingerprint for each in known.pairs[part].chain) == presented:
+            if (
+                tuple(certificate.fingerprint for certificate in known.pairs[part].chain)
+                == presented
+            ):
                 return known.pairs[part].chain
         if len(presented) > 1:
             raise SpecError(
@@ -338,7 +353,7 @@ def _deployed(environment: CreateEnvironment, kept: Sequence[Path]) -> ManifestC
     """Return what is deployed by the record; None where that says nothing that is known."""
     sha = environment.state().current_manifest_sha
     found = environment.candidates(kept, environment.inputs())
-    return next((each for each in found if each.properties is not None and each.sha == sha), None)
+    return next((pair for pair in found if pair.properties is not None and pair.sha == sha), None)
 
 
 def _kept_options(manifest: PlainManifest) -> Iterator[dict[Key, Tree]]:
@@ -379,4 +394,4 @@ def _imagined(now: NatsTls, *, at: datetime) -> _Imagined:
 def _operations(found: OpsFile) -> list[dict[Key, Tree]]:
     with manifest_errors():
         tree = load(found.content)
-    return [each for each in tree if isinstance(each, dict)] if isinstance(tree, list) else []
+    return [record for record in tree if isinstance(record, dict)] if isinstance(tree, list) else []

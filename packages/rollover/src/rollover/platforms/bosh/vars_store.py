@@ -111,9 +111,9 @@ class RotationFiles:
 
     def keep_only(self, kept: Path) -> None:
         """Remove the copies of the vars store but this one: they hold keys that are of no use."""
-        for each in self.backups():
-            if each != kept:
-                each.unlink(missing_ok=True)
+        for backup in self.backups():
+            if backup != kept:
+                backup.unlink(missing_ok=True)
 
     def added(self) -> frozenset[str]:
         """Return the variables that Rollover has added to the vars store."""
@@ -229,14 +229,17 @@ def _holds_same(value: Tree, wanted: NewCredential) -> bool:
 
 def _of_one_issuer(taken: Mapping[str, Tree], wanted: Mapping[str, NewCredential]) -> bool:
     """Say whether those that are there already belong to the same CA as those to come."""
-    issuers = {each.ca.fingerprint for each in wanted.values()}
+    issuers = {new_credential.ca.fingerprint for new_credential in wanted.values()}
     for value in taken.values():
         atom = (
             nats_properties.certificate_field({"it": value}, "it", "ca")
             if value is not None
             else None
         )
-        if atom is not None and {each.fingerprint for each in atom.certificates} != issuers:
+        if (
+            atom is not None
+            and {certificate.fingerprint for certificate in atom.certificates} != issuers
+        ):
             return False
     return True
 
@@ -364,7 +367,7 @@ def clean_up_vars_store(
     gone = workplace.remove_ops_files()
     workplace.forget_added()
     if gone:
-        names = ", ".join(f"`{each.name}`" for each in gone)
+        names = ", ".join(f"`{path.name}`" for path in gone)
         yield told(f"removed {names}: your own line deploys the director as it is")
 
 
@@ -373,9 +376,9 @@ def _deployed_with(
 ) -> Path | None:
     """Return the ops file of the deployed manifest; None when it is the plain one."""
     candidates = environment.candidates(present, inputs)
-    for each in candidates:
-        if each.properties is not None and each.sha == sha:
-            return each.ops_file
+    for candidate in candidates:
+        if candidate.properties is not None and candidate.sha == sha:
+            return candidate.ops_file
     plain = candidates[0]
     raise VerificationError(
         f"the vars store cannot be cleaned up: the deployed manifest ({short(sha) or 'unknown'}) "
@@ -405,7 +408,7 @@ def _clean_up(inputs: CreateEnvInputs, ops_file: Path | None, left: frozenset[st
 
 def _holder_of(chain: tuple[Certificate, ...], base: str, stored: Variables) -> str:
     found = nats_properties.holders_of(chain, stored)
-    own = [each for each in found if nats_properties.in_family(each, base)]
+    own = [text for text in found if nats_properties.in_family(text, base)]
     if not found:
         raise VerificationError(
             f"no variable of the vars store holds what is deployed as `{base}`",

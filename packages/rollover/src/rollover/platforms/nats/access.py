@@ -129,8 +129,8 @@ class ServerAccess(NamedTuple):
             return
         # Each one that is turned away is a line in the server's log.
         ordered = sorted(self.identities, key=lambda each: each.issuer not in self.issuers)
-        for each in ordered[:MOST_ATTEMPTS]:
-            yield presentable(each)
+        for identity in ordered[:MOST_ATTEMPTS]:
+            yield presentable(identity)
 
     def _anchors(self) -> tuple[Certificate, ...]:
         return tuple(dict.fromkeys(one for one in self.trust if one is not SYSTEM_STORE))
@@ -182,4 +182,4 @@ class ServerAccess(NamedTuple):
             found = system_account.connections(
                 connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS
             )
-        return tuple(each for each in found if each.cid != own)
+        return tuple(view for view in found if view.cid != own)

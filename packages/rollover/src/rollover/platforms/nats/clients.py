@@ -110,9 +110,9 @@ def _distinct(fingerprints: Iterable[Fingerprint]) -> tuple[Fingerprint, ...]:
 
 def endpoint_of_client(instance: InstanceDescription, held: HeldFiles) -> ObservedEndpoint | None:
     """Return what the files of a client's own endpoint hold, None when they cannot be used."""
-    for each in instance.endpoints:
-        if each.role is Role.CLIENT:
-            return held.by_name.get(each.name)
+    for endpoint in instance.endpoints:
+        if endpoint.role is Role.CLIENT:
+            return held.by_name.get(endpoint.name)
     return None
 
 
@@ -130,7 +130,7 @@ class FoundClient(NamedTuple):
 
 def observation(instance: InstanceDescription, found: FoundClient, *, at: datetime) -> Observation:
     """Return the observation that follows from what was found."""
-    if not any((each.certificate or each.ca) for each in instance.endpoints):
+    if not any((endpoint.certificate or endpoint.ca) for endpoint in instance.endpoints):
         why = "no files are described: fill in `certificate`, `key` and `ca`"
         return _observation(instance, (), why, at=at, availability=Availability.UNREACHABLE)
     used, doubt = _used(instance, found)
@@ -198,11 +198,11 @@ def _reported(
     if found.kept is not None:
         known |= {one.fingerprint: one for one in found.kept.certificates()}
     wanted = (status.certificate_sha256, *_distinct(status.ca_sha256))
-    missing = [each for each in wanted if each not in known]
+    missing = [fingerprint for fingerprint in wanted if fingerprint not in known]
     doubt = f"it uses {len(missing)} certificates that stand in none of its files"
     return (
-        tuple(known[each] for each in wanted[:1] if each in known),
-        tuple(known[each] for each in wanted[1:] if each in known),
+        tuple(known[fingerprint] for fingerprint in wanted[:1] if fingerprint in known),
+        tuple(known[fingerprint] for fingerprint in wanted[1:] if fingerprint in known),
         doubt if missing else "",
     )
 
@@ -214,11 +214,11 @@ def _with_client(
     trusts: tuple[Certificate, ...] | None,
 ) -> Iterator[ObservedEndpoint]:
     """Yield the state of the files, with something else at the client's own endpoint."""
-    for each in instance.endpoints:
-        if each.role is Role.CLIENT:
-            yield ObservedEndpoint(endpoint=each.name, presents=presents, trusts=trusts)
-        elif each.name in held.by_name:
-            yield held.by_name[each.name]
+    for endpoint in instance.endpoints:
+        if endpoint.role is Role.CLIENT:
+            yield ObservedEndpoint(endpoint=endpoint.name, presents=presents, trusts=trusts)
+        elif endpoint.name in held.by_name:
+            yield held.by_name[endpoint.name]
 
 
 def _may_use(
@@ -240,8 +240,8 @@ def _still_connected(
 ) -> Iterator[tuple[ObservedEndpoint, ...]]:
     """Yield the state with each leaf that a live connection shows and the files do not hold."""
     leaf = own.presents[0].fingerprint if own.presents else ""
-    for each in sorted(found.connected_leaves - {leaf, ""}):
-        certificate = found.known.get(Fingerprint(each))
+    for connected_leaf in sorted(found.connected_leaves - {leaf, ""}):
+        certificate = found.known.get(Fingerprint(connected_leaf))
         if certificate is not None:
             yield tuple(_with_client(instance, found.disk, (certificate,), own.trusts))
 
@@ -413,15 +413,15 @@ class Attempt:
         return found
 
     def _seen_by_server(self, new: ObservedEndpoint, *, former: tuple[Connected, ...]) -> Evidence:
-        before, leaf = {each.key for each in former}, new.presents[0].fingerprint
+        before, leaf = {pair.key for pair in former}, new.presents[0].fingerprint
         return self._comes(new, lambda each: each.key not in before and each.leaf == leaf)
 
     def _reconnected(
         self, new: ObservedEndpoint, there: tuple[Connected, ...], *, leaf_changed: bool
     ) -> Evidence:
         """Make the client reconnect and wait for it; after a new leaf it must present that."""
-        self._reconnect(tuple(_holdout(each) for each in there))
-        former = {each.key for each in there}
+        self._reconnect(tuple(_holdout(pair) for pair in there))
+        former = {pair.key for pair in there}
         leaf = new.presents[0].fingerprint if leaf_changed else None
         return self._comes(new, lambda each: each.key not in former and leaf in (None, each.leaf))
 
@@ -430,10 +430,10 @@ class Attempt:
         name, seen = self._name(), ""
         while monotonic() < self._deadline:
             found = self._roster.of(name)
-            for each in filter(wanted, found):
-                observed = f"leaf {short(each.leaf)}, connection {each.view.cid} of {each.server}"
+            for pair in filter(wanted, found):
+                observed = f"leaf {short(pair.leaf)}, connection {pair.view.cid} of {pair.server}"
                 return self._evidence(new, Fact.LOADED, observed, by="connz")
-            seen = ", ".join(short(each.leaf) for each in found)
+            seen = ", ".join(short(pair.leaf) for pair in found)
             sleep(POLL_SECONDS)
         raise VerificationError(
             f"`{self._instance.name}` did not connect with its new files: the servers see "
@@ -543,7 +543,9 @@ class NatsClients:
         self._local = isinstance(group.delivery, FileDelivery)
         self._shared = shared
         self._way = ReloadSettings(group.touch, group.confirm_seconds, environment)
-        self._instances = {each.name: resolved(each, base=base) for each in group.instances}
+        self._instances = {
+            instance.name: resolved(instance, base=base) for instance in group.instances
+        }
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each client uses: by its own report while it runs, else by its files."""
@@ -634,13 +636,13 @@ class NatsClients:
     def cycle(self, holdouts: Sequence[Holdout]) -> Iterator[Evidence]:
         """Move the peers of connections through the servers that hold them."""
         for servers in self._servers:
-            names = {each.name for each in servers.group.instances}
-            mine = tuple(each for each in holdouts if each.server in names)
+            names = {instance.name for instance in servers.group.instances}
+            mine = tuple(holdout for holdout in holdouts if holdout.server in names)
             if mine:
                 yield from servers.cycle(mine, notice_seconds=NOTICE_SECONDS)
 
     def _reconnect(self, holdouts: Sequence[Holdout]) -> None:
-        refused = [each.observed for each in self.cycle(holdouts) if not each.holds]
+        refused = [evidence.observed for evidence in self.cycle(holdouts) if not evidence.holds]
         if refused:
             raise EvidenceMissing(
                 f"a client could not be made to reconnect: {'; '.join(refused)}",
@@ -653,8 +655,8 @@ class NatsClients:
                 f"no server can be asked about the clients of `{self.group.name}`",
                 hint="describe the servers that they connect to in the same fleet file",
             )
-        for each in self._servers:
-            yield from each.connections()
+        for server in self._servers:
+            yield from server.connections()
 
     def _instance(self, name: InstanceName) -> InstanceDescription:
         if name not in self._instances:
@@ -670,6 +672,6 @@ def _leaves(roster: ConnectionRoster, instance: InstanceDescription) -> frozense
     if instance.status_file is not None:
         return frozenset()
     try:
-        return frozenset(each.leaf for each in roster.of(instance.name))
+        return frozenset(pair.leaf for pair in roster.of(instance.name))
     except EvidenceMissing:
         return frozenset()

@@ -151,8 +151,8 @@ def _elsewhere(
 def placed(instance: InstanceDescription, files: Mapping[EndpointName, str]) -> InstanceDescription:
     """Return the description of an instance some of whose bundles lie elsewhere."""
     endpoints = tuple(
-        msgspec.structs.replace(each, ca=files.get(each.name, each.ca))
-        for each in instance.endpoints
+        msgspec.structs.replace(endpoint, ca=files.get(endpoint.name, endpoint.ca))
+        for endpoint in instance.endpoints
     )
     return msgspec.structs.replace(instance, endpoints=endpoints)
 
@@ -162,13 +162,15 @@ def block_of(endpoint: EndpointDescription, server: ServerConfig) -> TlsBlock | 
     if endpoint.role in CONTEXT_OF and endpoint.role not in _REMOTES:
         return server.block(CONTEXT_OF[endpoint.role])
     if endpoint.role is Role.GATEWAY_REMOTE:
-        named = (each for each in server.gateways if gateway_remote(each.name) == endpoint.name)
-        return next((each.tls for each in named), None)
+        named = (
+            gateway for gateway in server.gateways if gateway_remote(gateway.name) == endpoint.name
+        )
+        return next((remote.tls for remote in named), None)
     if endpoint.role is Role.LEAF_REMOTE:
         numbered = (
-            each for each in server.leaf_remotes if leaf_remote(each.index) == endpoint.name
+            remote for remote in server.leaf_remotes if leaf_remote(remote.index) == endpoint.name
         )
-        return next((each.tls for each in numbered), None)
+        return next((remote.tls for remote in numbered), None)
     return None
 
 
@@ -182,9 +184,9 @@ def repointed(instance: InstanceDescription, order: Order) -> InstanceDescriptio
 
 def _targets(instance: InstanceDescription, order: Order) -> Iterator[tuple[EndpointName, str]]:
     home = instance.working_directory or ""
-    for each in order.endpoints:
-        if each.bundle_file is not None:
-            yield each.endpoint, _joined(home, each.bundle_file)
+    for endpoint in order.endpoints:
+        if endpoint.bundle_file is not None:
+            yield endpoint.endpoint, _joined(home, endpoint.bundle_file)
 
 
 def renamed_by_hand(group: GroupDescription) -> str:
@@ -230,7 +232,7 @@ def edited(
         return ()
     before = read(delivery, instance, environment=environment)
     texts = dict(before.texts)
-    blocks = {each.name: block_of(each, before.server) for each in instance.endpoints}
+    blocks = {endpoint.name: block_of(endpoint, before.server) for endpoint in instance.endpoints}
     keys = {name: _key(instance, name, blocks[name]) for name in wanted}
     # From the end of each file to its beginning: what is changed moves only what lies behind.
     for name, key in sorted(keys.items(), key=lambda each: each[1], reverse=True):
@@ -302,4 +304,4 @@ def _place(block: TlsBlock) -> str:
 
 
 def _unknown(server: ServerConfig) -> frozenset[str]:
-    return frozenset(each.message for each in server.remarks if each.code == "unknown-field")
+    return frozenset(remark.message for remark in server.remarks if remark.code == "unknown-field")

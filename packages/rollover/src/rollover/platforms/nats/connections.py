@@ -130,7 +130,7 @@ def role(view: ConnectionView, instance: InstanceDescription) -> Role | None:
     """
     if view.kind == "Client":
         return _CLIENTS.get(view.type)
-    leaves = {Role.LEAFNODE, Role.LEAF_REMOTE} & {each.role for each in instance.endpoints}
+    leaves = {Role.LEAFNODE, Role.LEAF_REMOTE} & {endpoint.role for endpoint in instance.endpoints}
     if view.kind == "Leafnode" and view.type != "websocket" and len(leaves) == 1:
         return leaves.pop()
     return None
@@ -143,10 +143,10 @@ def peer(view: ConnectionView) -> str:
 
 def _standing(view: ConnectionView, inventory: Inventory) -> str | None:
     """Return the retired issuer's subject, empty when it is unknown, None when all is well."""
-    shown = [Fingerprint(each.cert_sha256) for each in view.tls_peer_certs]
+    shown = [Fingerprint(tls_peer_cert.cert_sha256) for tls_peer_cert in view.tls_peer_certs]
     if not shown or shown[0] in inventory.own:
         return None
-    issuers = [inventory.issuer_of(each) for each in shown]
+    issuers = [inventory.issuer_of(fingerprint) for fingerprint in shown]
     # OpenSSL peers append their root; chains may bring intermediates: any of them may tell.
     for found in (*issuers, *shown):
         if found is not None and found in inventory.retired:
@@ -167,21 +167,21 @@ def cycle(
     others do not mind it, and are kicked, one by one, after `notice_seconds`.
     """
     subject = EndpointRef(access.instance.name, _client_endpoint(access))
-    waiting = {each.connection: each for each in mine}
+    waiting = {holdout.connection: holdout for holdout in mine}
     try:
         with access.connection() as connection:
             for number, what in _move(connection, tuple(waiting), notice_seconds):
                 yield _evidence(subject, waiting.pop(number), what, holds=True, at=at())
     except AdapterError as error:
-        for each in waiting.values():
+        for value in waiting.values():
             what = f"could not be asked: {error.message}"
-            yield _evidence(subject, each, what, holds=False, at=at())
+            yield _evidence(subject, value, what, holds=False, at=at())
 
 
 def _client_endpoint(access: ServerAccess) -> EndpointName:
-    for each in access.instance.endpoints:
-        if each.role is Role.CLIENT_PORT:
-            return each.name
+    for endpoint in access.instance.endpoints:
+        if endpoint.role is Role.CLIENT_PORT:
+            return endpoint.name
     return access.instance.endpoints[0].name
 
 
@@ -225,7 +225,7 @@ def _still_there(
     while True:
         server = connection.info.server_id
         now = system_account.connections(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
-        staying = {each.cid for each in now} & set(numbers)
+        staying = {view.cid for view in now} & set(numbers)
         if not staying or monotonic() > deadline:
             return staying
         sleep(_POLL_SECONDS)

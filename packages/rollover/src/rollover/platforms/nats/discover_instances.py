@@ -221,9 +221,9 @@ def with_live(
 
     A server is the one of a configuration when they have the same name.
     """
-    for each in live:
-        if each.varz.server_name == instance.name or each.url == instance.monitor:
-            return _merged(instance, each, notes)
+    for pair in live:
+        if pair.varz.server_name == instance.name or pair.url == instance.monitor:
+            return _merged(instance, pair, notes)
     return instance
 
 
@@ -232,15 +232,15 @@ def _merged(
 ) -> InstanceDescription:
     found = {endpoint.role: endpoint for endpoint in _endpoints(live)}
     endpoints = tuple(
-        msgspec.structs.replace(each, address=found[each.role].address)
-        if each.address is None and each.role in found
-        else each
-        for each in instance.endpoints
+        msgspec.structs.replace(endpoint, address=found[endpoint.role].address)
+        if endpoint.address is None and endpoint.role in found
+        else endpoint
+        for endpoint in instance.endpoints
     )
-    for each in endpoints:
-        if each.role in found and each.verify != found[each.role].verify:
+    for description in endpoints:
+        if description.role in found and description.verify != found[description.role].verify:
             notes.add(
-                f"{instance.name}/{each.name}",
+                f"{instance.name}/{description.name}",
                 "the running server and its configuration do not agree about `verify`",
             )
     return msgspec.structs.replace(

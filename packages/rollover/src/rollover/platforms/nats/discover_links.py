@@ -69,7 +69,7 @@ def _routes(
         return
     names = _names_in_urls(group, acceptors, configs, notes)
     unverified = any(
-        _insecure(configs, each.instance.name, TlsContext.CLUSTER) for each in acceptors
+        _insecure(configs, acceptor.instance.name, TlsContext.CLUSTER) for acceptor in acceptors
     )
     route = f"{group.name}/{Role.ROUTE}"
     common = set(names.values())
@@ -79,11 +79,11 @@ def _routes(
             dialer=route, acceptor=route, name=None if unverified else name, unverified=unverified
         )
         return
-    for each in acceptors:
+    for acceptor in acceptors:
         yield LinkDescription(
             dialer=route,
-            acceptor=f"{each.instance.name}/{Role.ROUTE}",
-            name=names.get(each.instance.name),
+            acceptor=f"{acceptor.instance.name}/{Role.ROUTE}",
+            name=names.get(acceptor.instance.name),
         )
 
 
@@ -112,7 +112,7 @@ def _gateways(
     notes: DiscoveryNotes,
 ) -> Iterator[LinkDescription]:
     config = configs[instance.name]
-    own = {each.name for each in instance.endpoints}
+    own = {endpoint.name for endpoint in instance.endpoints}
     for remote in config.gateways:
         if remote.name == config.gateway_name:
             continue
@@ -136,9 +136,9 @@ def _of_gateway(
     remote: GatewayRemote, configs: Configs, groups: Sequence[GroupDescription]
 ) -> list[_Acceptor]:
     return [
-        each
-        for each in _with_role(groups, Role.GATEWAY)
-        if each.instance.name in configs and configs[each.instance.name].gateway_name == remote.name
+        pair
+        for pair in _with_role(groups, Role.GATEWAY)
+        if pair.instance.name in configs and configs[pair.instance.name].gateway_name == remote.name
     ]
 
 
@@ -199,9 +199,9 @@ def _behind(url: Url, acceptors: Sequence[_Acceptor]) -> _Acceptor | None:
         lambda host, _: host == url.host,
     ):
         found = [
-            each
-            for each in acceptors
-            if each.endpoint.address is not None and matches(*_parts(each.endpoint.address))
+            acceptor
+            for acceptor in acceptors
+            if acceptor.endpoint.address is not None and matches(*_parts(acceptor.endpoint.address))
         ]
         if len(found) == 1:
             return found[0]

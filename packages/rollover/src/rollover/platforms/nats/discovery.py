@@ -65,7 +65,9 @@ def authorities(groups: Sequence[GroupDescription]) -> Iterator[AuthorityDescrip
 
 
 def _authorities_on_disk(groups: Sequence[GroupDescription]) -> Iterator[Certificate]:
-    paths = {path for group in groups for each in group.instances for path in public_paths(each)}
+    paths = {
+        path for group in groups for instance in group.instances for path in public_paths(instance)
+    }
     for path in sorted(paths):
         for certificate in _certificates(Path(path)):
             if certificate.is_ca and certificate.self_signed:
@@ -140,10 +142,10 @@ def discover_fleet(
     notes = DiscoveryNotes()
     configured = _read_all(configs, environment, working_directory or Path.cwd(), notes)
     live, failures = _ask_all(configured, monitors, notes)
-    servers = {each.name: with_live(each.instance, live, notes) for each in configured}
+    servers = {server.name: with_live(server.instance, live, notes) for server in configured}
     groups: dict[GroupName, list[InstanceDescription]] = {}
-    for each in configured:
-        groups.setdefault(each.group, []).append(servers[each.name])
+    for server in configured:
+        groups.setdefault(server.group, []).append(servers[server.name])
     for one in live:
         found = from_live(one, known=set(servers), notes=notes)
         if found is not None:
@@ -163,7 +165,7 @@ def _read_all(
             config = read_server_config(
                 read_config(path, environment=environment, cwd=directory), cwd=directory
             )
-        name = _free_name(config.server_name or path.stem, {each.name for each in found})
+        name = _free_name(config.server_name or path.stem, {server.name for server in found})
         instance = instance_of(config, name, notes=notes)
         found.append(
             ConfiguredServer(
@@ -191,7 +193,7 @@ def _free_name(wanted: str, taken: set[InstanceName]) -> InstanceName:
 def _ask_all(
     configured: Sequence[ConfiguredServer], monitors: Sequence[str], notes: DiscoveryNotes
 ) -> tuple[list[LiveServer], list[RolloverError]]:
-    named = (each.instance.monitor for each in configured)
+    named = (server.instance.monitor for server in configured)
     urls = dict.fromkeys((*monitors, *(url for url in named if url is not None)))
     live: dict[str, LiveServer] = {}
     failures: list[RolloverError] = []
@@ -230,9 +232,9 @@ def _described(
         )
         for name, instances in groups.items()
     )
-    taken = {each.name for group in servers for each in group.instances}
+    taken = {instance.name for group in servers for instance in group.instances}
     clients = clients_group(CLIENTS, CLIENT_PLATFORM, live, taken=taken, notes=notes)
-    configs = {each.name: each.config for each in configured}
+    configs = {server.name: server.config for server in configured}
     _note_system(configured, notes)
     description = FleetDescription(
         version=1,
@@ -248,12 +250,12 @@ def _described(
 
 
 def _fleet_name(servers: Sequence[GroupDescription]) -> str:
-    names = [each.name for each in servers if each.name != SERVERS]
+    names = [server.name for server in servers if server.name != SERVERS]
     return names[0] if len(names) == 1 else DEFAULT_NAME
 
 
 def _note_system(configured: Sequence[ConfiguredServer], notes: DiscoveryNotes) -> None:
-    users = {user.name for each in configured for user in each.config.accounts.system_users}
+    users = {user.name for server in configured for user in server.config.accounts.system_users}
     if users:
         notes.add(
             "system",
@@ -283,14 +285,16 @@ def discover_again(found: Discovery, before: FleetDescription) -> Discovery:
     """
     fleet = found.description
     groups = tuple(_groups(fleet.groups, before.groups))
-    there = {each.name for group in fleet.groups for each in group.instances}
+    there = {instance.name for group in fleet.groups for instance in group.instances}
     merged = msgspec.structs.replace(
         before,
         groups=groups,
         links=tuple(_links(fleet.links, before.links, groups)),
         authorities=tuple(_authorities(fleet.authorities, before.authorities)),
     )
-    away = tuple(_away(each.name) for each in _instances(before) if each.name not in there)
+    away = tuple(
+        _away(instance.name) for instance in _instances(before) if instance.name not in there
+    )
     return Discovery(description=merged, remarks=(*found.remarks, *away))
 
 
@@ -311,14 +315,16 @@ def _groups(
 
     An instance stays in the group that a person moved it to.
     """
-    seen = {each.name: each for group in found for each in group.instances}
-    settled = {each.name for group in before for each in group.instances}
+    seen = {instance.name: instance for group in found for instance in group.instances}
+    settled = {instance.name for group in before for instance in group.instances}
     fresh = {
-        group.name: tuple(each for each in group.instances if each.name not in settled)
+        group.name: tuple(instance for instance in group.instances if instance.name not in settled)
         for group in found
     }
     for group in before:
-        known = tuple(_instance(seen.get(each.name, each), each) for each in group.instances)
+        known = tuple(
+            _instance(seen.get(instance.name, instance), instance) for instance in group.instances
+        )
         yield msgspec.structs.replace(group, instances=(*known, *fresh.pop(group.name, ())))
     for group in found:
         if fresh.get(group.name):
@@ -326,10 +332,12 @@ def _groups(
 
 
 def _instance(found: InstanceDescription, before: InstanceDescription) -> InstanceDescription:
-    described: Mapping[str, EndpointDescription] = {each.name: each for each in before.endpoints}
+    described: Mapping[str, EndpointDescription] = {
+        endpoint.name: endpoint for endpoint in before.endpoints
+    }
     endpoints = tuple(
-        _filled(each, described[each.name]) if each.name in described else each
-        for each in found.endpoints
+        _filled(endpoint, described[endpoint.name]) if endpoint.name in described else endpoint
+        for endpoint in found.endpoints
     )
     return msgspec.structs.replace(_filled(found, before), endpoints=endpoints)
 
@@ -351,9 +359,17 @@ def _links(
 ) -> Iterator[LinkDescription]:
     """Yield the links of before whose parties are there still, then those that are new."""
     parties = set(_parties(groups))
-    known = {(each.dialer, each.acceptor) for each in before}
-    yield from (each for each in before if {each.dialer, each.acceptor} <= parties)
-    yield from (each for each in found if (each.dialer, each.acceptor) not in known)
+    known = {(description.dialer, description.acceptor) for description in before}
+    yield from (
+        description
+        for description in before
+        if {description.dialer, description.acceptor} <= parties
+    )
+    yield from (
+        description
+        for description in found
+        if (description.dialer, description.acceptor) not in known
+    )
 
 
 def _parties(groups: Sequence[GroupDescription]) -> Iterator[str]:
@@ -374,12 +390,13 @@ def _authorities(
     left = list(found)
     for known in before:
         same = [
-            each
-            for each in left
-            if each.name == known.name or set(each.certificates) & set(known.certificates)
+            description
+            for description in left
+            if description.name == known.name
+            or set(description.certificates) & set(known.certificates)
         ]
-        left = [each for each in left if each not in same]
-        more = chain.from_iterable(each.certificates for each in same)
+        left = [description for description in left if description not in same]
+        more = chain.from_iterable(description.certificates for description in same)
         certificates = tuple(dict.fromkeys((*known.certificates, *more)))
         yield msgspec.structs.replace(known, certificates=certificates)
     yield from left

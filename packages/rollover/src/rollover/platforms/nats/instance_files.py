@@ -63,12 +63,12 @@ def resolved(instance: InstanceDescription, *, base: Path) -> InstanceDescriptio
     home = base / (instance.working_directory or "")
     endpoints = tuple(
         msgspec.structs.replace(
-            each,
-            certificate=_absolute(each.certificate, home),
-            key=_absolute(each.key, home),
-            ca=_absolute(each.ca, home),
+            endpoint,
+            certificate=_absolute(endpoint.certificate, home),
+            key=_absolute(endpoint.key, home),
+            ca=_absolute(endpoint.ca, home),
         )
-        for each in instance.endpoints
+        for endpoint in instance.endpoints
     )
     return msgspec.structs.replace(
         instance,
@@ -93,7 +93,9 @@ def _absolute(path: str | None, home: Path) -> str | None:
 
 def public_paths(instance: InstanceDescription) -> tuple[str, ...]:
     """Return the certificate and bundle files of an instance, each once; never its keys."""
-    found = (path for each in instance.endpoints for path in (each.certificate, each.ca))
+    found = (
+        path for endpoint in instance.endpoints for path in (endpoint.certificate, endpoint.ca)
+    )
     return tuple(dict.fromkeys(path for path in found if path is not None))
 
 
@@ -105,20 +107,22 @@ def shared(groups: Iterable[GroupDescription], *, base: Path) -> Mapping[Instanc
     """
     users: dict[str, dict[InstanceName, str]] = {}
     for group in groups:
-        for each in group.instances if isinstance(group.delivery, FileDelivery) else ():
-            for path in _described_files(resolved(each, base=base)):
-                users.setdefault(os.path.realpath(path), {})[each.name] = path
+        for instance in group.instances if isinstance(group.delivery, FileDelivery) else ():
+            for path in _described_files(resolved(instance, base=base)):
+                users.setdefault(os.path.realpath(path), {})[instance.name] = path
     found: dict[InstanceName, str] = {}
     for readers in users.values():
         for name, path in readers.items() if len(readers) > 1 else ():
-            other = next(each for each in readers if each != name)
+            other = next(reader for reader in readers if reader != name)
             found.setdefault(name, f"`{path}` is also a file of `{other}`: give each its own copy")
     return found
 
 
 def _described_files(instance: InstanceDescription) -> Iterator[str]:
-    for each in instance.endpoints:
-        yield from (path for path in (each.certificate, each.key, each.ca) if path is not None)
+    for endpoint in instance.endpoints:
+        yield from (
+            path for path in (endpoint.certificate, endpoint.key, endpoint.ca) if path is not None
+        )
 
 
 def dialled(instance: InstanceDescription) -> Iterator[tuple[EndpointDescription, Target]]:
@@ -126,13 +130,15 @@ def dialled(instance: InstanceDescription) -> Iterator[tuple[EndpointDescription
 
     Raises `SpecError` for an address that is none.
     """
-    for each in instance.endpoints:
-        if each.address is not None and each.role in PORTS:
+    for endpoint in instance.endpoints:
+        if endpoint.address is not None and endpoint.role in PORTS:
             try:
-                yield each, target(each, each.address)
+                yield endpoint, target(endpoint, endpoint.address)
             except SpecError as error:
                 raise SpecError(
-                    error.message, field=f"{instance.name}/{each.name}: address", hint=error.hint
+                    error.message,
+                    field=f"{instance.name}/{endpoint.name}: address",
+                    hint=error.hint,
                 ) from None
 
 
@@ -153,9 +159,9 @@ def demands(endpoint: EndpointDescription) -> bool:
 
 def client_port(instance: InstanceDescription) -> EndpointDescription | None:
     """Return the client port of an instance, None when none is described with its address."""
-    for each in instance.endpoints:
-        if each.role is Role.CLIENT_PORT and each.address is not None:
-            return each
+    for endpoint in instance.endpoints:
+        if endpoint.role is Role.CLIENT_PORT and endpoint.address is not None:
+            return endpoint
     return None
 
 
@@ -193,11 +199,13 @@ class HeldFiles(NamedTuple):
     @property
     def by_name(self) -> dict[EndpointName, ObservedEndpoint]:
         """The endpoints whose files can be used, by name."""
-        return {each.endpoint: each for each in self.seen}
+        return {endpoint.endpoint: endpoint for endpoint in self.seen}
 
     def certificates(self) -> tuple[Certificate, ...]:
         """Every certificate found, each once."""
-        found = (one for each in self.seen for one in (*each.presents, *(each.trusts or ())))
+        found = (
+            one for endpoint in self.seen for one in (*endpoint.presents, *(endpoint.trusts or ()))
+        )
         return tuple(dict.fromkeys(one for one in found if one is not SYSTEM_STORE))
 
 
@@ -236,11 +244,11 @@ def private_keys(
     """Return the private keys of the endpoints, as far as they can be read."""
     found: dict[EndpointRef, SecretBytes] = {}
     for instance in instances:
-        for each in instance.endpoints:
-            if each.key is not None:
+        for endpoint in instance.endpoints:
+            if endpoint.key is not None:
                 with suppress(AdapterError):
-                    content = delivery.read(instance.name, (each.key,))[each.key]
-                    found[EndpointRef(instance.name, each.name)] = SecretBytes(content)
+                    content = delivery.read(instance.name, (endpoint.key,))[endpoint.key]
+                    found[EndpointRef(instance.name, endpoint.name)] = SecretBytes(content)
     return found
 
 
@@ -327,7 +335,7 @@ def files_of(order: Order, instance: InstanceDescription) -> tuple[DeliveredFile
     `SpecError` when an endpoint has no such file, when two endpoints want different content at
     one path, or when a key is not that of the leaf that comes with it.
     """
-    endpoints = {each.name: each for each in instance.endpoints}
+    endpoints = {endpoint.name: endpoint for endpoint in instance.endpoints}
     files: dict[str, DeliveredFile] = {}
     for material in order.endpoints:
         if material.endpoint not in endpoints:

@@ -50,7 +50,7 @@ def fitting(held: HeldFiles, identities: Iterable[Identity]) -> Identity | None:
     Every one that it turns away is a line in its log.
     """
     trusted = {one.fingerprint for one in held.certificates()}
-    return next((each for each in identities if each.issuer in trusted), None)
+    return next((identity for identity in identities if identity.issuer in trusted), None)
 
 
 def observe_ports(
@@ -169,7 +169,7 @@ def settled(
     deadline = monotonic() + timeout_seconds
     while True:
         evidence = look()
-        if all(each.holds for each in evidence) or monotonic() > deadline:
+        if all(item.holds for item in evidence) or monotonic() > deadline:
             return evidence
         sleep(POLL_SECONDS)
 
@@ -206,11 +206,12 @@ def canaries_for(
         one.fingerprint: one for one in (seen.trusts or () if seen else ())
     }
     return tuple(
-        each
-        for each in identities
-        if each.issuer in trusted
+        identity
+        for identity in identities
+        if identity.issuer in trusted
         and all(
-            one.not_before <= at <= one.not_after for one in (*each.chain, trusted[each.issuer])
+            one.not_before <= at <= one.not_after
+            for one in (*identity.chain, trusted[identity.issuer])
         )
     )
 
@@ -333,10 +334,10 @@ def _verdict(shown: Handshake) -> str:
 def differences(evidence: Iterable[Evidence]) -> str:
     """Say in words what does not hold."""
     return "; ".join(
-        f"`{each.subject.endpoint}` {each.fact}: expected {_brief(each.expected)}, "
-        f"observed {_brief(each.observed)}"
-        for each in evidence
-        if not each.holds
+        f"`{item.subject.endpoint}` {item.fact}: expected {_brief(item.expected)}, "
+        f"observed {_brief(item.observed)}"
+        for item in evidence
+        if not item.holds
     )
 
 
@@ -374,7 +375,7 @@ def _evidence(
     instance: InstanceName, dials: Iterable[Dial], candidates: Candidates, *, at: datetime
 ) -> Iterator[Evidence]:
     described: set[EndpointRef] = set()
-    must_go = {id(each) for each in candidates.refused}
+    must_go = {id(item) for item in candidates.refused}
     for endpoint, identity, shown in dials:
         subject = EndpointRef(instance, endpoint.name)
         if subject not in described:

@@ -131,7 +131,7 @@ class Attempt:
             contexts=self._contexts,
             identity=fitting(held, self._identities),
         )
-        silent = [reason for each in shown.values() if (reason := silence(each))]
+        silent = [reason for value in shown.values() if (reason := silence(value))]
         if silent:
             raise Unreachable(
                 "; ".join(silent),
@@ -177,7 +177,8 @@ class Attempt:
 
     def _subjects(self) -> tuple[EndpointRef, ...]:
         return tuple(
-            EndpointRef(self._instance.name, each.endpoint) for each in self._order.endpoints
+            EndpointRef(self._instance.name, endpoint.endpoint)
+            for endpoint in self._order.endpoints
         )
 
     def _delivered(self, receipt: Receipt) -> tuple[Evidence, ...]:
@@ -185,9 +186,14 @@ class Attempt:
         observed = f"{count} files, delivery {receipt.delivery}"
         return tuple(
             Evidence(
-                fact=Fact.DELIVERED, subject=each, holds=True, observed=observed, at=at, by="disk"
+                fact=Fact.DELIVERED,
+                subject=subject,
+                holds=True,
+                observed=observed,
+                at=at,
+                by="disk",
             )
-            for each in self._subjects()
+            for subject in self._subjects()
         )
 
     def _loaded(self, loaded: Reload) -> tuple[Evidence, ...]:
@@ -197,9 +203,9 @@ class Attempt:
         at = self._clock()
         return tuple(
             Evidence(
-                fact=Fact.LOADED, subject=each, holds=True, observed=observed, at=at, by="varz"
+                fact=Fact.LOADED, subject=subject, holds=True, observed=observed, at=at, by="varz"
             )
-            for each in self._subjects()
+            for subject in self._subjects()
         )
 
     # The way back.
@@ -241,7 +247,7 @@ class Attempt:
             )
 
         patience = min(self._way.timeout_seconds, LONGEST_RESTORE_SECONDS)
-        return all(each.holds for each in settled(unchanged, timeout_seconds=patience))
+        return all(evidence.holds for evidence in settled(unchanged, timeout_seconds=patience))
 
 
 def shapes(shown: Mapping[EndpointName, Handshake]) -> dict[EndpointName, Shape]:

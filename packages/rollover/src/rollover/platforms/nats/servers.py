@@ -196,7 +196,7 @@ def _everything(found: FoundServer) -> tuple[Certificate, ...]:
 
 def _may_use(instance: InstanceDescription, found: FoundServer, used: State) -> Iterator[State]:
     """Yield what a reload or restart would take, and kept files that nothing speaks against."""
-    by_name = {each.endpoint: each for each in used}
+    by_name = {endpoint.endpoint: endpoint for endpoint in used}
     on_disk = _state(instance, found.disk, by_name)
     if on_disk != used:
         yield on_disk
@@ -213,7 +213,9 @@ def _state(
 ) -> State:
     """Return what the files hold; where they cannot be used, a reload leaves things as they are."""
     merged = {**used, **disk.by_name}
-    return tuple(merged[each.name] for each in instance.endpoints if each.name in merged)
+    return tuple(
+        merged[endpoint.name] for endpoint in instance.endpoints if endpoint.name in merged
+    )
 
 
 # The servers of one group of nats-servers: the `Platform` that the engine rolls out over.
@@ -256,7 +258,9 @@ class NatsServers:
         self._shared = shared
         self._way = ReloadSettings(group.touch, group.confirm_seconds, environment)
         self._notice_seconds = notice_seconds
-        self._instances = {each.name: resolved(each, base=base) for each in group.instances}
+        self._instances = {
+            instance.name: resolved(instance, base=base) for instance in group.instances
+        }
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each server uses now, as its ports show it."""
@@ -272,16 +276,18 @@ class NatsServers:
     def describe(self, group: GroupDescription) -> None:
         """Take a description of the same group in which files lie elsewhere."""
         self.group = group
-        self._instances = {each.name: resolved(each, base=self._base) for each in group.instances}
+        self._instances = {
+            instance.name: resolved(instance, base=self._base) for instance in group.instances
+        }
 
     def elsewhere(self) -> Mapping[InstanceName, Mapping[EndpointName, str]]:
         """Return where bundles lie by the servers' own configurations, if not where described."""
         if not isinstance(self.group.delivery, FileDelivery):
             return {}
         return {
-            each.name: found
-            for each in self._instances.values()
-            if (found := self._configurations.elsewhere(each))
+            instance.name: found
+            for instance in self._instances.values()
+            if (found := self._configurations.elsewhere(instance))
         }
 
     def _observe(self, instance: InstanceDescription, *, contexts: Contexts) -> Observation:
@@ -363,14 +369,16 @@ class NatsServers:
         inventory = Inventory(
             issuer_of=self._known.issuer_of,
             retired={one.fingerprint: one for one in retired},
-            own=frozenset(each.chain[0].fingerprint for each in self._known.all_identities()),
+            own=frozenset(
+                identity.chain[0].fingerprint for identity in self._known.all_identities()
+            ),
         )
         found = _in_parallel(
             lambda each: tuple(connections.holdouts(self._reach(each), inventory)),
             self._described(instances),
         )
-        for each in found:
-            yield from each
+        for pair in found:
+            yield from pair
 
     def cycle(
         self, holdouts: Sequence[Holdout], *, notice_seconds: float | None = None
@@ -380,8 +388,8 @@ class NatsServers:
         `notice_seconds`: how long they may take, by default that of the constructor.
         """
         patience = self._notice_seconds if notice_seconds is None else notice_seconds
-        for name in dict.fromkeys(each.server for each in holdouts):
-            mine = tuple(each for each in holdouts if each.server == name)
+        for name in dict.fromkeys(holdout.server for holdout in holdouts):
+            mine = tuple(holdout for holdout in holdouts if holdout.server == name)
             yield from connections.cycle(
                 self._reach(self._instance(name)),
                 mine,
@@ -458,14 +466,14 @@ def configured(described: FleetDescription, servers: Iterable[NatsServers]) -> F
     The servers' platforms take that description too.
     """
     changed: dict[GroupName, GroupDescription] = {}
-    for each in servers:
-        group = next(one for one in described.groups if one.name == each.group.name)
-        each.describe(group)
-        found = each.elsewhere()
+    for server in servers:
+        group = next(one for one in described.groups if one.name == server.group.name)
+        server.describe(group)
+        found = server.elsewhere()
         if found:
             changed[group.name] = placed(group, found)
-            each.describe(changed[group.name])
-    groups = tuple(changed.get(each.name, each) for each in described.groups)
+            server.describe(changed[group.name])
+    groups = tuple(changed.get(description.name, description) for description in described.groups)
     return msgspec.structs.replace(described, groups=groups) if changed else described
 
 
@@ -474,6 +482,6 @@ def placed(
 ) -> GroupDescription:
     """Return the description of a group some of whose bundles lie elsewhere."""
     instances = tuple(
-        configuration.placed(each, files.get(each.name, {})) for each in group.instances
+        configuration.placed(instance, files.get(instance.name, {})) for instance in group.instances
     )
     return msgspec.structs.replace(group, instances=instances)

@@ -51,7 +51,9 @@ def test_a_schism_is_one_finding_for_each_server(desk: Desk, section: str) -> No
 def test_every_pair_that_refuses_can_be_told(desk: Desk) -> None:
     """For a comparison of before and after: each judge with each of its peers."""
     cluster(desk, 10)
-    pairs = {(each.judge, each.peer) for each in peer_refusals(desk.scene())}
+    pairs = {
+        (peer_refusal.judge, peer_refusal.peer) for peer_refusal in peer_refusals(desk.scene())
+    }
     names = [f"n{at} cluster.tls" for at in range(10)]
     assert pairs == {
         (one, other)
@@ -114,7 +116,7 @@ def test_a_remote_with_a_block_of_its_own_is_judged_by_that(desk: Desk) -> None:
         block = Tls((desk.leaf(f"{name}.example", subject=name),), (desk.root,))
         desk.server(name, inside={"gateway": f"name: {name}"}, gateway=block)
     found = desk.findings("peers-refuse-each-other")
-    assert [each.message[:23] for each in found] == ["refuses b gateway.tls: "]
+    assert [finding.message[:23] for finding in found] == ["refuses b gateway.tls: "]
     assert found[0].subject != "a gateway.tls"
 
 

@@ -87,7 +87,7 @@ def bundle(*make_more: Callable[[Desk], Forged], ca: Callable[[Desk], bytes] | N
     """A server that trusts its root and more."""
 
     def make(desk: Desk) -> None:
-        trust = (desk.root, *(each(desk) for each in make_more))
+        trust = (desk.root, *(item(desk) for item in make_more))
         desk.server(top=Tls((desk.leaf(),), trust, "verify: true", ca=ca(desk) if ca else None))
 
     return make
@@ -141,7 +141,7 @@ def public(name: str, *, organization: str, by: Forged | None = None) -> Forged:
 def _signs() -> x509.KeyUsage:
     bits = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
     more = ("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
-    return x509.KeyUsage(**{each: each == "key_cert_sign" for each in (*bits, *more)})
+    return x509.KeyUsage(**{bit: bit == "key_cert_sign" for bit in (*bits, *more)})
 
 
 def gateways(**sides: Callable[[Desk], Tls]) -> Make:
@@ -738,10 +738,10 @@ def test_a_rule_finds_its_hazard(case: Case, desk: Desk) -> None:
     case.hazard(desk)
     found = desk.findings(case.rule)
     assert found
-    for each in found:
-        assert each.message
-        assert each.remedy
-        assert str(desk.folder) in each.place
+    for finding in found:
+        assert finding.message
+        assert finding.remedy
+        assert str(desk.folder) in finding.place
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -780,7 +780,7 @@ def test_a_sane_supercluster_gives_no_alarm(desk: Desk) -> None:
 
 def severities(desk: Desk, rule: str) -> list[Severity]:
     """Return how much each finding of a rule weighs."""
-    return [each.severity for each in desk.findings(rule)]
+    return [finding.severity for finding in desk.findings(rule)]
 
 
 def test_remotes_with_certificates_of_their_own_make_it_a_warning(desk: Desk) -> None:
@@ -811,8 +811,10 @@ def test_what_may_not_be_read_is_missing_evidence(desk: Desk) -> None:
     path = str(desk.folder / "n1-top.key")
     files = {**scene.files, path: FileFacts(path=path, problem="Permission denied", denied=True)}
     seen = ConfigContext(scene.servers, files=files, accepts=scene.accepts, now=scene.now)
-    found = [each for one in check_configs(seen).checked for each in one.findings]
-    assert [(each.rule, each.severity) for each in found] == [("file-missing", Severity.EVIDENCE)]
+    found = [finding for one in check_configs(seen).checked for finding in one.findings]
+    assert [(finding.rule, finding.severity) for finding in found] == [
+        ("file-missing", Severity.EVIDENCE)
+    ]
 
 
 def test_texts_of_findings_can_be_shown_anywhere(desk: Desk) -> None:
@@ -821,10 +823,10 @@ def test_texts_of_findings_can_be_shown_anywhere(desk: Desk) -> None:
     desk.configs.append(desk.folder / "n1.conf")
     found = desk.findings("option-unknown")
     assert found
-    assert all(each.message.isprintable() for each in found)
+    assert all(finding.message.isprintable() for finding in found)
 
 
 def test_ids_of_rules_are_their_own() -> None:
     """No two rules of the whole program share an id."""
-    ids = [each.id for each in CATALOGUE.rules]
+    ids = [rule.id for rule in CATALOGUE.rules]
     assert len(ids) == len(set(ids))

@@ -68,7 +68,10 @@ def _authentication(config: DirectorConfig) -> dict[str, object]:
 async def stemcells(request: Request) -> Response:
     """List stemcells with the deployments that use them."""
     director = director_of(request)
-    used = {each.name: parts_in_use(director, each) for each in director.deployments.all()}
+    used = {
+        deployment.name: parts_in_use(director, deployment)
+        for deployment in director.deployments.all()
+    }
     return answer(
         [
             msgspec.to_builtins(stemcell)
@@ -87,8 +90,8 @@ async def releases(request: Request) -> Response:
     director = director_of(request)
     used = {
         (release.name, release.version)
-        for each in director.deployments.all()
-        for release in parts_in_use(director, each).releases
+        for deployment in director.deployments.all()
+        for release in parts_in_use(director, deployment).releases
     }
     versions: dict[str, list[dict[str, object]]] = defaultdict(list)
     for release in director.stock.releases():

@@ -74,7 +74,7 @@ def _basic(text: str, request: Request) -> str | None:
     except ValueError:
         return None
     users = director_of(request).config.users
-    return next((each.name for each in users if _is(each, name, password)), None)
+    return next((user.name for user in users if _is(user, name, password)), None)
 
 
 def _is(user: DirectorUser, name: str, password: str) -> bool:
@@ -174,12 +174,12 @@ def parts_in_use(director: LabDirector, deployment: DeploymentRecord) -> Parts:
     return Parts(
         tuple(
             director.stock.stemcell(
-                name=each.name, operating_system=each.os, version=str(each.version)
+                name=stemcell.name, operating_system=stemcell.os, version=str(stemcell.version)
             )
-            for each in manifest.stemcells
+            for stemcell in manifest.stemcells
         ),
         tuple(
-            director.stock.release(name=each.name, version=str(each.version), jobs=())
-            for each in manifest.releases
+            director.stock.release(name=release.name, version=str(release.version), jobs=())
+            for release in manifest.releases
         ),
     )

@@ -57,7 +57,7 @@ async def configs(request: Request) -> Response:
     found = director_of(request).configs.find(
         kind=asked.get("type"), name=asked.get("name"), limit=_limit(request)
     )
-    return answer([_shown(each) for each in found])
+    return answer([_shown(stored_config) for stored_config in found])
 
 
 async def config(request: Request) -> Response:
@@ -132,7 +132,12 @@ async def defaults(request: Request) -> Response:
     """List versions of a default config, the newest first (`bosh cloud-config`)."""
     kind, name = _default(request)
     found = director_of(request).configs.find(kind=kind, name=name, limit=_limit(request))
-    return answer([{"properties": each.content, "created_at": each.created_at} for each in found])
+    return answer(
+        [
+            {"properties": stored_config.content, "created_at": stored_config.created_at}
+            for stored_config in found
+        ]
+    )
 
 
 async def update_default(request: Request) -> Response:

@@ -59,7 +59,9 @@ def _deployment(request: Request) -> DeploymentRecord:
 async def deployments(request: Request) -> Response:
     """List deployments; `exclude_…=true` leaves parts out."""
     director = director_of(request)
-    return answer([_listed(request, director, each) for each in director.deployments.all()])
+    return answer(
+        [_listed(request, director, deployment) for deployment in director.deployments.all()]
+    )
 
 
 def _listed(
@@ -71,7 +73,9 @@ def _listed(
         shown["cloud_config"] = _cloud_config_state(director, deployment)
     for name, used in (("stemcells", parts.stemcells), ("releases", parts.releases)):
         if not flag(request, f"exclude_{name}"):
-            shown[name] = [{"name": each.name, "version": each.version} for each in used]
+            shown[name] = [
+                {"name": stemcell.name, "version": stemcell.version} for stemcell in used
+            ]
     if not flag(request, "exclude_lock"):
         shown["locked"] = director.locks.locked(deployment.name)
     return shown
@@ -80,7 +84,9 @@ def _listed(
 def _cloud_config_state(director: LabDirector, deployment: DeploymentRecord) -> str:
     if not deployment.cloud_configs:
         return "none"
-    newest = tuple(sorted(each.id for each in director.configs.find(kind="cloud")))
+    newest = tuple(
+        sorted(stored_config.id for stored_config in director.configs.find(kind="cloud"))
+    )
     return "latest" if newest == tuple(sorted(deployment.cloud_configs)) else "outdated"
 
 
@@ -97,13 +103,13 @@ async def vms(request: Request) -> Response:
     found = director_of(request).instances.of(deployment.name)
     return answer(
         [
-            _short(each)
+            _short(instance)
             | {
-                "active": each.vm.active,
-                "permanent_nats_credentials": each.vm.permanent_nats_credentials,
+                "active": instance.vm.active,
+                "permanent_nats_credentials": instance.vm.permanent_nats_credentials,
             }
-            for each in found
-            if each.vm
+            for instance in found
+            if instance.vm
         ]
     )
 
@@ -114,7 +120,7 @@ async def instances(request: Request) -> Response:
     if _in_full(request):
         return _ask_agents(request, deployment, VmsOrder(instances=True))
     found = director_of(request).instances.of(deployment.name)
-    return answer([_short(each) | {"expects_vm": each.expects_vm} for each in found])
+    return answer([_short(instance) | {"expects_vm": instance.expects_vm} for instance in found])
 
 
 def _in_full(request: Request) -> bool:
@@ -159,7 +165,9 @@ async def diff(request: Request) -> Response:
     before = manifests.tree(had.encode()) if had else {}
     redact = request.query_params.get("redact") != "false"
     ids = {
-        f"{kind}_config_ids": [str(each.id) for each in director.configs.find(kind=kind)]
+        f"{kind}_config_ids": [
+            str(stored_config.id) for stored_config in director.configs.find(kind=kind)
+        ]
         for kind in ("cloud", "runtime")
     }
     found = manifest_diff.diff_lines(before, after, redact=redact)
@@ -190,7 +198,7 @@ async def run_errand(request: Request) -> Response:
     order = ErrandOrder(
         name=name,
         keep_alive=wanted.keep_alive,
-        instances=tuple(_chosen(each) for each in wanted.instances),
+        instances=tuple(_chosen(instance) for instance in wanted.instances),
     )
     text = f"run errand {name} from deployment {deployment.name}"
     return start_task(request, JobType.ERRAND, order, description=text, deployment=deployment.name)
@@ -214,7 +222,7 @@ async def problems(request: Request) -> Response:
     """List the problems that the last scan found."""
     director = director_of(request)
     found = director.problems.open(_deployment(request).name)
-    return answer([_problem(director, each) for each in found])
+    return answer([_problem(director, problem) for problem in found])
 
 
 def _problem(director: LabDirector, problem: InstanceProblem) -> dict[str, object]:
@@ -226,7 +234,8 @@ def _problem(director: LabDirector, problem: InstanceProblem) -> dict[str, objec
         "description": describe_problem(instance, problem.type),
         "instance_group": instance.group,
         "resolutions": [
-            {"name": each, "plan": problem.plan(each)} for each in OFFERED[problem.type]
+            {"name": resolution, "plan": problem.plan(resolution)}
+            for resolution in OFFERED[problem.type]
         ],
     }
 

@@ -201,7 +201,7 @@ def _configs(request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
     text = request.query_params.get("context")
     if text is None:
         clouds, runtimes = (known.find(kind=kind) for kind in ("cloud", "runtime"))
-        return tuple(each.id for each in clouds), tuple(each.id for each in runtimes)
+        return tuple(cloud.id for cloud in clouds), tuple(runtime.id for runtime in runtimes)
     try:
         context = msgspec.json.decode(text, type=_Context)
         wanted = [
@@ -210,7 +210,7 @@ def _configs(request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ]
     except (msgspec.MsgspecError, ValueError):
         raise InvalidConfigReference("Context includes invalid config ID") from None
-    existing = {each.id for each in known.find(limit=2**31)}
+    existing = {stored_config.id for stored_config in known.find(limit=2**31)}
     if not existing.issuperset(wanted[0] + wanted[1]):
         raise InvalidConfigReference("Context includes invalid config ID")
     return wanted[0], wanted[1]
@@ -307,8 +307,8 @@ async def cancel_tasks(request: Request) -> Response:
         types=chosen.types,
         deployment=chosen.deployment,
     )
-    for each in found:
-        book.cancel(each)
+    for task_record in found:
+        book.cancel(task_record)
     return empty(204)
 
 

@@ -334,19 +334,21 @@ def findings(gathered: Gathered, moment: Moment) -> Iterator[Finding]:
 
 
 def _availability(gathered: Gathered) -> Iterator[Finding]:
-    for each in gathered.instances:
-        sight = gathered.sights.get(each.name, ObservedAgent())
-        if each.ignore:
-            yield found(IGNORED, each.name, "it is ignored", remedy=_command(each, "unignore"))
-        elif sight.answers and each.state != STARTED:
+    for instance in gathered.instances:
+        sight = gathered.sights.get(instance.name, ObservedAgent())
+        if instance.ignore:
+            yield found(
+                IGNORED, instance.name, "it is ignored", remedy=_command(instance, "unignore")
+            )
+        elif sight.answers and instance.state != STARTED:
             yield found(
                 STOPPED,
-                each.name,
-                f"its state is `{each.state}`, and its agent runs",
-                remedy=_command(each, "start"),
+                instance.name,
+                f"its state is `{instance.state}`, and its agent runs",
+                remedy=_command(instance, "start"),
             )
-        if not sight.answers and not being_born(each, sight, at=gathered.at):
-            yield _unresponsive(each, sight, gathered)
+        if not sight.answers and not being_born(instance, sight, at=gathered.at):
+            yield _unresponsive(instance, sight, gathered)
 
 
 def _unresponsive(instance: BoshInstance, sight: ObservedAgent, gathered: Gathered) -> Finding:
@@ -424,10 +426,10 @@ def _cost(gathered: Gathered) -> Iterator[Finding]:
         )
         return
     reasons: dict[tuple[str, str], list[BoshInstance]] = {}
-    for each in gathered.instances:
-        why = cost.stemcell_too_old(each.stemcell)
+    for instance in gathered.instances:
+        why = cost.stemcell_too_old(instance.stemcell)
         if why:
-            reasons.setdefault((each.deployment, why), []).append(each)
+            reasons.setdefault((instance.deployment, why), []).append(instance)
     for (deployment, why), instances in reasons.items():
         seconds = cost.RECREATE_SECONDS * len(instances)
         in_place = cost.IN_PLACE_SECONDS * len(instances)
@@ -447,12 +449,14 @@ def _expiry(gathered: Gathered) -> Iterator[Finding]:
 
 
 def _configs(gathered: Gathered) -> Iterator[Finding]:
-    for each in gathered.configs:
-        yield found(DEPLOY_CONFIG, each.name, f"config `{each.name}` of type `{each.kind}` is set")
+    for config in gathered.configs:
+        yield found(
+            DEPLOY_CONFIG, config.name, f"config `{config.name}` of type `{config.kind}` is set"
+        )
 
 
 def _resurrection(gathered: Gathered) -> Iterator[Finding]:
-    on = [each for each in gathered.instances if not each.resurrection_paused]
+    on = [instance for instance in gathered.instances if not instance.resurrection_paused]
     if on and gathered.resurrection is not False:
         yield found(RESURRECTION, "director", f"resurrection is on for {_named(on)}")
 
@@ -464,7 +468,7 @@ def _pending(gathered: Gathered) -> Iterator[Finding]:
 
 
 def _sizes(gathered: Gathered) -> Iterator[Finding]:
-    sizes = Counter((each.deployment, each.group) for each in gathered.instances)
+    sizes = Counter((instance.deployment, instance.group) for instance in gathered.instances)
     for (deployment, group), size in sorted(sizes.items()):
         if size > MOST_IN_GROUP:
             yield found(BIG_GROUP, f"{deployment}/{group}", f"it has {size} instances")
@@ -473,7 +477,7 @@ def _sizes(gathered: Gathered) -> Iterator[Finding]:
 def _losses(gathered: Gathered) -> Iterator[Finding]:
     if not gathered.recover:
         return
-    lost = [each for each in gathered.instances if _lost(each, gathered)]
+    lost = [instance for instance in gathered.instances if _lost(instance, gathered)]
     if lost:
         seconds = cost.RECREATE_SECONDS * len(lost)
         yield found(
@@ -482,12 +486,12 @@ def _losses(gathered: Gathered) -> Iterator[Finding]:
             f"{_named(lost)} are made anew with `--fix`, about {seconds / 60:,.0f} VM minutes: "
             "nothing on them is stopped, their ephemeral disks are lost",
         )
-    for each in lost:
-        if each.disk_cids:
-            disks = ", ".join(f"`{cid}`" for cid in each.disk_cids)
+    for bosh_instance in lost:
+        if bosh_instance.disk_cids:
+            disks = ", ".join(f"`{cid}`" for cid in bosh_instance.disk_cids)
             yield found(
                 RECOVERY_LOSES,
-                each.name,
+                bosh_instance.name,
                 f"its VM is deleted without a stop; persistent disk {disks} is not unmounted",
             )
 
@@ -504,7 +508,7 @@ def _afterwards(gathered: Gathered) -> Iterator[Finding]:
             f"{_named(gathered.instances)} have written their new private keys to their logs",
         )
     ours = {agent for agent, seen in gathered.book.agents.items() if seen and seen[-1].issued_here}
-    stale = [each for each in gathered.instances if each.agent_id in ours]
+    stale = [instance for instance in gathered.instances if instance.agent_id in ours]
     if stale:
         yield found(
             STALE_RECORD,
@@ -516,11 +520,11 @@ def _afterwards(gathered: Gathered) -> Iterator[Finding]:
 
 def _named(instances: Sequence[BoshInstance]) -> str:
     """Return how many there are, and the first few names."""
-    names = ", ".join(f"`{each.name}`" for each in instances[:MOST_NAMED])
+    names = ", ".join(f"`{instance.name}`" for instance in instances[:MOST_NAMED])
     more = len(instances) - MOST_NAMED
     return f"{len(instances)} VMs ({names}{f' and {more} more' if more > 0 else ''})"
 
 
 def changed(diff: Iterable[str]) -> int:
     """Return how many lines of a diff are changes."""
-    return sum(1 for each in diff if each)
+    return sum(1 for text in diff if text)

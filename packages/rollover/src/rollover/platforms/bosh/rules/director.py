@@ -340,9 +340,9 @@ def _with_ours(scene: _DirectorContext) -> str:
 
 def _of_the_command_line(scene: _DirectorContext) -> Iterator[Finding]:
     command = scene.environment.command
-    for each in command.leftovers():
-        message = f"`{each.name}` is on the command line and sets `nats.tls`"
-        yield found(LEFTOVER, str(each), message, place=command.place)
+    for leftover in command.leftovers():
+        message = f"`{leftover.name}` is on the command line and sets `nats.tls`"
+        yield found(LEFTOVER, str(leftover), message, place=command.place)
     if scene.tls is None:
         return
     names = _plain(scene, scene.tls).names
@@ -455,7 +455,7 @@ def _of_the_bundle(tls: NatsTls) -> Iterator[Finding]:
         yield found(SIGNER_UNTRUSTED, subject, message)
     # A CA may be dated back by that much, so that it is valid on all clocks at once.
     if any(first.not_before - CLOCK_SKEW > then.not_before for first, then in pairwise(tls.bundle)):
-        listed = ", ".join(f"`{each.subject}`" for each in tls.bundle)
+        listed = ", ".join(f"`{certificate.subject}`" for certificate in tls.bundle)
         yield found(ORDER, subject, f"its order is {listed}")
 
 
@@ -465,7 +465,9 @@ def _expiring(tls: NatsTls, at: datetime) -> Iterator[Finding]:
         (f"nats.tls.{part}", tls.pairs[part].chain[0])
         for part in (NatsPart.SERVER, NatsPart.HEALTH_MONITOR)
     ]
-    unseen += [(f"nats.tls.{nats_properties.BUNDLE}", each) for each in tls.bundle[1:]]
+    unseen += [
+        (f"nats.tls.{nats_properties.BUNDLE}", certificate) for certificate in tls.bundle[1:]
+    ]
     for subject, each in unseen:
         if each.not_after - at < SOON:
             verb = "ends" if each.not_after >= at else "ended"
@@ -488,7 +490,7 @@ def _left_over(scene: _DirectorContext) -> Iterator[Finding]:
         and any(nats_properties.in_family(name, base) for base in names.all)
     )
     if left:
-        listed = ", ".join(f"`{each}`" for each in left)
+        listed = ", ".join(f"`{text}`" for text in left)
         subject = str(scene.environment.command.vars_store)
         yield found(LEFT_VARIABLES, subject, f"nothing refers to {listed}")
 
@@ -496,9 +498,9 @@ def _left_over(scene: _DirectorContext) -> Iterator[Finding]:
 def _plain(scene: _DirectorContext, tls: NatsTls) -> PlainManifest:
     plain = next(
         (
-            each.properties.tls
-            for each in scene.look.conclusion.possible
-            if each.ops_file is None and each.properties is not None
+            pair.properties.tls
+            for pair in scene.look.conclusion.possible
+            if pair.ops_file is None and pair.properties is not None
         ),
         tls,
     )

@@ -108,8 +108,8 @@ def _peers(configs: ConfigContext) -> Iterator[tuple[UsedBlock, tuple[Certificat
 
 def _above(configs: ConfigContext, chains: Iterable[tuple[Certificate, ...]]) -> set[Fingerprint]:
     """Return what chains hold and lead to: their CAs, those that issued them, and so on."""
-    open_ends = [each for chain in chains for each in chain]
-    seen = {each.fingerprint for each in open_ends}
+    open_ends = [certificate for chain in chains for certificate in chain]
+    seen = {open_end.fingerprint for open_end in open_ends}
     while open_ends:
         for issuer in configs.issuers(open_ends.pop()):
             if issuer.fingerprint not in seen:
@@ -140,11 +140,13 @@ def _only_own(
     intermediates; a public root is not.
     """
     chain = configs.chain(used.block)
-    own = {each.fingerprint for each in bundle} <= _above(configs, (chain,))
+    own = {certificate.fingerprint for certificate in bundle} <= _above(configs, (chain,))
     return (
         bool(chain)
         and own
-        and all(each.fingerprint in public for each in bundle if each.self_signed)
+        and all(
+            certificate.fingerprint in public for certificate in bundle if certificate.self_signed
+        )
     )
 
 
@@ -156,9 +158,9 @@ def own_issuer(configs: ConfigContext) -> Iterator[Finding]:
     public = public_cas(configs)
     for used, bundle in _peer_files(configs):
         if _only_own(configs, used, bundle, public):
-            names = ", ".join(f"`{each.subject}`" for each in bundle[:3])
+            names = ", ".join(f"`{certificate.subject}`" for certificate in bundle[:3])
             message = f"`ca_file` holds only the issuer of this block's own certificate: {names}"
-            rooted = any(each.self_signed for each in bundle)
+            rooted = any(certificate.self_signed for certificate in bundle)
             severity = Severity.WARNING if rooted else None
             place = used.place("ca_file")
             yield found(OWN_ISSUER, used.subject, message, place=place, severity=severity)
@@ -213,13 +215,23 @@ def _idle(configs: ConfigContext) -> Iterator[_Idle]:
             sources = of_all
         else:
             continue
-        needed = sources & {each.fingerprint for each in bundle}
-        idle = [each for each in bundle if each.fingerprint not in needed]
+        needed = sources & {certificate.fingerprint for certificate in bundle}
+        idle = [certificate for certificate in bundle if certificate.fingerprint not in needed]
         begin = min(
-            (each.not_before for each in bundle if each.fingerprint in needed), default=None
+            (certificate.not_before for certificate in bundle if certificate.fingerprint in needed),
+            default=None,
         )
-        older = [each for each in idle if begin is not None and each.not_before < begin]
-        yield _Idle(used, len(needed), older, [each for each in idle if each not in older])
+        older = [
+            certificate
+            for certificate in idle
+            if begin is not None and certificate.not_before < begin
+        ]
+        yield _Idle(
+            used,
+            len(needed),
+            older,
+            [certificate for certificate in idle if certificate not in older],
+        )
 
 
 def wide(configs: ConfigContext) -> Iterator[Finding]:
@@ -229,8 +241,8 @@ def wide(configs: ConfigContext) -> Iterator[Finding]:
     """
     known = public_cas(configs)
     for used, needed, older, others in _idle(configs):
-        roots = (each for each in (*older, *others) if each.self_signed)
-        public = [each for each in roots if each.fingerprint in known]
+        roots = (other for other in (*older, *others) if other.self_signed)
+        public = [root for root in roots if root.fingerprint in known]
         idle = others if len(others) > max(needed, 1) else public
         if idle:
             message = f"nobody here comes from {_subjects(idle)}"
@@ -246,7 +258,7 @@ def leftover(configs: ConfigContext) -> Iterator[Finding]:
 
 
 def _subjects(certificates: list[Certificate]) -> str:
-    names = ", ".join(f"`{each.subject}`" for each in certificates[:3])
+    names = ", ".join(f"`{certificate.subject}`" for certificate in certificates[:3])
     return names + (f" and {len(certificates) - 3} more" if len(certificates) > 3 else "")  # noqa: PLR2004 - those named
 
 
@@ -354,9 +366,9 @@ def _told(configs: ConfigContext, rule: Rule) -> Iterator[tuple[UsedBlock, Bundl
             continue
         seen.add(key)
         whole = facts.reading.certificates if facts and facts.reading else bundle
-        for each in findings(whole, instant=configs.now):
-            if _TOLD[each.kind] is rule:
-                yield used, each
+        for finding in findings(whole, instant=configs.now):
+            if _TOLD[finding.kind] is rule:
+                yield used, finding
 
 
 def dates(configs: ConfigContext) -> Iterator[Finding]:
@@ -371,7 +383,9 @@ def dates(configs: ConfigContext) -> Iterator[Finding]:
 
 def not_a_ca(configs: ConfigContext) -> Iterator[Finding]:
     """Yield members of bundles that are no CAs; `authority-malformed` tells of those that issue."""
-    issuers = {each.fingerprint for one in configs.known.values() for each in configs.issuers(one)}
+    issuers = {
+        issuer.fingerprint for one in configs.known.values() for issuer in configs.issuers(one)
+    }
     for used, each in _told(configs, NOT_A_CA):
         if not issuers.intersection(each.certificates):
             member = configs.known.get(each.certificates[0])

@@ -48,9 +48,9 @@ def public_issuer(certificate: Certificate) -> str:
 def public_cas(configs: ConfigContext) -> frozenset[Fingerprint]:
     """Return the CAs that are public: by name, by what they say, or by what they issued."""
     seen = {
-        each.fingerprint
-        for each in configs.known.values()
-        if (each.is_ca and _listed(_organization(each.subject))) or is_public(each)
+        value.fingerprint
+        for value in configs.known.values()
+        if (value.is_ca and _listed(_organization(value.subject))) or is_public(value)
     }
     open_ends = list(seen)
     while open_ends:
@@ -58,7 +58,7 @@ def public_cas(configs: ConfigContext) -> frozenset[Fingerprint]:
             if issuer.fingerprint not in seen:
                 seen.add(issuer.fingerprint)
                 open_ends.append(issuer.fingerprint)
-    return frozenset(each for each in seen if configs.known[each].is_ca)
+    return frozenset(fingerprint for fingerprint in seen if configs.known[fingerprint].is_ca)
 
 
 def _organization(name: str) -> str:
@@ -221,14 +221,19 @@ def incomplete(configs: ConfigContext) -> Iterator[Finding]:
     for used, chain in presented(configs):
         last = chain[-1]
         issuers = configs.issuers(last)
-        missing = not last.self_signed and not any(each.self_signed for each in issuers)
+        missing = not last.self_signed and not any(issuer.self_signed for issuer in issuers)
         known = bool(issuers) or (len(chain) == 1 and bool(public_issuer(last)))
         # Between servers an intermediate may be what everybody trusts.
-        trusted = {each.fingerprint for each in configs.bundle(used.block)}
+        trusted = {certificate.fingerprint for certificate in configs.bundle(used.block)}
         shared = used.block.context in BETWEEN and any(
-            each.fingerprint in trusted for each in issuers
+            issuer.fingerprint in trusted for issuer in issuers
         )
-        if missing and known and not shared and not any(issued(last, each) for each in chain):
+        if (
+            missing
+            and known
+            and not shared
+            and not any(issued(last, certificate) for certificate in chain)
+        ):
             message = f"the issuer of `{last.subject}`, `{last.issuer}`, is not in the file"
             yield found(INCOMPLETE, used.subject, message, place=certificate_place(used))
 
@@ -340,7 +345,9 @@ def weak_signature(configs: ConfigContext) -> Iterator[Finding]:
 
 def _authorities(configs: ConfigContext) -> Iterator[tuple[str, Certificate]]:
     """Yield every certificate that says it is a CA, or that issued another one all the same."""
-    issuers = {each.fingerprint for one in configs.known.values() for each in configs.issuers(one)}
+    issuers = {
+        issuer.fingerprint for one in configs.known.values() for issuer in configs.issuers(one)
+    }
     seen: set[str] = set()
     for facts, each in configs.all_certificates():
         if each.fingerprint not in seen and (each.fingerprint in issuers or each.is_ca):
@@ -366,8 +373,8 @@ def no_key_usage(configs: ConfigContext) -> Iterator[Finding]:
 
 def said_elsewhere(path: tuple[Certificate, ...]) -> bool:
     """Say whether a rule above tells of a certificate of a path already."""
-    return any(_is_weak(each) or _weakly_signed(each) for each in path) or any(
-        _malformed(each) for each in path[1:]
+    return any(_is_weak(certificate) or _weakly_signed(certificate) for certificate in path) or any(
+        _malformed(certificate) for certificate in path[1:]
     )
 
 
@@ -445,10 +452,10 @@ _DIALING = BETWEEN | {TlsContext.LEAF_REMOTE}
 
 def _lacking(path: Sequence[Certificate], usage: str) -> Certificate | None:
     """Return the first certificate of a path that does not allow a usage."""
-    for each in path:
-        usages = each.extended_key_usages
+    for certificate in path:
+        usages = certificate.extended_key_usages
         if usages is not None and usage not in usages and "any" not in usages:
-            return each
+            return certificate
     return None
 
 
@@ -475,8 +482,8 @@ def both_ways(configs: ConfigContext) -> Iterator[Finding]:
 def _remotes_present_their_own(used: UsedBlock) -> bool:
     """Say whether a gateway dials every remote that it names with another certificate."""
     config = used.server.config
-    remotes = [each for each in config.gateways if each.name != config.gateway_name]
-    own = all(each.tls is not None and each.tls.certificates for each in remotes)
+    remotes = [gateway for gateway in config.gateways if gateway.name != config.gateway_name]
+    own = all(remote.tls is not None and remote.tls.certificates for remote in remotes)
     return used.block.context is TlsContext.GATEWAY and bool(remotes) and own
 
 
@@ -496,7 +503,7 @@ def one_way(configs: ConfigContext) -> Iterator[Finding]:
 def publicly_issued(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains that servers dial with and that come from a public issuer."""
     for used, chain in presented(configs):
-        issuer = next((name for each in chain if (name := public_issuer(each))), "")
+        issuer = next((name for certificate in chain if (name := public_issuer(certificate))), "")
         if used.block.context in _DIALING and issuer:
             message = f"the chain comes from {issuer}"
             yield found(PUBLIC_ISSUER, used.subject, message, place=certificate_place(used))
@@ -590,7 +597,7 @@ def _faults(
     # The path may lead over intermediates that peers have, and the chain has not.
     served = tuple(dict.fromkeys((*chain, *configs.path(chain)[1:-1])))
     faults = faults_of(configs, served, (root,), usage=usage, stack=stack, presenter=Stack.OPENSSL)
-    return tuple(each for each in faults if each.kind not in _TOLD)
+    return tuple(fault for fault in faults if fault.kind not in _TOLD)
 
 
 _TOLD = frozenset((FaultKind.EXPIRED, FaultKind.NOT_YET_VALID))
@@ -600,7 +607,7 @@ def constrained(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains that break a constraint of a CA above them."""
     for used, chain, root in _below_roots(configs):
         faults = _faults(configs, used, chain, root, Stack.GO)
-        details = [each.detail for each in faults if each.kind is FaultKind.CONSTRAINT]
+        details = [fault.detail for fault in faults if fault.kind is FaultKind.CONSTRAINT]
         if details:
             place = certificate_place(used)
             yield found(CONSTRAINED, used.subject, "; ".join(details), place=place)

@@ -151,8 +151,8 @@ class ConfigContext:
     def all_certificates(self) -> Iterator[tuple[FileFacts, Certificate]]:
         """Yield every certificate of every file, each file once."""
         for facts in self.files.values():
-            for each in facts.loaded:
-                yield facts, each
+            for certificate in facts.loaded:
+                yield facts, certificate
 
     @cached_property
     def known(self) -> Mapping[Fingerprint, Certificate]:
@@ -162,13 +162,15 @@ class ConfigContext:
     @cached_property
     def anchors(self) -> frozenset[Fingerprint]:
         """Every certificate that some block trusts as it stands."""
-        return frozenset(each.fingerprint for used in self.used for each in self.bundle(used.block))
+        return frozenset(
+            certificate.fingerprint for used in self.used for certificate in self.bundle(used.block)
+        )
 
     @cached_property
     def _by_subject(self) -> Mapping[bytes, list[Certificate]]:
         index: dict[bytes, list[Certificate]] = {}
-        for each in self.known.values():
-            index.setdefault(anatomy(each).raw_subject, []).append(each)
+        for value in self.known.values():
+            index.setdefault(anatomy(value).raw_subject, []).append(value)
         return index
 
     def issuers(self, certificate: Certificate) -> tuple[Certificate, ...]:
@@ -179,9 +181,9 @@ class ConfigContext:
             wanted = certificate.authority_key_id
             likely = sorted(named, key=lambda each: each.subject_key_id != wanted)
             cached = tuple(
-                each
-                for each in likely[:MOST_CANDIDATES]
-                if each.fingerprint != certificate.fingerprint and issued(certificate, each)
+                item
+                for item in likely[:MOST_CANDIDATES]
+                if item.fingerprint != certificate.fingerprint and issued(certificate, item)
             )
             self._issuers[certificate.fingerprint] = cached
         return cached
@@ -199,12 +201,15 @@ class ConfigContext:
             open_ends.remove(best)
             way, valid = best
             last = way[-1]
-            above = [each for each in self.issuers(last) if each.fingerprint not in seen]
+            above = [issuer for issuer in self.issuers(last) if issuer.fingerprint not in seen]
             ended = len(way) > 1 and last.fingerprint in self.anchors
             if ended or last.self_signed or not self.issuers(last):
                 return way
             seen.add(last.fingerprint)
-            open_ends += [((*way, each), min(valid, _end_of_validity(each))) for each in above]
+            open_ends += [
+                ((*way, certificate), min(valid, _end_of_validity(certificate)))
+                for certificate in above
+            ]
         return chain[:1]
 
 
@@ -243,8 +248,8 @@ def faults_of(
 ) -> tuple[Fault, ...]:
     """Return why a party with this bundle refuses a chain."""
     question = Question(
-        chain=tuple(each.fingerprint for each in chain),
-        bundle=tuple(each.fingerprint for each in bundle),
+        chain=tuple(certificate.fingerprint for certificate in chain),
+        bundle=tuple(certificate.fingerprint for certificate in bundle),
         instant=configs.now,
         usage=usage,
         stack=stack,
@@ -265,8 +270,8 @@ def lasting_refusal(
     Whom nobody would accept anyway need not be told that he would not even offer himself.
     """
     faults = faults_of(configs, chain, bundle, usage=usage)
-    lasting = tuple(each for each in faults if each.kind not in _FAULTS_OF_DATES)
-    return tuple(each for each in lasting if each.kind is not FaultKind.NOT_OFFERED) or lasting
+    lasting = tuple(fault for fault in faults if fault.kind not in _FAULTS_OF_DATES)
+    return tuple(fault for fault in lasting if fault.kind is not FaultKind.NOT_OFFERED) or lasting
 
 
 def why_refused(
@@ -278,4 +283,4 @@ def why_refused(
 ) -> str:
     """Return in words why a nats-server refuses a chain; empty when it does not, or by age only."""
     faults = faults_of(configs, chain, bundle, usage=usage)
-    return "; ".join(each.detail for each in faults if each.kind is not FaultKind.EXPIRED)
+    return "; ".join(fault.detail for fault in faults if fault.kind is not FaultKind.EXPIRED)

@@ -67,14 +67,14 @@ class Reached:
         self.with_names = bool(leaves)
         names = {name for leaf in leaves for name in leaf.names}
         self._exact = {name.lower() for name in names}
-        self._others = tuple(each for each in names if each[:2] == "*." or ip_address(each))
+        self._others = tuple(name for name in names if name[:2] == "*." or ip_address(name))
 
     @cached_property
     def unnamed(self) -> tuple[UsedBlock, ...]:
         """Those of them whom no name of a cluster or gateway gathers with the dialer."""
         name = self.key[3]
         return (
-            tuple(each for each in self.blocks if _name_of_side(each) != name)
+            tuple(block for block in self.blocks if _name_of_side(block) != name)
             if name
             else self.blocks
         )
@@ -111,7 +111,7 @@ class Directory:
         key = (address.context, address.url.port, address.url.host, _side(dialer, address))
         if key not in self._reached:
             blocks = self._candidates(key)
-            chains = (self._configs.chain(each.block) for each in blocks)
+            chains = (self._configs.chain(block.block) for block in blocks)
             self._reached[key] = Reached(key, blocks, chains)
         return self._reached[key]
 
@@ -122,9 +122,9 @@ class Directory:
     def _candidates(self, key: Key) -> tuple[UsedBlock, ...]:
         context, port, host, name = key
         exact = self._hosts.get((context, port, host), ())
-        some = [each for each in exact if _may_be(each, name)]
+        some = [pair for pair in exact if _may_be(pair, name)]
         if not some:
-            some = [each for each in self._anywhere.get((context, port), ()) if _may_be(each, name)]
+            some = [pair for pair in self._anywhere.get((context, port), ()) if _may_be(pair, name)]
         return tuple(some)
 
 
@@ -206,8 +206,8 @@ class Crowd:
     ) -> None:
         self._named = named
         self._sides: dict[str, list[UsedBlock]] = {}
-        for each in members:
-            self._sides.setdefault(meeting.side(each.server), []).append(each)
+        for member in members:
+            self._sides.setdefault(meeting.side(member.server), []).append(member)
         self._count = sum(map(len, self._sides.values()))
 
     def but(self, side: str) -> Iterator[UsedBlock]:
@@ -219,7 +219,7 @@ class Crowd:
     def seen_from(self, side: str) -> str:
         """Return `n2 cluster.tls, n3 cluster.tls and 7 more`; empty when nobody else is there."""
         count = self._count - len(self._sides.get(side, ()))
-        names = [self._named(each) for each in islice(self.but(side), MOST_NAMED)]
+        names = [self._named(pair) for pair in islice(self.but(side), MOST_NAMED)]
         more = f" and {count - len(names)} more" if count > len(names) else ""
         return ", ".join(names) + more
 
@@ -273,7 +273,9 @@ def _pairs_of_gateways(configs: ConfigContext) -> Iterator[PeerPairs]:
 
 def _remotes(server: Server) -> dict[str, TlsBlock]:
     """Return the blocks of gateway remotes that have one of their own, by name."""
-    return {each.name: each.tls for each in server.config.gateways if each.tls is not None}
+    return {
+        gateway.name: gateway.tls for gateway in server.config.gateways if gateway.tls is not None
+    }
 
 
 def _pairs_as_written(configs: ConfigContext) -> Iterator[PeerPairs]:
@@ -288,10 +290,10 @@ def _pairs_as_written(configs: ConfigContext) -> Iterator[PeerPairs]:
                 dialer = Dialer(server, address.block, str(address.url.place))
                 dialers.setdefault(reached.key, []).append(dialer)
     for key, several in dialers.items():
-        with_block = tuple(each for each in several if each.block is not None)
+        with_block = tuple(pair for pair in several if pair.block is not None)
         if with_block:
             yield PeerPairs(with_block, directory.known(key).unnamed)
-        without = tuple(each for each in several if each.block is None)
+        without = tuple(pair for pair in several if pair.block is None)
         if without:
             yield PeerPairs(without, directory.known(key).blocks)
 
@@ -300,4 +302,4 @@ def _ambiguous(server: Server, address: DialledAddress, blocks: tuple[UsedBlock,
     """Say whether nobody is meant for sure: a leaf node joins whoever of several answers."""
     if address.context is not TlsContext.LEAFNODES:
         return False
-    return len(blocks) > 1 and sum(each.server is not server for each in blocks[:3]) > 1
+    return len(blocks) > 1 and sum(block.server is not server for block in blocks[:3]) > 1

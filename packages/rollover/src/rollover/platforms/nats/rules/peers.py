@@ -114,11 +114,13 @@ def _halves(configs: ConfigContext) -> Iterator[_Half]:
     """Yield every direction in which some of these servers judge others."""
     for meeting in peer_pairs(configs):
         dialers = tuple(
-            UsedBlock(each.server, each.block) for each in meeting.dialers if each.block
+            UsedBlock(dialer.server, dialer.block) for dialer in meeting.dialers if dialer.block
         )
-        verifying = tuple(each for each in dialers if not each.block.insecure)
+        verifying = tuple(dialer for dialer in dialers if not dialer.block.insecure)
         yield _Half(meeting, verifying, meeting.acceptors, Usage.SERVER)
-        demanding = tuple(each for each in meeting.acceptors if each.block.demands_certificate)
+        demanding = tuple(
+            acceptor for acceptor in meeting.acceptors if acceptor.block.demands_certificate
+        )
         yield _Half(meeting, demanding, dialers, Usage.CLIENT)
 
 
@@ -127,8 +129,8 @@ def _alike(
 ) -> dict[KindT, list[UsedBlock]]:
     """Return blocks by what they are judged by; without those that have nothing of the kind."""
     gathered: dict[KindT, list[UsedBlock]] = {}
-    for each in blocks:
-        gathered.setdefault(kind(each), []).append(each)
+    for block in blocks:
+        gathered.setdefault(kind(block), []).append(block)
     return {known: members for known, members in gathered.items() if known}
 
 
@@ -176,8 +178,8 @@ def _causes(
     for chain, shown in _alike(half.shown, lambda each: configs.chain(each.block)).items():
         faults = lasting_refusal(configs, chain, bundle, usage=half.usage)
         if faults:
-            cause = (chain[-1].issuer, tuple(each.kind for each in faults))
-            reasons.setdefault(cause, "; ".join(each.detail for each in faults))
+            cause = (chain[-1].issuer, tuple(fault.kind for fault in faults))
+            reasons.setdefault(cause, "; ".join(fault.detail for fault in faults))
             peers.setdefault(cause, []).extend(shown)
     return [(why, Crowd(half.meeting, peers[cause])) for cause, why in reasons.items()]
 
@@ -187,11 +189,11 @@ def not_pinned(configs: ConfigContext) -> Iterator[Finding]:
     told: set[tuple[str, str]] = set()
     for half in _halves(configs):
         # A remote's own pins have no effect, as a dialer the main block's count.
-        judging = [each for each in half.judges if each.block.context in ALWAYS_VERIFIED]
+        judging = [pair for pair in half.judges if pair.block.context in ALWAYS_VERIFIED]
         judging = list(half.judges) if half.usage is Usage.CLIENT else judging
         for pins, judges in _alike(judging, lambda each: each.block.pinned_certs).items():
             keyed = _alike(half.shown, lambda each: _key_of(configs, each))
-            strange = [each for key, peers in keyed.items() if key not in pins for each in peers]
+            strange = [peer for key, peers in keyed.items() if key not in pins for peer in peers]
             crowd = Crowd(half.meeting, strange, named=lambda each: _with_key(configs, each))
             for judge in judges:
                 peers = crowd.seen_from(half.meeting.side(judge.server))
@@ -215,7 +217,9 @@ def nothing_shown(configs: ConfigContext) -> Iterator[Finding]:
     """Yield remotes without a certificate that dial servers which demand one."""
     told: set[tuple[str, str]] = set()
     for meeting in peer_pairs(configs):
-        demanding = (each for each in meeting.acceptors if each.block.demands_certificate)
+        demanding = (
+            acceptor for acceptor in meeting.acceptors if acceptor.block.demands_certificate
+        )
         crowd = Crowd(meeting, demanding)
         for dialer in meeting.dialers:
             if dialer.block is not None and dialer.block.certificates:
@@ -233,11 +237,13 @@ def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
     Suites are no reason: servers of today meet in TLS 1.3, for which Go takes no list.
     """
     for meeting in peer_pairs(configs):
-        blocks = (each for each in meeting.acceptors if each.block.context in ALWAYS_VERIFIED)
+        blocks = (
+            acceptor for acceptor in meeting.acceptors if acceptor.block.context in ALWAYS_VERIFIED
+        )
         kinds = _alike(blocks, _curves)
         for curves, members in kinds.items():
             others = [
-                each for theirs, peers in kinds.items() if not curves & theirs for each in peers
+                peer for theirs, peers in kinds.items() if not curves & theirs for peer in peers
             ]
             crowd = Crowd(meeting, others)
             for one in members:
@@ -249,7 +255,10 @@ def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
 
 
 def _curves(used: UsedBlock) -> frozenset[str]:
-    return frozenset(each.upper() for each in used.block.curve_preferences) or _DEFAULT_CURVES
+    return (
+        frozenset(curve_preference.upper() for curve_preference in used.block.curve_preferences)
+        or _DEFAULT_CURVES
+    )
 
 
 CHECKS = (
@@ -347,7 +356,7 @@ def gossip(configs: ConfigContext) -> Iterator[Finding]:
     for members in clusters.values():
         if len(members) >= _LEAST_TO_HEAR_OF:
             met = _met(directory, members)
-            seeds = {url.host for each in members for url in each.server.config.routes}
+            seeds = {url.host for member in members for url in member.server.config.routes}
             for used in members:
                 if len(met[used.server.config.path]) < len(members) - 1:
                     yield from _unheard(configs, used, seeds)
@@ -355,7 +364,7 @@ def gossip(configs: ConfigContext) -> Iterator[Finding]:
 
 def _met(directory: Directory, members: list[UsedBlock]) -> dict[str, set[str]]:
     """Return for each node the others with which it has a written route, in either direction."""
-    met: dict[str, set[str]] = {each.server.config.path: set() for each in members}
+    met: dict[str, set[str]] = {member.server.config.path: set() for member in members}
     for used in members:
         for address in dialled_addresses(used.server):
             blocks = directory.reached(used.server, address).blocks
@@ -375,7 +384,7 @@ def _unheard(configs: ConfigContext, used: UsedBlock, seeds: set[str]) -> Iterat
     told = ip_address(listener.host)
     known = told is not None and not told.is_unspecified
     by_address = covers(chain[0].names, listener.host) if known else bool(chain[0].ip_addresses)
-    missing = sorted(each for each in seeds if not covers(chain[0].names, each))
+    missing = sorted(seed for seed in seeds if not covers(chain[0].names, seed))
     if not by_address and (missing or not seeds):
         name = f"the name of the seed, `{missing[0]}`" if missing else "a name of a seed"
         message = (
@@ -459,17 +468,20 @@ def _why_refused(configs: ConfigContext, chain: tuple[Certificate, ...], used: U
     faults = faults_of(
         configs, chain, configs.bundle(used.block), usage=Usage.CLIENT, presenter=Stack.OPENSSL
     )
-    return "; ".join(each.detail for each in faults)
+    return "; ".join(fault.detail for fault in faults)
 
 
 def _some_blocks(blocks: list[UsedBlock]) -> str:
     more = len(blocks) - MOST_NAMED
-    names = ", ".join(each.subject for each in blocks[:MOST_NAMED])
+    names = ", ".join(block.subject for block in blocks[:MOST_NAMED])
     return names + (f" and {more} more" if more > 0 else "")
 
 
 def _maps(server: Server) -> bool:
-    return any(each.verify_and_map and each.context in _MAPPING for each in server.config.tls)
+    return any(
+        tls_block.verify_and_map and tls_block.context in _MAPPING
+        for tls_block in server.config.tls
+    )
 
 
 def mapped_nobody(configs: ConfigContext) -> Iterator[Finding]:
@@ -489,12 +501,16 @@ def mapped_nobody(configs: ConfigContext) -> Iterator[Finding]:
 
 def nobody(configs: ConfigContext) -> Iterator[Finding]:
     """Yield clients who are no user of any server that maps certificates to users."""
-    mapping = [each for each in configs.servers if _maps(each) and each.config.accounts.users]
+    mapping = [
+        server for server in configs.servers if _maps(server) and server.config.accounts.users
+    ]
     names = {user.name for server in mapping for user in server.config.accounts.users}
     for chain in configs.clients if mapping else ():
         if not any(_is(chain[0], name) for name in names):
             used = next(
-                UsedBlock(mapping[0], each) for each in mapping[0].config.tls if each.verify_and_map
+                UsedBlock(mapping[0], tls_block)
+                for tls_block in mapping[0].config.tls
+                if tls_block.verify_and_map
             )
             message = f"no user is named as this certificate is: {_names_user(chain[0])}"
             place = used.place("verify_and_map")
@@ -503,7 +519,7 @@ def nobody(configs: ConfigContext) -> Iterator[Finding]:
 
 def _names_user(certificate: Certificate) -> str:
     names = (*certificate.emails, *certificate.dns_names, *certificate.uris, certificate.subject)
-    return ", ".join(f"`{each}`" for each in names[: MOST_NAMED + 1])
+    return ", ".join(f"`{name}`" for name in names[: MOST_NAMED + 1])
 
 
 def _nkey(name: str) -> bool:
@@ -519,7 +535,7 @@ def _nameable(name: str) -> bool:
 
 def _is(certificate: Certificate, name: str) -> bool:
     names = (*certificate.emails, *certificate.dns_names, *certificate.uris)
-    parts = sorted(each.strip() for each in name.split(","))
+    parts = sorted(part.strip() for part in name.split(","))
     return name in names or parts == sorted(certificate.subject.split(","))
 
 

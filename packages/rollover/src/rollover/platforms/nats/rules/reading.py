@@ -60,7 +60,9 @@ def read_context(  # noqa: PLR0913 - keywords, most of which have defaults
     files = {path: _facts(Path(path)) for path in sorted(named)}
     presented = tuple(_client(path) for path in clients)
     loaded_here = (*(facts.loaded for facts in files.values()), *presented)
-    certificates = {each.fingerprint: each for chain in loaded_here for each in chain}
+    certificates = {
+        certificate.fingerprint: certificate for chain in loaded_here for certificate in chain
+    }
     return ConfigContext(
         tuple(servers),
         files=files,

@@ -70,11 +70,11 @@ def check_configs(configs: ConfigContext, *, silenced: Sequence[Silence] = ()) -
     Findings that `silenced` covers are in the report with their reason.
     """
     paths = (
-        *(each.config.path for each in configs.servers),
-        *(each.path for each in configs.refused),
+        *(server.config.path for server in configs.servers),
+        *(pair.path for pair in configs.refused),
     )
     return Report(
-        fleet=_some_paths([_shown(each) for each in paths]),
+        fleet=_some_paths([_shown(path) for path in paths]),
         at=configs.now,
         instances=len(paths),
         links=0,
@@ -84,7 +84,8 @@ def check_configs(configs: ConfigContext, *, silenced: Sequence[Silence] = ()) -
                 rule=rule.id,
                 title=rule.title,
                 findings=tuple(
-                    silencing.with_silence(_readable(each), silenced) for each in function(configs)
+                    silencing.with_silence(_readable(finding), silenced)
+                    for finding in function(configs)
                 ),
             )
             for area, checks in AREAS.items()
@@ -122,9 +123,9 @@ def _shown(text: str) -> str:
 def with_idle_silences(report: Report, silenced: Sequence[Silence]) -> Report:
     """Return a report that also tells of the entries of `silenced` which match nothing in it."""
     rule = silencing.SILENCE_WITHOUT_EFFECT
-    others = [each for each in report.checked if each.rule != rule.id]
+    others = [checked_rule for checked_rule in report.checked if checked_rule.rule != rule.id]
     if silenced:
-        findings = [each for one in others for each in one.findings]
+        findings = [finding for one in others for finding in one.findings]
         idle = tuple(silencing.silences_without_effect(silenced, findings))
         area = "silenced rules"
         others.append(CheckedRule(area=area, rule=rule.id, title=rule.title, findings=idle))

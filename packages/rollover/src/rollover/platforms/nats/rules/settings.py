@@ -258,8 +258,8 @@ def ciphers(configs: ConfigContext) -> Iterator[Finding]:
     """Yield blocks that allow what can be attacked."""
     for used in configs.used:
         listed = used.block.cipher_suites
-        broken = [each for each in listed if _insecure(each)]
-        old = [each for each in listed if "_CBC_SHA" in each and each not in broken]
+        broken = [text for text in listed if _insecure(text)]
+        old = [text for text in listed if "_CBC_SHA" in text and text not in broken]
         if used.block.allow_insecure_cipher_suites or broken:
             message = f"allows {', '.join(broken) or 'insecure suites'}"
             option = "cipher_suites" if broken else "allow_insecure_cipher_suites"
@@ -273,7 +273,7 @@ def ciphers(configs: ConfigContext) -> Iterator[Finding]:
 def _insecure(suite: str) -> bool:
     """Say whether Go counts a suite of TLS 1.2 among the insecure ones."""
     suite = suite.upper()
-    weak = any(each in suite for each in _INSECURE)
+    weak = any(text in suite for text in _INSECURE)
     return weak or (suite.startswith("TLS_RSA_WITH_"))
 
 
@@ -281,7 +281,7 @@ def suites_refused(configs: ConfigContext) -> Iterator[Finding]:
     """Yield insecure suites that nats-server does not accept as it is configured."""
     for used in configs.used:
         block = used.block
-        broken = [each for each in block.cipher_suites if _insecure(each)]
+        broken = [cipher_suite for cipher_suite in block.cipher_suites if _insecure(cipher_suite)]
         if broken and not block.allow_insecure_cipher_suites:
             message = f"{broken[0]} is listed without `allow_insecure_cipher_suites`"
             place = used.place("cipher_suites")
@@ -298,7 +298,7 @@ def no_certificate(configs: ConfigContext) -> Iterator[Finding]:
 
 def last_field(table: Table, name: str) -> ValueNode | None:
     """Return the field of a table that counts of those of one name, in whatever case."""
-    found_here = [each for each in table.fields.values() if fold(each.name) == name]
+    found_here = [field for field in table.fields.values() if fold(field.name) == name]
     return found_here[-1].node if found_here else None
 
 
@@ -385,7 +385,7 @@ def _mode(server: Server) -> str:
 
 def _stapled(configs: ConfigContext) -> Iterator[tuple[UsedBlock, tuple[Certificate, ...]]]:
     """Yield the blocks whose certificate the server wants an answer for, with their chains."""
-    modes = {each.config.path: _mode(each) for each in configs.servers}
+    modes = {server.config.path: _mode(server) for server in configs.servers}
     for used, chain in presented(configs):
         mode = modes[used.server.config.path]
         asked = mode == "always" or (mode != "never" and must_staple(chain[0]))
@@ -415,7 +415,7 @@ def no_issuer(configs: ConfigContext) -> Iterator[Finding]:
             message = f"`{chain[1].subject}`, second in the file, did not issue the leaf"
         else:
             named = () if used.block.context in _WITHOUT_CA_FILE else configs.bundle(used.block)
-            fine = any(issued(chain[0], each) for each in named)
+            fine = any(issued(chain[0], certificate) for certificate in named)
             message = "the leaf stands alone, and no CA at hand issued it"
         if not fine:
             yield found(NO_ISSUER, used.subject, message, place=certificate_place(used))
@@ -463,18 +463,18 @@ NO_CONFIG = Rule(
 
 def tls_flags(configs: ConfigContext) -> Iterator[Finding]:
     """Yield units that set TLS by flags."""
-    for each in configs.started:
-        if each.tls_flags:
-            message = f"it starts nats-server with `{' '.join(each.tls_flags)}`"
-            yield found(TLS_FLAGS, each.unit, message, place=str(each.place))
+    for pair in configs.started:
+        if pair.tls_flags:
+            message = f"it starts nats-server with `{' '.join(pair.tls_flags)}`"
+            yield found(TLS_FLAGS, pair.unit, message, place=str(pair.place))
 
 
 def no_config(configs: ConfigContext) -> Iterator[Finding]:
     """Yield units that name no configuration."""
-    for each in configs.started:
-        if not each.config:
+    for pair in configs.started:
+        if not pair.config:
             message = "it starts nats-server without a configuration file"
-            yield found(NO_CONFIG, each.unit, message, place=str(each.place))
+            yield found(NO_CONFIG, pair.unit, message, place=str(pair.place))
 
 
 STARTING_CHECKS = ((TLS_FLAGS, tls_flags), (NO_CONFIG, no_config))
