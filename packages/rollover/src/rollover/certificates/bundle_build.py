@@ -18,8 +18,7 @@ from rollover.pki.certificate import anatomy
 from rollover.pki.pem import PemReading, RemarkKind
 from rollover.platforms.nats.rules.context import issued
 
-# What is wrong with the members of a bundle, and on which TLS stacks that matters. Pure.
-
+# What is wrong with the members of a bundle, and on which TLS stacks that matters.
 
 BOTH = (Stack.GO, Stack.OPENSSL)
 NO_ROOT = "intermediate-without-root"
@@ -103,6 +102,7 @@ def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]])
     while waiting:
         current = waiting.pop()
         for parent in named.get(anatomy(current).raw_issuer, ()):
+            # CAs may have signed each other, in a circle that would never end.
             if parent in seen or not issued(current, parent):
                 continue
             if parent.self_signed:
@@ -123,9 +123,6 @@ def _unreadable(members: Sequence[Certificate]) -> Iterator[BundleRemark]:
                 certificates=(member.fingerprint,),
                 fails=True,
             )
-
-
-# From offers to a bundle: order kept, each CA once, nothing in it that is none. Pure.
 
 
 MOST_TOLD = 5
@@ -176,7 +173,9 @@ def build(
         msgspec.structs.replace(member, wider=member.certificate not in today) for member in members
     )
     kept = tuple(
-        member for member in members if not drop_expired or _valid(member.certificate, now)
+        member
+        for member in members
+        if not drop_expired or member.certificate.not_before <= now <= member.certificate.not_after
     )
     if not kept:
         raise PemError(
@@ -186,9 +185,7 @@ def build(
     return BuiltBundle(
         members=kept,
         dropped=tuple(member for member in members if member not in kept),
-        remarks=remarks_on_members(
-            tuple(bundle_member.certificate for bundle_member in kept), now=now
-        ),
+        remarks=remarks_on_members(tuple(member.certificate for member in kept), now=now),
         notes=(*offers.notes, *more.notes),
     )
 
@@ -198,22 +195,22 @@ def _members(offers: Iterable[BundleCandidate]) -> tuple[BundleMember, ...]:
     for offer in offers:
         places.setdefault(offer.certificate, []).append(offer.place)
     return tuple(
-        BundleMember(certificate=each, place=found[0], again=tuple(found[1:]))
-        for each, found in places.items()
+        BundleMember(certificate=certificate, place=found[0], again=tuple(found[1:]))
+        for certificate, found in places.items()
     )
-
-
-def _valid(certificate: Certificate, now: datetime) -> bool:
-    return certificate.not_before <= now <= certificate.not_after
 
 
 def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
     wrong = [offer for offer in offers if not offer.certificate.is_ca]
     if not wrong:
         return
-    told = "; ".join(_no_authority(pair) for pair in wrong[:MOST_TOLD])
+    told = "; ".join(
+        f"{offer.place}: `{offer.certificate.subject}` ({short(offer.certificate.fingerprint)}) "
+        "is no CA"
+        for offer in wrong[:MOST_TOLD]
+    )
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(pair.certificate.issuer for pair in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(offer.certificate.issuer for offer in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "
@@ -221,13 +218,7 @@ def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
     )
 
 
-def _no_authority(offer: BundleCandidate) -> str:
-    found = offer.certificate
-    return f"{offer.place}: `{found.subject}` ({short(found.fingerprint)}) is no CA"
-
-
-# Bundles that are changed a little: CAs put in, CAs taken out. Pure.
-
+# Bundles that are changed a little: CAs put in, CAs taken out.
 
 LEAST_DIGITS = 8
 MOST_NAMED = 10
@@ -294,6 +285,7 @@ def _selected(
 
 def _names(certificate: Certificate) -> Iterator[str]:
     yield certificate.subject
+    # A comma within a value is escaped in the string form of a name (RFC 4514 §2.4).
     for part in re.split(r"(?<!\\),", certificate.subject):
         if part.startswith("CN="):
             yield part.removeprefix("CN=")

@@ -34,8 +34,6 @@ from rollover.fleet.fleet import Role
 from rollover.pki.pem import read_certificates, split_blocks
 from rollover.platforms.nats.rules.context import ConfigContext, UsedBlock
 
-# Certificates that a source offers for a bundle, and what could not be taken from it.
-
 
 class BundleCandidate(NamedTuple):
     """A certificate and where it stands: `file:line`, a field of a manifest, a port."""
@@ -58,14 +56,11 @@ class BundleCandidates(msgspec.Struct, frozen=True, kw_only=True):
 
 def joined_candidates(several: Iterable[BundleCandidates]) -> BundleCandidates:
     """Return the offers of several sources as one."""
-    each = tuple(several)
+    sources = tuple(several)
     return BundleCandidates(
-        offers=tuple(offer for one in each for offer in one.offers),
-        notes=tuple(note for one in each for note in one.notes),
+        offers=tuple(offer for source in sources for offer in source.offers),
+        notes=tuple(note for source in sources for note in source.notes),
     )
-
-
-# Sources of a bundle: files, directories, ports, configurations and manifests to offers.
 
 
 _MANIFESTS = (".yml", ".yaml", ".json")
@@ -133,7 +128,7 @@ def _among_others(path: Path, ways: Ways) -> Iterator[BundleCandidates]:
         return
     is_manifest = suffix in _MANIFESTS and kubernetes.looks_like_manifest(data)
     holds_certificates = _BEGIN in data and any(
-        "CERTIFICATE" in x.label for x in split_blocks(data)
+        "CERTIFICATE" in block.label for block in split_blocks(data)
     )
     if is_manifest or suffix in _BINARY or holds_certificates:
         yield _from_target(str(path), ways)
@@ -157,6 +152,7 @@ def _manifest(data: bytes, *, place: str) -> BundleCandidates:
 def _object(stored: ClusterObject, *, place: str) -> Iterator[BundleCandidate]:
     for key, value in stored.data.items():
         content = value.reveal()
+        # `tls.crt` is what a party presents: its chain is nobody's bundle.
         if key in (CERTIFICATE, KEY) or _BEGIN + b"CERTIFICATE" not in content:
             continue
         where = f"{place}: {stored.ref}: {key}"
@@ -198,11 +194,10 @@ def _candidate(found: FoundCertificate) -> BundleCandidate:
 
 
 def _trusted(found: InspectedSource) -> BundleCandidates:
-    places = {
-        certificate.certificate.fingerprint: certificate.place for certificate in found.certificates
-    }
+    places = {seen.certificate.fingerprint: seen.place for seen in found.certificates}
     offers = (
-        BundleCandidate(trust, places.get(trust.fingerprint, found.name)) for trust in found.trusts
+        BundleCandidate(anchor, places.get(anchor.fingerprint, found.name))
+        for anchor in found.trusts
     )
     note = () if found.trusts else (f"{found.name} trusts no CA of a file of its own",)
     return BundleCandidates(offers=tuple(offers), notes=note)
@@ -210,12 +205,7 @@ def _trusted(found: InspectedSource) -> BundleCandidates:
 
 def _served(found: InspectedSource) -> BundleCandidates:
     """Return the CAs of a chain that a port serves; its leaf is nobody's trust anchor."""
-    offers = tuple(
-        map(
-            _candidate,
-            (certificate for certificate in found.certificates if certificate.certificate.is_ca),
-        )
-    )
+    offers = tuple(_candidate(served) for served in found.certificates if served.certificate.is_ca)
     if offers:
         top = found.chain[-1]
         note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
@@ -244,7 +234,9 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
     notes: list[str] = []
     for used in _chosen(configs, roles):
         if used.block.ca_file is None:
-            if _verifies(used):
+            if used.block.demands_certificate or (
+                used.block.context.dials and not used.block.insecure
+            ):
                 notes.append(f"{used.subject} trusts the roots of the operating system")
             continue
         found = _loaded(configs, used)
@@ -261,20 +253,15 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
 
 def _chosen(configs: ConfigContext, roles: Sequence[Role]) -> tuple[UsedBlock, ...]:
     contexts = {CONTEXT_OF.get(role) for role in roles}
-    found = tuple(pair for pair in configs.used if not roles or pair.block.context in contexts)
+    found = tuple(used for used in configs.used if not roles or used.block.context in contexts)
     if roles and not found:
-        there = {pair.block.context for pair in configs.used}
+        there = {used.block.context for used in configs.used}
         others = [f"`{role}`" for role, context in CONTEXT_OF.items() if context in there]
         raise SpecError(
             f"no configuration has a `tls` block for {', '.join(f'`{role}`' for role in roles)}",
             hint=f"there are blocks of {', '.join(others) or 'nobody'}",
         )
     return found
-
-
-def _verifies(used: UsedBlock) -> bool:
-    block = used.block
-    return block.demands_certificate or (block.context.dials and not block.insecure)
 
 
 def _loaded(configs: ConfigContext, used: UsedBlock) -> tuple[Certificate, ...]:

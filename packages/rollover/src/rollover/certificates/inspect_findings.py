@@ -23,7 +23,6 @@ from rollover.fleet.secret import redacted
 
 # What was found: sources with their certificates and keys, and what could not be read.
 
-
 BOTH_STACKS = (Stack.GO, Stack.OPENSSL)
 
 
@@ -136,7 +135,6 @@ class InspectionDeadline:
 
 # Bytes from files, directories and standard input, within limits and without ever waiting.
 
-
 MOST_FILES = 20_000
 MOST_DEPTH = 16
 _CHUNK = 64 * 1024
@@ -189,7 +187,7 @@ def walk(directory: Path) -> Iterator[Path | SpecError]:
     Directories named `..…` are left out: Kubernetes keeps the versions of a volume there. What
     cannot be listed, and where a limit ends the walk, is yielded as an error.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int]] = set()  # by device and inode: two links may lead to one file
     waiting = [(directory, 0)]
     while waiting:
         current, depth = waiting.pop()

@@ -60,6 +60,7 @@ def _ask(request: _Request, patience: InspectionDeadline) -> _Answer:
         return _Answer(problem=f"more than {PEM_LIMIT:,} bytes")
     try:
         ended = subprocess.run(
+            # `-P`: nothing is imported from the directory in which somebody inspects files.
             (sys.executable, "-P", "-m", __name__),
             input=msgspec.json.encode(request),
             stdout=subprocess.PIPE,
@@ -87,9 +88,7 @@ def _open(request: _Request) -> _Answer:
 
 def _content(found: library.PKCS12KeyAndCertificates) -> _Answer:
     held = [found.cert, *found.additional_certs]
-    certificates = tuple(
-        certificate.certificate.public_bytes(Encoding.DER) for certificate in held if certificate
-    )
+    certificates = tuple(entry.certificate.public_bytes(Encoding.DER) for entry in held if entry)
     if found.key is None:
         return _Answer(certificates=certificates)
     if not isinstance(found.key, SigningKey):
@@ -102,6 +101,7 @@ def _content(found: library.PKCS12KeyAndCertificates) -> _Answer:
 
 def main() -> None:
     """Answer the one request that standard input holds."""
+    # The file itself says how often its key is derived, and in how much memory.
     resource.setrlimit(resource.RLIMIT_CPU, (OPENING_SECONDS, OPENING_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)

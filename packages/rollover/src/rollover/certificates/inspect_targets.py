@@ -46,7 +46,6 @@ from rollover.probe.target import Port, Target
 
 # Live ports: which one a URL means, and what a handshake with it shows.
 
-
 TIMEOUT_SECONDS = 5.0
 
 
@@ -89,7 +88,7 @@ def target_of(url: str, *, server_name: str = "") -> Target:
     if found is None:
         raise SpecError(
             f"`{scheme}://` is not known",
-            hint=f"known are {', '.join(f'`{text}://`' for text in _SCHEMES)}",
+            hint=f"known are {', '.join(f'`{known}://`' for known in _SCHEMES)}",
         )
     number = number or found.number
     if not host or not number:
@@ -154,6 +153,7 @@ def _shake(target: Target, timeout_seconds: float) -> Handshake:
     if target.port is Port.PLAIN and shown.failure in {Failure.NOT_TLS, Failure.PROTOCOL}:
         # `tls://` is also what clients of NATS write, whose port greets before TLS.
         again = msgspec.structs.replace(target, port=Port.CLIENT)
+    # A server with `handshake_first` waits for TLS while we wait for its greeting.
     if target.greets_in_clear and shown.failure is Failure.TIMEOUT:
         again = msgspec.structs.replace(target, handshake_first=True)
     if again is None:
@@ -188,7 +188,6 @@ def _silent(name: str, shown: Handshake) -> Unreachable:
 
 
 # Targets to findings: which reader a file, directory, stream or URL needs.
-
 
 STANDARD_INPUT = "-"
 READING_LIMIT = timedelta(seconds=60)
@@ -282,6 +281,7 @@ def _quietly(path: Path, ways: Ways, opening: Opening) -> Iterator[Inspected]:
 
 
 def _file_content(path: Path, ways: Ways, opening: Opening) -> Iterator[Inspected]:
+    # A generator, so that the file is read where its errors are caught.
     yield from _content(read_file(path), path, ways, opening)
 
 
