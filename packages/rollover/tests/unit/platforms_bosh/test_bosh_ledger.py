@@ -17,14 +17,14 @@ from rollover.errors import SpecError
 from rollover.fleet.names import Fingerprint
 from rollover.platforms.bosh.provenance import (
     AgentState,
-    Handed,
     IssuedCredentials,
+    IssuedRecord,
     Provenance,
     ProvenanceFile,
-    handed_within,
+    issued_within,
     possible_states,
     with_connections,
-    with_handout,
+    with_issued_credentials,
     with_settled,
 )
 
@@ -221,7 +221,7 @@ def test_a_damaged_file_is_told_with_its_place(tmp_path: Path, content: bytes) -
 def test_whatever_was_handed_out_in_a_time_is_found(times: list[int], span: list[int]) -> None:
     """For each second of the time, what was handed out then is among the answers."""
     handouts = [
-        Handed(
+        IssuedRecord(
             signer=Fingerprint(str(at)),
             bundle=(),
             since=None if number == 0 else BEGUN + at * HOUR,
@@ -232,7 +232,7 @@ def test_whatever_was_handed_out_in_a_time_is_found(times: list[int], span: list
         for number, at in enumerate(times)
     ]
     after, until = BEGUN + span[0] * HOUR, BEGUN + span[1] * HOUR
-    found = {handed.signer for handed in handed_within(handouts, after=after, until=until)}
+    found = {handed.signer for handed in issued_within(handouts, after=after, until=until)}
     for hour in range(span[0] + 1, span[1] + 1):
         current = max((at for at in times[1:] if at <= hour), default=times[0])
         assert str(current) in found
@@ -250,7 +250,7 @@ def test_the_truth_is_always_among_the_possible_states(steps: list[str]) -> None
         handout(cas[0], cas[1], cas[0]),
     ]
     at, phase, unseen = BEGUN, 0, 0
-    book = with_handout(Provenance(), phases[0], at=at)
+    book = with_issued_credentials(Provenance(), phases[0], at=at)
     truth, certificate = state(cas[0], cas[0]), fingerprint()
     for step in ["look", *steps, "look"]:
         at += HOUR
@@ -268,7 +268,7 @@ def test_the_truth_is_always_among_the_possible_states(steps: list[str]) -> None
             continue
         unseen = 0
         trusted = frozenset(item.fingerprint for item in now.bundle)
-        book = with_handout(book, now, at=at)
+        book = with_issued_credentials(book, now, at=at)
         book = with_connections(book, {"a": certificate}, at=at)
         book = with_settled(book, trusted=trusted, connected={"a": LONG_AGO}, at=at)
         sighting = book.agents["a"][-1]

@@ -37,7 +37,7 @@ def availability_of(
         return Availability.IGNORED, f"{instance.state}: a deploy gives it nothing"
     if sight.answers:
         return Availability.REFUSING if refused else Availability.READY, refused
-    if being_born(instance, sight, at=at):
+    if being_created(instance, sight, at=at):
         return Availability.READY, "its VM is being created"
     why = silence_of(sight)
     if recover:
@@ -52,7 +52,7 @@ def silence_of(sight: ObservedAgent) -> str:
     return "it is not connected" if sight.listed else "it does not answer"
 
 
-def being_born(instance: BoshInstance, sight: ObservedAgent, *, at: datetime) -> bool:
+def being_created(instance: BoshInstance, sight: ObservedAgent, *, at: datetime) -> bool:
     """Say whether a silent instance has no agent of its own yet: a director is making its VM.
 
     The certificate of a VM's birth does not say so alone: some directors leave it in use.

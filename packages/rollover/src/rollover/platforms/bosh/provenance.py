@@ -71,7 +71,7 @@ class AgentState(NamedTuple):
     bundle: Bundle
 
 
-class Handed(msgspec.Struct, frozen=True, kw_only=True):
+class IssuedRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the director handed out, until the next one's `since`."""
 
     signer: Fingerprint
@@ -93,7 +93,7 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
         return AgentState(self.signer, self.bundle)
 
 
-class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+class ObservedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate of an agent, as the NATS server saw it."""
 
     certificate: Fingerprint
@@ -129,15 +129,15 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = FILE_VERSION
     certificates: dict[Fingerprint, bytes] = {}
-    handouts: tuple[Handed, ...] = ()
-    agents: dict[str, tuple[Sighting, ...]] = {}
+    handouts: tuple[IssuedRecord, ...] = ()
+    agents: dict[str, tuple[ObservedCertificate, ...]] = {}
     """By agent id, the latest certificate last."""
     issued: dict[Fingerprint, SentCertificate] = {}
 
 
-def handed_within(
-    handouts: Sequence[Handed], *, after: datetime | None, until: datetime
-) -> tuple[Handed, ...]:
+def issued_within(
+    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
+) -> tuple[IssuedRecord, ...]:
     """Return what can have been handed out at some time after `after` (None: ever) and `until`."""
     ends: list[datetime | None] = [handout.since for handout in handouts[1:]]
     return tuple(
@@ -149,7 +149,7 @@ def handed_within(
 
 
 def possible_states(
-    handouts: Sequence[Handed],
+    handouts: Sequence[IssuedRecord],
     *,
     trusted: frozenset[Fingerprint],
     after: datetime | None,
@@ -163,7 +163,7 @@ def possible_states(
     one of them there is no doubt. Between two looks something may have been handed out that
     nobody saw.
     """
-    found = [handed.state for handed in handed_within(handouts, after=after, until=until)]
+    found = [handed.state for handed in issued_within(handouts, after=after, until=until)]
     found += _unseen_states(handouts, after=after, until=until)
     if handouts and (after is None or after < handouts[0].noted):
         past = sorted(trusted - {pair.signer for pair in found})
@@ -174,7 +174,7 @@ def possible_states(
 
 
 def _unseen_states(
-    handouts: Sequence[Handed], *, after: datetime | None, until: datetime
+    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
 ) -> Iterator[AgentState]:
     """Yield what may have been handed out between two that were seen, where nobody timed it.
 
@@ -234,7 +234,9 @@ def states_of_agent(
     return tuple(dict.fromkeys((*before, *since)))
 
 
-def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) -> Provenance:
+def with_issued_credentials(
+    book: Provenance, handout: IssuedCredentials, *, at: datetime
+) -> Provenance:
     """Return the book with what the director hands out now."""
     signer = handout.signer.fingerprint
     bundle = tuple(certificate.fingerprint for certificate in handout.bundle)
@@ -247,7 +249,7 @@ def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) 
         handed = msgspec.structs.replace(last, confirmed=max(at, last.confirmed))
     else:
         unknown = last is not None and handout.since is None
-        handed = Handed(
+        handed = IssuedRecord(
             signer=signer,
             bundle=bundle,
             since=at if unknown else handout.since,
@@ -276,11 +278,11 @@ def with_connections(
 
 
 def _with_sighting(
-    before: tuple[Sighting, ...],
+    before: tuple[ObservedCertificate, ...],
     certificate: Fingerprint,
     issued: Mapping[Fingerprint, SentCertificate],
     at: datetime,
-) -> Iterator[Sighting]:
+) -> Iterator[ObservedCertificate]:
     others = [sighting for sighting in before if sighting.certificate != certificate]
     known = next((sighting for sighting in before if sighting.certificate == certificate), None)
     yield from others[-(MOST_SIGHTINGS - 1) :]
@@ -288,7 +290,7 @@ def _with_sighting(
         yield msgspec.structs.replace(known, last_seen=max(at, known.last_seen))
         return
     made = issued.get(certificate)
-    yield Sighting(
+    yield ObservedCertificate(
         certificate=certificate,
         first_seen=at,
         last_seen=at,
@@ -358,7 +360,7 @@ class ProvenanceFile:
     def handed_out(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
         """Note what the director hands out, as of now; the same again changes no history."""
         instant = at or handout.since or datetime.now(UTC)
-        self._change(lambda book: with_handout(book, handout, at=instant))
+        self._change(lambda book: with_issued_credentials(book, handout, at=instant))
 
     def handouts(self) -> tuple[IssuedCredentials, ...]:
         """Return everything that was handed out, oldest first."""
@@ -429,7 +431,7 @@ class ProvenanceFile:
             at=at,
         )
 
-    def sightings(self, agent: str) -> tuple[Sighting, ...]:
+    def sightings(self, agent: str) -> tuple[ObservedCertificate, ...]:
         """Return the certificates that an agent was seen with, the latest last."""
         return self.book().agents.get(agent, ())
 
@@ -536,7 +538,9 @@ class VmCreationTimes:
         with self._lock:
             self._tasks[vm_cid] = task
 
-    def _remembered(self, instance: BoshInstance, handouts: Sequence[Handed]) -> datetime | None:
+    def _remembered(
+        self, instance: BoshInstance, handouts: Sequence[IssuedRecord]
+    ) -> datetime | None:
         """Return since when there was handed out what the task that made a VM handed out."""
         task = self._tasks.get(instance.vm_cid or "")
         if task is None:

@@ -17,7 +17,7 @@ from rollover.platforms.bosh import cost
 from rollover.platforms.bosh.agent_availability import (
     STARTED,
     ObservedAgent,
-    being_born,
+    being_created,
     silence_of,
 )
 from rollover.platforms.bosh.connections import Listing
@@ -347,7 +347,7 @@ def _availability(gathered: Gathered) -> Iterator[Finding]:
                 f"its state is `{instance.state}`, and its agent runs",
                 remedy=_command(instance, "start"),
             )
-        if not sight.answers and not being_born(instance, sight, at=gathered.at):
+        if not sight.answers and not being_created(instance, sight, at=gathered.at):
             yield _unresponsive(instance, sight, gathered)
 
 

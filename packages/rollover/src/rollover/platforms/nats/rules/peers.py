@@ -52,7 +52,7 @@ SCHISM = Rule(
 )
 
 
-NOTHING_SHOWN = Rule(
+NOTHING_PRESENTED = Rule(
     id=RuleId("dialer-without-certificate"),
     severity=Severity.ERROR,
     title="Who is asked for a certificate has one",
@@ -213,7 +213,7 @@ def _with_key(configs: ConfigContext, used: UsedBlock) -> str:
     return f"{used.subject} (`{_key_of(configs, used)}`)"
 
 
-def nothing_shown(configs: ConfigContext) -> Iterator[Finding]:
+def nothing_presented(configs: ConfigContext) -> Iterator[Finding]:
     """Yield remotes without a certificate that dial servers which demand one."""
     told: set[tuple[str, str]] = set()
     for meeting in peer_pairs(configs):
@@ -228,7 +228,7 @@ def nothing_shown(configs: ConfigContext) -> Iterator[Finding]:
             if peers and (dialer.subject, peers) not in told:
                 told.add((dialer.subject, peers))
                 message = f"has no certificate to show; asked for one by {peers}"
-                yield found(NOTHING_SHOWN, dialer.subject, message, place=dialer.place)
+                yield found(NOTHING_PRESENTED, dialer.subject, message, place=dialer.place)
 
 
 def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
@@ -264,7 +264,7 @@ def _curves(used: UsedBlock) -> frozenset[str]:
 CHECKS = (
     (SCHISM, schism),
     (NOT_PINNED, not_pinned),
-    (NOTHING_SHOWN, nothing_shown),
+    (NOTHING_PRESENTED, nothing_presented),
     (NOTHING_SHARED, nothing_shared),
 )
 
