@@ -34,7 +34,7 @@ CONNECTION = AgentConnection(
 ANSWERS = ObservedAgent(connection=CONNECTION, answers=True)
 HANGS = ObservedAgent(connection=CONNECTION)
 NEWBORN = ObservedAgent(
-    connection=msgspec.structs.replace(CONNECTION, bootstrap=True), newborn=True
+    connection=msgspec.structs.replace(CONNECTION, bootstrap=True), just_created=True
 )
 AWAY = ObservedAgent()
 

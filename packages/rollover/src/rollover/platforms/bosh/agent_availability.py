@@ -20,7 +20,7 @@ class ObservedAgent(NamedTuple):
     """What is seen of one agent."""
 
     connection: AgentConnection | None = None
-    newborn: bool = False
+    just_created: bool = False
     """It is connected, and only with the certificate of its VM's birth."""
     answers: bool = False
     listed: bool = True
@@ -57,12 +57,12 @@ def being_created(instance: BoshInstance, sight: ObservedAgent, *, at: datetime)
 
     The certificate of a VM's birth does not say so alone: some directors leave it in use.
     """
-    if sight.connection is not None and not sight.newborn:
+    if sight.connection is not None and not sight.just_created:
         return False
     created = instance.vm_created_at
     if created is None or at - created >= BIRTH:
         return False
-    return sight.newborn or instance.job_state is None
+    return sight.just_created or instance.job_state is None
 
 
 def issued_at(

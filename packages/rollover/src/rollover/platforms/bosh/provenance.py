@@ -97,8 +97,8 @@ class ObservedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate of an agent, as the NATS server saw it."""
 
     certificate: Fingerprint
-    first_seen: datetime
-    last_seen: datetime
+    first_observed: datetime = msgspec.field(name="first_seen")
+    last_observed: datetime = msgspec.field(name="last_seen")
     after: datetime | None = None
     """When the agent was last seen with another certificate: this one is younger."""
     signer: Fingerprint | None = None
@@ -129,7 +129,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = FILE_VERSION
     certificates: dict[Fingerprint, bytes] = {}
-    handouts: tuple[IssuedRecord, ...] = ()
+    credentials: tuple[IssuedRecord, ...] = msgspec.field(default=(), name="handouts")
     agents: dict[str, tuple[ObservedCertificate, ...]] = {}
     """By agent id, the latest certificate last."""
     issued: dict[Fingerprint, SentCertificate] = {}
@@ -212,17 +212,17 @@ def states_of_agent(
         return (current.settled,)
     if current is not None:
         return possible_states(
-            book.handouts,
+            book.credentials,
             trusted=trusted,
             after=max((item for item in (current.after, born) if item is not None), default=None),
-            until=current.first_seen,
+            until=current.first_observed,
             connected=True,
         )
     last = seen[-1] if seen else None
     since = possible_states(
-        book.handouts,
+        book.credentials,
         trusted=trusted,
-        after=last.last_seen if last is not None else born,
+        after=last.last_observed if last is not None else born,
         until=at,
         connected=False,
     )
@@ -244,7 +244,7 @@ def with_issued_credentials(
         certificate.fingerprint: certificate.der
         for certificate in (handout.signer, *handout.bundle)
     }
-    *before, last = book.handouts or (None,)
+    *before, last = book.credentials or (None,)
     if last is not None and last.state == (signer, bundle):
         handed = msgspec.structs.replace(last, confirmed=max(at, last.confirmed))
     else:
@@ -258,9 +258,9 @@ def with_issued_credentials(
             confirmed=at,
             task=handout.task,
         )
-        before = list(book.handouts)
+        before = list(book.credentials)
     kept = tuple(item for item in (*before, handed) if item is not None)
-    return msgspec.structs.replace(book, certificates=certificates, handouts=kept)
+    return msgspec.structs.replace(book, certificates=certificates, credentials=kept)
 
 
 def with_connections(
@@ -272,7 +272,7 @@ def with_connections(
         agents[agent] = tuple(_with_sighting(agents.get(agent, ()), certificate, book.issued, at))
     if len(agents) > MOST_AGENTS:
         # Who was forgotten is taken for one that was never seen: more is possible, never less.
-        latest = sorted(agents, key=lambda each: agents[each][-1].last_seen)[-MOST_AGENTS:]
+        latest = sorted(agents, key=lambda each: agents[each][-1].last_observed)[-MOST_AGENTS:]
         agents = {text: agents[text] for text in latest}
     return msgspec.structs.replace(book, agents=agents)
 
@@ -287,14 +287,14 @@ def _with_sighting(
     known = next((sighting for sighting in before if sighting.certificate == certificate), None)
     yield from others[-(MOST_SIGHTINGS - 1) :]
     if known is not None:
-        yield msgspec.structs.replace(known, last_seen=max(at, known.last_seen))
+        yield msgspec.structs.replace(known, last_observed=max(at, known.last_observed))
         return
     made = issued.get(certificate)
     yield ObservedCertificate(
         certificate=certificate,
-        first_seen=at,
-        last_seen=at,
-        after=max((other.last_seen for other in others), default=None),
+        first_observed=at,
+        last_observed=at,
+        after=max((other.last_observed for other in others), default=None),
         signer=made.signer if made else None,
         bundle=made.bundle if made else None,
         issued_here=made is not None,
@@ -349,7 +349,7 @@ class ProvenanceFile:
         self._book: Provenance | None = None
         self._stamp: tuple[int, int] | None = None
 
-    def book(self) -> Provenance:
+    def read(self) -> Provenance:
         """Return what is in the file now."""
         with self._lock:
             stamp = self._stamped()
@@ -357,14 +357,14 @@ class ProvenanceFile:
                 self._book, self._stamp = self._read(), stamp
             return self._book
 
-    def handed_out(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
+    def record_issued(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
         """Note what the director hands out, as of now; the same again changes no history."""
         instant = at or handout.since or datetime.now(UTC)
         self._change(lambda book: with_issued_credentials(book, handout, at=instant))
 
-    def handouts(self) -> tuple[IssuedCredentials, ...]:
+    def issued_credentials(self) -> tuple[IssuedCredentials, ...]:
         """Return everything that was handed out, oldest first."""
-        book = self.book()
+        book = self.read()
         return tuple(
             IssuedCredentials(
                 signer=self.certificate(handout.signer),
@@ -372,14 +372,14 @@ class ProvenanceFile:
                 since=handout.since,
                 task=handout.task,
             )
-            for handout in book.handouts
+            for handout in book.credentials
         )
 
     def certificate(self, fingerprint: Fingerprint) -> Certificate:
         """Return a CA that was handed out; KeyError when it never was."""
-        return parse_der(self.book().certificates[fingerprint], place=str(self._path))
+        return parse_der(self.read().certificates[fingerprint], place=str(self._path))
 
-    def saw(
+    def record_connected(
         self,
         seen: Mapping[str, Fingerprint],
         *,
@@ -423,7 +423,7 @@ class ProvenanceFile:
     ) -> tuple[AgentState, ...]:
         """Return what an agent can hold, likeliest first; see `states_of`."""
         return states_of_agent(
-            self.book(),
+            self.read(),
             agent,
             trusted=frozenset(trusted),
             certificate=certificate,
@@ -431,13 +431,13 @@ class ProvenanceFile:
             at=at,
         )
 
-    def sightings(self, agent: str) -> tuple[ObservedCertificate, ...]:
+    def observed_certificates(self, agent: str) -> tuple[ObservedCertificate, ...]:
         """Return the certificates that an agent was seen with, the latest last."""
-        return self.book().agents.get(agent, ())
+        return self.read().agents.get(agent, ())
 
     def _change(self, change: Callable[[Provenance], Provenance], *, durable: bool = True) -> None:
         with self._lock, self._alone():
-            book = self.book()
+            book = self.read()
             changed = change(book)
             if changed != book:
                 content = msgspec.json.encode(changed)
@@ -523,10 +523,10 @@ class VmCreationTimes:
         """Return a time that an instance's VM is younger than; None when it is not known."""
         created = instance.vm_created_at
         known = None if created is None else created - CLOCK_SKEW
-        book, cid = self._ledger.book(), instance.vm_cid
+        book, cid = self._ledger.read(), instance.vm_cid
         if cid is not None and cid not in self._tasks and _clocks_leave_open(instance, book):
             self._note(cid)
-        times = (known, self._remembered(instance, book.handouts))
+        times = (known, self._remembered(instance, book.credentials))
         return max((time for time in times if time is not None), default=None)
 
     def _note(self, vm_cid: str) -> None:
@@ -562,5 +562,5 @@ def _clocks_leave_open(instance: BoshInstance, book: Provenance) -> bool:
         return False
     return any(
         handout.since is not None and abs(created - handout.since) <= 2 * CLOCK_SKEW
-        for handout in book.handouts
+        for handout in book.credentials
     )

@@ -162,7 +162,7 @@ def schism(configs: ConfigContext) -> Iterator[Finding]:
             causes = _causes(configs, half, bundle)
             for judge in judges:
                 for why, crowd in causes:
-                    peers = crowd.seen_from(half.meeting.side(judge.server))
+                    peers = crowd.describe_others(half.meeting.side(judge.server))
                     message = f"refuses {peers}: {why}"
                     if peers and (judge.subject, message) not in told:
                         told.add((judge.subject, message))
@@ -196,7 +196,7 @@ def not_pinned(configs: ConfigContext) -> Iterator[Finding]:
             strange = [peer for key, peers in keyed.items() if key not in pins for peer in peers]
             crowd = Crowd(half.meeting, strange, named=lambda each: _with_key(configs, each))
             for judge in judges:
-                peers = crowd.seen_from(half.meeting.side(judge.server))
+                peers = crowd.describe_others(half.meeting.side(judge.server))
                 message = f"pins no key of {peers}"
                 if peers and (judge.subject, message) not in told:
                     told.add((judge.subject, message))
@@ -224,7 +224,7 @@ def nothing_presented(configs: ConfigContext) -> Iterator[Finding]:
         for dialer in meeting.dialers:
             if dialer.block is not None and dialer.block.certificates:
                 continue
-            peers = crowd.seen_from(meeting.side(dialer.server))
+            peers = crowd.describe_others(meeting.side(dialer.server))
             if peers and (dialer.subject, peers) not in told:
                 told.add((dialer.subject, peers))
                 message = f"has no certificate to show; asked for one by {peers}"
@@ -247,7 +247,7 @@ def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
             ]
             crowd = Crowd(meeting, others)
             for one in members:
-                peers = crowd.seen_from(meeting.side(one.server))
+                peers = crowd.describe_others(meeting.side(one.server))
                 if peers:
                     place = one.place("curve_preferences")
                     message = f"shares no curve with {peers}"
