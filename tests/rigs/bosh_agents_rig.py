@@ -67,7 +67,7 @@ class AgentsRig:
             self.group,
             settings=self.settings,
             director=lab.director,
-            handout=self.handout,
+            handout=self.issued_credentials,
             signer_key=self.signer_key,
             mbus=self.mbus,
             ledger=self.ledger,
@@ -86,7 +86,7 @@ class AgentsRig:
         path = self.lab.layout.director_vm.director_config
         return msgspec.json.decode(path.read_bytes(), type=DirectorConfig)
 
-    def handout(self) -> IssuedCredentials:
+    def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out."""
         agents = self.config().agents
         signer = read_certificates(Path(agents.client_ca_certificate).read_bytes())
@@ -133,7 +133,7 @@ class AgentsRig:
 
     def orders(self) -> list[Order]:
         """Return orders for what is handed out now."""
-        handout = self.handout()
+        handout = self.issued_credentials()
         material = EndpointMaterial(endpoint=MBUS, issuer=handout.signer, bundle=handout.bundle)
         return [Order(instance=name, endpoints=(material,)) for name in self.names]
 

@@ -166,8 +166,8 @@ def build(
     Raises `PemError` for offers that are no CA, and when nothing is left.
     """
     more = wider or BundleCandidates()
-    _check_authorities((*offers.offers, *more.offers))
-    members = _members((*offers.offers, *more.offers))
+    _check_authorities((*offers.candidates, *more.candidates))
+    members = _members((*offers.candidates, *more.candidates))
     today = set(offers.certificates)
     members = tuple(
         msgspec.structs.replace(member, wider=member.certificate not in today) for member in members
@@ -230,7 +230,7 @@ def extended(
 ) -> BundleCandidates:
     """Return what stands in a bundle's file, then what is put in."""
     here = tuple(BundleCandidate(certificate, place) for certificate in present)
-    return BundleCandidates(offers=(*here, *more.offers), notes=more.notes)
+    return BundleCandidates(candidates=(*here, *more.candidates), notes=more.notes)
 
 
 def without(

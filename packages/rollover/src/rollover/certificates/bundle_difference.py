@@ -104,7 +104,7 @@ def in_fleet(
     begins: list[BrokenPair] = []
     for link in fleet.links:
         first, second = before.on(link), after.on(link)
-        if first.works and first.seen and not second.works:
+        if first.works and first.observed and not second.works:
             stops.append(_broken(link, second.faults))
         elif not first.works and second.works:
             begins.append(_broken(link, first.faults))

@@ -48,11 +48,11 @@ def ledger(folder: Path) -> ProvenanceFile:
     """An hour ago the old CA signed, since a minute the new one."""
     found = ProvenanceFile(folder / "agents.json")
     begun = NOW - timedelta(hours=1)
-    found.handed_out(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
-    found.saw({"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun)
+    found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
+    found.record_connected({"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun)
     changed = NOW - timedelta(minutes=1)
-    found.handed_out(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
-    found.handed_out(
+    found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
+    found.record_issued(
         IssuedCredentials(signer=NEW.ca, bundle=(OLD.ca, NEW.ca), since=changed), at=changed
     )
     return found
@@ -97,7 +97,7 @@ def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
     """Its first was seen before the change, this one only now: it was issued in between."""
     seen = ledger(tmp_path)
     at = NOW - timedelta(seconds=30)
-    seen.saw({"a": Fingerprint("a" * 64)}, born={}, trusted=[], at=at)
+    seen.record_connected({"a": Fingerprint("a" * 64)}, born={}, trusted=[], at=at)
     instance = BoshInstance(deployment="cf", group="api", id="1", agent_id="a", vm_cid="vm")
     found = connections.holdouts(
         VM,
