@@ -153,22 +153,22 @@ class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(
-    offers: BundleCandidates,
+    candidates: BundleCandidates,
     *,
     now: datetime,
     wider: BundleCandidates | None = None,
     drop_expired: bool = False,
 ) -> BuiltBundle:
-    """Return the bundle of these offers, in their order, then of `wider`.
+    """Return the bundle of these candidates, in their order, then of `wider`.
 
     Members that are expired or not yet valid are named, and left out with `drop_expired` only: an
     OpenSSL peer that verifies by time of signing, or a clock that is wrong, may still need them.
-    Raises `PemError` for offers that are no CA, and when nothing is left.
+    Raises `PemError` for candidates that are no CA, and when nothing is left.
     """
     more = wider or BundleCandidates()
-    _check_authorities((*offers.candidates, *more.candidates))
-    members = _members((*offers.candidates, *more.candidates))
-    today = set(offers.certificates)
+    _check_authorities((*candidates.candidates, *more.candidates))
+    members = _members((*candidates.candidates, *more.candidates))
+    today = set(candidates.certificates)
     members = tuple(
         msgspec.structs.replace(member, wider=member.certificate not in today) for member in members
     )
@@ -186,31 +186,30 @@ def build(
         members=kept,
         dropped=tuple(member for member in members if member not in kept),
         remarks=remarks_on_members(tuple(member.certificate for member in kept), now=now),
-        notes=(*offers.notes, *more.notes),
+        notes=(*candidates.notes, *more.notes),
     )
 
 
-def _members(offers: Iterable[BundleCandidate]) -> tuple[BundleMember, ...]:
+def _members(candidates: Iterable[BundleCandidate]) -> tuple[BundleMember, ...]:
     places: dict[Certificate, list[str]] = {}
-    for offer in offers:
-        places.setdefault(offer.certificate, []).append(offer.place)
+    for candidate in candidates:
+        places.setdefault(candidate.certificate, []).append(candidate.place)
     return tuple(
         BundleMember(certificate=certificate, place=found[0], again=tuple(found[1:]))
         for certificate, found in places.items()
     )
 
 
-def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
-    wrong = [offer for offer in offers if not offer.certificate.is_ca]
+def _check_authorities(candidates: Sequence[BundleCandidate]) -> None:
+    wrong = [candidate for candidate in candidates if not candidate.certificate.is_ca]
     if not wrong:
         return
     told = "; ".join(
-        f"{offer.place}: `{offer.certificate.subject}` ({short(offer.certificate.fingerprint)}) "
-        "is no CA"
-        for offer in wrong[:MOST_TOLD]
+        f"{place}: `{certificate.subject}` ({short(certificate.fingerprint)}) is no CA"
+        for certificate, place in wrong[:MOST_TOLD]
     )
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(offer.certificate.issuer for offer in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(certificate.issuer for certificate, _ in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "

@@ -51,14 +51,14 @@ class BundleCandidates(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The certificates, as often as they are offered."""
-        return tuple(offer.certificate for offer in self.candidates)
+        return tuple(candidate.certificate for candidate in self.candidates)
 
 
 def joined_candidates(several: Iterable[BundleCandidates]) -> BundleCandidates:
-    """Return the offers of several sources as one."""
+    """Return the candidates of several sources as one."""
     sources = tuple(several)
     return BundleCandidates(
-        candidates=tuple(offer for source in sources for offer in source.candidates),
+        candidates=tuple(candidate for source in sources for candidate in source.candidates),
         notes=tuple(note for source in sources for note in source.notes),
     )
 
@@ -136,17 +136,19 @@ def _among_others(path: Path, ways: Ways) -> Iterator[BundleCandidates]:
 
 def _manifest(data: bytes, *, place: str) -> BundleCandidates:
     objects = kubernetes.read_manifests(data, place=place)
-    offers = tuple(
-        offer for cluster_object in objects for offer in _object(cluster_object, place=place)
+    candidates = tuple(
+        candidate
+        for cluster_object in objects
+        for candidate in _object(cluster_object, place=place)
     )
-    if not offers:
+    if not candidates:
         raise SpecError(
             "no Secret or ConfigMap in it holds a CA",
             place=place,
             hint=f"of `{CERTIFICATE}` a party presents its own chain; CAs are in `ca.crt` and the "
             "like",
         )
-    return BundleCandidates(candidates=offers)
+    return BundleCandidates(candidates=candidates)
 
 
 def _object(stored: ClusterObject, *, place: str) -> Iterator[BundleCandidate]:
@@ -195,21 +197,23 @@ def _candidate(found: FoundCertificate) -> BundleCandidate:
 
 def _trusted(found: InspectedSource) -> BundleCandidates:
     places = {seen.certificate.fingerprint: seen.place for seen in found.certificates}
-    offers = (
+    candidates = (
         BundleCandidate(anchor, places.get(anchor.fingerprint, found.name))
         for anchor in found.trusts
     )
     note = () if found.trusts else (f"{found.name} trusts no CA of a file of its own",)
-    return BundleCandidates(candidates=tuple(offers), notes=note)
+    return BundleCandidates(candidates=tuple(candidates), notes=note)
 
 
 def _served(found: InspectedSource) -> BundleCandidates:
     """Return the CAs of a chain that a port serves; its leaf is nobody's trust anchor."""
-    offers = tuple(_candidate(served) for served in found.certificates if served.certificate.is_ca)
-    if offers:
+    candidates = tuple(
+        _candidate(served) for served in found.certificates if served.certificate.is_ca
+    )
+    if candidates:
         top = found.chain[-1]
         note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
-        return BundleCandidates(candidates=offers, notes=note)
+        return BundleCandidates(candidates=candidates, notes=note)
     leaf = found.chain[0]
     raise SpecError(
         f"it serves no CA, only `{leaf.subject}`",
@@ -229,7 +233,7 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
     such block. Notes say which blocks trust the roots of the operating system, which no bundle can
     equal, and where blocks do not trust the same: for them the bundle is wider than today.
     """
-    offers: list[BundleCandidate] = []
+    candidates: list[BundleCandidate] = []
     bundles: dict[frozenset[Certificate], UsedBlock] = {}
     notes: list[str] = []
     for used in _chosen(configs, roles):
@@ -241,14 +245,14 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
             continue
         found = _loaded(configs, used)
         bundles.setdefault(frozenset(found), used)
-        offers += (BundleCandidate(certificate, used.place("ca_file")) for certificate in found)
+        candidates += (BundleCandidate(certificate, used.place("ca_file")) for certificate in found)
     if len(bundles) > 1:
         names = ", ".join(f"{bundle.subject}" for bundle in bundles.values())
         notes.append(
             f"not all blocks trust the same today, the bundle is wider for some ({names}): "
             "`--roles` takes those of some endpoints only"
         )
-    return BundleCandidates(candidates=tuple(offers), notes=tuple(notes))
+    return BundleCandidates(candidates=tuple(candidates), notes=tuple(notes))
 
 
 def _chosen(configs: ConfigContext, roles: Sequence[Role]) -> tuple[UsedBlock, ...]:

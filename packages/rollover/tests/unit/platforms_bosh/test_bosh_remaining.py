@@ -49,7 +49,9 @@ def ledger(folder: Path) -> ProvenanceFile:
     found = ProvenanceFile(folder / "agents.json")
     begun = NOW - timedelta(hours=1)
     found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
-    found.record_connected({"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun)
+    found.record_connected(
+        {"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun
+    )
     changed = NOW - timedelta(minutes=1)
     found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
     found.record_issued(

@@ -128,16 +128,17 @@ class ServerAccess(NamedTuple):
             yield None
             return
         # Each one that is turned away is a line in the server's log.
-        ordered = sorted(self.identities, key=lambda each: each.issuer not in self.issuers)
+        ordered = sorted(self.identities, key=lambda identity: identity.issuer not in self.issuers)
         for identity in ordered[:MOST_ATTEMPTS]:
             yield presentable(identity)
 
     def _anchors(self) -> tuple[Certificate, ...]:
-        return tuple(dict.fromkeys(one for one in self.trust if one is not SYSTEM_STORE))
+        return tuple(dict.fromkeys(anchor for anchor in self.trust if anchor is not SYSTEM_STORE))
 
     def _expected_name(self, address: str) -> str:
+        # We dial by address, and leaves may have DNS names only: the pin decides, not the name.
         host = parse_address(address).host
-        leaves = [one for one in self.trust if not one.is_ca and one.names]
+        leaves = [pinned for pinned in self.trust if not pinned.is_ca and pinned.names]
         if not leaves or any(covers(leaf.names, host) for leaf in leaves):
             return host
         return leaves[0].names[0]

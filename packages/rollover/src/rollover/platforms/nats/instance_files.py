@@ -204,7 +204,9 @@ class HeldFiles(NamedTuple):
     def certificates(self) -> tuple[Certificate, ...]:
         """Every certificate found, each once."""
         found = (
-            one for endpoint in self.endpoints for one in (*endpoint.presents, *(endpoint.trusts or ()))
+            one
+            for endpoint in self.endpoints
+            for one in (*endpoint.presents, *(endpoint.trusts or ()))
         )
         return tuple(dict.fromkeys(one for one in found if one is not SYSTEM_STORE))
 
