@@ -103,11 +103,11 @@ def _from_directory(directory: Path, ways: Ways) -> BundleCandidates:
 
 
 def _from_entries(directory: Path, ways: Ways) -> Iterator[BundleCandidates]:
-    patience = InspectionDeadline(READING_LIMIT)
+    deadline = InspectionDeadline(READING_LIMIT)
     for path in walk(directory):
         if isinstance(path, SpecError):
             raise path
-        if patience.over:
+        if deadline.over:
             raise SpecError(
                 f"this and what follows was not read within {READING_LIMIT.total_seconds():.0f} s",
                 place=printable(str(path)),

@@ -123,7 +123,7 @@ class Opening(NamedTuple):
     """What is needed to read: the password of PKCS#12 files (may be empty), and the time left."""
 
     password: SecretBytes
-    patience: InspectionDeadline
+    deadline: InspectionDeadline
 
 
 def holds_pem(data: bytes) -> bool:
@@ -171,7 +171,7 @@ def binary_parts(data: bytes, *, place: str, opening: Opening) -> Iterator[Found
             yield from inspect_pem.pkcs7_certificates(data, place=place)
         case Binary.PKCS12:
             yield from inspect_pkcs12.parts_of_pkcs12(
-                data, place=place, password=opening.password, patience=opening.patience
+                data, place=place, password=opening.password, deadline=opening.deadline
             )
         case Binary.KEY:
             yield inspect_pem.key_of_der(data, place=place)
@@ -184,7 +184,7 @@ def parts_of(data: bytes, *, place: str, opening: Opening, by_line: bool = True)
     if holds_pem(data):
         return list(
             inspect_pem.parts_of_blocks(
-                data, place=place, patience=opening.patience, by_line=by_line
+                data, place=place, deadline=opening.deadline, by_line=by_line
             )
         )
     return list(binary_parts(data, place=place, opening=opening))
@@ -421,7 +421,7 @@ _USAGES: Mapping[Role, tuple[Usage, ...]] = MappingProxyType(
 
 
 def _read(party: _Party, opening: Opening) -> Iterator[Inspected]:
-    if opening.patience.over:
+    if opening.deadline.over:
         yield problem_of(
             SpecError("not read: the time is up", place=party.place, hint="inspect it by itself")
         )

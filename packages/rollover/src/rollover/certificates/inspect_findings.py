@@ -164,12 +164,12 @@ def read_file(path: Path, *, place: str = "") -> bytes:
         ) from None
 
 
-def read_stream(descriptor: int, *, patience: InspectionDeadline) -> bytes:
+def read_stream(descriptor: int, *, deadline: InspectionDeadline) -> bytes:
     """Return everything up to the end of a stream; `SpecError` when it does not end in time."""
     data = bytearray()
     while len(data) <= MOST_BYTES:
-        ready, _, _ = select.select([descriptor], [], [], patience.seconds)
-        if not ready or patience.over:
+        ready, _, _ = select.select([descriptor], [], [], deadline.seconds)
+        if not ready or deadline.over:
             raise SpecError(
                 "nothing more came, and no end", place="-", hint="end the input, or name a file"
             )

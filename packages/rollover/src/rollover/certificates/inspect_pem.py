@@ -38,9 +38,9 @@ _DAMAGED = "fetch or issue it again"
 FoundPart = FoundCertificate | FoundKey | InspectionProblem
 
 
-def read_pem(data: bytes, *, name: str, patience: InspectionDeadline) -> Iterator[Inspected]:
+def read_pem(data: bytes, *, name: str, deadline: InspectionDeadline) -> Iterator[Inspected]:
     """Yield a PEM file as one source, and a problem for every block that cannot be read."""
-    parts = list(parts_of_blocks(data, place=name, patience=patience))
+    parts = list(parts_of_blocks(data, place=name, deadline=deadline))
     yield from gathered(parts, name=name, kind=SourceKind.PEM, remarks=_remarks(data))
 
 
@@ -62,7 +62,7 @@ def gathered(
 
 
 def parts_of_blocks(
-    data: bytes, *, place: str, patience: InspectionDeadline, by_line: bool = True
+    data: bytes, *, place: str, deadline: InspectionDeadline, by_line: bool = True
 ) -> Iterator[FoundPart]:
     """Yield certificates, keys and problems of PEM text in their order.
 
@@ -73,7 +73,7 @@ def parts_of_blocks(
         return
     for number, block in enumerate(split_blocks(data)):
         where = place_of(block.line, file=place) if by_line else place
-        if number >= MOST_BLOCKS or patience.over:
+        if number >= MOST_BLOCKS or deadline.over:
             yield _broken("this and what follows was not read: too much", where, hint="split it")
             return
         yield from _block(block, where)

@@ -42,10 +42,10 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def parts_of_pkcs12(
-    data: bytes, *, place: str, password: SecretBytes, patience: InspectionDeadline
+    data: bytes, *, place: str, password: SecretBytes, deadline: InspectionDeadline
 ) -> Iterator[FoundPart]:
     """Yield the certificates of a PKCS#12 file and that a key is there, or why it stays closed."""
-    answer = _ask(_Request(data, password.reveal()), patience)
+    answer = _ask(_Request(data, password.reveal()), deadline)
     if answer.problem:
         yield problem_of(PemError(answer.problem, place=place, hint=_HINT))
     for der in answer.certificates:
@@ -55,7 +55,7 @@ def parts_of_pkcs12(
         yield FoundKey(place=place, kind=answer.key, key_identity=answer.key_identity, problem=said)
 
 
-def _ask(request: _Request, patience: InspectionDeadline) -> _Answer:
+def _ask(request: _Request, deadline: InspectionDeadline) -> _Answer:
     if len(request.data) > PEM_LIMIT:
         return _Answer(problem=f"more than {PEM_LIMIT:,} bytes")
     try:
@@ -65,7 +65,7 @@ def _ask(request: _Request, patience: InspectionDeadline) -> _Answer:
             input=msgspec.json.encode(request),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=min(OPENING_SECONDS, patience.seconds),
+            timeout=min(OPENING_SECONDS, deadline.seconds),
             check=False,
         )
         return msgspec.json.decode(ended.stdout, type=_Answer)

@@ -173,7 +173,7 @@ class _Sources:
 
     def __init__(self, sources: Sequence[InspectedSource], *, now: datetime) -> None:
         self._now = now
-        self._patience = InspectionDeadline(JUDGING_LIMIT)
+        self._deadline = InspectionDeadline(JUDGING_LIMIT)
         self._sources = sources
         everything = certificates_of(sources)
         self._signers = inspect_verdicts.signers(everything)
@@ -197,7 +197,7 @@ class _Sources:
         places: dict[Certificate, list[str]] = {}
         for found in source.certificates:
             places.setdefault(found.certificate, []).append(found.place)
-        judged = judge(source, trust, now=self._now, patience=self._patience)
+        judged = judge(source, trust, now=self._now, deadline=self._deadline)
         is_bundle = bool(held) and all(certificate.is_ca for certificate in held)
         on_bundle = findings(held, instant=self._now) if is_bundle else ()
         return SourceView(

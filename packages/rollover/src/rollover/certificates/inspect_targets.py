@@ -229,7 +229,7 @@ def _caught(findings: Iterator[Inspected]) -> Iterator[Inspected]:
 
 def _target(target: str, ways: Ways, opening: Opening) -> Iterator[Inspected]:
     if target == STANDARD_INPUT:
-        data = read_stream(sys.stdin.fileno(), patience=opening.patience)
+        data = read_stream(sys.stdin.fileno(), deadline=opening.deadline)
         yield from _content(data, Path(STANDARD_INPUT), ways, opening)
     elif is_url(target):
         yield read_port(target, server_name=ways.server_name, timeout_seconds=ways.timeout_seconds)
@@ -247,7 +247,7 @@ def _directory(directory: Path, ways: Ways, opening: Opening) -> Iterator[Inspec
         if isinstance(path, SpecError):
             yield problem_of(path)
             continue
-        if opening.patience.over:
+        if opening.deadline.over:
             yield problem_of(_too_slow(path))
             return
         for finding in _quietly(path, ways, opening):
@@ -289,6 +289,7 @@ def _content(data: bytes, path: Path, ways: Ways, opening: Opening) -> Iterator[
     name, suffix = printable(str(path)), path.suffix.lower()
     if not data.strip():
         raise SpecError("the file is empty", place=name, hint="write something into it")
+    # The name decides first: a nats.conf and a YAML may hold PEM, too.
     if suffix in _CONFIGURATIONS:
         yield from _configuration(path, ways, opening)
     elif suffix in _DOCUMENTS:
@@ -306,7 +307,7 @@ def _starts_a_line_with_pem(data: bytes) -> bool:
 
 
 def _pem(data: bytes, name: str, opening: Opening) -> Iterator[Inspected]:
-    findings = list(inspect_pem.read_pem(data, name=name, patience=opening.patience))
+    findings = list(inspect_pem.read_pem(data, name=name, deadline=opening.deadline))
     if not findings:
         raise _nothing(name, data)
     yield from findings

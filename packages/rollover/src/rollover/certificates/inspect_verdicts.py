@@ -168,7 +168,7 @@ class Judged(NamedTuple):
 
 
 def judge(
-    source: InspectedSource, trust: TrustedRoots, *, now: datetime, patience: InspectionDeadline
+    source: InspectedSource, trust: TrustedRoots, *, now: datetime, deadline: InspectionDeadline
 ) -> Judged:
     """Return the verdicts on everything that the source presents, or could present.
 
@@ -179,7 +179,7 @@ def judge(
     left_out = 0
     for number, chain in enumerate(chains):
         judging = _ChainJudge(chain, trust, beside=source.trusts)
-        if number >= MOST_CHAINS or patience.over or judging.too_large:
+        if number >= MOST_CHAINS or deadline.over or judging.too_large:
             left_out += 1
             continue
         found += (_judgement(question, judging) for question in _questions(chain, source, now))
@@ -190,6 +190,7 @@ def _chains(source: InspectedSource) -> Iterator[tuple[Certificate, ...]]:
     if source.chain:
         yield source.chain
         return
+    # Of a pile of certificates nobody says what is presented: each leaf, with what may be above it.
     held = dict.fromkeys(found.certificate for found in source.certificates)
     by_subject: dict[bytes, list[Certificate]] = {}
     for certificate in held:

@@ -234,6 +234,7 @@ def subject_for(role: LeafRole, *, names: tuple[str, ...], user: str = "") -> Su
     _check_names(role, wanted)
     if distinguished:
         return Subject(distinguished[1].strip(), (distinguished[2] or "").strip(), wanted)
+    # A common name is at most 64 characters (RFC 5280 appendix A.1); stacks go by the other names.
     first = wanted[0] if len(wanted[0]) <= LONGEST_COMMON_NAME else ""
     return Subject(first, "", wanted)
 
@@ -266,6 +267,7 @@ def _check_address(name: str) -> None:
             f"`{name}` has a zone, which no certificate can hold",
             hint=f"give `{name.partition('%')[0]}`, or a host name",
         )
+    # The highest label of a host name is alphabetic (RFC 1123 §2.1).
     if recognise(name) is NameForm.DNS and name.rpartition(".")[2].isdecimal():
         raise SpecError(
             f"`{name}` is neither an IP address nor a host name: it ends with a number",

@@ -81,6 +81,7 @@ def expires_soon(context: RuleContext) -> Iterator[Finding]:
     within = context.knowledge.expires_within
     for party, last in _ends(context):
         left = last.not_after - context.now
+        # What has ended already is for `expired` to tell.
         if timedelta() <= left < within:
             yield found(
                 EXPIRES_SOON, str(party.ref), f"{_name(context, last)} expires in {_days(left)}"
@@ -340,6 +341,7 @@ def _bundles(context: RuleContext) -> dict[Bundle, list[EndpointRef]]:
 def unused(context: RuleContext) -> Iterator[Finding]:
     """Yield the CAs in bundles that are of no authority and that nobody presents."""
     ours = {version for authority in context.fleet.authorities for version in authority.versions}
+    # By name: of a chain from elsewhere the certificate of its issuer need not be known.
     issuing = {
         certificate.issuer
         for party in context.parties

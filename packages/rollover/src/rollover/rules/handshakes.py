@@ -94,6 +94,7 @@ class Handshakes:
         if not known and availability is not Availability.READY:
             return _End(endpoint, None)
         chain = endpoint.presents
+        # All that a handshake with this end depends on, whichever side it is on.
         key = (
             self._shaped(chain) if chain else (),
             self._fleet.certificates[chain[0]].names if chain else (),

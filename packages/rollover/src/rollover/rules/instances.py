@@ -347,6 +347,7 @@ def unverified_links(context: RuleContext) -> Iterator[Finding]:
     verifying = {party.ref: party.endpoint.trusts is not None for party in context.parties}
     counts: dict[EndpointRef, int] = {}
     for link in context.fleet.links:
+        # Of a dialer that was not seen nobody knows whether it verifies.
         if not verifying.get(link.dialer, True):
             counts[link.dialer] = counts.get(link.dialer, 0) + 1
     for ref, count in counts.items():

@@ -116,6 +116,7 @@ class ServerAccess(NamedTuple):
                     handshake_first=port.handshake_first,
                 )
             except Denied as error:
+                # The first one is that of the identity which fits best.
                 refusal = refusal or error
         raise refusal or NotFound("no way to connect", system=address, operation="connect")
 

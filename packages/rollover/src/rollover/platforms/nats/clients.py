@@ -86,7 +86,7 @@ def read_report(delivery: Delivery, instance: InstanceDescription, *, local: boo
 
 def _runs(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # signal 0 only asks whether the process is there: kill(2)
     except ProcessLookupError:
         return False
     except OSError:
@@ -351,6 +351,7 @@ class ClientAttempt:
     ) -> Iterator[Evidence]:
         """Make the client use its files; yield what shows that it does."""
         leaf_changed = old is None or old.presents[:1] != new.presents[:1]
+        # Listed before anything is asked of it: whatever is not in this list later is new.
         there = self._connected() if self._must_reconnect(leaf_changed=leaf_changed) else ()
         yield self._evidence(new, Fact.DELIVERED, "its files", by="disk")
         if self._settings.touch in RESTARTING:

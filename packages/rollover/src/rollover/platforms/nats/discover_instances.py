@@ -360,7 +360,8 @@ def _client_name(view: ConnectionView) -> str:
 
 
 def _client(name: InstanceName, view: ConnectionView) -> InstanceDescription:
-    # Of the client libraries only that in Go has the TLS of Go; others are on OpenSSL, or like it.
+    # Clients in Python, Ruby and C are on OpenSSL. For Java, .NET and Rust neither stack is right
+    # (docs/explanation/tls-stacks.md), and OpenSSL refuses more.
     stack = Stack.GO if view.lang == _GO else Stack.OPENSSL
     return InstanceDescription(
         name=name,

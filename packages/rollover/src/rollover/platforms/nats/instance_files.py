@@ -276,6 +276,7 @@ def _trusts(
 ) -> tuple[Certificate, ...] | None:
     if endpoint.ca is not None:
         return _certificates(endpoint.ca, contents, stack=endpoint.stack)
+    # Whoever only dials verifies the server, and nats-server its routes and gateways.
     verifies = demands(endpoint) or endpoint.role not in PORTS
     return (SYSTEM_STORE,) if verifies else None
 

@@ -210,6 +210,7 @@ def canaries_for(
     return tuple(
         identity
         for identity in identities
+        # One that is not valid is refused for that, which says nothing of the bundle.
         if identity.issuer in trusted
         and all(
             certificate.not_before <= at <= certificate.not_after

@@ -117,6 +117,7 @@ def _by_signal(
 ) -> tuple[str, datetime | None]:
     before = _load_time(access)
     _send(access.instance, process_id(access.instance, pid_file))
+    # Nobody can be asked whether it took the files: the ports have to show it.
     if before is None:
         return "signal", None
     deadline = monotonic() + settings.timeout_seconds
@@ -200,6 +201,7 @@ def _restart(access: ServerAccess, settings: ReloadSettings) -> tuple[str, datet
     deadline = monotonic() + settings.timeout_seconds
     while access.instance.monitor is not None and monotonic() < deadline:
         now = _varz(access)
+        # The process that is to end may still answer: only a later start is the new one.
         if now is not None and (before is None or now.start > before.start):
             return "restart", now.config_load_time
         sleep(POLL_SECONDS)

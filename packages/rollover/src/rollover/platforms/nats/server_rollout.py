@@ -112,6 +112,7 @@ class ServerAttempt:
             )
             contents = instance_files.read(self._delivery, self._instance)
             expected = instance_files.held(target, after_delivery(contents, files))
+            # Before anything is written: of a server that is down nobody could tell what it had.
             before = self._observe(instance_files.held(self._instance, contents))
             receipt = self._delivery.deliver(self._instance.name, files)
         except RolloverError as error:
@@ -121,6 +122,7 @@ class ServerAttempt:
         )
         try:
             self._take_up(access, expected, before, receipt=receipt)
+            # The last thing: it lets go of the copies of the former files.
             self._delivery.confirm(receipt)
         except RolloverError as error:
             return self._roll_back(access, before, receipt=receipt, error=error)

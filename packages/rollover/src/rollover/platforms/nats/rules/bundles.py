@@ -172,6 +172,7 @@ def beside_key(configs: ConfigContext) -> Iterator[Finding]:
         if block.ca_file is None or not block.certificates:
             continue
         ca, key = PurePath(block.ca_file.path), PurePath(block.certificates[0].key_file.path)
+        # The names in a Secret of the type `kubernetes.io/tls`, as cert-manager writes it.
         if ca.parent == key.parent and ca.name in {"ca.crt", "ca.pem"} and key.name == "tls.key":
             message = f"`{block.ca_file.written}` lies beside `{key.name}`: renewals overwrite both"
             yield found(BESIDE_KEY, used.subject, message, place=used.place("ca_file"))

@@ -294,4 +294,5 @@ def _ambiguous(server: Server, address: DialledAddress, blocks: tuple[UsedBlock,
     """Say whether nobody is meant for sure: a leaf node joins whoever of several answers."""
     if address.context is not TlsContext.LEAFNODES:
         return False
+    # Three are enough to see two others: one of them may be the dialer itself.
     return len(blocks) > 1 and sum(block.server is not server for block in blocks[:3]) > 1

@@ -154,7 +154,7 @@ def peer_refusals(configs: ConfigContext) -> Iterator[PeerRefusal]:
 
 def schism(configs: ConfigContext) -> Iterator[Finding]:
     """Yield who refuses others, once for each reason."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for half in _halves(configs):
         for bundle, judges in _alike(half.judges, lambda used: configs.bundle(used.block)).items():
             causes = _causes(configs, half, bundle)
@@ -162,8 +162,8 @@ def schism(configs: ConfigContext) -> Iterator[Finding]:
                 for why, crowd in causes:
                     peers = crowd.describe_others(half.pairs.side(judge.server))
                     message = f"refuses {peers}: {why}"
-                    if peers and (judge.subject, message) not in told:
-                        told.add((judge.subject, message))
+                    if peers and (judge.subject, message) not in reported:
+                        reported.add((judge.subject, message))
                         yield found(SCHISM, judge.subject, message, place=judge.place("ca_file"))
 
 
@@ -176,6 +176,7 @@ def _causes(
     for chain, shown in _alike(half.shown, lambda used: configs.chain(used.block)).items():
         faults = lasting_refusal(configs, chain, bundle, usage=half.usage)
         if faults:
+            # One reason for all chains of an issuer: the details differ in names and dates only.
             cause = (chain[-1].issuer, tuple(fault.kind for fault in faults))
             reasons.setdefault(cause, "; ".join(fault.detail for fault in faults))
             peers.setdefault(cause, []).extend(shown)
@@ -184,7 +185,7 @@ def _causes(
 
 def not_pinned(configs: ConfigContext) -> Iterator[Finding]:
     """Yield peers whose key is not among the pins of whoever judges them."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for half in _halves(configs):
         # A remote's own pins have no effect, as a dialer the main block's count.
         judging = [used for used in half.judges if used.block.context in ALWAYS_VERIFIED]
@@ -200,8 +201,8 @@ def not_pinned(configs: ConfigContext) -> Iterator[Finding]:
             for judge in judges:
                 peers = crowd.describe_others(half.pairs.side(judge.server))
                 message = f"pins no key of {peers}"
-                if peers and (judge.subject, message) not in told:
-                    told.add((judge.subject, message))
+                if peers and (judge.subject, message) not in reported:
+                    reported.add((judge.subject, message))
                     place = judge.place("pinned_certs")
                     yield found(NOT_PINNED, judge.subject, message, place=place)
 
@@ -213,7 +214,7 @@ def _key_of(configs: ConfigContext, used: UsedBlock) -> str:
 
 def nothing_presented(configs: ConfigContext) -> Iterator[Finding]:
     """Yield remotes without a certificate that dial servers which demand one."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for pairs in peer_pairs(configs):
         demanding = (acceptor for acceptor in pairs.acceptors if acceptor.block.demands_certificate)
         crowd = Crowd(pairs, demanding)
@@ -221,8 +222,8 @@ def nothing_presented(configs: ConfigContext) -> Iterator[Finding]:
             if dialer.block is not None and dialer.block.certificates:
                 continue
             peers = crowd.describe_others(pairs.side(dialer.server))
-            if peers and (dialer.subject, peers) not in told:
-                told.add((dialer.subject, peers))
+            if peers and (dialer.subject, peers) not in reported:
+                reported.add((dialer.subject, peers))
                 message = f"has no certificate to show; asked for one by {peers}"
                 yield found(NOTHING_PRESENTED, dialer.subject, message, place=dialer.place)
 
@@ -370,8 +371,8 @@ def _unheard(configs: ConfigContext, used: UsedBlock, seeds: set[str]) -> Iterat
     chain = configs.chain(used.block)
     if listener is None or listener.advertise or not chain or not chain[0].names:
         return
-    told = ip_address(listener.host)
-    known = told is not None and not told.is_unspecified
+    address = ip_address(listener.host)
+    known = address is not None and not address.is_unspecified
     by_address = covers(chain[0].names, listener.host) if known else bool(chain[0].ip_addresses)
     missing = sorted(seed for seed in seeds if not covers(chain[0].names, seed))
     if not by_address and (missing or not seeds):
@@ -500,14 +501,12 @@ def nobody(configs: ConfigContext) -> Iterator[Finding]:
                 for block in mapping[0].config.tls
                 if block.verify_and_map
             )
-            message = f"no user is named as this certificate is: {_names_user(chain[0])}"
+            leaf = chain[0]
+            held = (*leaf.emails, *leaf.dns_names, *leaf.uris, leaf.subject)
+            some = ", ".join(f"`{name}`" for name in held[: MOST_NAMED + 1])
+            message = f"no user is named as this certificate is: {some}"
             place = used.place("verify_and_map")
             yield found(NOBODY, chain[0].subject, message, place=place)
-
-
-def _names_user(certificate: Certificate) -> str:
-    names = (*certificate.emails, *certificate.dns_names, *certificate.uris, certificate.subject)
-    return ", ".join(f"`{name}`" for name in names[: MOST_NAMED + 1])
 
 
 def _is_nkey(name: str) -> bool:

@@ -80,6 +80,7 @@ def read_context(  # noqa: PLR0913 - keywords, most of which have defaults
 
 def _client(path: Path) -> tuple[Certificate, ...]:
     try:
+        # One byte beyond the limit shows that there is more.
         data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -94,6 +95,7 @@ def _facts(path: Path) -> FileFacts:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return FileFacts(path=str(path), problem="not a regular file")
+        # One byte beyond the limit shows that there is more.
         data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
