@@ -507,7 +507,9 @@ def _afterwards(gathered: Gathered) -> Iterator[Finding]:
             "agents",
             f"{_named(gathered.instances)} have written their new private keys to their logs",
         )
-    ours = {agent for agent, seen in gathered.provenance.agents.items() if seen and seen[-1].issued_here}
+    ours = {
+        agent for agent, seen in gathered.provenance.agents.items() if seen and seen[-1].issued_here
+    }
     stale = [instance for instance in gathered.instances if instance.agent_id in ours]
     if stale:
         yield found(
