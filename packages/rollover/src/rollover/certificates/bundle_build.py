@@ -101,7 +101,7 @@ def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]])
     waiting = [member]
     while waiting:
         current = waiting.pop()
-        for parent in named.get(anatomy(current).raw_issuer, ()):
+        for parent in named.get(anatomy(current).raw_issuer_name, ()):
             # CAs may have signed each other, in a circle that would never end.
             if parent in seen or not issued(current, parent):
                 continue
@@ -209,7 +209,7 @@ def _check_authorities(candidates: Sequence[BundleCandidate]) -> None:
         for certificate, place in wrong[:MOST_TOLD]
     )
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(certificate.issuer for certificate, _ in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(certificate.issuer_name for certificate, _ in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "

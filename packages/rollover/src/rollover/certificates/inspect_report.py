@@ -231,7 +231,7 @@ class _Sources:
         )
         return CertificateView(
             subject=certificate.subject,
-            issuer=certificate.issuer,
+            issuer=certificate.issuer_name,
             depth=row.depth,
             signed_by=signer.fingerprint if signer else None,
             places=places,

@@ -326,7 +326,7 @@ def _told_apart(context: RuleContext, alike: list[Certificate]) -> bool:
         leaf.authority_key_id
         for party in context.parties
         for leaf in context.certificates(party.endpoint.presents[:1])
-        if leaf.issuer == alike[0].subject
+        if leaf.issuer_name == alike[0].subject
     )
 
 
@@ -343,7 +343,7 @@ def unused(context: RuleContext) -> Iterator[Finding]:
     ours = {version for authority in context.fleet.authorities for version in authority.versions}
     # By name: of a chain from elsewhere the certificate of its issuer need not be known.
     issuing = {
-        certificate.issuer
+        certificate.issuer_name
         for party in context.parties
         for certificate in context.certificates(party.endpoint.presents)
     }

@@ -169,7 +169,7 @@ KEPT_SUFFIX = ".rollover-kept"
 SYSTEM_STORE = Certificate(
     fingerprint=SYSTEM_ROOTS,
     subject="the trust store of the operating system",
-    issuer="",
+    issuer_name="",
     serial=0,
     not_before=datetime.min.replace(tzinfo=UTC),
     not_after=datetime.max.replace(tzinfo=UTC),

@@ -330,8 +330,8 @@ def _with_ours(scene: _DirectorContext) -> str:
         return ""
     return (
         f"Take them back until the rotation is done, or deploy them together with its ops file, in "
-        f"`{command.directory}`: {command.shell_text(ours)} (your own line alone would no longer trust "
-        "the CA that agents have been given)."
+        f"`{command.directory}`: {command.shell_text(ours)} "
+        "(your own line alone would no longer trust the CA that agents have been given)."
     )
 
 

@@ -177,7 +177,7 @@ def _causes(
         faults = lasting_refusal(configs, chain, bundle, usage=half.usage)
         if faults:
             # One reason for all chains of an issuer: the details differ in names and dates only.
-            cause = (chain[-1].issuer, tuple(fault.kind for fault in faults))
+            cause = (chain[-1].issuer_name, tuple(fault.kind for fault in faults))
             reasons.setdefault(cause, "; ".join(fault.detail for fault in faults))
             peers.setdefault(cause, []).extend(shown)
     return [(why, Crowd(half.pairs, peers[cause])) for cause, why in reasons.items()]
