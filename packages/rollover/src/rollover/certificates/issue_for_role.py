@@ -24,10 +24,15 @@ from rollover.files import NotRegular, TooLarge, read_regular
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
-from rollover.pki import issue as pki_issue
 from rollover.pki import keys
 from rollover.pki.issue import (
+    CLIENT,
+    GATEWAY,
+    LEAF_NODE,
     LONGEST_COMMON_NAME,
+    MONITORING,
+    ROUTE,
+    SERVER,
     Profile,
     allowing_for_skew,
     issue_authority,
@@ -53,12 +58,12 @@ class LeafRole(StrEnum):
 
 PROFILE_OF_ROLE: Mapping[LeafRole, Profile] = MappingProxyType(
     {
-        LeafRole.SERVER: pki_issue.SERVER,
-        LeafRole.CLIENT: pki_issue.CLIENT,
-        LeafRole.ROUTE: pki_issue.ROUTE,
-        LeafRole.GATEWAY: pki_issue.GATEWAY,
-        LeafRole.LEAF: pki_issue.LEAF_NODE,
-        LeafRole.MONITORING: pki_issue.MONITORING,
+        LeafRole.SERVER: SERVER,
+        LeafRole.CLIENT: CLIENT,
+        LeafRole.ROUTE: ROUTE,
+        LeafRole.GATEWAY: GATEWAY,
+        LeafRole.LEAF: LEAF_NODE,
+        LeafRole.MONITORING: MONITORING,
     }
 )
 """Routes and gateways dial and accept with one certificate, and always verify in both directions.

@@ -18,8 +18,7 @@ from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.instance_files import SYSTEM_STORE, client_port
 from rollover.platforms.nats.ports import presentable
 from rollover.probe import nats_client, system_account
-from rollover.probe.identity import ClientIdentity as Presentable
-from rollover.probe.identity import Login
+from rollover.probe.identity import ClientIdentity, Login
 from rollover.probe.monitoring import Monitor
 from rollover.probe.nats_client import NatsConnection
 from rollover.probe.server_views import ConnectionView, Varz
@@ -35,7 +34,7 @@ class Account(NamedTuple):
     """How to log in to the system account."""
 
     login: Login | None
-    own: Presentable | None
+    own: ClientIdentity | None
     """The certificate that belongs to the account; None: any identity that is let in."""
 
 
@@ -58,7 +57,7 @@ def read_account(described: SystemAccount, *, base: Path) -> Account:
         return Account(login, None)
     chain = _text(base / described.certificate, "system.certificate")
     key = _text(base / described.key, "system.key")
-    return Account(login, Presentable.from_pem(chain, key, place=described.certificate))
+    return Account(login, ClientIdentity.from_pem(chain, key, place=described.certificate))
 
 
 def _text(path: Path, field: str) -> bytes:
@@ -122,7 +121,7 @@ class ServerAccess(NamedTuple):
 
     def _candidates(
         self, account: Account, port: EndpointDescription
-    ) -> Iterable[Presentable | None]:
+    ) -> Iterable[ClientIdentity | None]:
         if account.own is not None:
             yield account.own
         if not port.verify:

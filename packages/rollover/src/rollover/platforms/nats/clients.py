@@ -269,10 +269,7 @@ class _Undone(Exception):
 
 
 class ClientAttempt:
-    """One order on its way to one client.
-
-    `reconnect` makes the peers of connections come again.
-    """
+    """One order on its way to one client. `reconnect` makes the peers of connections come again."""
 
     def __init__(
         self,
@@ -418,7 +415,8 @@ class ClientAttempt:
         self, new: ObservedEndpoint, *, former: tuple[Connected, ...], any_leaf: bool = False
     ) -> Evidence:
         """Wait for a connection of the client that was not there, with its new leaf."""
-        before, leaf = {connected.key for connected in former}, new.presents[0].fingerprint
+        before = {connected.key for connected in former}
+        leaf = new.presents[0].fingerprint if new.presents else ""
         name, leaves = self._name(), ""
         while monotonic() < self._deadline:
             found = self._roster.of(name)

@@ -18,7 +18,7 @@ from rollover.pki.certificate import anatomy
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.instance_files import SYSTEM_STORE, HeldFiles, demands, dialled
 from rollover.probe.handshake import ClientVerdict, Failure, Handshake, probe, probe_all, rfc4514
-from rollover.probe.identity import ClientIdentity as Presentable
+from rollover.probe.identity import ClientIdentity
 from rollover.probe.stream import Contexts
 from rollover.probe.target import Target
 
@@ -37,10 +37,10 @@ class Dial(NamedTuple):
     handshake: Handshake
 
 
-def presentable(identity: Identity) -> Presentable:
+def presentable(identity: Identity) -> ClientIdentity:
     """Return the identity in the form that a probe takes. `PemError` when its key does not fit."""
     chain = write_certificates(identity.chain)
-    return Presentable.from_pem(chain, identity.key.reveal(), place=identity.label)
+    return ClientIdentity.from_pem(chain, identity.key.reveal(), place=identity.label)
 
 
 def fitting(held: HeldFiles, identities: Iterable[Identity]) -> Identity | None:

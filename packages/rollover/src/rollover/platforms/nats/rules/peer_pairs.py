@@ -65,6 +65,7 @@ class Reached:
         leaves = [chain[0] for chain in chains if chain and chain[0].names]
         self.with_names = bool(leaves)
         names = {name for leaf in leaves for name in leaf.names}
+        # Hundreds of servers have hundreds of names: those that match as they are need no search.
         self._exact = {name.lower() for name in names}
         self._others = tuple(name for name in names if name[:2] == "*." or ip_address(name))
 
@@ -72,11 +73,9 @@ class Reached:
     def unnamed(self) -> tuple[UsedBlock, ...]:
         """Those of them whom no name of a cluster or gateway gathers with the dialer."""
         name = self.key[3]
-        return (
-            tuple(block for block in self.blocks if _name_of_side(block) != name)
-            if name
-            else self.blocks
-        )
+        if not name:
+            return self.blocks
+        return tuple(used for used in self.blocks if _name_of_side(used) != name)
 
     def covers(self, host: str) -> bool:
         """Say whether any of their certificates has the name or address that is dialled."""
@@ -111,7 +110,7 @@ class Directory:
         key = (address.context, address.url.port, address.url.host, _side(dialer, address))
         if key not in self._reached:
             blocks = self._candidates(key)
-            chains = (self._configs.chain(block.block) for block in blocks)
+            chains = (self._configs.chain(used.block) for used in blocks)
             self._reached[key] = Reached(key, blocks, chains)
         return self._reached[key]
 
