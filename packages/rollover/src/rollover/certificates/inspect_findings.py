@@ -168,6 +168,7 @@ def read_stream(descriptor: int, *, deadline: InspectionDeadline) -> bytes:
     """Return everything up to the end of a stream; `SpecError` when it does not end in time."""
     data = bytearray()
     while len(data) <= MOST_BYTES:
+        # A pipe that nobody writes to and nobody closes would hold us for ever.
         ready, _, _ = select.select([descriptor], [], [], deadline.seconds)
         if not ready or deadline.over:
             raise SpecError(

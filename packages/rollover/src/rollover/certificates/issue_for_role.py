@@ -384,6 +384,7 @@ def make_private_directory(directory: Path) -> None:
 
 
 def _make_directory(directory: Path) -> None:
+    # `Path.mkdir(parents=True)` gives its mode to the last directory only.
     if not directory.is_dir():
         if directory.parent != directory:
             _make_directory(directory.parent)

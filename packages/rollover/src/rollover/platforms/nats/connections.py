@@ -118,6 +118,7 @@ _CLIENTS = {
     "websocket": Role.WEBSOCKET,
     "mqtt": Role.MQTT,
 }
+"""By the `type` that `connz` gives to connections of the `kind` Client."""
 
 
 def role(view: ConnectionView, instance: InstanceDescription) -> Role | None:

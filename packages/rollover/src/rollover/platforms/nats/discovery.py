@@ -133,6 +133,7 @@ def _read_all(
 
 
 def _free_name(wanted: str, taken: set[InstanceName]) -> InstanceName:
+    # A slash stands between instance and endpoint in a fleet file: `n1/client`.
     plain = wanted.replace("/", "-")
     number, name = 1, plain
     while name in taken:

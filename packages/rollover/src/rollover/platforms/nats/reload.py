@@ -97,6 +97,7 @@ def _by_account(access: ServerAccess) -> datetime | system_account.ReloadRefused
         if isinstance(answer, system_account.ReloadRefused):
             return answer
         after = system_account.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+    # Its answer alone proves nothing (docs/explanation/evidence.md): it must have loaded something.
     if after.config_load_time <= before.config_load_time:
         return system_account.ReloadRefused(answer.server, "its `config_load_time` has not moved")
     return after.config_load_time

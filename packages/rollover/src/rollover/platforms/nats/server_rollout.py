@@ -33,6 +33,7 @@ from rollover.probe.handshake import Handshake
 from rollover.probe.stream import Contexts
 
 LONGEST_RESTORE_SECONDS = 15.0
+"""A server that does not show its former files by then is said not to have them back."""
 
 Shape = tuple[tuple[Certificate, ...], tuple[bytes, ...]]
 """What a port shows: the chain it serves, the names it accepts."""
