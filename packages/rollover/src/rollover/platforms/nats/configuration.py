@@ -106,7 +106,7 @@ class Configurations:
 
     def _read(self, instance: InstanceDescription) -> Configuration:
         known = self._known.get(instance.name)
-        # A delivery tells contents and no dates: they are compared, and parsed only when they changed.
+        # A delivery tells contents and no dates: parsed again is only what changed.
         if known is None or known.texts != self._delivery.read(instance.name, tuple(known.texts)):
             known = self._known[instance.name] = read(
                 self._delivery, instance, environment=self._environment
