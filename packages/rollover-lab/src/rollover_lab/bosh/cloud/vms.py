@@ -201,7 +201,7 @@ class CloudMachine:
 # All VMs and persistent disks of the cloud: made, found again after a restart, and removed.
 
 
-class Estate:
+class CloudVms:
     """What the cloud has."""
 
     def __init__(self, places: CloudLayout, timing: AgentTiming, processes: Processes) -> None:

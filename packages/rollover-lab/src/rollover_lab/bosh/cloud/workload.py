@@ -17,7 +17,7 @@ from rollover_lab.bosh.agent.directory import UnreadableFile
 from rollover_lab.bosh.agent.host import AgentTiming
 from rollover_lab.bosh.cloud import client
 from rollover_lab.bosh.cloud.client import DirectorVmAction, DirectorVmStatus, JobProcessStatus
-from rollover_lab.bosh.cloud.vms import Estate
+from rollover_lab.bosh.cloud.vms import CloudVms
 from rollover_lab.bosh.layout import CloudLayout
 from rollover_lab.control import ControlRefusal, FailureKind, LabRequest
 from rollover_lab.processes import Processes
@@ -196,7 +196,7 @@ class BoshWorkload:
         places.cloud.mkdir(mode=machine.PRIVATE_DIRECTORY, exist_ok=True)
         self._content = content
         self._file = file
-        self._estate = Estate(places, AgentTiming().hurried(content.pace), processes)
+        self._estate = CloudVms(places, AgentTiming().hurried(content.pace), processes)
         self._director_vm = DirectorVmJobs(
             places, processes, wanted=content.director_vm, keep_wanted=self._keep_wanted
         )
