@@ -17,7 +17,7 @@ from rollover.errors import NotFound, Rejected
 from rollover.store.leases import life
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_ORPHANED = 70
+_ORPHANED = 70  # EX_SOFTWARE of sysexits.h; nobody is left to read it
 _LOOK_SECONDS = 0.02
 
 

@@ -87,6 +87,7 @@ def _remove_stateless(lab: LabDirectory) -> None:
 
 
 def _check_new(lab: LabDirectory) -> None:
+    # The lock first: one that runs has a state too, and is to be ended, not removed.
     if lab.lock.exists():
         descriptor = os.open(lab.lock, os.O_RDWR)
         try:
@@ -161,11 +162,11 @@ def spawn(lab: LabDirectory, lock: int) -> int:
 
 
 def _await_answer(lab: LabDirectory, supervisor: ProcessId) -> None:
-    supervisor_behind = Control(lab.control, timeout_seconds=_ASK_SECONDS)
+    control = Control(lab.control, timeout_seconds=_ASK_SECONDS)
 
     def missing() -> str:
         try:
-            supervisor_behind.tell(ReportState())
+            control.tell(ReportState())
         except RolloverError as error:
             return error.message
         return ""
@@ -211,6 +212,7 @@ def end_processes(lab: LabDirectory) -> tuple[ProcessId, ...]:
     found = tuple(process for process in known.ids() if children.is_alive(process))
     if known.supervisor is not None and children.send_signal(known.supervisor, SIGTERM):
         children.await_end(known.supervisor, seconds=END_SECONDS)
+    # Read again: until its end the supervisor may have started others. It is the last one here.
     for process in state.read(lab.state).ids():
         if children.send_signal(process, SIGKILL) and not children.await_end(
             process, seconds=END_SECONDS
