@@ -28,7 +28,7 @@ from rollover_lab.nats.certificates import LabAuthority, LabIssuer
 from rollover_lab.nats.description import AUTHORITY, describe
 from rollover_lab.nats.layout import NatsLayout
 from rollover_lab.nats.server_config import ServerPorts, address, server_config
-from rollover_lab.nats.spec import ClusterSpec, LabSpec, RateSpec
+from rollover_lab.nats.spec import LabSpec, RateSpec
 from rollover_lab.state import LabState, NatsContent, ProcessRecord, Program
 from rollover_lab.traffic.spec import (
     CastClient,
@@ -37,9 +37,6 @@ from rollover_lab.traffic.spec import (
     ClientSpec,
     TrafficSpec,
 )
-
-# Shares the parts of the traffic out among a lab's clients.
-
 
 MOST_DELIVERIES_PER_SECOND = 800.0
 """Of each kind: what clients in one Python process take in on two cores, with time left for a
@@ -93,36 +90,28 @@ def _placed(parts: tuple[CastClient, ...], spec: LabSpec) -> Iterator[CastClient
 
 def _of_mqtt(spec: LabSpec) -> Iterator[CastClient]:
     """Yield MQTT clients, publishers and subscribers in turn."""
-    clusters = [mqtt_client for cluster in spec.clusters for mqtt_client in _mqtt_clients(cluster)]
+    clusters = [
+        cluster
+        for cluster in spec.clusters
+        for _ in range(cluster.mqtt_clients if cluster.mqtt else 0)
+    ]
     roles = cycle((ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER))
-    pairs = list(zip(clusters, roles, strict=False))
-    counts = Counter(role for _, role in pairs)
+    parts = list(zip(clusters, roles, strict=False))
+    counts = Counter(role for _, role in parts)
     numbers: Counter[ClientRole] = Counter()
-    for cluster, role in pairs:
+    for cluster, role in parts:
         numbers[role] += 1
         name, rate = f"{role}-{numbers[role]}", _rate(role, counts, spec.rates)
         yield CastClient(name, role, rate, cluster=cluster.name, port=ClientProtocol.MQTT)
 
 
-def _mqtt_clients(cluster: ClusterSpec) -> tuple[ClusterSpec, ...]:
-    return (cluster,) * cluster.mqtt_clients if cluster.mqtt else ()
-
-
 def _shared_out(total: int, shares: dict[ClientRole, int]) -> dict[ClientRole, int]:
     """Share `total` out by d'Hondt's rule, after one for each as far as that goes."""
-    counts = dict.fromkeys(shares, 0)
-    for role in _turns(total, shares, counts):
-        counts[role] += 1
-    return counts
-
-
-def _turns(
-    total: int, shares: dict[ClientRole, int], counts: dict[ClientRole, int]
-) -> Iterator[ClientRole]:
     first = list(shares)[:total]
-    yield from first
+    counts = {role: int(role in first) for role in shares}
     for _ in range(total - len(first)):
-        yield max(shares, key=lambda role: shares[role] / (counts[role] + 1))
+        counts[max(shares, key=lambda role: shares[role] / (counts[role] + 1))] += 1
+    return counts
 
 
 def _rate(role: ClientRole, counts: Mapping[ClientRole, int], rates: RateSpec) -> float:
@@ -144,9 +133,6 @@ def _rate(role: ClientRole, counts: Mapping[ClientRole, int], rates: RateSpec) -
 
 def _bounded(per_second: float, hearings: int) -> float:
     return min(per_second, MOST_DELIVERIES_PER_SECOND / max(1, hearings))
-
-
-# Writes everything that a lab needs into its directory, before anything is started.
 
 
 AUTHORITY_PATH = f"/authorities/{AUTHORITY}"
@@ -259,11 +245,12 @@ def _store(layout: NatsLayout, authorities: list[LabAuthority], *, now: datetime
 
 
 def _choose(spec: LabSpec, find_ports: FindPorts) -> dict[str, ServerPorts]:
-    each = _PLAIN_PORTS if spec.plain else _ALL_PORTS
-    found = find_ports(len(spec.servers) * each)
+    count = _PLAIN_PORTS if spec.plain else _ALL_PORTS
+    # All at once: asked for one after another, two servers could be given the same.
+    found = find_ports(len(spec.servers) * count)
     return {
-        server: ServerPorts(*found[at * each : (at + 1) * each])
-        for at, server in enumerate(spec.servers)
+        server: ServerPorts(*found[number * count : (number + 1) * count])
+        for number, server in enumerate(spec.servers)
     }
 
 

@@ -142,7 +142,7 @@ def expected_peers(spec: LabSpec, running: Collection[str]) -> dict[str, Expecte
         ]
         for cluster in spec.clusters
     }
-    others = {name: sum(1 for text in own if text != name and own[text]) for name in own}
+    others = {name: sum(1 for other in own if other != name and own[other]) for name in own}
     found = {leaf.name: ExpectedPeers(leaf=bool(own[leaf.cluster.name])) for leaf in leaves}
     for name, servers in own.items():
         for server in servers:
@@ -169,8 +169,10 @@ def _lack_by_monitoring(url: str, *, peers: ExpectedPeers, jetstream: bool) -> s
     connected = {route.remote_name for route in monitor.routez().routes}
     if len(connected) < peers.routes:
         return f"routes to {len(connected)} of {peers.routes} servers"
-    if peers.gateways and (lack := _lack_of_gateways(monitor, peers.gateways)):
-        return lack
+    # Outbound only; inbound, a cluster may all come to another server.
+    gateways = len(monitor.gatewayz().outbound_gateways) if peers.gateways else 0
+    if gateways < peers.gateways:
+        return f"gateways to {gateways} of {peers.gateways} clusters"
     if peers.leaf:
         return "" if monitor.leafz().leafs else "its hub has not let it in"
     return _lack_of_jetstream(url, monitor, alone=not peers.joined) if jetstream else ""
@@ -184,12 +186,6 @@ def _lack_of_jetstream(url: str, monitor: Monitor, *, alone: bool) -> str:
         return ""
     jsz = read_page(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
     return "" if jsz.meta_cluster.leader else "JetStream has no leader"
-
-
-def _lack_of_gateways(monitor: Monitor, wanted: int) -> str:
-    """Return what is missing outbound; inbound, a cluster may all come to another server."""
-    count = len(monitor.gatewayz().outbound_gateways)
-    return "" if count >= wanted else f"gateways to {count} of {wanted} clusters"
 
 
 def _port(server: InstanceDescription) -> int:
