@@ -16,8 +16,7 @@ import nats.js.errors
 from nats.js.api import StreamConfig
 
 from rollover.errors import TimedOut
-from rollover_lab.traffic import report as reports
-from rollover_lab.traffic import roles
+from rollover_lab.traffic import report, roles
 from rollover_lab.traffic.mqtt_wire import MqttFailure, MqttWire, open_mqtt
 from rollover_lab.traffic.report import TrafficPhase, TrafficReport
 from rollover_lab.traffic.roles import Actor, MqttActor
@@ -112,8 +111,8 @@ class Traffic:
             for actor in self._playing(*_LISTENERS):
                 await roles.listen(actor)
                 await actor.wire.flush()
-            for pair in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
-                await roles.listen_mqtt(pair)
+            for subscriber in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
+                await roles.listen_mqtt(subscriber)
         async with self._start_timeout("every subscriber to hear every publisher"):
             await self._greet()
         return [
@@ -175,9 +174,9 @@ class Traffic:
                 await roles.greet(actor)
             await asyncio.sleep(_LOOK_SECONDS)
         while not self._all_heard(ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER):
-            for pair in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
+            for publisher in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
                 with contextlib.suppress(MqttFailure):
-                    await roles.greet_mqtt(pair)
+                    await roles.greet_mqtt(publisher)
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _all_heard(self, sender: ClientRole, listener: ClientRole) -> bool:
@@ -186,7 +185,8 @@ class Traffic:
 
     async def _send_until(self, stop: asyncio.Event) -> None:
         self._phase = TrafficPhase.RUNNING
-        sending = [asyncio.create_task(_send(a, stop)) for a in self._actors if a.role in SENDERS]
+        senders = [actor for actor in self._actors if actor.role in SENDERS]
+        sending = [asyncio.create_task(_send(actor, stop)) for actor in senders]
         try:
             await self._wait_for(stop)
         finally:
@@ -196,9 +196,8 @@ class Traffic:
     async def _wait_for(self, stop: asyncio.Event) -> None:
         """Wait for `stop`, the end of the set time, or the end of the parent."""
         parent = os.getppid()
-        ends = self._spec.duration_seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ends):
+            async with asyncio.timeout(self._spec.duration_seconds):
                 while not stop.is_set():
                     await roles.pause(self._spec.snapshot_seconds, stop)
                     if self._spec.ends_with_parent and os.getppid() != parent:
@@ -225,7 +224,7 @@ class Traffic:
         )
 
     async def _last_numbers(self, sender: ClientRole, listener: ClientRole, seconds: float) -> None:
-        last = self._last(sender)
+        last = {actor.number: actor.tally.sent for actor in self._actors if actor.role is sender}
         tallies = self._tallies(listener)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -234,16 +233,13 @@ class Traffic:
         for tally in tallies:
             tally.finish(last, at=time.monotonic())
 
-    def _last(self, sender: ClientRole) -> dict[int, int]:
-        return {actor.number: actor.tally.sent for actor in self._actors if actor.role is sender}
-
     async def _snapshots(self) -> None:
         while True:
             self._write()
             await asyncio.sleep(self._spec.snapshot_seconds)
 
     def _write(self) -> None:
-        reports.write(Path(self._spec.report), self._report())
+        report.write(Path(self._spec.report), self._report())
 
     def _report(self) -> TrafficReport:
         at, final = time.monotonic(), self._phase is TrafficPhase.DONE
