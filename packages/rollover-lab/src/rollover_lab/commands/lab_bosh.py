@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from rollover_lab.bosh.shape import Shape
 
 
-# The parts of `rollover lab` for a BOSH lab.
-
-
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FAULTS = ("none", "hung", "dead", "slow", "crash-before-save")
 DIRECTORY = click.option(
@@ -108,16 +105,17 @@ def create_env(**values: Any) -> int:
     from rollover_lab.bosh.create_env import create_env as run  # noqa: PLC0415
 
     values.pop("non_interactive")
-    said = _said(shown=values.pop("tty") or sys.stdout.isatty())
+    shown = values.pop("tty") or sys.stdout.isatty()
+    write: Callable[[str], None] = _write if shown else lambda _: None
     try:
-        run(CreateEnv(**values), said)
+        run(CreateEnv(**values), write)
     except ManifestError as error:
         _write("\n")
         sys.stderr.write(f"{error.report()}\n")
-        said("\n")
+        write("\n")
         sys.stderr.write(f"Exit code {int(ExitCode.USAGE)}\n")
         return ExitCode.USAGE
-    said("\nSucceeded\n")
+    write("\nSucceeded\n")
     return ExitCode.DONE
 
 
@@ -201,8 +199,8 @@ def ping(**values: Any) -> int:
     printer = settings_of(values).printer()
     layout, _ = lab.attach_cloud(values["directory"])
     # Also where a shell has told it not to mind Ctrl-C, as it does in the background.
-    for literal in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(literal, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     with pinging.pinging_agents(layout, interval_seconds=values["interval"]) as pings:
         pings.wait(values["seconds"])
     report = pings.report()
@@ -244,16 +242,9 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _said(*, shown: bool) -> Callable[[str], None]:
-    return _write if shown else lambda _: None
-
-
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-# `rollover lab up bosh`: its options, and what they mean.
 
 
 BOSH = "bosh"
