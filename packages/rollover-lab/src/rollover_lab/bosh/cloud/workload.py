@@ -23,9 +23,6 @@ from rollover_lab.control import ControlRefusal, FailureKind, LabRequest
 from rollover_lab.processes import Processes
 from rollover_lab.state import BoshContent, LabStateFile, Program
 
-# The director VM: its processes, started in order, restarted when they die, as monit does.
-
-
 RESTART_SECONDS = 2.0
 """Until a process that died is started again."""
 GRACE_SECONDS = 8.0
@@ -54,7 +51,7 @@ class _Job(msgspec.Struct, frozen=True, kw_only=True):
         return (sys.executable, "-m", self.module, "--config", str(self.configuration))
 
 
-class _Kept:
+class _KeptJob:
     """A job whose process is kept running."""
 
     def __init__(self, job: _Job, output: Path, processes: Processes) -> None:
@@ -105,7 +102,7 @@ class _Kept:
 
 
 class DirectorVmJobs:
-    """NATS, director and health monitor, and perhaps a UAA."""
+    """NATS, director, health monitor and perhaps a UAA: restarted when they die, as by monit."""
 
     def __init__(
         self, places: CloudLayout, processes: Processes, *, wanted: bool, keep_wanted: KeepWanted
@@ -134,10 +131,10 @@ class DirectorVmJobs:
         )
         places.logs.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         self._kept = tuple(
-            _Kept(job, places.logs / f"{job.name}.log", processes) for job in self._jobs
+            _KeptJob(job, places.logs / f"{job.name}.log", processes) for job in self._jobs
         )
 
-    def _present(self) -> tuple[_Kept, ...]:
+    def _present(self) -> tuple[_KeptJob, ...]:
         return tuple(kept for kept in self._kept if kept.there)
 
     async def bring_back(self) -> None:
@@ -179,9 +176,6 @@ class DirectorVmJobs:
                     f"the director VM cannot start: `{job.configuration}` is missing",
                     hint="`create-env` renders it",
                 )
-
-
-# What a BOSH lab runs: the cloud, which is its VMs with their agents, and the director VM.
 
 
 class BoshWorkload:
