@@ -21,11 +21,6 @@ from rollover.errors import TimedOut
 from rollover_lab.bosh.director.refusals import RemoteException, RpcTimeout
 from rollover_lab.bosh.job_config import DirectorTiming, MessageBus
 
-# The director's connection to NATS, shared by all threads (`nats_rpc.rb`).
-#
-# No queue and no persistence: what is sent while the connection or the agent is away is lost.
-
-
 PROTOCOL: Final = 3
 RECONNECT_ATTEMPTS: Final = 4
 _CONNECT_SECONDS: Final = 5
@@ -41,6 +36,8 @@ class NoReply(TimedOut):
 class NatsLink:
     """Sends requests to agents, from any thread; its own work is done on one event loop.
 
+    As `nats_rpc.rb`: no queue and no persistence, what is sent while the connection or the agent is
+    away is lost.
     `ended` is called when the connection is lost for good: then the process should end, and
     whoever watches over it starts a new one.
     """
@@ -166,9 +163,6 @@ def _context(bus: MessageBus) -> ssl.SSLContext:
     return context
 
 
-# Asks one agent to do something and waits until it has (`agent_client.rb`).
-
-
 RETRIES: Final = {"get_state": 2, "get_task": 4, "upload_blob": 3}
 """How often a request that timed out is sent again: those that do no harm twice."""
 STOP_SECONDS: Final = 300.0
@@ -180,7 +174,7 @@ Arguments = tuple[object, ...]
 
 
 class AgentLink(Protocol):
-    """Carries requests to agents."""
+    """Carries requests to agents: the `NatsLink`, and one of scripted answers in tests."""
 
     def request(self, agent_id: str, method: str, arguments: Arguments, *, seconds: float) -> bytes:
         """Return the reply, JSON; `NoReply` when none came in time."""
@@ -213,8 +207,9 @@ class AgentClientContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentClient:
-    """One agent. `name` is its instance's, for messages.
+    """Asks one agent to do something and waits until it has (`agent_client.rb`).
 
+    `name` is its instance's, for messages.
     `seconds` are for one answer; None: the usual for that method.
     """
 
@@ -335,18 +330,15 @@ class AgentClient:
                 f"Timed out sending '{method}' to instance: '{self._name}', "
                 f"agent-id: '{self._agent_id}' after {seconds:g} seconds"
             ) from None
-        reply = self._parsed(data)
+        try:
+            reply = msgspec.json.decode(data, type=_Reply)
+        except msgspec.MsgspecError as error:
+            raise RemoteException(f"agent {self._agent_id} answers no reply: {error}") from None
         outcome = "exception" if reply.exception is not None else type(reply.value).__name__
         self._around.log(f"RECEIVED: agent.{self._agent_id} {outcome}")
         if reply.exception is not None:
             raise RemoteException(_text(reply.exception))
         return reply.value
-
-    def _parsed(self, data: bytes) -> _Reply:
-        try:
-            return msgspec.json.decode(data, type=_Reply)
-        except msgspec.MsgspecError as error:
-            raise RemoteException(f"agent {self._agent_id} answers no reply: {error}") from None
 
 
 def _running(value: object) -> _AgentTask | None:

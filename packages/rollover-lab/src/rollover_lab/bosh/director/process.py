@@ -1,7 +1,4 @@
-"""Who may do what on NATS: `auth.json`, kept up to date as bosh-nats-sync does it.
-
-Authorization is by subject only; it does not tell certificates of one CA from those of another.
-"""
+"""The director's process: NATS, workers, bosh-nats-sync, the health check and the API, wired up."""
 
 from __future__ import annotations
 
@@ -42,8 +39,7 @@ from rollover_lab.bosh.director.records import (
     Stock,
 )
 from rollover_lab.bosh.director.task_records import Outputs, TaskTable
-from rollover_lab.bosh.director.work import AgentMessages, LabDirector
-from rollover_lab.bosh.director.work import CpiCloud as CloudPort
+from rollover_lab.bosh.director.work import LabDirector
 from rollover_lab.bosh.director.workers import Workers
 from rollover_lab.bosh.job_config import (
     DIRECTOR_PERMISSIONS,
@@ -56,9 +52,108 @@ from rollover_lab.bosh.job_config import (
 
 log = logging.getLogger(__name__)
 
+_STOP_SECONDS = 2
+"""How long connections of clients may stay open when the process ends."""
+
+
+class LostNats(Exception):
+    """NATS is gone for good; the process should end and be started again."""
+
+
+def serve(config: DirectorConfig) -> None:
+    """Run until a signal; raises `LostNats`."""
+    asyncio.run(_serve(config))
+
+
+async def _serve(config: DirectorConfig) -> None:
+    lost = asyncio.Event()
+    database = DirectorDatabase(Path(config.database))
+    link = NatsLink(config.nats, reconnect_seconds=config.timing.nats_reconnect, ended=lost.set)
+    director = assemble(config, database, bus=link, cloud=LabCloud(config.cloud))
+    workers = Workers(director)
+    server = _server(config, api.make_app(director, workers, VariableExpiries(config)))
+    NatsSync(director).start()
+    workers.start()
+    if config.health_check is not None:
+        start_health_check(director, workers, every_seconds=config.health_check)
+    async with _beside(link.open()), _beside(_end(server, lost)):
+        await server.serve()
+    await link.close()
+    if lost.is_set():
+        raise LostNats
+
+
+def assemble(
+    config: DirectorConfig, database: DirectorDatabase, *, bus: NatsLink, cloud: LabCloud
+) -> LabDirector:
+    """Return a director's parts; nothing runs yet."""
+    new_key = _new_key(config)
+    return LabDirector(
+        config=config,
+        deployments=DeploymentTable(database),
+        instances=InstanceTable(database),
+        tasks=TaskTable(database),
+        outputs=Outputs(Path(config.tasks)),
+        stock=Stock(database),
+        configs=ConfigTable(database),
+        facts=DirectorFacts(database),
+        history=History(database),
+        locks=LockTable(database),
+        problems=ProblemTable(database),
+        credentials=AgentCertificateIssuer(
+            config.agents, trusted_certs=config.trusted_certs, new_key=new_key
+        ),
+        bus=bus,
+        cloud=cloud,
+    )
+
+
+def _new_key(config: DirectorConfig) -> NewKey:
+    if config.shared_keys is None:
+        return new_own_key
+    kept = None if config.ready_keys is None else Path(config.ready_keys)
+    return SharedKeys(config.shared_keys, kept=kept).next
+
+
+async def _end(server: uvicorn.Server, lost: asyncio.Event) -> None:
+    """Let the server end as soon as NATS is lost."""
+    await lost.wait()
+    server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do some work beside the body of `async with`, and no longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _server(config: DirectorConfig, app: Starlette) -> uvicorn.Server:
+    host, _, port = config.listen.rpartition(":")
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host.strip("[]"),
+            port=int(port),
+            ssl_certfile=config.certificate,
+            ssl_keyfile=config.private_key,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+    )
+
 
 class NatsSync:
-    """Rewrites the file when its content changes, and has nats-server read it again."""
+    """Keeps `auth.json`, who may do what on NATS, up to date as bosh-nats-sync does it.
+
+    When its content changes nats-server reads it again. Authorization is by subject only; it does
+    not tell certificates of one CA from those of another.
+    """
 
     def __init__(self, director: LabDirector) -> None:
         self._director = director
@@ -132,12 +227,9 @@ def _md5_of_file(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-# A deployment that comes and goes, as Healthwatch's `bosh-health` does every ten minutes.
-
-
 HEALTH_CHECK_PREFIX = "bosh-health-"
 SHARE_OF_TIME = 1 / 20
-"""How much of its interval such a deployment lives: 30 s of ten minutes (KB 297427)."""
+"""How much of its interval the health check's deployment lives: 30 s of ten minutes (KB 297427)."""
 _LOOK_SECONDS = 0.1
 
 _HEALTH_CHECK_MANIFEST = """\
@@ -158,7 +250,10 @@ instance_groups:
 
 
 def start_health_check(director: LabDirector, workers: Workers, *, every_seconds: float) -> None:
-    """Deploy and delete such a deployment again and again, from a thread of its own."""
+    """Deploy and delete a deployment again and again, as Healthwatch's `bosh-health` does.
+
+    From a thread of its own.
+    """
     check = _HealthCheck(director, workers)
     threading.Thread(target=check.keep, args=(every_seconds,), daemon=True).start()
 
@@ -170,7 +265,10 @@ class _HealthCheck:
         self._user = director.config.users[0].name
 
     def keep(self, every_seconds: float) -> None:
-        self._sweep()
+        # What an earlier process left.
+        for deployment in self._director.deployments.all():
+            if deployment.name.startswith(HEALTH_CHECK_PREFIX):
+                self._delete(deployment.name)
         number = 0
         while True:
             time.sleep(every_seconds)
@@ -184,12 +282,6 @@ class _HealthCheck:
         time.sleep(lives)
         self._delete(name)
 
-    def _sweep(self) -> None:
-        """Delete what an earlier process left."""
-        for deployment in self._director.deployments.all():
-            if deployment.name.startswith(HEALTH_CHECK_PREFIX):
-                self._delete(deployment.name)
-
     def _delete(self, name: str) -> None:
         self._run(JobType.DELETE, DeleteOrder(force=True), name, f"delete deployment {name}")
 
@@ -201,102 +293,3 @@ class _HealthCheck:
         )
         while not self._director.tasks.get(task.id).state.ended:
             time.sleep(_LOOK_SECONDS)
-
-
-# The director's process: NATS, workers, bosh-nats-sync, the health check and the API, wired up.
-
-
-_STOP_SECONDS = 2
-"""How long connections of clients may stay open when the process ends."""
-
-
-class LostNats(Exception):
-    """NATS is gone for good; the process should end and be started again."""
-
-
-def serve(config: DirectorConfig) -> None:
-    """Run until a signal; raises `LostNats`."""
-    asyncio.run(_serve(config))
-
-
-async def _serve(config: DirectorConfig) -> None:
-    lost = asyncio.Event()
-    database = DirectorDatabase(Path(config.database))
-    link = NatsLink(config.nats, reconnect_seconds=config.timing.nats_reconnect, ended=lost.set)
-    director = assemble(config, database, bus=link, cloud=LabCloud(config.cloud))
-    workers = Workers(director)
-    server = _server(config, api.make_app(director, workers, VariableExpiries(config)))
-    NatsSync(director).start()
-    workers.start()
-    if config.health_check is not None:
-        start_health_check(director, workers, every_seconds=config.health_check)
-    async with _beside(link.open()), _beside(_end(server, lost)):
-        await server.serve()
-    await link.close()
-    if lost.is_set():
-        raise LostNats
-
-
-def assemble(
-    config: DirectorConfig, database: DirectorDatabase, *, bus: AgentMessages, cloud: CloudPort
-) -> LabDirector:
-    """Return a director's parts; nothing runs yet."""
-    new_key = _new_key(config)
-    return LabDirector(
-        config=config,
-        deployments=DeploymentTable(database),
-        instances=InstanceTable(database),
-        tasks=TaskTable(database),
-        outputs=Outputs(Path(config.tasks)),
-        stock=Stock(database),
-        configs=ConfigTable(database),
-        facts=DirectorFacts(database),
-        history=History(database),
-        locks=LockTable(database),
-        problems=ProblemTable(database),
-        credentials=AgentCertificateIssuer(
-            config.agents, trusted_certs=config.trusted_certs, new_key=new_key
-        ),
-        bus=bus,
-        cloud=cloud,
-    )
-
-
-def _new_key(config: DirectorConfig) -> NewKey:
-    if config.shared_keys is None:
-        return new_own_key
-    kept = None if config.ready_keys is None else Path(config.ready_keys)
-    return SharedKeys(config.shared_keys, kept=kept).next
-
-
-async def _end(server: uvicorn.Server, lost: asyncio.Event) -> None:
-    """Let the server end as soon as NATS is lost."""
-    await lost.wait()
-    server.should_exit = True
-
-
-@contextlib.asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Do some work beside the body of `async with`, and no longer."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
-def _server(config: DirectorConfig, app: Starlette) -> uvicorn.Server:
-    host, _, port = config.listen.rpartition(":")
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host.strip("[]"),
-            port=int(port),
-            ssl_certfile=config.certificate,
-            ssl_keyfile=config.private_key,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_STOP_SECONDS,
-        )
-    )

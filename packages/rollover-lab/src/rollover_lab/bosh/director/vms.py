@@ -13,9 +13,6 @@ from rollover_lab.bosh.director.instances import DeployedInstance, InstanceVm
 from rollover_lab.bosh.director.refusals import as_director_error
 from rollover_lab.bosh.director.work import LabDirector, TaskWork
 
-# Agent settings: what a VM is born with, and how its agent gets new credentials.
-
-
 JsonDocument = dict[str, object]
 
 
