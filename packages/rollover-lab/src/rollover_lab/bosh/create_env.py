@@ -33,12 +33,6 @@ from rollover_lab.bosh.cloud.client import LabCloud
 from rollover_lab.bosh.director_manifest import DirectorManifest, JobProperties
 from rollover_lab.bosh.layout import BoshLayout
 
-# Prints the stages of `create-env` as the bosh CLI does: `Deleting VM 'x'... Finished
-# (00:00:02)`.
-#
-# Source of the layout: bosh-cli, ui/stage.go.
-
-
 STAGE_INDENT = "  "
 _MINUTE, _HOUR = 60, 3600
 
@@ -50,7 +44,10 @@ class Skipped(Exception):
 
 
 class Stages:
-    """Says what is being done, how it ended and how long it took."""
+    """Says what is being done, how it ended and how long it took (bosh-cli, ui/stage.go).
+
+    `Deleting VM 'x'... Finished (00:00:02)`
+    """
 
     def __init__(self, write: WriteText, *, indent: str = "") -> None:
         self._write = write
@@ -99,9 +96,8 @@ def _elapsed(began: float) -> str:
     return f"{seconds // _HOUR:02}:{seconds // _MINUTE % _MINUTE:02}:{seconds % _MINUTE:02}"
 
 
-# `state.json` of `create-env`, in the shape and with the rules of the bosh CLI.
-#
-# Sources: bosh-cli, config/deployment_state_service.go, deployment/record.go.
+# `state.json` in the shape and with the rules of the bosh CLI: config/deployment_state_service.go,
+# deployment/record.go.
 
 
 _MODE = 0o600
@@ -202,7 +198,7 @@ class CreateEnvStateFile:
         self.change(
             current_manifest_sha=sha,
             releases=found,
-            current_release_ids=tuple(release_record.id for release_record in found),
+            current_release_ids=tuple(release.id for release in found),
         )
 
 
@@ -245,9 +241,6 @@ def _mode(path: Path) -> int:
         return _MODE
 
 
-# Waits until the jobs of the director VM run, or says as bosh does that they do not.
-
-
 _LOOK_SECONDS = 0.1
 _GREETING_SECONDS = 2.0
 _FAILING_STARTS = 3
@@ -280,7 +273,10 @@ def _lack_of_director(properties: JobProperties) -> str:
     """Return what does not answer, and why; nothing when all do."""
     nats, director = properties.nats, properties.director
     try:
-        _greet(f"{nats.address}:{nats.port}")
+        deadline = Deadline(_GREETING_SECONDS)
+        address = parse_address(f"{nats.address}:{nats.port}")
+        with contextlib.closing(dial(address, deadline)) as stream:
+            read_greeting_before_tls(stream, deadline)
     except (OSError, BadProtocol, NotTls) as error:
         return f"nats: {error}"
     urls = {"director": f"https://{director.address}:{director.port}"}
@@ -292,19 +288,6 @@ def _lack_of_director(properties: JobProperties) -> str:
         if said:
             return f"{job}: {said}"
     return ""
-
-
-def _greet(address: str) -> None:
-    deadline = Deadline(_GREETING_SECONDS)
-    with contextlib.closing(dial(parse_address(address), deadline)) as stream:
-        read_greeting_before_tls(stream, deadline)
-
-
-# What `bosh create-env` does, for the director of a lab: same flags, same output, same state.
-#
-# The director VM is deleted and made anew whenever the interpolated manifest changed. Whatever
-# fails leaves the state as the real one would: nothing counts as deployed, the next call begins
-# again. Sources: bosh-cli, cmd/deployment_preparer.go, deployment/instance/instance.go.
 
 
 _STEMCELL_API_VERSION = 3
@@ -365,6 +348,7 @@ def create_env(request: CreateEnv, write: WriteText) -> bool:
     with stages.group("validating") as validating:
         text = interpolated(request)
         manifest = director_manifest.read_director_manifest(text, path=str(path))
+        # Releases and stemcell are names only here: there is nothing to validate but the manifest.
         for release in manifest.releases:
             with validating.stage(f"Validating release '{release.name}'"):
                 pass
@@ -405,10 +389,7 @@ class _Deployment:
         name, version = self._manifest.stemcell
         known = self._state.now.stemcells or ()
         with stages.stage(f"Uploading stemcell '{name}/{version}'"):
-            if any(
-                (stemcell_record.name, stemcell_record.version) == (name, version)
-                for stemcell_record in known
-            ):
+            if any((stemcell.name, stemcell.version) == (name, version) for stemcell in known):
                 raise Skipped("Stemcell already uploaded")
             record = StemcellRecord(
                 id=new_id(),

@@ -1,4 +1,9 @@
-"""Makes the NATS CA of a BOSH lab expire, with all that it has signed."""
+"""Makes the NATS CA of a BOSH lab expire, with every leaf it has signed, as if time had passed.
+
+Same keys, subjects and serials; only the dates are past. Everything that holds one of the
+certificates gets it: the vars store, the director VM, the agents, the fleet file. The director VM's
+jobs and the agents start again, and cannot talk to each other any more.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +35,6 @@ from rollover_lab.bosh.create_env import CreateEnv, CreateEnvStateFile, interpol
 from rollover_lab.bosh.job_config import HealthMonitorConfig
 from rollover_lab.bosh.layout import BoshLayout, CloudLayout, DirectorVmLayout
 from rollover_lab.lifecycle import await_nothing_missing
-
-# Signs certificates again with other dates: as if time had passed.
-
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
@@ -81,9 +83,9 @@ def resign_expired(
     swap = {}
     for block in {block for text in texts for block in read_blocks(text)}:
         certificate = x509.load_pem_x509_certificate(block.encode())
-        for pair in known:
-            if _signed(certificate, pair):
-                again = _again(certificate, pair, at=at)
+        for signer in known:
+            if _signed(certificate, signer):
+                again = _sign_again(certificate, signer, at=at)
                 swap[block] = again.public_bytes(Encoding.PEM).decode().rstrip("\n")
                 break
     return swap
@@ -113,34 +115,23 @@ def _signed(certificate: x509.Certificate, by: LabSigner) -> bool:
     return True
 
 
-def _again(certificate: x509.Certificate, by: LabSigner, *, at: datetime) -> x509.Certificate:
+def _sign_again(certificate: x509.Certificate, by: LabSigner, *, at: datetime) -> x509.Certificate:
+    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     with warnings.catch_warnings():
         # Of names longer than they may be: those of the real director's certificates are.
         warnings.simplefilter("ignore", UserWarning)
-        return _built(certificate, by, at=at)
-
-
-def _built(certificate: x509.Certificate, by: LabSigner, *, at: datetime) -> x509.Certificate:
-    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(certificate.subject)
-        .issuer_name(certificate.issuer)
-        .public_key(certificate.public_key())
-        .serial_number(certificate.serial_number)
-        .not_valid_before(at - lifetime)
-        .not_valid_after(at)
-    )
-    for extension in certificate.extensions:
-        builder = builder.add_extension(extension.value, critical=extension.critical)
-    return builder.sign(by.key, certificate.signature_hash_algorithm)  # type: ignore[arg-type] # one of RSA's, see `_signed`
-
-
-# Makes the NATS CA of a lab expire, with every leaf it has signed, as if time had passed.
-#
-# Same keys, subjects and serials; only the dates are past. Everything that holds one of the
-# certificates gets it: the vars store, the director VM, the agents, the fleet file. The director
-# VM's jobs and the agents start again, and cannot talk to each other any more.
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(certificate.subject)
+            .issuer_name(certificate.issuer)
+            .public_key(certificate.public_key())
+            .serial_number(certificate.serial_number)
+            .not_valid_before(at - lifetime)
+            .not_valid_after(at)
+        )
+        for extension in certificate.extensions:
+            builder = builder.add_extension(extension.value, critical=extension.critical)
+        return builder.sign(by.key, certificate.signature_hash_algorithm)  # type: ignore[arg-type] # one of RSA's, see `_signed`
 
 
 ENDED_AGO = timedelta(minutes=1)
@@ -165,23 +156,24 @@ def expire(layout: BoshLayout, cloud: LabCloud, *, request: CreateEnv) -> Expire
     """
     at = datetime.now(UTC).replace(microsecond=0) - ENDED_AGO
     before = manifest_sha(interpolated(request))
-    vm = layout.director_vm
+    director_vm = layout.director_vm
     store = load_variables(layout.credentials.read_bytes())
     places = CloudLayout(layout.root)
     agents = {vm.agent_id: places.vm(vm.vm_cid).agent.told().credentials for vm in cloud.vms()}
-    trusted = read_blocks((vm.nats / "ca.pem").read_text())
+    trusted = read_blocks((director_vm.nats / "ca.pem").read_text())
     swap = resign_expired(
         (*_texts(store), *(pair.certificate for pair in agents.values())),
         _signers(store, trusted),
         at=at,
     )
+    # Nobody is to read a file while it changes.
     cloud.director_vm("stop")
     _rewrite(layout, store, swap)
     for agent, pair in agents.items():
         cloud.rewrite_credentials(agent, _swapped(pair, swap))
     updated = _note(request, layout, before=before)
     cloud.director_vm("start")
-    _await_director(vm)
+    _await_director(director_vm)
     return Expired(ended_at=at, certificates=len(swap), agents=len(agents), state_updated=updated)
 
 
@@ -211,11 +203,11 @@ def _texts(value: Tree | Mapping[str, Tree]) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for record in value.values():
-            yield from _texts(record)
+        for child in value.values():
+            yield from _texts(child)
     elif isinstance(value, list):
-        for record in value:
-            yield from _texts(record)
+        for child in value:
+            yield from _texts(child)
 
 
 def _rewrite(layout: BoshLayout, store: Mapping[str, Tree], swap: ResignedCertificates) -> None:
@@ -226,16 +218,20 @@ def _rewrite(layout: BoshLayout, store: Mapping[str, Tree], swap: ResignedCertif
     for path in sorted(vm.ephemeral.glob("*/*.pem")):
         machine.write_private(path, swap_certificates(path.read_text(), swap).encode())
     _remember(vm, before=before)
-    _name_anew(layout.fleet, swap)
+    # The fleet file names certificates by their fingerprints, and these are others.
+    fleet = layout.fleet.read_text()
+    for old, new in swap.items():
+        fleet = fleet.replace(_fingerprint(old), _fingerprint(new))
+    machine.write_private(layout.fleet, fleet.encode())
 
 
 def _swapped_tree(value: Tree, swap: ResignedCertificates) -> Tree:
     if isinstance(value, str):
         return swap_certificates(value, swap)
     if isinstance(value, dict):
-        return {key: _swapped_tree(each, swap) for key, each in value.items()}
+        return {key: _swapped_tree(child, swap) for key, child in value.items()}
     if isinstance(value, list):
-        return [_swapped_tree(record, swap) for record in value]
+        return [_swapped_tree(child, swap) for child in value]
     return value
 
 
@@ -261,14 +257,6 @@ def _remember(vm: DirectorVmLayout, *, before: str) -> None:
             "UPDATE vms SET nats_config_sha1 = ? WHERE nats_config_sha1 = ?",
             (_nats_config_sha1(vm), before),
         )
-
-
-def _name_anew(fleet: Path, swap: ResignedCertificates) -> None:
-    """Have the fleet file name the certificates that take the place of others."""
-    text = fleet.read_text()
-    for old, new in swap.items():
-        text = text.replace(_fingerprint(old), _fingerprint(new))
-    machine.write_private(fleet, text.encode())
 
 
 def _fingerprint(block: str) -> str:
