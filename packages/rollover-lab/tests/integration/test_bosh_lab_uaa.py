@@ -20,7 +20,7 @@ from rollover_lab.bosh import director_access, director_manifest
 from rollover_lab.bosh.create_env import interpolated
 from rollover_lab.bosh.director_manifest import UaaProperties
 from rollover_lab.bosh.health_monitor import roster
-from rollover_lab.bosh.lab import create_env_call as create_env_command
+from rollover_lab.bosh.lab import create_env_call
 
 TOKEN_SECONDS = 2.0
 FORM = "application/x-www-form-urlencoded"
@@ -44,7 +44,7 @@ def http(lab: BoshLab) -> Iterator[httpx2.Client]:
 
 
 def _uaa(lab: BoshLab) -> UaaProperties:
-    text = interpolated(create_env_command(lab.layout))
+    text = interpolated(create_env_call(lab.layout))
     found = director_manifest.read_director_manifest(text, path="bosh.yml").group.properties.uaa
     assert found is not None
     return found
