@@ -18,7 +18,7 @@ from rollover.store.leases import life
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _ORPHANED = 70  # EX_SOFTWARE of sysexits.h; nobody is left to read it
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 
 class ProcessId(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ def await_end(process: ProcessId, *, seconds: float) -> bool:
     while is_alive(process):
         if time.monotonic() >= deadline:
             return False
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     reap(process)
     return True
 

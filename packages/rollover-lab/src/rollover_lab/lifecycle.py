@@ -24,7 +24,7 @@ READY_SECONDS = 30.0
 END_SECONDS = 60.0
 """Longer than all processes may take to end in order."""
 _ASK_SECONDS = 2.0
-_LOOK_SECONDS = 0.03
+_POLL_SECONDS = 0.03
 _LOCK_DESCRIPTOR = 3
 
 Missing = Callable[[], str]
@@ -198,7 +198,7 @@ def await_nothing_missing(
                 operation="wait",
                 hint="the logs are in the lab's directory; is the machine busy with other work?",
             )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def end_processes(lab: LabDirectory) -> tuple[ProcessId, ...]:

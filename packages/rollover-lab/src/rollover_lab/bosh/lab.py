@@ -228,12 +228,12 @@ def status(directory: Path) -> BoshLabStatus:
     """Return what runs; `Unreachable` or `TimedOut` when it is up and does not answer."""
     layout = BoshLayout(directory.absolute())
     known = state.read(layout.lab.state)
-    seen = BoshLabStatus(directory=str(layout.root), name=known.content.name, up=known.up)
-    if not seen.up:
-        return seen
+    found = BoshLabStatus(directory=str(layout.root), name=known.content.name, up=known.up)
+    if not found.up:
+        return found
     cloud = LabCloud(layout.lab.control, timeout_seconds=_STATUS_SECONDS)
     return msgspec.structs.replace(
-        seen, director=cloud.director_vm("status").processes, vms=cloud.vms()
+        found, director=cloud.director_vm("status").processes, vms=cloud.vms()
     )
 
 

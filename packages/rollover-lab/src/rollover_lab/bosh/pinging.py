@@ -231,7 +231,7 @@ MOST_PER_SECOND = 250.0
 _CONNECT_SECONDS = 3.0
 _SEND_SECONDS = 2.0
 _RETRY_SECONDS = 0.2
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 
 
@@ -280,6 +280,8 @@ class Pinging:
 
     def _ping(self) -> None:
         while not self._stopping.is_set():
+            # While the director VM is made anew its files may be missing or unfinished, and NATS
+            # away: all of that is an outage.
             with contextlib.suppress(OSError, BadProtocol, RolloverError, msgspec.MsgspecError):
                 requests = AgentRequests()
                 with _connected(self._layout, requests.options) as connection:
@@ -319,7 +321,7 @@ class Pinging:
                 return
 
     def _watch_vms(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
+        while not self._stopping.wait(_POLL_SECONDS):
             with contextlib.suppress(RolloverError):
                 self._list_vms()
 

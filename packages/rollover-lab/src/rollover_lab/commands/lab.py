@@ -191,11 +191,11 @@ def status(**values: Any) -> int:
     printer = settings_of(values).printer()
     if _holds_bosh(values):
         return lab_bosh.show_status(printer, values["directory"])
-    seen = lab.status(values["directory"])
+    found = lab.status(values["directory"])
     if printer.json:
-        printer.data("lab", seen)
-        return ExitCode.DONE if seen.up else ExitCode.STOPPED
-    printer.line(f"{seen.name}: {'up' if seen.up else 'down'}")
+        printer.data("lab", found)
+        return ExitCode.DONE if found.up else ExitCode.STOPPED
+    printer.line(f"{found.name}: {'up' if found.up else 'down'}")
     printer.table(
         ("process", "state", "pid"),
         (
@@ -204,12 +204,12 @@ def status(**values: Any) -> int:
                 process.state.value,
                 str(process.process.pid) if process.process else "–",
             )
-            for process in seen.processes
+            for process in found.processes
         ),
     )
-    if seen.up:
+    if found.up:
         printer.line(traffic_line(lab.attach(values["directory"]).traffic()))
-    return ExitCode.DONE if seen.up else ExitCode.STOPPED
+    return ExitCode.DONE if found.up else ExitCode.STOPPED
 
 
 @command.command(epilog="Example:\n\n  rollover lab stop n2 --kill")

@@ -37,23 +37,23 @@ def show_status(printer: Printer, directory: Path) -> int:
     """Show what runs of a BOSH lab."""
     from rollover_lab.bosh import lab  # noqa: PLC0415 - imports certificates
 
-    seen = lab.status(directory)
+    status = lab.status(directory)
     if printer.json:
-        printer.data("lab", seen)
+        printer.data("lab", status)
     else:
-        _show_status(printer, seen)
-    return ExitCode.DONE if seen.up else ExitCode.STOPPED
+        _show_status(printer, status)
+    return ExitCode.DONE if status.up else ExitCode.STOPPED
 
 
-def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
-    printer.line(f"{seen.name}: {'up' if seen.up else 'down'}")
-    if not seen.up:
+def _show_status(printer: Printer, status: BoshLabStatus) -> None:
+    printer.line(f"{status.name}: {'up' if status.up else 'down'}")
+    if not status.up:
         return
     printer.table(
         ("process", "state", "pid"),
         (
-            (status.name, "running" if status.running else "down", str(status.pid or "–"))
-            for status in seen.director
+            (process.name, "running" if process.running else "down", str(process.pid or "–"))
+            for process in status.director
         ),
     )
     printer.line()
@@ -67,7 +67,7 @@ def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
                 vm.fault.value,
                 str(vm.starts),
             )
-            for vm in seen.vms
+            for vm in status.vms
         ),
     )
 

@@ -21,7 +21,7 @@ from rollover_lab.nats.spec import GatewayTrust, Intermediate, LabServer
 _REQUEST_SECONDS = 2.0
 _SETTLE_SECONDS = 15.0
 """A gateway that may connect does so within a second or two."""
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class GatewayLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ def await_gateways(lab: Lab) -> tuple[GatewayLink, ...]:
         links = observe_gateways(lab)
         if all(link.stands for link in links) or time.monotonic() > deadline:
             return links
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _members(lab: Lab, cluster: str) -> list[LabServer]:

@@ -96,15 +96,15 @@ def await_traffic(path: Path, report: AskState, *, seconds: float = READY_SECOND
 
     def missing() -> str:
         try:
-            seen = traffic_report.read(path)
+            traffic = traffic_report.read(path)
         except SpecError:
             return "the traffic has not said anything yet"
-        if seen.phase is TrafficPhase.RUNNING:
+        if traffic.phase is TrafficPhase.RUNNING:
             return ""
-        told = next(
-            (f"; {client.name}: {client.error}" for client in seen.clients if client.error), ""
+        error = next(
+            (f"; {client.name}: {client.error}" for client in traffic.clients if client.error), ""
         )
-        return f"the traffic is {seen.phase}{told}"
+        return f"the traffic is {traffic.phase}{error}"
 
     await_nothing_missing(
         missing, lambda: check_crashes(report(), {state.TRAFFIC}), seconds=seconds

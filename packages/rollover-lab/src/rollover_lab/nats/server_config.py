@@ -176,6 +176,7 @@ def _accounts(spec: LabSpec, member: LabServer, system_password: str) -> str:
         else ""
     )
     named = "system_account: SYS\n" if spec.system_account else ""
+    # Clients prove who they are by their certificates alone, and all are the one user.
     return (
         f"accounts {{\n{system}"
         f"  {APPLICATION_ACCOUNT} {{ {jetstream}users: [ {{ user: app, password: app }} ] }}\n}}\n"

@@ -27,7 +27,7 @@ from rollover_lab.traffic.wire import Fetches, Wire, open_wire
 _LISTENERS = frozenset({ClientRole.SUBSCRIBER, ClientRole.RESPONDER})
 AnyWire = Wire | MqttWire
 AnyActor = Actor | MqttActor
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _STREAM_MAX_BYTES = 64 * 1024 * 1024
 _DEDUPLICATE_SECONDS = 120.0
 
@@ -163,7 +163,7 @@ class Traffic:
                 await (await actor.wire.context()).add_stream(config)
             except (nats.errors.Error, TimeoutError) as error:
                 actor.tally.error = str(error)
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
             else:
                 actor.tally.error = ""
                 return
@@ -172,12 +172,12 @@ class Traffic:
         while not self._all_heard(ClientRole.PUBLISHER, ClientRole.SUBSCRIBER):
             for actor in self._playing(ClientRole.PUBLISHER):
                 await roles.greet(actor)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         while not self._all_heard(ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER):
             for publisher in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
                 with contextlib.suppress(MqttFailure):
                     await roles.greet_mqtt(publisher)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _all_heard(self, sender: ClientRole, listener: ClientRole) -> bool:
         everybody = {actor.number for actor in self._actors if actor.role is sender}
@@ -229,7 +229,7 @@ class Traffic:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not all(tally.complete(last) for tally in tallies):  # noqa: ASYNC110  - counts
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
         for tally in tallies:
             tally.finish(last, at=time.monotonic())
 

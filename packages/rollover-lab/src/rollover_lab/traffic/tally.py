@@ -83,10 +83,10 @@ class Latencies:
     def quantile(self, share: float) -> float:
         """Return the latency that `share` (0 to 1) of all stay below, within 5 percent."""
         rank = math.ceil(share * sum(self._counts))
-        seen = 0
+        counted = 0
         for bucket, count in enumerate(self._counts):
-            seen += count
-            if count and seen >= rank:
+            counted += count
+            if count and counted >= rank:
                 return min(_SMALLEST_MS * math.pow(_GROWTH, bucket + 0.5), self.max_ms)
         return 0.0
 

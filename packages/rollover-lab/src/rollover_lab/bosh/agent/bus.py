@@ -96,6 +96,7 @@ def _load_pem(context: ssl.SSLContext, content: bytes) -> None:
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(content)
+        # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
     finally:
         os.close(descriptor)

@@ -125,8 +125,8 @@ class AgentInput(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the message bus is."""
-        updated, born = self.update.mbus or _NO_MBUS, self.settings.env.bosh.mbus
-        return updated.urls or born.urls or ((self.settings.mbus,) if self.settings.mbus else ())
+        updated, initial = self.update.mbus or _NO_MBUS, self.settings.env.bosh.mbus
+        return updated.urls or initial.urls or ((self.settings.mbus,) if self.settings.mbus else ())
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):

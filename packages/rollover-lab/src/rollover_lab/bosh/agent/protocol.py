@@ -37,14 +37,14 @@ class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def argument(self, position: int, kind: type[T]) -> T:
         """Return an argument; raise `ActionFailed` with the real agent's words."""
-        given = self.arguments or ()
-        if position >= len(given):
+        arguments = self.arguments or ()
+        if position >= len(arguments):
             raise ActionFailed(
                 "Extracting method arguments from payload: Not enough arguments, "
-                f"expected {position + 1}, got {len(given)}"
+                f"expected {position + 1}, got {len(arguments)}"
             )
         try:
-            return msgspec.json.decode(given[position], type=kind)
+            return msgspec.json.decode(arguments[position], type=kind)
         except msgspec.ValidationError as error:
             raise ActionFailed(
                 f"Extracting method arguments from payload: Unmarshalling action argument: {error}"

@@ -76,6 +76,7 @@ async def _serve(config: DirectorConfig) -> None:
     workers.start()
     if config.health_check is not None:
         start_health_check(director, workers, every_seconds=config.health_check)
+    # The API answers before NATS lets the director in, which may take a while.
     async with _beside(link.open()), _beside(_end(server, lost)):
         await server.serve()
     await link.close()
@@ -179,6 +180,7 @@ class NatsSync:
     def _keep(self) -> None:
         stale = True
         while True:
+            # A reload that failed is tried again with the next look: nats-server may be starting.
             stale = stale and not self._reload()
             time.sleep(self._director.config.timing.sync_interval)
             stale = self.write() or stale
@@ -230,7 +232,7 @@ def _md5_of_file(content: bytes) -> str:
 HEALTH_CHECK_PREFIX = "bosh-health-"
 SHARE_OF_TIME = 1 / 20
 """How much of its interval the health check's deployment lives: 30 s of ten minutes (KB 297427)."""
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 _HEALTH_CHECK_MANIFEST = """\
 name: {name}
@@ -292,4 +294,4 @@ class _HealthCheck:
             kind, order, description=description, user=self._user, deployment=name
         )
         while not self._director.tasks.get(task.id).state.ended:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)

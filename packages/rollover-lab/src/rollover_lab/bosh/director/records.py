@@ -138,11 +138,11 @@ class ConfigTable:
             "SELECT * FROM configs WHERE NOT deleted ORDER BY type, name, id DESC"
         )
         found: list[StoredConfig] = []
-        seen: dict[tuple[str, str], int] = {}
+        counts: dict[tuple[str, str], int] = {}
         for row in rows:
             if (kind or row["type"]) != row["type"] or (name or row["name"]) != row["name"]:
                 continue
-            count = seen[row["type"], row["name"]] = seen.get((row["type"], row["name"]), 0) + 1
+            count = counts[row["type"], row["name"]] = counts.get((row["type"], row["name"]), 0) + 1
             if count <= limit:
                 found.append(msgspec.convert({**row, "current": count == 1}, StoredConfig))
         return tuple(found)
@@ -244,11 +244,11 @@ class History:
             "timestamp > ?": wanted.get("after_time"),
             **{f"{name} = ?": wanted.get(name) for name in _EVENT_FILTERS},
         }
-        given = {text: value for text, value in conditions.items() if value is not None}
-        where = " AND ".join(given) or "1"
+        bound = {text: value for text, value in conditions.items() if value is not None}
+        where = " AND ".join(bound) or "1"
         # The texts above are all there are; values are bound.
         statement = f"SELECT * FROM events WHERE {where} ORDER BY id DESC LIMIT {_EVENTS_LIMIT}"  # noqa: S608
-        return [_shown_event(dict(row)) for row in self._database.rows(statement, *given.values())]
+        return [_shown_event(dict(row)) for row in self._database.rows(statement, *bound.values())]
 
     def get(self, number: str) -> dict[str, object] | None:
         """Return one event as clients see it."""
@@ -419,6 +419,7 @@ class LockTable:
         self._database.run("DELETE FROM locks")
 
     def _take(self, name: str, task: int) -> bool:
+        # The primary key decides between two tasks that try at the same time.
         statement = "INSERT OR IGNORE INTO locks (name, task_id, expired_at) VALUES (?, ?, ?)"
         return self._database.run(statement, name, task, time.time()) == 1
 

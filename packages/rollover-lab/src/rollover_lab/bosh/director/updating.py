@@ -205,7 +205,7 @@ def _perform_update(work: TaskWork, plan: InstancePlan, step: Progress, *, canar
         return
     if plan.new or instance.state is not InstanceState.DETACHED:
         _stop_instance(work, plan, group, step)
-        if plan.state is InstanceState.STOPPED:
+        if plan.state is InstanceState.STOPPED:  # H5: its agent is not told of new credentials
             instances.change(instance, state=InstanceState.STOPPED)
             return
         vm = instances.get(instance.id).vm

@@ -217,11 +217,11 @@ def _make_vm(work: TaskWork, instance: DeployedInstance, group: DesiredGroup) ->
     agent_id = str(uuid.uuid4())
     spec = group.spec
     stemcell = (spec.stemcell_name, spec.stemcell_version)
-    born = initial_settings(
+    settings = initial_settings(
         work.director, instance, agent_id=agent_id, certificate=credentials.bootstrap(agent_id)
     )
     cid = work.cpi.create_vm(
-        agent_id=agent_id, settings=msgspec.to_builtins(born), stemcell=stemcell
+        agent_id=agent_id, settings=msgspec.to_builtins(settings), stemcell=stemcell
     )
     work.happened("create", "vm", cid)
     # `trusted_certs_sha1` is that of nothing until the agent has been told.

@@ -156,7 +156,7 @@ class TaskWork:
         self.task = task
         self.events = EventLog(self._event)
         self.cpi = Cpi(director.cloud, lambda text: self._line(OutputKind.CPI, text))
-        self._around = AgentClientContext(
+        self._agent_context = AgentClientContext(
             link=director.bus,
             timing=director.config.timing,
             log=self.log,
@@ -187,7 +187,7 @@ class TaskWork:
     ) -> AgentClient:
         """Return a client for the agent of a VM."""
         return AgentClient(
-            self._around,
+            self._agent_context,
             agent_id=vm.agent_id,
             name=instance.name,
             seconds=seconds,

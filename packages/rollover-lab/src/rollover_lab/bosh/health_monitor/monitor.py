@@ -308,6 +308,7 @@ def _tls_context(nats: MessageBus) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cafile=nats.ca)
+    # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
     context.load_cert_chain(nats.certificate, nats.private_key, password="")
     return context
 

@@ -213,8 +213,8 @@ def _no_token(why: str) -> GrantRefused:
     return GrantRefused(401, "invalid_token", text)
 
 
-def _same(secret: str, given: str) -> bool:
-    return hmac.compare_digest(secret.encode(), given.encode())
+def _same(secret: str, presented: str) -> bool:
+    return hmac.compare_digest(secret.encode(), presented.encode())
 
 
 VERSION = "78.5.0"

@@ -172,7 +172,7 @@ def make_app(director: LabDirector, workers: Workers, expiries: VariableExpiries
         middleware=[Middleware(_Authentication)],
         exception_handlers={DirectorError: _refused, HTTPException: _not_served},
     )
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = False  # a path with a slash at its end is another path
     app.state.director = director
     app.state.workers = workers
     app.state.expiries = expiries
