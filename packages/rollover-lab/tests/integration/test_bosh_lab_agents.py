@@ -68,7 +68,7 @@ class Scene:
 
     def vm(self, agent_id: str) -> CloudVm:
         """Return what the cloud says of a VM."""
-        return next(cloud_vm for cloud_vm in self.cloud.vms() if cloud_vm.agent_id == agent_id)
+        return next(vm for vm in self.cloud.vms() if vm.agent_id == agent_id)
 
     def mbus(self, pair: Pair, *authorities: BoshAuthority) -> dict[str, Any]:
         """Return the argument of `update_settings` for a pair."""
@@ -490,9 +490,7 @@ def test_the_lab_agent_answers_as_the_real_one(tmp_path: Path) -> None:
         scene.create("ours")
         scene.create("real", JAMMY | {"agent_binary": str(REAL_AGENT)})
         for method, *arguments in _QUESTIONS:
-            answers = [
-                _normal(director, literal, method, *arguments) for literal in ("ours", "real")
-            ]
+            answers = [_normal(director, agent, method, *arguments) for agent in ("ours", "real")]
             assert answers[0] == answers[1], method
         for agent in ("ours", "real"):
             authority = scene.server.authority

@@ -96,7 +96,7 @@ def test_status_shows_the_director_vm_and_the_agents(lab: BoshLab) -> None:
     seen = json.loads(done.stdout)["lab"]
     assert done.returncode == 0, done.stderr
     assert seen["up"]
-    assert {each["name"] for each in seen["director"] if each["running"]} == {
+    assert {process["name"] for process in seen["director"] if process["running"]} == {
         "nats-server",
         "director",
         "health_monitor",
@@ -161,7 +161,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
         layout = up(in_a_hurry(agents=1, deployments=1), directory)
         running = state.read(layout.lab.state).ids()
         assert len(running) == 4
-        assert all(children.is_alive(process_id) for process_id in running)
+        assert all(children.is_alive(process) for process in running)
         done = subprocess.run(
             (*COMMAND, "lab", "down", "--remove", "--directory", str(directory)),
             capture_output=True,
@@ -170,7 +170,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
             check=True,
         )
         assert "ended 4 processes" in done.stderr
-        assert not any(children.is_alive(process_id) for process_id in running)
+        assert not any(children.is_alive(process) for process in running)
         assert not directory.exists()
         assert bystander.poll() is None
     finally:
@@ -192,7 +192,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         starting.send_signal(signal.SIGINT)
         _, said = starting.communicate(timeout=1200)
         assert starting.returncode == ExitCode.STOPPED, said
-        assert not any(children.is_alive(process_id) for process_id in running)
+        assert not any(children.is_alive(process) for process in running)
         assert not directory.exists()
     finally:
         starting.kill()
@@ -260,10 +260,10 @@ def test_an_expired_ca_cuts_agents_off_and_the_documented_way_out_works(tmp_path
         assert done.agents == 2
         eventually(lambda: lab.states() == {UNRESPONSIVE})
         assert "Skipping deploy." in lab.create_env()
-        assert {
-            certificate_expiry.days_left < 0
-            for certificate_expiry in lab.director.certificate_expiry()
-        } == {True, False}
+        assert {certificate.days_left < 0 for certificate in lab.director.certificate_expiry()} == {
+            True,
+            False,
+        }
         (name,) = lab.deployments()
         number = lab.director.deploy(name, lab.director.manifest(name))
         assert lab.ended(number) is TaskState.ERROR

@@ -100,8 +100,8 @@ def test_memory_stays_bounded_when_every_other_number_is_lost() -> None:
 def test_quantiles_are_within_five_percent(share: float) -> None:
     """A bucket's middle stands for all in it."""
     latencies = Latencies()
-    for value in range(1, 1001):
-        latencies.add(value / 10)
+    for tenths in range(1, 1001):
+        latencies.add(tenths / 10)
     assert latencies.quantile(share) == pytest.approx(share * 100, rel=0.051)
     assert latencies.max_ms == 100
 

@@ -99,9 +99,9 @@ class PingReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, agent: str) -> AgentPings:
         """Return one agent's; KeyError when it was never pinged."""
-        for agent_pings in self.agents:
-            if agent_pings.agent == agent:
-                return agent_pings
+        for pings in self.agents:
+            if pings.agent == agent:
+                return pings
         raise KeyError(agent)
 
 
