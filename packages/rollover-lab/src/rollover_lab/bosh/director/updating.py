@@ -277,11 +277,8 @@ def _action_of(plan: InstancePlan) -> str:
     return "recreate" if plan.recreates else "update"
 
 
-# Deletes instances and deployments (`instance_deleter.rb`, `deployment_deleter.rb`).
-
-
 def delete_deployment(work: TaskWork, data: bytes) -> str:
-    """Run the job that deletes a deployment."""
+    """Run the job that deletes a deployment (`deployment_deleter.rb`)."""
     order = msgspec.json.decode(data, type=DeleteOrder)
     name = work.task.deployment or ""
     director = work.director
@@ -319,7 +316,7 @@ def delete_instances(
     intent: str = DELETE_INSTANCE,
     force: bool = False,
 ) -> None:
-    """Stop instances and delete them with their VMs and disks."""
+    """Stop instances and delete them with their VMs and disks (`instance_deleter.rb`)."""
 
     def delete_one(plan: InstancePlan) -> None:
         with stage.step(plan.instance.label):

@@ -174,13 +174,10 @@ def _mount_disk(work: TaskWork, instance: DeployedInstance, vm: InstanceVm, disk
     agent.call("mount_disk", disk_cid)
 
 
-# Makes a VM for an instance and waits until its agent answers (`vm_creator.rb`).
-
-
 def create_vm(work: TaskWork, instance: DeployedInstance, group: DesiredGroup) -> InstanceVm:
     """Make the VM, give it its disk and its permanent credentials, and tell it who it is.
 
-    A VM whose agent never answers is deleted again; then `RpcTimeout`.
+    As `vm_creator.rb` does. A VM whose agent never answers is deleted again; then `RpcTimeout`.
     """
     vm = _make_vm(work, instance, group)
     try:
