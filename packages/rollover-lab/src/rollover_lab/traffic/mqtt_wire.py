@@ -127,7 +127,7 @@ class MqttWire:
         self._line = None
         self._tell()
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
         return ConnectionState(self._line is not None, self._url, self._swaps)
 

@@ -250,7 +250,7 @@ class Traffic:
             at=datetime.now(UTC),
             phase=self._phase,
             clients=tuple(
-                actor.tally.report(actor.wire.standing(), at=at, final=final)
+                actor.tally.report(actor.wire.connection_state(), at=at, final=final)
                 for actor in self._actors
             ),
             latency_p99_ms=round(together.quantile(0.99), 3),

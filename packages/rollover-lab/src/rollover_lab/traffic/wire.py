@@ -68,7 +68,7 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Finish and close."""
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
 
 
@@ -165,7 +165,7 @@ class RotatingWire:
         """Finish and close."""
         await self._connection.drain()
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
         status = self._connection.status
         return ConnectionState(status.connected, status.connected_url, status.swaps)
@@ -260,7 +260,7 @@ class PlainWire:
             await self._connection.drain()
         await self._connection.close()
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
         url = self._connection.connected_url
         server = f"{url.scheme}://{url.hostname}:{url.port}" if url is not None else ""

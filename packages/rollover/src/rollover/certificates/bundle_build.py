@@ -102,7 +102,7 @@ def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]])
     waiting = [member]
     while waiting:
         current = waiting.pop()
-        for parent in named.get(anatomy(current).raw_issuer, ()):
+        for parent in named.get(anatomy(current).raw_issuer_name, ()):
             if parent in seen or not issued(current, parent):
                 continue
             if parent.self_signed:
@@ -169,8 +169,8 @@ def build(
     Raises `PemError` for offers that are no CA, and when nothing is left.
     """
     more = wider or BundleCandidates()
-    _check_authorities((*offers.offers, *more.offers))
-    members = _members((*offers.offers, *more.offers))
+    _check_authorities((*offers.candidates, *more.candidates))
+    members = _members((*offers.candidates, *more.candidates))
     today = set(offers.certificates)
     members = tuple(
         msgspec.structs.replace(member, wider=member.certificate not in today) for member in members
@@ -213,7 +213,7 @@ def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
         return
     told = "; ".join(_no_authority(pair) for pair in wrong[:MOST_TOLD])
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(pair.certificate.issuer for pair in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(pair.certificate.issuer_name for pair in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "
@@ -239,7 +239,7 @@ def extended(
 ) -> BundleCandidates:
     """Return what stands in a bundle's file, then what is put in."""
     here = tuple(BundleCandidate(certificate, place) for certificate in present)
-    return BundleCandidates(offers=(*here, *more.offers), notes=more.notes)
+    return BundleCandidates(candidates=(*here, *more.candidates), notes=more.notes)
 
 
 def without(

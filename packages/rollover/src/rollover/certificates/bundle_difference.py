@@ -103,7 +103,7 @@ def in_fleet(
     begins: list[BrokenPair] = []
     for link in seen.fleet.links:
         first, second = before_links.on(link), after_links.on(link)
-        if first.works and first.seen and not second.works:
+        if first.works and first.observed and not second.works:
             stops.append(_broken(link, "; ".join(fault.detail for fault in second.faults)))
         elif not first.works and second.works:
             begins.append(_broken(link, "; ".join(fault.detail for fault in first.faults)))
@@ -250,7 +250,7 @@ def _presented(configs: ConfigContext) -> Iterator[tuple[str, str]]:
             continue
         own = configs.chain(used.block)
         if used.block.context in ALWAYS_VERIFIED and own:
-            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer}`"
+            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer_name}`"
             yield link, why_refused(configs, own, bundle, usage=Usage.CLIENT)
             continue
         for chain in configs.clients:

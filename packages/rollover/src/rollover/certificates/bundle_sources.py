@@ -47,20 +47,20 @@ class BundleCandidate(NamedTuple):
 class BundleCandidates(msgspec.Struct, frozen=True, kw_only=True):
     """What sources offer, in their order, and what a person should know about them."""
 
-    offers: tuple[BundleCandidate, ...] = ()
+    candidates: tuple[BundleCandidate, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The certificates, as often as they are offered."""
-        return tuple(offer.certificate for offer in self.offers)
+        return tuple(offer.certificate for offer in self.candidates)
 
 
 def joined_candidates(several: Iterable[BundleCandidates]) -> BundleCandidates:
     """Return the offers of several sources as one."""
     each = tuple(several)
     return BundleCandidates(
-        offers=tuple(offer for one in each for offer in one.offers),
+        candidates=tuple(offer for one in each for offer in one.candidates),
         notes=tuple(note for one in each for note in one.notes),
     )
 
@@ -98,7 +98,7 @@ def _from_target(target: str, ways: Ways) -> BundleCandidates:
 def _from_directory(directory: Path, ways: Ways) -> BundleCandidates:
     """Return what the files below a directory offer; those without certificates are passed over."""
     found = joined_candidates(_from_entries(directory, ways))
-    if not found.offers:
+    if not found.candidates:
         raise SpecError(
             "no certificate in any of its files",
             place=printable(str(directory)),
@@ -151,7 +151,7 @@ def _manifest(data: bytes, *, place: str) -> BundleCandidates:
             hint=f"of `{CERTIFICATE}` a party presents its own chain; CAs are in `ca.crt` and the "
             "like",
         )
-    return BundleCandidates(offers=offers)
+    return BundleCandidates(candidates=offers)
 
 
 def _object(stored: ClusterObject, *, place: str) -> Iterator[BundleCandidate]:
@@ -190,7 +190,7 @@ def _of_source(found: InspectedSource) -> BundleCandidates:
     if found.kind is SourceKind.PORT:
         return _served(found)
     remarks = tuple(f"{found.name}: {remark}" for remark in found.remarks)
-    return BundleCandidates(offers=tuple(map(_candidate, found.certificates)), notes=remarks)
+    return BundleCandidates(candidates=tuple(map(_candidate, found.certificates)), notes=remarks)
 
 
 def _candidate(found: FoundCertificate) -> BundleCandidate:
@@ -205,7 +205,7 @@ def _trusted(found: InspectedSource) -> BundleCandidates:
         BundleCandidate(trust, places.get(trust.fingerprint, found.name)) for trust in found.trusts
     )
     note = () if found.trusts else (f"{found.name} trusts no CA of a file of its own",)
-    return BundleCandidates(offers=tuple(offers), notes=note)
+    return BundleCandidates(candidates=tuple(offers), notes=note)
 
 
 def _served(found: InspectedSource) -> BundleCandidates:
@@ -218,13 +218,17 @@ def _served(found: InspectedSource) -> BundleCandidates:
     )
     if offers:
         top = found.chain[-1]
-        note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
-        return BundleCandidates(offers=offers, notes=note)
+        note = (
+            ()
+            if top.self_signed
+            else (f"{found.name} does not serve the root `{top.issuer_name}`",)
+        )
+        return BundleCandidates(candidates=offers, notes=note)
     leaf = found.chain[0]
     raise SpecError(
         f"it serves no CA, only `{leaf.subject}`",
         place=found.name,
-        hint=f"get the certificate of its issuer `{leaf.issuer}` from whoever runs that CA",
+        hint=f"get the certificate of its issuer `{leaf.issuer_name}` from whoever runs that CA",
     )
 
 
@@ -256,7 +260,7 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
             f"not all blocks trust the same today, the bundle is wider for some ({names}): "
             "`--roles` takes those of some endpoints only"
         )
-    return BundleCandidates(offers=tuple(offers), notes=tuple(notes))
+    return BundleCandidates(candidates=tuple(offers), notes=tuple(notes))
 
 
 def _chosen(configs: ConfigContext, roles: Sequence[Role]) -> tuple[UsedBlock, ...]:

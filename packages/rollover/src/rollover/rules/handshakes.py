@@ -26,9 +26,9 @@ Shape = Callable[[Chain], Hashable]
 
 
 class JudgedHandshake(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new handshake on a link would come to. `seen` False: an end of it is not known."""
+    """What a new handshake on a link would come to. `observed` False: an end of it is not known."""
 
-    seen: bool = True
+    observed: bool = True
     refused_by: EndpointRef | None = None
     faults: tuple[Fault, ...] = ()
 
@@ -39,7 +39,7 @@ class JudgedHandshake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _WORKS = JudgedHandshake()
-_UNSEEN = JudgedHandshake(seen=False)
+_UNSEEN = JudgedHandshake(observed=False)
 
 
 class _End(NamedTuple):

@@ -172,7 +172,7 @@ class CloudMachine:
         directory.write_json(path, settings)
 
 
-class Estate:
+class CloudVms:
     """What the cloud has."""
 
     def __init__(self, places: CloudLayout, timing: AgentTiming, processes: Processes) -> None:

@@ -181,11 +181,11 @@ def _used(
     """Return what the client uses now, and a doubt about it in words, if any."""
     status, own = found.report.status, endpoint_of_client(instance, found.disk)
     if status is None or (own is not None and uses(status, own)):
-        return found.disk.seen, ""
+        return found.disk.endpoints, ""
     if found.kept is not None:
         kept = endpoint_of_client(instance, found.kept)
         if kept is not None and uses(status, kept):
-            return found.kept.seen, ""
+            return found.kept.endpoints, ""
     presents, trusts, doubt = _reported(status, found)
     return tuple(_with_client(instance, found.disk, presents, trusts)), doubt
 
@@ -225,11 +225,15 @@ def _may_use(
     instance: InstanceDescription, found: FoundClient, used: tuple[ObservedEndpoint, ...]
 ) -> Iterator[tuple[ObservedEndpoint, ...]]:
     """Yield what a restart would take, and what a client that says nothing may still have."""
-    if found.disk.seen != used and not found.disk.troubles:
-        yield found.disk.seen
+    if found.disk.endpoints != used and not found.disk.troubles:
+        yield found.disk.endpoints
     silent = found.report.status is None and instance.status_file is None
-    if silent and found.kept is not None and found.kept.seen not in (used, found.disk.seen):
-        yield found.kept.seen
+    if (
+        silent
+        and found.kept is not None
+        and found.kept.endpoints not in (used, found.disk.endpoints)
+    ):
+        yield found.kept.endpoints
     own = endpoint_of_client(instance, found.disk)
     if silent and own is not None:
         yield from _still_connected(instance, found, own)

@@ -174,7 +174,7 @@ KEPT_SUFFIX = ".rollover-kept"
 SYSTEM_STORE = Certificate(
     fingerprint=SYSTEM_ROOTS,
     subject="the trust store of the operating system",
-    issuer="",
+    issuer_name="",
     serial=0,
     not_before=datetime.min.replace(tzinfo=UTC),
     not_after=datetime.max.replace(tzinfo=UTC),
@@ -193,18 +193,20 @@ class FileContents(NamedTuple):
 class HeldFiles(NamedTuple):
     """What each endpoint's files hold. Endpoints in `troubles` have files that say nothing."""
 
-    seen: tuple[ObservedEndpoint, ...]
+    endpoints: tuple[ObservedEndpoint, ...]
     troubles: Mapping[EndpointName, str]
 
     @property
     def by_name(self) -> dict[EndpointName, ObservedEndpoint]:
         """The endpoints whose files can be used, by name."""
-        return {endpoint.endpoint: endpoint for endpoint in self.seen}
+        return {endpoint.endpoint: endpoint for endpoint in self.endpoints}
 
     def certificates(self) -> tuple[Certificate, ...]:
         """Every certificate found, each once."""
         found = (
-            one for endpoint in self.seen for one in (*endpoint.presents, *(endpoint.trusts or ()))
+            one
+            for endpoint in self.endpoints
+            for one in (*endpoint.presents, *(endpoint.trusts or ()))
         )
         return tuple(dict.fromkeys(one for one in found if one is not SYSTEM_STORE))
 

@@ -35,7 +35,7 @@ class Dial(NamedTuple):
 
     endpoint: EndpointDescription
     identity: Identity | None
-    shown: Handshake
+    handshake: Handshake
 
 
 def presentable(identity: Identity) -> Presentable:
@@ -266,7 +266,7 @@ def advertises(
     expected: tuple[Certificate, ...] | None = None,
 ) -> Evidence:
     """Return the evidence of which CAs a port names; holds when they are those expected, if any."""
-    matches = shown.client_verdict is not ClientVerdict.NOT_ASKED and bool(shown.presented)
+    matches = shown.client_verdict is not ClientVerdict.NOT_REQUESTED and bool(shown.presented)
     if matches and expected is not None:
         matches = bundle_agrees(expected, shown)
     return Evidence(

@@ -81,7 +81,7 @@ class FoundServer(NamedTuple):
 
     disk: HeldFiles
     kept: HeldFiles | None
-    shown: ObservedPorts
+    ports: ObservedPorts
     known: Sequence[Certificate]
     """CA certificates that Rollover knows of, to recognise an advertised bundle by."""
     unwritable: str = ""
@@ -91,7 +91,7 @@ def observation(instance: InstanceDescription, found: FoundServer, *, at: dateti
     """Return the observation that follows from what was found."""
     doubts: list[str] = []
     used = tuple(_used(instance, found, doubts))
-    silent = [reason for shown in found.shown.values() if (reason := silence(shown))]
+    silent = [reason for shown in found.ports.values() if (reason := silence(shown))]
     availability, why = _availability(instance, found, silent=silent, doubts=doubts)
     return Observation(
         instance=instance.name,
@@ -126,7 +126,7 @@ def _used(
     """Yield what each endpoint uses; endpoints of which nothing is known are left out."""
     loaded = _loaded(found)
     for endpoint in instance.endpoints:
-        shown = found.shown.get(endpoint.name)
+        shown = found.ports.get(endpoint.name)
         on_file = loaded.by_name.get(endpoint.name)
         if shown is not None and shown.presented:
             yield _as_shown(endpoint, shown, found, doubts)
@@ -138,8 +138,8 @@ def _used(
 
 def _loaded(found: FoundServer) -> HeldFiles:
     """Return the files that the server runs with: the new ones, or those that were kept."""
-    if found.kept is not None and not _agree(found.disk, found.shown):
-        return found.kept if _agree(found.kept, found.shown) else found.disk
+    if found.kept is not None and not _agree(found.disk, found.ports):
+        return found.kept if _agree(found.kept, found.ports) else found.disk
     return found.disk
 
 
@@ -203,7 +203,7 @@ def _may_use(instance: InstanceDescription, found: FoundServer, used: State) -> 
     if found.kept is None:
         return
     kept = _state(instance, found.kept, by_name)
-    possible = _agree(found.kept, found.shown) or not _agree(found.disk, found.shown)
+    possible = _agree(found.kept, found.ports) or not _agree(found.disk, found.ports)
     if possible and kept not in (used, on_disk):
         yield kept
 
@@ -303,7 +303,7 @@ class NatsServers:
         found = FoundServer(
             disk=now,
             kept=before if kept or was else None,
-            shown=observe_ports(
+            ports=observe_ports(
                 instance, contexts=contexts, identity=fitting(now, self._known.all_identities())
             ),
             known=self._known.of_authorities(),

@@ -216,7 +216,7 @@ class Crowd:
             if other != side:
                 yield from members
 
-    def seen_from(self, side: str) -> str:
+    def describe_others(self, side: str) -> str:
         """Return `n2 cluster.tls, n3 cluster.tls and 7 more`; empty when nobody else is there."""
         count = self._count - len(self._sides.get(side, ()))
         names = [self._named(pair) for pair in islice(self.but(side), MOST_NAMED)]

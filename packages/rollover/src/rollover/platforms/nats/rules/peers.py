@@ -52,7 +52,7 @@ SCHISM = Rule(
 )
 
 
-NOTHING_SHOWN = Rule(
+NOTHING_PRESENTED = Rule(
     id=RuleId("dialer-without-certificate"),
     severity=Severity.ERROR,
     title="Who is asked for a certificate has one",
@@ -162,7 +162,7 @@ def schism(configs: ConfigContext) -> Iterator[Finding]:
             causes = _causes(configs, half, bundle)
             for judge in judges:
                 for why, crowd in causes:
-                    peers = crowd.seen_from(half.meeting.side(judge.server))
+                    peers = crowd.describe_others(half.meeting.side(judge.server))
                     message = f"refuses {peers}: {why}"
                     if peers and (judge.subject, message) not in told:
                         told.add((judge.subject, message))
@@ -178,7 +178,7 @@ def _causes(
     for chain, shown in _alike(half.shown, lambda each: configs.chain(each.block)).items():
         faults = lasting_refusal(configs, chain, bundle, usage=half.usage)
         if faults:
-            cause = (chain[-1].issuer, tuple(fault.kind for fault in faults))
+            cause = (chain[-1].issuer_name, tuple(fault.kind for fault in faults))
             reasons.setdefault(cause, "; ".join(fault.detail for fault in faults))
             peers.setdefault(cause, []).extend(shown)
     return [(why, Crowd(half.meeting, peers[cause])) for cause, why in reasons.items()]
@@ -196,7 +196,7 @@ def not_pinned(configs: ConfigContext) -> Iterator[Finding]:
             strange = [peer for key, peers in keyed.items() if key not in pins for peer in peers]
             crowd = Crowd(half.meeting, strange, named=lambda each: _with_key(configs, each))
             for judge in judges:
-                peers = crowd.seen_from(half.meeting.side(judge.server))
+                peers = crowd.describe_others(half.meeting.side(judge.server))
                 message = f"pins no key of {peers}"
                 if peers and (judge.subject, message) not in told:
                     told.add((judge.subject, message))
@@ -213,7 +213,7 @@ def _with_key(configs: ConfigContext, used: UsedBlock) -> str:
     return f"{used.subject} (`{_key_of(configs, used)}`)"
 
 
-def nothing_shown(configs: ConfigContext) -> Iterator[Finding]:
+def nothing_presented(configs: ConfigContext) -> Iterator[Finding]:
     """Yield remotes without a certificate that dial servers which demand one."""
     told: set[tuple[str, str]] = set()
     for meeting in peer_pairs(configs):
@@ -224,11 +224,11 @@ def nothing_shown(configs: ConfigContext) -> Iterator[Finding]:
         for dialer in meeting.dialers:
             if dialer.block is not None and dialer.block.certificates:
                 continue
-            peers = crowd.seen_from(meeting.side(dialer.server))
+            peers = crowd.describe_others(meeting.side(dialer.server))
             if peers and (dialer.subject, peers) not in told:
                 told.add((dialer.subject, peers))
                 message = f"has no certificate to show; asked for one by {peers}"
-                yield found(NOTHING_SHOWN, dialer.subject, message, place=dialer.place)
+                yield found(NOTHING_PRESENTED, dialer.subject, message, place=dialer.place)
 
 
 def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
@@ -247,7 +247,7 @@ def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
             ]
             crowd = Crowd(meeting, others)
             for one in members:
-                peers = crowd.seen_from(meeting.side(one.server))
+                peers = crowd.describe_others(meeting.side(one.server))
                 if peers:
                     place = one.place("curve_preferences")
                     message = f"shares no curve with {peers}"
@@ -264,7 +264,7 @@ def _curves(used: UsedBlock) -> frozenset[str]:
 CHECKS = (
     (SCHISM, schism),
     (NOT_PINNED, not_pinned),
-    (NOTHING_SHOWN, nothing_shown),
+    (NOTHING_PRESENTED, nothing_presented),
     (NOTHING_SHARED, nothing_shared),
 )
 
