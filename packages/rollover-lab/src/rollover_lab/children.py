@@ -110,6 +110,7 @@ def send_signal(process: ProcessId, number: signal.Signals) -> bool:
 def await_end(process: ProcessId, *, seconds: float) -> bool:
     """Wait until the process has ended; say whether it did in time. Reaps it if it is ours."""
     deadline = time.monotonic() + seconds
+    # Looked at again and again: most often it is no child of ours, and waitpid(2) would not do.
     while is_alive(process):
         if time.monotonic() >= deadline:
             return False

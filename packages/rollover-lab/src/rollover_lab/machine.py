@@ -62,6 +62,7 @@ def free_ports(count: int) -> tuple[int, ...]:
     """
     highest = _first_ephemeral() - 1
     found: set[int] = set()
+    # Held until all are found, so that another lab that starts now does not find the same.
     with contextlib.ExitStack() as held:
         for _ in range(_ATTEMPTS):
             if len(found) == count:

@@ -216,6 +216,7 @@ def _tail(log: Path, size_before: int) -> list[str]:
     try:
         with log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
+            # Not before its start: what an earlier run said would explain another end.
             file.seek(max(size_before, end - _TAIL_BYTES))
             return file.read(_TAIL_BYTES).decode(errors="replace").splitlines()
     except OSError:

@@ -82,6 +82,7 @@ class Supervisor:
 
     def hear_starter(self) -> None:
         """Read from the process that started the lab: its end is the lab's, if not released."""
+        # Nobody writes there: it becomes readable when the other end is closed.
         if not os.read(_STANDARD_INPUT, 4096):
             asyncio.get_running_loop().remove_reader(_STANDARD_INPUT)
             if not self._released:

@@ -110,7 +110,7 @@ def create_env(**values: Any) -> int:
     try:
         run(CreateEnv(**values), write)
     except ManifestError as error:
-        _write("\n")
+        _write("\n")  # as bosh does, also where nothing else is shown
         sys.stderr.write(f"{error.report()}\n")
         write("\n")
         sys.stderr.write(f"Exit code {int(ExitCode.USAGE)}\n")

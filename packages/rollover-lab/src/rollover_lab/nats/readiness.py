@@ -155,6 +155,7 @@ def _lack(
 ) -> str:
     """Return what a server still lacks; without monitoring only the client port can tell."""
     try:
+        # A port that was found free may be that of somebody else's server by now.
         if _greeting(_port(server)).server_name != server.name:
             return "another server answers on its port"
         if server.monitor is None or not settled:

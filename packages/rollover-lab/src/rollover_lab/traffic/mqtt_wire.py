@@ -172,7 +172,7 @@ class MqttWire:
             url.hostname or "",
             url.port or 0,
             identifier=identifier,
-            clean_session=identifier != self._client.name,
+            clean_session=identifier != self._client.name,  # a trial leaves no session behind
             tls_context=material.context,
             timeout=CONNECT_SECONDS if identifier == self._client.name else TRIAL_SECONDS,
         )
@@ -241,6 +241,7 @@ class MqttWire:
         """Use new certificates from now on, when a server takes them."""
         async with self._connection(self._servers[0], fresh, f"{self._client.name}{_TRIAL}"):
             pass
+        # Another bundle alone breaks nothing that is open: it counts at the next connection.
         other, self._refusal = fresh.leaf != self._material.leaf, ""
         async with self._turn:
             self._material = fresh

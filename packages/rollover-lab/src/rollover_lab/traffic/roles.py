@@ -89,7 +89,7 @@ async def _publish(actor: Actor, _stop: asyncio.Event) -> None:
     try:
         await actor.wire.publish(actor.subject(ClientRole.PUBLISHER), _next(actor).pack())
     except _FAILURES as error:
-        _failed(actor, error)
+        _failed(actor, error)  # it was not sent: the next one has its number
     else:
         actor.tally.sent += 1
 

@@ -190,11 +190,12 @@ class Traffic:
         try:
             await self._wait_for(stop)
         finally:
-            stop.set()
+            stop.set()  # by which senders end, also when the time is over or this is cancelled
             await asyncio.gather(*sending)
 
     async def _wait_for(self, stop: asyncio.Event) -> None:
         """Wait for `stop`, the end of the set time, or the end of the parent."""
+        # A parent that is killed sends no signal; the number changes.
         parent = os.getppid()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._spec.duration_seconds):

@@ -189,6 +189,7 @@ class CloudVms:
             try:
                 record = directory.read_json(self._places.vm(root.name).record, VmRecord)
             except UnreadableFile:
+                # The record is written last and removed first: this is half a VM.
                 shutil.rmtree(root)
             else:
                 self._start(record)

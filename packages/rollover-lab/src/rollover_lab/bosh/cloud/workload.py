@@ -70,6 +70,7 @@ class _KeptJob:
             self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
+        # First what would start the process again, then the process.
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

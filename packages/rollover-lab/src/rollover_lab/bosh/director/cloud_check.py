@@ -33,6 +33,7 @@ def scan_deployment(work: TaskWork, _data: bytes) -> str:
     """Run the job that looks at every VM of a deployment."""
     name = work.task.deployment or ""
     try:
+        # Not waited for: whoever asked is told to come again later.
         with work.director.locks.deployment(name, task=work.task.id, seconds=0):
             _scan(work, name, work.director.instances.of(name))
     except LockBusy:

@@ -146,6 +146,7 @@ class DirectorDatabase:
         # Manifests hold secrets; SQLite gives its side files the mode of the database.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE))
         self._lock = threading.RLock()
+        # No isolation level: a transaction begins where `transaction` says so, and nowhere else.
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )

@@ -671,7 +671,7 @@ def _bind_group(
     plans = []
     for instance in (*placed.kept, *made):
         plan = InstancePlan(
-            instance=instances.get(instance.id),
+            instance=instances.get(instance.id),  # anew: the election may have changed it
             group=group,
             wish=_wish_for(instance, order.change),
             job_state=states.get(instance.id),

@@ -58,6 +58,7 @@ class Outputs:
         """Add a line; whoever reads sees all of it or nothing."""
         path = self.path(task, kind)
         path.parent.mkdir(exist_ok=True, mode=_PRIVATE_DIRECTORY)
+        # O_APPEND and one write: no line of another thread comes in between.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         descriptor = os.open(path, flags, _PRIVATE_FILE)
         try:
@@ -263,6 +264,7 @@ class TaskTable:
     def next(self, types: Iterable[str]) -> TaskRecord | None:
         """Return the oldest task of these types that waits for a worker."""
         wanted = frozenset(types)
+        # One that was cancelled while it waited too: it takes a worker to end it.
         rows = self._database.rows(
             "SELECT * FROM tasks WHERE state IN ('queued', 'cancelling') AND started_at IS NULL "
             "ORDER BY id"
