@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.errors import SpecError
 from rollover_lab import machine
 
 MELTDOWN_AGENTS = 5
@@ -82,18 +81,6 @@ class MonitorStatus(msgspec.Struct, frozen=True, kw_only=True):
 def write_status(path: Path, status: MonitorStatus) -> None:
     """Replace the file."""
     machine.write_private(path, msgspec.json.encode(status))
-
-
-def read_status(path: Path) -> MonitorStatus:
-    """Return what the monitor wrote last; `SpecError` when it has not written yet."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=MonitorStatus)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise SpecError(
-            f"no status of a health monitor ({type(error).__name__})",
-            place=str(path),
-            hint="does the director VM run?",
-        ) from None
 
 
 class DeploymentLine(msgspec.Struct, frozen=True, kw_only=True):
