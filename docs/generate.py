@@ -28,9 +28,7 @@ from rollover.platforms.bosh import login
 from rollover.rule_catalogue import CATALOGUE
 from rollover.site import KEY_VARIABLE
 
-ROOT = Path(__file__).parents[1]
-REFERENCE = ROOT / "docs" / "reference"
-PRODUCT = ROOT / "packages" / "rollover" / "src" / "rollover"
+REFERENCE = Path(__file__).parent / "reference"
 WIDTH = 96
 NOTE = "<!-- Written by docs/generate.py: change the code, then `make docs`. -->\n"
 
@@ -286,6 +284,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "journal.md": journal_entries,
     "client-status.md": status_file,
 }
+
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = ROOT / "packages" / "rollover" / "src" / "rollover"
 
 
 def layers() -> tuple[tuple[str, ...], ...]:
