@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -37,9 +39,10 @@ myst_heading_anchors = 6
 
 # Docstrings name code in single backticks.
 default_role = "code"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+# As they are written: the value of `os.environ` is that of whoever builds the site.
 autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 # With every name of a library in the navigation of every page a build takes twice as long.
@@ -134,7 +137,21 @@ def _read_included(app: Sphinx, path: Path, _page: str, content: list[str]) -> N
     content[0] = turn_links(content[0], origin=(DOCS / path).resolve(), page=page)
 
 
+def _skip_member(_app: Sphinx, _what: str, _name: str, member: Any, *_more: Any) -> bool | None:
+    """Keep every value of an enumeration, whether it explains itself or not."""
+    return False if isinstance(member, Enum) else None
+
+
+def _process_docstring(_app: Sphinx, *about: Any) -> None:
+    """Drop what Python says of fields that explain themselves."""
+    lines: list[str] = about[-1]
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()
+
+
 def setup(app: Sphinx) -> None:
     """Have every page, and every file that one includes, read through `turn_links`."""
     app.connect("source-read", _read_page)
     app.connect("include-read", _read_included)
+    app.connect("autodoc-skip-member", _skip_member)
+    app.connect("autodoc-process-docstring", _process_docstring)

@@ -94,6 +94,13 @@ def test_the_site_needs_no_network(site: Path, pages: dict[Path, Page]) -> None:
         assert "url(http" not in sheet.read_text().replace("'", "").replace('"', ""), sheet.name
 
 
+def test_the_site_says_nothing_of_the_machine_that_made_it(site: Path) -> None:
+    """Neither where the sources lie there, nor what its environment holds."""
+    for path in site.rglob("*.html"):
+        assert str(ROOT) not in path.read_text(encoding="utf-8"), path.name
+    assert "environ({" not in (site / "reference/python/rollover.html").read_text(encoding="utf-8")
+
+
 def test_links_of_the_site_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:
     """Every link leads to a file of the site, and to a place in it that is there."""
     lost = {
