@@ -108,8 +108,8 @@ class Bench:
             connections=MonitoredConnections(f"http://127.0.0.1:{self._nats.monitor}"),
             mbus=self.mbus,
             ledger=self._ledger,
-            births=VmCreationTimes(_Forgetful(), self._ledger),
-            trusted=lambda: trusted,
+            creation_times=VmCreationTimes(_Forgetful(), self._ledger),
+            trusted=trusted,
             clock=now,
             patience=patience,
         )

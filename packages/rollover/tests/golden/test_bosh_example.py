@@ -22,7 +22,7 @@ from rollover.platforms.bosh.runbook import (
     RunbookFacts,
 )
 
-EXAMPLE = Path(__file__).parents[2] / "examples/bosh"
+EXAMPLE = Path(__file__).parents[4] / "examples/bosh"
 INPUTS = ("bosh.yml", "create-env.sh", "vars.yml")
 SHOWN_AT = "/srv/director"
 """Where the example is, for those who read it."""

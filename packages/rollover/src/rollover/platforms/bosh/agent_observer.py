@@ -17,7 +17,6 @@ from rollover.platforms.bosh.agent_proof import AgentPatience, AgentProver
 from rollover.platforms.bosh.connections import Connections, Listing
 from rollover.platforms.bosh.director_api import DirectorApi
 from rollover.platforms.bosh.director_records import BoshInstance, DirectorLock
-from rollover.platforms.bosh.rules.agents import changed
 
 ASKED_AT_ONCE = 5
 """Deployments that are asked about side by side, as the bosh CLI does."""
@@ -51,33 +50,21 @@ class _Listed(NamedTuple):
     instances: Mapping[str, tuple[BoshInstance, ...]]
 
 
-class AgentObserver:
-    """Asks the director, NATS and agents; changes nothing but the ledger."""
+class DeploymentListings:
+    """Asks a director for its deployments, several at a time; remembers the latest full listing."""
 
-    def __init__(
-        self,
-        director: DirectorApi,
-        *,
-        connections: Connections,
-        pinger: AgentPinger,
-        clock: Callable[[], datetime],
-        patience: AgentPatience,
-    ) -> None:
-        self._director = director
-        self._connections = connections
-        self._pinger = pinger
-        self._clock = clock
-        self._patience = patience
+    def __init__(self, director: DirectorApi) -> None:
+        self.director = director
         self._last = _Listed(float("-inf"), {})
 
     def listed(self, deployments: Sequence[str]) -> dict[str, tuple[BoshInstance, ...]]:
         """Return the instances with their states; for a deployment that has gone, none."""
         begun = monotonic()
-        found = _ask_in_parallel(self._director.instances, deployments, gone=_NOBODY)
+        found = _ask_in_parallel(self.director.instances, deployments, gone=_NOBODY)
         self._last = _Listed(begun, found)
         return found
 
-    def _listed_since(
+    def listed_since(
         self, instant: float, deployments: Sequence[str]
     ) -> Mapping[str, tuple[BoshInstance, ...]]:
         """Return a listing that was begun since then: every silent agent costs it 15 s."""
@@ -88,12 +75,45 @@ class AgentObserver:
 
     def placed(self, deployments: Sequence[str]) -> dict[InstanceName, BoshInstance]:
         """Return the instances with their agents, at once."""
-        found = _ask_in_parallel(self._director.placed, deployments, gone=_NOBODY)
+        found = _ask_in_parallel(self.director.placed, deployments, gone=_NOBODY)
         return {instance.name: instance for instance in all_instances(found)}
 
     def manifests(self, deployments: Sequence[str]) -> dict[str, str]:
         """Return the manifests; an empty one for a deployment that has gone."""
-        return _ask_in_parallel(self._director.manifest, deployments, gone="")
+        return _ask_in_parallel(self.director.manifest, deployments, gone="")
+
+    def pending(self, deployments: Sequence[str]) -> dict[str, int]:
+        """Return how many lines of each manifest a deploy would change."""
+
+        def lines(deployment: str) -> int:
+            try:
+                diff = self.director.diff(deployment, self.director.manifest(deployment))
+            except AdapterError:
+                # A diff that cannot be made is told by the deploy itself.
+                return 0
+            return sum(1 for line in diff if line.change)
+
+        return _ask_in_parallel(lines, deployments, gone=0)
+
+
+class AgentObserver:
+    """Asks the director, NATS and agents; changes nothing but the ledger."""
+
+    def __init__(
+        self,
+        listings: DeploymentListings,
+        *,
+        connections: Connections,
+        pinger: AgentPinger,
+        clock: Callable[[], datetime],
+        patience: AgentPatience,
+    ) -> None:
+        self.listings = listings
+        self._director = listings.director
+        self._connections = connections
+        self._pinger = pinger
+        self._clock = clock
+        self._patience = patience
 
     def observe(
         self, names: Sequence[InstanceName], *, prover: AgentProver, hopeful: bool
@@ -107,7 +127,7 @@ class AgentObserver:
         # Where NATS cannot be reached, agents were heard by way of such a listing just now.
         instances = {
             instance.name: instance
-            for instance in all_instances(self._listed_since(begun, deployments))
+            for instance in all_instances(self.listings.listed_since(begun, deployments))
         }
         listing = prover.observe(tuple(instances.values()), always=True)
         current, just_created = listing.current(), listing.just_created()
@@ -144,7 +164,7 @@ class AgentObserver:
         return answers
 
     def _agents(self, deployments: Sequence[str]) -> frozenset[str]:
-        placed = self.placed(deployments).values()
+        placed = self.listings.placed(deployments).values()
         return frozenset(
             bosh_instance.agent_id for bosh_instance in placed if bosh_instance.agent_id is not None
         )
@@ -184,7 +204,7 @@ class AgentObserver:
         if not listing.agents and not listing.others:
             return Listing()
         names = tuple(deployment.name for deployment in self._director.deployments())
-        known = {value.agent_id for value in self.placed(names).values()}
+        known = {value.agent_id for value in self.listings.placed(names).values()}
         return Listing(
             agents=tuple(agent for agent in listing.agents if agent.agent_id not in known),
             others=listing.others,
@@ -200,19 +220,6 @@ class AgentObserver:
             waited += pause
             held &= frozenset(self._director.locks())
         return tuple(sorted(held, key=lambda each: each.resource))
-
-    def pending(self, deployments: Sequence[str]) -> dict[str, int]:
-        """Return how many lines of each manifest a deploy would change."""
-
-        def lines(deployment: str) -> int:
-            try:
-                diff = self._director.diff(deployment, self._director.manifest(deployment))
-            except AdapterError:
-                # A diff that cannot be made is told by the deploy itself.
-                return 0
-            return changed(pair.change for pair in diff)
-
-        return _ask_in_parallel(lines, deployments, gone=0)
 
 
 def _steady(before: Listing, after: Listing) -> frozenset[str]:

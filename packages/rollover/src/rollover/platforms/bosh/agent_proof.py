@@ -73,15 +73,15 @@ class AgentProver:
         connections: Connections,
         mbus: SpeaksToAgents,
         ledger: ProvenanceFile,
-        births: VmCreationTimes,
-        trusted: Callable[[], frozenset[Fingerprint]],
+        creation_times: VmCreationTimes,
+        trusted: frozenset[Fingerprint],
         clock: Callable[[], datetime],
         patience: AgentPatience,
     ) -> None:
         self._connections = connections
         self._mbus = mbus
         self._ledger = ledger
-        self._births = births
+        self._creation_times = creation_times
         self._trusted = trusted
         self._clock = clock
         self._patience = patience
@@ -113,11 +113,11 @@ class AgentProver:
         }
         there = {agent: seen[agent] for agent in seen if agent in asked}
         if always or not self._noted(there):
-            self._ledger.record_connected(there, born=asked, trusted=self._trusted(), at=at)
+            self._ledger.record_connected(there, born=asked, trusted=self._trusted, at=at)
         return listing
 
     def _born(self, instance: BoshInstance) -> datetime | None:
-        known = self._births.after(instance)
+        known = self._creation_times.after(instance)
         if self._began is None or instance.agent_id in self._before:
             return known
         return self._began if known is None else max(known, self._began)
@@ -195,7 +195,7 @@ class AgentProver:
             return "its agent is not connected"
         states = self._ledger.states(
             connection.agent_id,
-            trusted=self._trusted(),
+            trusted=self._trusted,
             certificate=connection.cert_sha256,
             born=self._born(instance),
             at=self._clock(),

@@ -401,7 +401,7 @@ class AgentRollout:
     ) -> dict[InstanceName, tuple[BoshInstance, AgentSettings]]:
         """Return the instances that Rollover can update itself, with what they must keep."""
         instances = {instance.name: instance for instance in all_instances(self._listed)}
-        manifests = self._observer.manifests(tuple(self._listed))
+        manifests = self._observer.listings.manifests(tuple(self._listed))
         able: dict[InstanceName, tuple[BoshInstance, AgentSettings]] = {}
         for order in orders:
             instance = instances.get(order.instance)

@@ -23,20 +23,27 @@ from rollover.pki.keys import from_pem
 from rollover.pki.pem import write_certificates
 from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.agents import BoshAgents
+from rollover.platforms.bosh.connections import MonitoredConnections
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_api import Director
-from rollover.platforms.bosh.director_fleet import expand_fleet, nats_address
-from rollover.platforms.bosh.director_vm import WORKPLACE, DirectorVm
-from rollover.platforms.bosh.login import access_to
+from rollover.platforms.bosh.director_fleet import expand_fleet
+from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.director_vm_observer import DirectorVmObserver
+from rollover.platforms.bosh.held_credentials import HeldCredentials
+from rollover.platforms.bosh.login import access_to, nats_address
 from rollover.platforms.bosh.nats_properties import DirectorProperties, NatsPart
 from rollover.platforms.bosh.provenance import ProvenanceFile
 from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.probe.monitoring import Monitor
 
 if TYPE_CHECKING:
     from rollover.platforms.bosh import runbook
 
+WORKPLACE = "bosh"
+"""In the state directory: what a rotation of the director needs between two runs."""
 LEDGER = "agents.json"
 """In the state directory: what is known of agents' certificates."""
+MONITOR_SECONDS = 15.0
 RECENT_SECONDS = 5.0
 
 
@@ -71,11 +78,13 @@ class DirectorConnection:
     ) -> None:
         self._settings = settings
         self._base = base
-        self._state = state
+        # `create-env` runs in a directory of its own: what it is given has to be absolute.
+        self._workplace = RotationFiles((state / WORKPLACE).absolute())
         self._variables = environment
         self._recover = recover
         self._clock = clock
-        self._ledger = ProvenanceFile(state / LEDGER)
+        self._ledger_path = (state / LEDGER).absolute()
+        self._ledger = ProvenanceFile(self._ledger_path)
 
     @cached_property
     def director(self) -> Director:
@@ -112,7 +121,7 @@ class DirectorConnection:
 
     def _expired(self) -> bool:
         """Say whether all that agents trust has expired, and nothing was done about it yet."""
-        if RotationFiles((self._state / WORKPLACE).absolute()).ops_files():
+        if self._workplace.ops_files():
             return False
         with suppress(SpecError):
             bundle = self.environment.inputs().evaluate().properties().tls.bundle
@@ -133,36 +142,46 @@ class DirectorConnection:
 
     def director_vm(self, group: GroupDescription, *, known: KnownCertificates) -> DirectorVm:
         """Make the platform of the director VM."""
+        monitor = self._settings.monitor
+        observer = DirectorVmObserver(
+            self.environment,
+            self._workplace,
+            director=self.director,
+            nats_address=nats_address(self._reached),
+            monitor=None if monitor is None else Monitor(monitor, timeout_seconds=MONITOR_SECONDS),
+            identities=known.all_identities,
+            clock=self._clock,
+        )
         return DirectorVm(
             group,
-            settings=self._reached,
-            environment=self.environment,
-            director=self.director,
+            observer,
             ledger=self._ledger,
-            identities=known.all_identities,
             known=known.of_authorities,
-            base=self._base,
-            state=self._state,
-            clock=self._clock,
+            create_env_seconds=self._settings.create_env_minutes * 60,
         )
 
     def agents(
         self, group: GroupDescription, vm: DirectorVm, *, known: KnownCertificates
     ) -> BoshAgents:
         """Make the platform of all agents, which get what that director VM hands out."""
-        recent = _Recent(lambda: _deployed(vm))
-        return BoshAgents(
-            group,
-            settings=self._reached,
-            director=self.director,
-            handout=vm.issued_credentials,
+        recent = _RecentProperties(vm)
+        held = HeldCredentials(
+            vm.issued_credentials,
             # The store has the keys of CAs that were replaced at the director since.
             signer_key=lambda version: vm.signer_key(version) or known.key_of(version),
-            mbus=Mbus(lambda: _mbus_access(self._reached, recent())),
-            ledger=self._ledger,
             known=known.of_authorities,
-            recover=self._recover,
+            director=self.director,
+            ledger=self._ledger,
             clock=self._clock,
+        )
+        return BoshAgents(
+            group,
+            held,
+            settings=self._reached,
+            director=self.director,
+            mbus=Mbus(lambda: _mbus_access(self._reached, recent())),
+            connections=MonitoredConnections(self._settings.monitor),
+            recover=self._recover,
         )
 
     def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
@@ -175,14 +194,14 @@ class DirectorConnection:
             findings=outlook.findings,
             recovery=outlook.recovery,
             resurrection=self.director.resurrection(),
-            ledger=(self._state / LEDGER).absolute(),
+            ledger=self._ledger_path,
         )
         return runbook.write_runbook(
             directory,
             outlook.plan,
             environment=self.environment,
             facts=facts,
-            kept=RotationFiles((self._state / WORKPLACE).absolute()).ops_files(),
+            kept=self._workplace.ops_files(),
         )
 
     def _access_of_people(self) -> runbook.OperatorAccess:
@@ -203,14 +222,14 @@ class DirectorConnection:
         )
 
 
-class _Recent:
+class _RecentProperties:
     """What a director VM was deployed with, found out anew when that was a while ago.
 
     Each time takes handshakes with NATS; whoever waits for NATS to come back asks twice a second.
     """
 
-    def __init__(self, ask: Callable[[], DirectorProperties | None]) -> None:
-        self._ask = ask
+    def __init__(self, vm: DirectorVm) -> None:
+        self._vm = vm
         self._lock = Lock()
         self._found: DirectorProperties | None = None
         self._asked_at = float("-inf")
@@ -218,16 +237,12 @@ class _Recent:
     def __call__(self) -> DirectorProperties | None:
         with self._lock:
             if time.monotonic() - self._asked_at > RECENT_SECONDS:
-                self._found = self._ask()
+                # Where nobody knows them, the observation of the director VM says so by itself.
+                self._found = None
+                with suppress(EvidenceMissing):
+                    self._found = self._vm.properties()
                 self._asked_at = time.monotonic()
             return self._found
-
-
-def _deployed(vm: DirectorVm) -> DirectorProperties | None:
-    try:
-        return vm.properties()
-    except EvidenceMissing:
-        return None  # which the observation of the director VM says by itself
 
 
 def _mbus_access(settings: DirectorDescription, found: DirectorProperties | None) -> MbusAccess:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -44,7 +43,7 @@ from rollover.platforms.bosh.director_records import (
     NamedConfig,
     Stemcell,
 )
-from rollover.platforms.bosh.login import director_url
+from rollover.platforms.bosh.login import nats_address
 from rollover.platforms.bosh.nats_properties import NatsPart
 
 # Asks a director for its whole world, several deployments at a time.
@@ -230,7 +229,6 @@ PARTS = {
     AGENT_SOURCE: NatsPart.CLIENT_CA,
 }
 """Which property of `nats.tls` an endpoint presents; each trusts `nats.tls.ca`."""
-NATS_PORT = 4222
 CREATE_ENV_SECONDS = 600.0
 """A director VM deleted and made again: minutes; nobody has measured it."""
 AGENT_WAIT_SECONDS = 600.0
@@ -289,14 +287,6 @@ def with_agents(
         groups=(*own, *groups.values()),
         links=(*described.links, *more),
     )
-
-
-def nats_address(described: DirectorDescription) -> str:
-    """Return `host:port` at which agents reach the director's NATS."""
-    if described.nats is not None:
-        return described.nats
-    host = urlsplit(director_url(described.environment)).netloc.rpartition(":")[0]
-    return f"{host}:{NATS_PORT}"
 
 
 def _filled(found: GroupDescription, described: GroupDescription | None) -> GroupDescription:

@@ -12,9 +12,8 @@ from rollover.errors import SpecError
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.bosh import discovery
 from rollover.platforms.bosh.create_env import CreateEnvironment
-from rollover.platforms.bosh.director_fleet import nats_address
 from rollover.platforms.bosh.discovery import DirectorDiscovery
-from rollover.platforms.bosh.login import CLIENT, ENVIRONMENT_VARIABLE, access_to
+from rollover.platforms.bosh.login import CLIENT, ENVIRONMENT_VARIABLE, access_to, nats_address
 from rollover.platforms.bosh.nats_properties import DirectorProperties
 
 

@@ -27,11 +27,11 @@ from rollover.fleet.description import DirectorDescription
 from rollover.fleet.secret import SecretBytes, holds_private_key
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.platforms.bosh.director_http import HttpRequest, HttpResponse, HttpServer
+from rollover.platforms.bosh.nats_properties import DIRECTOR_PORT, NATS_PORT
 
 # Where a director is: what the bosh CLI takes for an environment, as a URL.
 
 
-DIRECTOR_PORT = 25555
 ENVIRONMENT_VARIABLE = "BOSH_ENVIRONMENT"
 
 
@@ -47,6 +47,14 @@ def director_url(text: str) -> str:
     if not host or any(sign.isspace() for sign in host):
         raise _no_address("it names no host")
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
+def nats_address(described: DirectorDescription) -> str:
+    """Return `host:port` at which agents reach the director's NATS."""
+    if described.nats is not None:
+        return described.nats
+    host = urlsplit(director_url(described.environment)).netloc.rpartition(":")[0]
+    return f"{host}:{NATS_PORT}"
 
 
 def _no_address(message: str) -> SpecError:

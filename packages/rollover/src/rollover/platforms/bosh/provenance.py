@@ -47,6 +47,17 @@ class IssuedCredentials(msgspec.Struct, frozen=True, kw_only=True):
     trusted_certs: str | None = None
     """`director.trusted_certs`, which agents are given besides; None: it is not known."""
 
+    @property
+    def state(self) -> AgentState:
+        """What an agent has that was given this."""
+        bundle = tuple(certificate.fingerprint for certificate in self.bundle)
+        return AgentState(self.signer.fingerprint, bundle)
+
+    @property
+    def trusted(self) -> frozenset[Fingerprint]:
+        """The CAs that NATS accepts while this is handed out: it has the same bundle."""
+        return frozenset(self.state.bundle)
+
 
 # What was seen of agents and handed out to them, and what follows from it. Pure.
 #

@@ -6,7 +6,7 @@ They are found in what was gathered beforehand; nothing here asks anybody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -507,7 +507,9 @@ def _afterwards(gathered: Gathered) -> Iterator[Finding]:
             "agents",
             f"{_named(gathered.instances)} have written their new private keys to their logs",
         )
-    ours = {agent for agent, seen in gathered.provenance.agents.items() if seen and seen[-1].issued_here}
+    ours = {
+        agent for agent, seen in gathered.provenance.agents.items() if seen and seen[-1].issued_here
+    }
     stale = [instance for instance in gathered.instances if instance.agent_id in ours]
     if stale:
         yield found(
@@ -523,8 +525,3 @@ def _named(instances: Sequence[BoshInstance]) -> str:
     names = ", ".join(f"`{instance.name}`" for instance in instances[:MOST_NAMED])
     more = len(instances) - MOST_NAMED
     return f"{len(instances)} VMs ({names}{f' and {more} more' if more > 0 else ''})"
-
-
-def changed(diff: Iterable[str]) -> int:
-    """Return how many lines of a diff are changes."""
-    return sum(1 for text in diff if text)
