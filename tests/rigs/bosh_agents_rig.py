@@ -31,6 +31,7 @@ from rollover.platforms.bosh.agents import BoshAgents
 from rollover.platforms.bosh.connections import MonitoredConnections
 from rollover.platforms.bosh.held_credentials import HeldCredentials
 from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile
+from rollover.probe.monitoring import Monitor
 from rollover_lab.bosh.job_config import DirectorConfig
 
 PATIENCE = AgentPatience(
@@ -78,7 +79,9 @@ class AgentsRig:
             settings=self.settings,
             director=lab.director,
             mbus=self.mbus,
-            connections=MonitoredConnections(self.settings.monitor),
+            connections=MonitoredConnections(
+                Monitor(self.settings.monitor or "", timeout_seconds=15.0)
+            ),
             recover=recover,
             patience=patience,
         )

@@ -86,7 +86,7 @@ def platform(director: Director, *, settings: DirectorDescription = SETTINGS) ->
         RotationFiles(director.folder / ".rollover" / "bosh"),
         director=Silent(),
         nats_address=nats_address(settings),
-        monitor=None if settings.monitor is None else Monitor(settings.monitor, timeout_seconds=1.0),
+        monitor=Monitor(settings.monitor, timeout_seconds=1.0) if settings.monitor else None,
         identities=tuple,
         clock=lambda: datetime.now(UTC),
     )

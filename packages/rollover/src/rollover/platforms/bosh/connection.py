@@ -1,4 +1,4 @@
-"""One director as a fleet file describes it, and all that work on it shares."""
+"""One director as a fleet file describes it: its API, its files, and the platforms on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,12 +21,12 @@ from rollover.fleet.description import DirectorDescription, FleetDescription, Gr
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import write_certificates
+from rollover.platforms.bosh import director_fleet, runbook
 from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.agents import BoshAgents
-from rollover.platforms.bosh.connections import MonitoredConnections
+from rollover.platforms.bosh.connections import TIMEOUT_SECONDS, MonitoredConnections
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_api import Director
-from rollover.platforms.bosh.director_fleet import expand_fleet
 from rollover.platforms.bosh.director_vm import DirectorVm
 from rollover.platforms.bosh.director_vm_observer import DirectorVmObserver
 from rollover.platforms.bosh.held_credentials import HeldCredentials
@@ -36,14 +36,10 @@ from rollover.platforms.bosh.provenance import ProvenanceFile
 from rollover.platforms.bosh.vars_store import RotationFiles
 from rollover.probe.monitoring import Monitor
 
-if TYPE_CHECKING:
-    from rollover.platforms.bosh import runbook
-
 WORKPLACE = "bosh"
 """In the state directory: what a rotation of the director needs between two runs."""
 LEDGER = "agents.json"
 """In the state directory: what is known of agents' certificates."""
-MONITOR_SECONDS = 15.0
 RECENT_SECONDS = 5.0
 
 
@@ -92,12 +88,20 @@ class DirectorConnection:
         return Director(access_to(self._settings, environment=self._variables, base=self._base))
 
     @property
-    def _reached(self) -> DirectorDescription:
-        """The description with a URL: an alias of the bosh CLI says nothing of where NATS is."""
-        return msgspec.structs.replace(self._settings, environment=self.director.access.url)
+    def _nats_address(self) -> str:
+        # By the URL: an alias of the bosh CLI says nothing of where NATS is.
+        url = self.director.access.url
+        return nats_address(msgspec.structs.replace(self._settings, environment=url))
+
+    @property
+    def _monitor(self) -> Monitor | None:
+        """What lists the connections of NATS; None where its port is not described."""
+        url = self._settings.monitor
+        return None if url is None else Monitor(url, timeout_seconds=TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Give back what is open."""
+        # A property that was never asked for has opened nothing.
         if "director" in self.__dict__:
             self.director.close()
 
@@ -117,7 +121,9 @@ class DirectorConnection:
     def expand(self, described: FleetDescription) -> FleetDescription:
         """Return the fleet with every VM that the director has now."""
         expired = self._recover and self._expired()
-        return expand_fleet(described, self.director, recover=self._recover, expired=expired)
+        return director_fleet.expand_fleet(
+            described, self.director, recover=self._recover, expired=expired
+        )
 
     def _expired(self) -> bool:
         """Say whether all that agents trust has expired, and nothing was done about it yet."""
@@ -142,13 +148,12 @@ class DirectorConnection:
 
     def director_vm(self, group: GroupDescription, *, known: KnownCertificates) -> DirectorVm:
         """Make the platform of the director VM."""
-        monitor = self._settings.monitor
         observer = DirectorVmObserver(
             self.environment,
             self._workplace,
             director=self.director,
-            nats_address=nats_address(self._reached),
-            monitor=None if monitor is None else Monitor(monitor, timeout_seconds=MONITOR_SECONDS),
+            nats_address=self._nats_address,
+            monitor=self._monitor,
             identities=known.all_identities,
             clock=self._clock,
         )
@@ -177,20 +182,18 @@ class DirectorConnection:
         return BoshAgents(
             group,
             held,
-            settings=self._reached,
+            settings=self._settings,
             director=self.director,
-            mbus=Mbus(lambda: _mbus_access(self._reached, recent())),
-            connections=MonitoredConnections(self._settings.monitor),
+            mbus=Mbus(lambda: _mbus_access(self._nats_address, recent())),
+            connections=MonitoredConnections(self._monitor),
             recover=self._recover,
         )
 
     def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
         """Write the plan as ops files and instructions, and return what was written."""
-        from rollover.platforms.bosh import director_fleet, runbook  # noqa: PLC0415
-
         facts = runbook.runbook_facts(
             director_fleet.observe_director(self.director),
-            access=self._access_of_people(),
+            access=self._operator_access(),
             findings=outlook.findings,
             recovery=outlook.recovery,
             resurrection=self.director.resurrection(),
@@ -204,21 +207,20 @@ class DirectorConnection:
             kept=self._workplace.ops_files(),
         )
 
-    def _access_of_people(self) -> runbook.OperatorAccess:
+    def _operator_access(self) -> runbook.OperatorAccess:
         """Return how people reach what the description says; paths made absolute."""
-        from rollover.platforms.bosh import runbook  # noqa: PLC0415 - one use
 
-        def placed(path: str | None) -> Path | None:
+        def absolute(path: str | None) -> Path | None:
             return None if path is None else (self._base / path).absolute()
 
-        found = self.environment.command.environment
+        own = self.environment.command.environment
         return runbook.OperatorAccess(
             url=self.director.access.url,
             client=self._settings.client,
-            secret_file=placed(self._settings.client_secret_file),
-            ca_cert=placed(self._settings.ca_cert),
+            secret_file=absolute(self._settings.client_secret_file),
+            ca_cert=absolute(self._settings.ca_cert),
             monitor=self._settings.monitor or runbook.MONITOR,
-            sets=tuple(name for name, value in found.items() if self._variables.get(name) != value),
+            sets=tuple(name for name, value in own.items() if self._variables.get(name) != value),
         )
 
 
@@ -245,19 +247,19 @@ class _RecentProperties:
             return self._found
 
 
-def _mbus_access(settings: DirectorDescription, found: DirectorProperties | None) -> MbusAccess:
+def _mbus_access(address: str, deployed: DirectorProperties | None) -> MbusAccess:
     """Return how the director itself reaches NATS."""
-    if found is None:
+    if deployed is None:
         raise NotFound(
             "what it was deployed with is not known",
             system="director",
             operation="read its manifest",
             hint="`rollover check` says what is missing of the manifest or its variables",
         )
-    own = found.tls.pairs[NatsPart.DIRECTOR]
+    own = deployed.tls.pairs[NatsPart.DIRECTOR]
     return MbusAccess(
-        address=nats_address(settings),
+        address=address,
         chain=write_certificates(own.chain),
         key=own.key,
-        trust=write_certificates(found.tls.bundle),
+        trust=write_certificates(deployed.tls.bundle),
     )

@@ -21,7 +21,7 @@ from rollover.fleet.description import (
 from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.platforms.bosh import cost
-from rollover.platforms.bosh.agent_pinger import UNRESPONSIVE
+from rollover.platforms.bosh.agent_availability import AGENT_WAIT
 from rollover.platforms.bosh.cost import (
     WORKERS,
     DeploymentCost,
@@ -35,6 +35,7 @@ from rollover.platforms.bosh.cost import (
 )
 from rollover.platforms.bosh.director_api import Director
 from rollover.platforms.bosh.director_records import (
+    UNRESPONSIVE,
     BoshInstance,
     CertificateExpiry,
     Deployment,
@@ -231,8 +232,6 @@ PARTS = {
 """Which property of `nats.tls` an endpoint presents; each trusts `nats.tls.ca`."""
 CREATE_ENV_SECONDS = 600.0
 """A director VM deleted and made again: minutes; nobody has measured it."""
-AGENT_WAIT_SECONDS = 600.0
-"""How long a director waits for an agent (`director.agent_wait_timeout`)."""
 
 
 def expand_fleet(
@@ -361,7 +360,7 @@ def _agents_group(agents: Iterable[BoshInstance], cost: RoundCost) -> GroupDescr
         max_in_flight=cost.max_in_flight,
         canaries=canaries,
         seconds_per_instance=round(cost.seconds / max(1, waves), 1),
-        confirm_seconds=AGENT_WAIT_SECONDS,
+        confirm_seconds=AGENT_WAIT.total_seconds(),
     )
 
 

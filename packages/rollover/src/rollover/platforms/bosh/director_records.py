@@ -49,6 +49,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     locked: bool = False
 
 
+STARTED = "started"
+"""What the director wants of an instance, unless somebody stopped it."""
+UNRESPONSIVE = "unresponsive agent"
+"""What it says of an agent that did not answer its `get_state` for three times 5 s."""
+
+
 class BoshInstance(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `GET /deployments/D/instances?format=full`.
 
@@ -65,7 +71,7 @@ class BoshInstance(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: str | None = None
     vm_cid: str | None = None
     vm_created_at: datetime | None = None
-    state: str = "started"
+    state: str = STARTED
     job_state: str | None = None
     ignore: bool = False
     active: bool | None = None
@@ -491,7 +497,7 @@ def _instance(wire: _WireInstance, deployment: str) -> BoshInstance:
         agent_id=wire.agent_id or None,
         vm_cid=wire.vm_cid or wire.cid or None,
         vm_created_at=read_time(wire.vm_created_at),
-        state=wire.state or "started",
+        state=wire.state or STARTED,
         job_state=wire.job_state,
         ignore=bool(wire.ignore),
         active=wire.active,

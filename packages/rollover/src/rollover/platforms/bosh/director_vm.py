@@ -82,7 +82,7 @@ class DirectorVm:
             poll_seconds=poll_seconds,
         )
 
-    # What others of this package ask for.
+    # What agents get from it.
 
     def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out to agents now; `EvidenceMissing` when it is unknown.
@@ -135,22 +135,24 @@ class DirectorVm:
                 at=self._clock(),
                 availability=availability,
                 why=why,
-                endpoints=() if first is None else self._seen(first),
-                may_use=tuple(self._seen(other) for other in others if other is not None),
+                endpoints=() if first is None else self._endpoints(first),
+                may_use=tuple(self._endpoints(other) for other in others if other is not None),
             )
 
     def _availability(self, conclusion: Conclusion) -> tuple[Availability, str]:
         if create_env.is_running(self.workplace.lock):
             return Availability.UNREACHABLE, "a `create-env` is still running"
         if conclusion.doubt or conclusion.silent:
-            words = [conclusion.silent, conclusion.doubt]
+            reasons = [conclusion.silent, conclusion.doubt]
             if conclusion.doubt and (kept := self.workplace.backups()):
-                words.append(f"the latest copy of the vars store is `{kept[-1]}`")
-            return Availability.UNREACHABLE, "; ".join(word for word in words if word)
+                reasons.append(f"the latest copy of the vars store is `{kept[-1]}`")
+            return Availability.UNREACHABLE, "; ".join(reason for reason in reasons if reason)
         return Availability.READY, conclusion.disagreement
 
-    def _seen(self, tls: NatsTls) -> tuple[ObservedEndpoint, ...]:
-        described = {endpoint.name for one in self.group.instances for endpoint in one.endpoints}
+    def _endpoints(self, tls: NatsTls) -> tuple[ObservedEndpoint, ...]:
+        described = {
+            endpoint.name for instance in self.group.instances for endpoint in instance.endpoints
+        }
         return tuple(
             ObservedEndpoint(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
             for endpoint, part in director_fleet.PARTS.items()
@@ -218,14 +220,14 @@ class DirectorVm:
                 retired=retired,
                 tls=director_vm_observer.distinct_states(conclusion.possible),
                 agents=connections.KnownAgents(
-                    self._ledger, self._placed, self._creation_times, self._clock()
+                    self._ledger, self._instances, self._creation_times, self._clock()
                 ),
                 own=frozenset(
                     identity.chain[0].fingerprint for identity in self.observer.identities()
                 ),
             )
 
-    def _placed(self) -> Iterable[BoshInstance]:
+    def _instances(self) -> Iterable[BoshInstance]:
         for deployment in self._director.deployments():
             yield from self._director.placed(deployment.name)
 
@@ -242,7 +244,7 @@ class DirectorVm:
                 by=nats_port.BY_CONNZ,
             )
 
-    # Attending and tidying.
+    # Findings and cleanup.
 
     def findings(self, moment: Moment) -> Iterator[Finding]:
         """Yield what stands in the way at the director VM, its vars store and its command line."""

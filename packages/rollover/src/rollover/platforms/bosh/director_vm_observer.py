@@ -81,11 +81,15 @@ def conclude_deployed(
     """Return what follows from the manifests, the record, and what was seen."""
     usable = [candidate for candidate in candidates if candidate.properties is not None]
     # Of several with one SHA the plain one counts: after a clean-up the ops file changes nothing.
-    recorded = next((pair for pair in usable if pair.sha == state.current_manifest_sha), None)
+    recorded = next(
+        (candidate for candidate in usable if candidate.sha == state.current_manifest_sha), None
+    )
     silent = seen.nats.silence
     if recorded is not None and not _against(recorded, seen):
         return Conclusion((recorded,), recorded, silent=silent)
-    fitting = tuple(pair for pair in _latest_first(usable) if not _against(pair, seen))
+    fitting = tuple(
+        candidate for candidate in _latest_first(usable) if not _against(candidate, seen)
+    )
     disagreement = ""
     if recorded is not None:
         disagreement = (

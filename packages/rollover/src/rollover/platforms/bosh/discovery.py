@@ -15,6 +15,8 @@ from rollover.platforms.bosh.cost import RoundCost, UpdateWay
 from rollover.platforms.bosh.director_api import Director
 from rollover.platforms.bosh.director_fleet import DirectorObservation, Placement
 from rollover.platforms.bosh.director_records import (
+    STARTED,
+    UNRESPONSIVE,
     BoshInstance,
     CertificateExpiry,
     DirectorInfo,
@@ -25,8 +27,6 @@ from rollover.platforms.bosh.login import DirectorAccess
 
 AUTHORITY = AuthorityName("nats_ca")
 SOON_DAYS = 30
-UNRESPONSIVE = "unresponsive agent"
-STARTED = "started"
 _GIVEN = (
     "environment",
     "client",

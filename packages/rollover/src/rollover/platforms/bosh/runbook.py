@@ -30,7 +30,7 @@ from rollover.platforms.bosh.command_line import (
 from rollover.platforms.bosh.cost import UpdateWay
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_fleet import Placement
-from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.director_records import STARTED, BoshInstance
 from rollover.platforms.bosh.nats_properties import BUNDLE
 from rollover.platforms.bosh.ops_files import UPDATE_VALUES
 from rollover.platforms.bosh.rules.agents import RECOVERY_LOSES, RECREATE_NEEDED, RESURRECTION
@@ -206,7 +206,7 @@ def _instance(
         recreate=verdict.why if verdict.way is UpdateWay.RECREATE else "",
         disk=bool(instance.disk_cids),
         ignored=instance.ignore,
-        stopped=instance.state != "started",
+        stopped=instance.state != STARTED,
     )
 
 
