@@ -47,9 +47,6 @@ from rollover.platforms.bosh.director_records import (
 from rollover.platforms.bosh.login import nats_address
 from rollover.platforms.bosh.nats_properties import NatsPart
 
-# Asks a director for its whole world, several deployments at a time.
-
-
 _T = TypeVar("_T")
 
 ASKED_AT_ONCE = 5
@@ -134,7 +131,9 @@ def observe_placements(
         try:
             return Placement(
                 deployment=deployment,
-                instances=tuple(sorted(listing(deployment.name), key=lambda each: each.name)),
+                instances=tuple(
+                    sorted(listing(deployment.name), key=lambda instance: instance.name)
+                ),
                 updates=read_pacing(director.manifest(deployment.name)),
             )
         except NotFound:
@@ -180,8 +179,8 @@ def update_way_of(
     """
     if instance.stemcell is not None:
         return cost.update_of(version, instance.stemcell)
-    every = [cost.update_of(version, stemcell) for stemcell in place.deployment.stemcells]
-    return max(every, key=lambda each: each.seconds, default=cost.update_of(version, None))
+    updates = [cost.update_of(version, stemcell) for stemcell in place.deployment.stemcells]
+    return max(updates, key=lambda update: update.seconds, default=cost.update_of(version, None))
 
 
 def _cost_of_deployment(
@@ -191,7 +190,7 @@ def _cost_of_deployment(
     direct: bool,
     lost: Callable[[BoshInstance], bool],
 ) -> DeploymentCost:
-    def verdict(instance: BoshInstance) -> InstanceUpdate:
+    def update(instance: BoshInstance) -> InstanceUpdate:
         if lost(instance):
             return cost.LOST_UPDATE
         found = update_way_of(instance, place, version=version)
@@ -199,7 +198,7 @@ def _cost_of_deployment(
             return InstanceUpdate(way=UpdateWay.DIRECT, seconds=cost.DIRECT_SECONDS)
         return found
 
-    pairs = ((bosh_instance, verdict(bosh_instance)) for bosh_instance in place.with_vm)
+    pairs = ((instance, update(instance)) for instance in place.with_vm)
     return deployment_cost(place.deployment.name, pairs, updates=place.updates)
 
 
@@ -214,7 +213,7 @@ def _variables(
             continue
 
 
-# The fleet that a director is: the director VM, and one instance for each agent.
+# Its description: the director VM, and one instance for each agent.
 
 
 DIRECTOR_GROUP, AGENTS_GROUP = GroupName("director"), GroupName("agents")
@@ -252,17 +251,19 @@ def expand_fleet(
         return described
     asked = recover and not expired
     places = observe_placements(director, director.instances if asked else director.placed)
-    cost = cost_of(
+    round_of_agents = cost_of(
         places,
         version=director.info().version,
         direct=described.director.in_place == "direct",
         workers=described.director.parallel,
-        lost=lambda each: recover and (expired or each.job_state == UNRESPONSIVE),
+        lost=lambda instance: recover and (expired or instance.job_state == UNRESPONSIVE),
     )
-    agents = [bosh_instance for place in places for bosh_instance in place.with_vm]
+    agents = [instance for place in places for instance in place.with_vm]
     # An alias of the bosh CLI says nothing about where NATS is.
     found = msgspec.structs.replace(described.director, environment=director.access.url)
-    expanded = with_agents(msgspec.structs.replace(described, director=found), agents, cost=cost)
+    expanded = with_agents(
+        msgspec.structs.replace(described, director=found), agents, cost=round_of_agents
+    )
     return msgspec.structs.replace(expanded, director=described.director)
 
 

@@ -32,8 +32,6 @@ from rollover.fleet.names import Fingerprint
 from rollover.pki.certificate import parse_der
 from rollover.platforms.bosh.director_records import BoshInstance
 
-# What a director hands out to agents at one moment.
-
 
 class IssuedCredentials(msgspec.Struct, frozen=True, kw_only=True):
     """The CA that signs agents' certificates, and the bundle that they are given, since when."""
@@ -57,14 +55,6 @@ class IssuedCredentials(msgspec.Struct, frozen=True, kw_only=True):
     def trusted(self) -> frozenset[Fingerprint]:
         """The CAs that NATS accepts while this is handed out: it has the same bundle."""
         return frozenset(self.state.bundle)
-
-
-# What was seen of agents and handed out to them, and what follows from it. Pure.
-#
-# NATS shows of an agent's certificate only its fingerprint. So which CA issued it, and which
-# bundle came with it, is concluded: a certificate was issued after the agent was last seen with
-# another one, and before it was first seen itself; what the director handed out in that time is
-# what it can have come with.
 
 
 FILE_VERSION = 1
@@ -340,7 +330,7 @@ def with_settled(
     return msgspec.structs.replace(book, agents=agents)
 
 
-# The book of what agents were seen with and what they were handed, kept in a file.
+# The file.
 
 
 FILE_LIMIT = 256 * 1024 * 1024
@@ -501,12 +491,7 @@ class ProvenanceFile:
         )
 
 
-# After which time VMs were made, as certainly as it can be known: that says what they were given.
-#
-# The director's clock and ours may differ, so a VM that it made around the time of a `create-env`
-# can be of either side of it. Its tasks are numbered, though: what was made by one that is
-# younger than the first look at the new director was given what that one hands out, whatever any
-# clock says.
+# When VMs were made.
 
 
 CLOCK_SKEW = timedelta(minutes=1)
