@@ -138,7 +138,7 @@ class Rotation:
     def signers_left(self) -> set[str]:
         """The retired CA as holdouts name it; empty: nobody is left, `?`: nobody knows."""
         held = self.vm.holdouts([DIRECTOR_VM], retired=[self.old.ca])
-        return {holdout.issuer or "?" for holdout in held}
+        return {holdout.issuer_name or "?" for holdout in held}
 
     def connected(self) -> bool:
         """Whether both agents are back."""

@@ -135,7 +135,7 @@ class AgentsRig:
         """Return the issuers of what all agents present, without doubt."""
         seen = self.observe().values()
         assert not [observation.instance for observation in seen if observation.may_use]
-        return {observation.endpoints[0].presents[0].issuer for observation in seen}
+        return {observation.endpoints[0].presents[0].issuer_name for observation in seen}
 
     def bundles(self) -> set[tuple[Certificate, ...] | None]:
         """Return what all agents trust."""

@@ -102,7 +102,7 @@ def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]])
     waiting = [member]
     while waiting:
         current = waiting.pop()
-        for parent in named.get(anatomy(current).raw_issuer, ()):
+        for parent in named.get(anatomy(current).raw_issuer_name, ()):
             if parent in seen or not issued(current, parent):
                 continue
             if parent.self_signed:
@@ -213,7 +213,7 @@ def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
         return
     told = "; ".join(_no_authority(pair) for pair in wrong[:MOST_TOLD])
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(pair.certificate.issuer for pair in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(pair.certificate.issuer_name for pair in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "

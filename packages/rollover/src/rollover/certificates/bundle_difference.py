@@ -250,7 +250,7 @@ def _presented(configs: ConfigContext) -> Iterator[tuple[str, str]]:
             continue
         own = configs.chain(used.block)
         if used.block.context in ALWAYS_VERIFIED and own:
-            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer}`"
+            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer_name}`"
             yield link, why_refused(configs, own, bundle, usage=Usage.CLIENT)
             continue
         for chain in configs.clients:

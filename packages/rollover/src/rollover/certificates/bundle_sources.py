@@ -218,13 +218,17 @@ def _served(found: InspectedSource) -> BundleCandidates:
     )
     if offers:
         top = found.chain[-1]
-        note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
+        note = (
+            ()
+            if top.self_signed
+            else (f"{found.name} does not serve the root `{top.issuer_name}`",)
+        )
         return BundleCandidates(candidates=offers, notes=note)
     leaf = found.chain[0]
     raise SpecError(
         f"it serves no CA, only `{leaf.subject}`",
         place=found.name,
-        hint=f"get the certificate of its issuer `{leaf.issuer}` from whoever runs that CA",
+        hint=f"get the certificate of its issuer `{leaf.issuer_name}` from whoever runs that CA",
     )
 
 

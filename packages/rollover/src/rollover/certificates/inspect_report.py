@@ -228,7 +228,7 @@ class _Sources:
         signer = one if one.self_signed else self._signers.get(one.fingerprint)
         return CertificateView(
             subject=one.subject,
-            issuer=one.issuer,
+            issuer=one.issuer_name,
             depth=row.depth,
             signed_by=signer.fingerprint if signer else None,
             places=places,

@@ -53,7 +53,7 @@ class _Index:
 
     def candidates(self, child: Certificate) -> tuple[Certificate, ...]:
         """Return the few that most likely signed it: key identifiers only order them."""
-        issuer = anatomy(child).raw_issuer
+        issuer = anatomy(child).raw_issuer_name
         fitting = self._identified.get((issuer, child.authority_key_id), ())
         named = self._named.get(issuer, ())
         likely = (*fitting[:MOST_CANDIDATES], *named[:MOST_CANDIDATES])
@@ -212,7 +212,7 @@ def _above(
     found: dict[Certificate, None] = {}
     waiting = [leaf]
     while waiting and len(found) <= MOST_INTERMEDIATES:
-        named = by_subject.get(anatomy(waiting.pop()).raw_issuer, ())[:LONGEST_CHAIN]
+        named = by_subject.get(anatomy(waiting.pop()).raw_issuer_name, ())[:LONGEST_CHAIN]
         new = [certificate for certificate in named if certificate not in found]
         found.update(dict.fromkeys(new))
         waiting += new
@@ -294,7 +294,7 @@ class _Court:
     """
 
     def __init__(self, chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...]) -> None:
-        issuers = {anatomy(certificate).raw_issuer for certificate in chain}
+        issuers = {anatomy(certificate).raw_issuer_name for certificate in chain}
         fitting = tuple(
             fromkey
             for fromkey in dict.fromkeys(anchors)

@@ -225,7 +225,7 @@ def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
         subject=leaf.subject,
         # Who issued what a source makes is concluded; which certificate it is, is not known.
         fingerprint="" if endpoint.source is not None else leaf.fingerprint,
-        issuer=labels[issuer] if issuer else leaf.issuer,
+        issuer=labels[issuer] if issuer else leaf.issuer_name,
         expires=expires,
         days_left=_days(expires - seen.at),
     )

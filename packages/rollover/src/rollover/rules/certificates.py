@@ -329,7 +329,7 @@ def _told_apart(context: RuleContext, alike: list[Certificate]) -> bool:
         leaf.authority_key_id
         for party in context.parties
         for leaf in context.certificates(party.endpoint.presents[:1])
-        if leaf.issuer == alike[0].subject
+        if leaf.issuer_name == alike[0].subject
     )
 
 
@@ -345,7 +345,7 @@ def unused(context: RuleContext) -> Iterator[Finding]:
     """Yield the CAs in bundles that are of no authority and that nobody presents."""
     ours = {version for authority in context.fleet.authorities for version in authority.versions}
     issuing = {
-        item.issuer
+        item.issuer_name
         for party in context.parties
         for item in context.certificates(party.endpoint.presents)
     }

@@ -55,7 +55,9 @@ def ledger(tmp_path: Path, old: Ca, new: Ca) -> ProvenanceFile:
     """Both were handed out, one after the other."""
     found = ProvenanceFile(tmp_path / "agents.json")
     ago = BEGUN - timedelta(hours=1)
-    found.record_issued(IssuedCredentials(signer=old.certificate, bundle=(old.certificate,)), at=ago)
+    found.record_issued(
+        IssuedCredentials(signer=old.certificate, bundle=(old.certificate,)), at=ago
+    )
     both = (old.certificate, new.certificate)
     now = IssuedCredentials(signer=new.certificate, bundle=both, since=BEGUN, task=LAST_TASK)
     found.record_issued(now, at=BEGUN)
@@ -115,11 +117,15 @@ def test_clocks_that_are_clear_ask_nobody(ledger: ProvenanceFile) -> None:
 
 def test_an_agent_of_which_all_is_known_asks_nobody(ledger: ProvenanceFile, new: Ca) -> None:
     """After a round that made every VM anew there would be one call for each."""
-    ledger.record_connected({"a0": SEEN}, born={}, trusted={new.fingerprint}, at=BEGUN + timedelta(minutes=2))
+    ledger.record_connected(
+        {"a0": SEEN}, born={}, trusted={new.fingerprint}, at=BEGUN + timedelta(minutes=2)
+    )
     state = AgentState(new.fingerprint, (new.fingerprint,))
     ledger.issued("a0", Fingerprint("b" * 64), state, at=BEGUN + timedelta(minutes=3))
     later = BEGUN + timedelta(minutes=4)
-    ledger.record_connected({"a0": Fingerprint("b" * 64)}, born={}, trusted={new.fingerprint}, at=later)
+    ledger.record_connected(
+        {"a0": Fingerprint("b" * 64)}, born={}, trusted={new.fingerprint}, at=later
+    )
     assert ledger.observed_certificates("a0")[-1].settled == state
     director = Director(LAST_TASK + 1)
     VmCreationTimes(director, ledger).after(instance(seconds=5))

@@ -49,7 +49,9 @@ def ledger(folder: Path) -> ProvenanceFile:
     found = ProvenanceFile(folder / "agents.json")
     begun = NOW - timedelta(hours=1)
     found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
-    found.record_connected({"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun)
+    found.record_connected(
+        {"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun
+    )
     changed = NOW - timedelta(minutes=1)
     found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
     found.record_issued(
@@ -90,7 +92,7 @@ def left(folder: Path, *views: ConnectionView, has: NatsTls | None = None) -> li
 def test_an_agent_with_a_certificate_from_before_is_named(tmp_path: Path) -> None:
     """By its name in the fleet, with the CA."""
     [found] = left(tmp_path, agent(1, "a", "a" * 64))
-    assert (found.peer, found.issuer, found.connection) == ("cf/api/1", OLD.ca.subject, 1)
+    assert (found.peer, found.issuer_name, found.connection) == ("cf/api/1", OLD.ca.subject, 1)
 
 
 def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
 def test_an_agent_of_which_nobody_knows_is_named_without_a_ca(tmp_path: Path) -> None:
     """It may come from either; it is in no deployment."""
     [found] = left(tmp_path, agent(1, "stranger", "d" * 64))
-    assert (found.peer, found.issuer) == ("agent stranger", "")
+    assert (found.peer, found.issuer_name) == ("agent stranger", "")
 
 
 def test_whoever_is_accepted_by_one_ca_alone_comes_from_it(tmp_path: Path) -> None:

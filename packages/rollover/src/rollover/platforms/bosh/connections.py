@@ -265,7 +265,7 @@ def holdouts(
                 connection=agent.cid,
                 peer=instance.name if instance is not None else f"agent {agent.agent_id}",
                 certificate=agent.cert_sha256,
-                issuer=issuer,
+                issuer_name=issuer,
             )
     by_cid = {view.cid: view for view in views}
     for other in listing.others:

@@ -349,7 +349,7 @@ def _new_credentials(
 def _issuer(leaf: Certificate, authorities: Iterable[Certificate]) -> Certificate:
     for authority in authorities:
         if (
-            authority.subject == leaf.issuer
+            authority.subject == leaf.issuer_name
             and check_signature(anatomy(leaf), by=anatomy(authority)) is Signed.GOOD
         ):
             return authority

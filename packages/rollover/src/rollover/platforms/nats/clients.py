@@ -228,7 +228,11 @@ def _may_use(
     if found.disk.endpoints != used and not found.disk.troubles:
         yield found.disk.endpoints
     silent = found.report.status is None and instance.status_file is None
-    if silent and found.kept is not None and found.kept.endpoints not in (used, found.disk.endpoints):
+    if (
+        silent
+        and found.kept is not None
+        and found.kept.endpoints not in (used, found.disk.endpoints)
+    ):
         yield found.kept.endpoints
     own = endpoint_of_client(instance, found.disk)
     if silent and own is not None:

@@ -110,7 +110,7 @@ def holdouts(access: ServerAccess, inventory: Inventory) -> Iterator[Holdout]:
                 connection=view.cid,
                 peer=peer(view),
                 certificate=Fingerprint(view.tls_peer_certs[0].cert_sha256),
-                issuer=issuer,
+                issuer_name=issuer,
                 role=role(view, access.instance),
             )
 

@@ -174,7 +174,7 @@ KEPT_SUFFIX = ".rollover-kept"
 SYSTEM_STORE = Certificate(
     fingerprint=SYSTEM_ROOTS,
     subject="the trust store of the operating system",
-    issuer="",
+    issuer_name="",
     serial=0,
     not_before=datetime.min.replace(tzinfo=UTC),
     not_after=datetime.max.replace(tzinfo=UTC),
@@ -204,7 +204,9 @@ class HeldFiles(NamedTuple):
     def certificates(self) -> tuple[Certificate, ...]:
         """Every certificate found, each once."""
         found = (
-            one for endpoint in self.endpoints for one in (*endpoint.presents, *(endpoint.trusts or ()))
+            one
+            for endpoint in self.endpoints
+            for one in (*endpoint.presents, *(endpoint.trusts or ()))
         )
         return tuple(dict.fromkeys(one for one in found if one is not SYSTEM_STORE))
 

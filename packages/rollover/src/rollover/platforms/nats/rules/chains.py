@@ -40,9 +40,9 @@ _ORGANIZATION = re.compile(r"(?:^|,)O=((?:[^,\\]|\\.)+)")
 
 def public_issuer(certificate: Certificate) -> str:
     """Return the name of the public issuer of a certificate; empty when it has none."""
-    organization = _organization(certificate.issuer)
+    organization = _organization(certificate.issuer_name)
     named = _listed(organization)
-    return named or (organization or certificate.issuer if is_public(certificate) else "")
+    return named or (organization or certificate.issuer_name if is_public(certificate) else "")
 
 
 def public_cas(configs: ConfigContext) -> frozenset[Fingerprint]:
@@ -234,7 +234,7 @@ def incomplete(configs: ConfigContext) -> Iterator[Finding]:
             and not shared
             and not any(issued(last, certificate) for certificate in chain)
         ):
-            message = f"the issuer of `{last.subject}`, `{last.issuer}`, is not in the file"
+            message = f"the issuer of `{last.subject}`, `{last.issuer_name}`, is not in the file"
             yield found(INCOMPLETE, used.subject, message, place=certificate_place(used))
 
 

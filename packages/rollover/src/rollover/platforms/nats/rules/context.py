@@ -177,7 +177,7 @@ class ConfigContext:
         """Return the certificates of any file whose key signed this one; not itself."""
         cached = self._issuers.get(certificate.fingerprint)
         if cached is None:
-            named = self._by_subject.get(anatomy(certificate).raw_issuer, [])
+            named = self._by_subject.get(anatomy(certificate).raw_issuer_name, [])
             wanted = certificate.authority_key_id
             likely = sorted(named, key=lambda each: each.subject_key_id != wanted)
             cached = tuple(
@@ -223,7 +223,7 @@ def trusting(configs: ConfigContext) -> Iterator[tuple[UsedBlock, tuple[Certific
 
 def issued(child: Certificate, parent: Certificate) -> bool:
     """Say whether the subject and the key of `parent` are those that issued `child`."""
-    same_name = anatomy(child).raw_issuer == anatomy(parent).raw_subject
+    same_name = anatomy(child).raw_issuer_name == anatomy(parent).raw_subject
     return same_name and check_signature(anatomy(child), by=anatomy(parent)) in _HOLDS
 
 

@@ -178,7 +178,7 @@ def _causes(
     for chain, shown in _alike(half.shown, lambda each: configs.chain(each.block)).items():
         faults = lasting_refusal(configs, chain, bundle, usage=half.usage)
         if faults:
-            cause = (chain[-1].issuer, tuple(fault.kind for fault in faults))
+            cause = (chain[-1].issuer_name, tuple(fault.kind for fault in faults))
             reasons.setdefault(cause, "; ".join(fault.detail for fault in faults))
             peers.setdefault(cause, []).extend(shown)
     return [(why, Crowd(half.meeting, peers[cause])) for cause, why in reasons.items()]
