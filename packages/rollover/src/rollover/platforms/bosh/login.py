@@ -29,9 +29,6 @@ from rollover.pki.pem import read_certificates, write_certificates
 from rollover.platforms.bosh.director_http import HttpRequest, HttpResponse, HttpServer
 from rollover.platforms.bosh.nats_properties import DIRECTOR_PORT, NATS_PORT
 
-# Where a director is: what the bosh CLI takes for an environment, as a URL.
-
-
 ENVIRONMENT_VARIABLE = "BOSH_ENVIRONMENT"
 
 
@@ -67,9 +64,6 @@ def _no_address(message: str) -> SpecError:
 
 
 # The file in which the bosh CLI keeps environments, their CAs, and who logged in to them.
-#
-# `bosh alias-env` and `bosh log-in` write it. Rollover reads it, and writes one thing: a refresh
-# token that the UAA has replaced by using it, without which the next `bosh` would be logged out.
 
 
 CONFIG_VARIABLE = "BOSH_CONFIG"
@@ -228,7 +222,7 @@ def _entry_text(entry: Mapping[Key, Tree], field: str) -> str:
     return "" if value is None else str(value)
 
 
-# Where a director is and how to log in: from the fleet file and what the bosh CLI reads.
+# The access that follows from the fleet file, the environment and that file.
 
 
 CLIENT, SECRET = "BOSH_CLIENT", "BOSH_CLIENT_SECRET"
@@ -374,7 +368,7 @@ def _read_file(path: Path, *, field: str) -> bytes:
         ) from None
 
 
-# Logging in to a director: with a password of its own, or with tokens of a UAA.
+# Logging in: with a password of the director's own, or with tokens of a UAA.
 
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
