@@ -1,4 +1,4 @@
-"""The agents of a director's deployments: the `Platform` for VMs that a director looks after."""
+"""The agents of a director's deployments: the `Platform` for all VMs that a director has made."""
 
 from __future__ import annotations
 
@@ -318,12 +318,12 @@ class BoshAgents:
 
     def _silence(self, name: InstanceName, *, there: bool) -> Evidence:
         """Return what a silent agent means: nothing, when it is gone or was given up."""
-        said, holds = "no answer", False
+        answer, holds = "no answer", False
         if not there:
-            said, holds = "its VM is gone", True
+            answer, holds = "its VM is gone", True
         elif name in self._given_up:
-            said, holds = "no answer, as before: it will be recreated with --fix", True
-        return ping_evidence(name, said, at=self._clock(), holds=holds)
+            answer, holds = "no answer, as before: it will be recreated with --fix", True
+        return ping_evidence(name, answer, at=self._clock(), holds=holds)
 
     # Rolling out.
 

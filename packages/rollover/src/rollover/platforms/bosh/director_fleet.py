@@ -92,28 +92,30 @@ def observe_director(director: Director) -> DirectorObservation:
     """Return all of it, each agent asked for its state."""
     info = director.info()
     places = observe_placements(director, director.instances)
-    told = _Telling()
+    optional = _OptionalAnswers()
     return DirectorObservation(
         info=info,
         placements=places,
-        stemcells=told.of("stemcells", director.stemcells, otherwise=()),
-        locks=told.of("locks", director.locks, otherwise=()),
-        expiries=told.of("certificate expiry", director.certificate_expiry, otherwise=()),
-        deploy_configs=told.of("configs", lambda: director.configs("deploy"), otherwise=()),
-        variables=told.of("variables", lambda: dict(_variables(director, places)), otherwise={}),
-        silent=tuple(told.silent),
+        stemcells=optional.ask("stemcells", director.stemcells, otherwise=()),
+        locks=optional.ask("locks", director.locks, otherwise=()),
+        expiries=optional.ask("certificate expiry", director.certificate_expiry, otherwise=()),
+        deploy_configs=optional.ask("configs", lambda: director.configs("deploy"), otherwise=()),
+        variables=optional.ask(
+            "variables", lambda: dict(_variables(director, places)), otherwise={}
+        ),
+        silent=tuple(optional.silent),
     )
 
 
-class _Telling:
+class _OptionalAnswers:
     """Asks for what a rotation can do without, and notes what an old director does not tell."""
 
     def __init__(self) -> None:
         self.silent: list[tuple[str, str]] = []
 
-    def of(self, what: str, ask: Callable[[], _T], *, otherwise: _T) -> _T:
+    def ask(self, what: str, call: Callable[[], _T], *, otherwise: _T) -> _T:
         try:
-            return ask()
+            return call()
         except (NotFound, Denied) as error:
             self.silent.append((what, error.message))
             return otherwise

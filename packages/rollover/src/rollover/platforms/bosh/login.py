@@ -120,11 +120,7 @@ class SavedLogin(msgspec.Struct, frozen=True, kw_only=True):
 
 def config_place(environment: Mapping[str, str]) -> Path:
     """Return where the file is, as the CLI finds it: `$BOSH_CONFIG`, or in the home directory."""
-    named = environment.get(CONFIG_VARIABLE) or DEFAULT_CONFIG
-    home = environment.get("HOME", "")
-    if home and (named == "~" or named.startswith("~/")):
-        return Path(home, named[2:])
-    return Path.cwd() / named
+    return _located(environment.get(CONFIG_VARIABLE) or DEFAULT_CONFIG, environment, Path.cwd())
 
 
 def read_config(path: Path) -> tuple[SavedEnvironment, ...]:
@@ -346,6 +342,7 @@ def _read_ca(given: str, environment: Mapping[str, str], base: Path) -> bytes | 
 
 
 def _located(named: str, environment: Mapping[str, str], base: Path) -> Path:
+    # No shell has been at these names: the CLI expands a `~` by itself, and so it is done here.
     home = environment.get("HOME", "")
     if home and (named == "~" or named.startswith("~/")):
         return Path(home, named[2:])

@@ -296,6 +296,13 @@ def holders_of(chain: tuple[Certificate, ...], variables: Variables) -> tuple[st
     )
 
 
+def holder_of(chain: tuple[Certificate, ...], base: str, variables: Variables) -> str | None:
+    """Return the variable that holds a chain, of that family if one does; None: none holds it."""
+    holders = holders_of(chain, variables)
+    of_family = (name for name in holders if in_family(name, base))
+    return next(of_family, next(iter(holders), None))
+
+
 def certificate_field(variables: Variables, name: str, key: str) -> CertificateReference | None:
     """Return a field of a variable as a reference to certificates; None when it holds none."""
     value = variables.get(name)

@@ -143,15 +143,14 @@ def _holder(
     part: NatsPart, chain: tuple[Certificate, ...], names: NatsVariables, variables: Variables
 ) -> str:
     """Return the variable that holds a chain: of the property's own family, if there is one."""
-    holders = nats_properties.holders_of(chain, variables)
-    own = [holder for holder in holders if nats_properties.in_family(holder, names.of[part])]
-    if not holders:
+    holder = nats_properties.holder_of(chain, names.of[part], variables)
+    if holder is None:
         raise SpecError(
             f"no variable holds `{chain[0].subject}` ({short(chain[0].fingerprint)}), which "
             f"`nats.tls.{part}` is to have",
             hint="the vars store was changed meanwhile: run it again",
         )
-    return (own or holders)[0]
+    return holder
 
 
 def _bundle_text(
