@@ -98,7 +98,9 @@ class BoshAgents:
             patience=patience,
         )
         self._last: _Observed | None = None
+        # Why the last rollout failed, by instance: it is refusing until another one succeeds.
         self._refused: dict[InstanceName, str] = {}
+        # Who was silent when a recovery began: nobody waits for them, they are recreated.
         self._given_up: set[InstanceName] = set()
 
     def describe(self, group: GroupDescription) -> None:

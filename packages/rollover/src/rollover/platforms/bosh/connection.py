@@ -41,6 +41,7 @@ WORKPLACE = "bosh"
 LEDGER = "agents.json"
 """In the state directory: what is known of agents' certificates."""
 RECENT_SECONDS = 5.0
+"""For so long what a director VM was found to be deployed with is taken for what it is."""
 
 
 class PresentSigner(NamedTuple):

@@ -217,6 +217,7 @@ def _candidate(ops_file: Path | None, inputs: CreateEnvInputs) -> ManifestCandid
         with manifest_errors():
             extra = arguments.read_operations([str(ops_file)]) if ops_file is not None else ()
         evaluated = inputs.evaluate(extra)
+        # Told even where the properties cannot be read: the record may name it all the same.
         sha = evaluated.sha
         return ManifestCandidate(ops_file, sha, evaluated.properties(), "")
     except SpecError as error:

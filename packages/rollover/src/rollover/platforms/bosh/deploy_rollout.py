@@ -101,6 +101,7 @@ class DeployRollout:
             for name in list(open_orders):
                 yield gone_result(name, begun)
         except RolloverError as error:
+            # One is enough: after a failure nothing further is begun.
             for name in list(open_orders)[:1]:
                 yield Failed(
                     instance=name,

@@ -155,6 +155,8 @@ class DirectorRollout:
             timeout_seconds=self._create_env_seconds,
         )
         if not ended.succeeded:
+            # `create-env` clears the SHA before it changes anything (bosh-cli,
+            # deployment/record.go): where it still stands, nothing was changed.
             untouched = environment.state().current_manifest_sha == recorded and recorded != ""
             return self._failed(
                 order, ended, ops_file, restored=untouched and ended.code is not None

@@ -222,9 +222,22 @@ def definition_operation(
     )
 
 
+def restated_options(
+    manifest: PlainManifest,
+) -> Iterator[tuple[str, dict[Key, Tree], dict[Key, Tree]]]:
+    """Yield each definition's name and options, and those that say all that its certificate has."""
+    for part in NatsPart:
+        name = manifest.names.of[part]
+        if name in manifest.definitions:
+            present = _options_map(manifest.definitions[name].options)
+            ca = present.get("ca")
+            authority = ca if isinstance(ca, str) else ""
+            yield name, present, definition_options(manifest, part, ca=authority)
+
+
 def definition_options(
     manifest: PlainManifest, part: NatsPart, *, ca: str, common_name: str = ""
-) -> Tree:
+) -> dict[Key, Tree]:
     """Return the options of the present definition, and what only the certificate still says (H10).
 
     SANs, lifetime, key length, organisation and usages are carried over; where the definition

@@ -280,10 +280,15 @@ class _Drafting:
             {"type": "remove", "path": f"/{name}?"} for name in self.manifest.names.all
         ]
         self._kept(FORGET, ops_files.render_operations(removed, comment=_COMMENTS[FORGET]))
-        keeping = list(_kept_options(self.manifest))
+        # Definitions that have to say more, so that nothing of a certificate is lost (H10).
+        restated: list[dict[Key, Tree]] = [
+            {"type": "replace", "path": f"/variables/name={name}/options?", "value": wanted}
+            for name, present, wanted in ops_files.restated_options(self.manifest)
+            if wanted != present
+        ]
         keep = ""
-        if keeping:
-            keep = self._kept(KEEP, ops_files.render_operations(keeping, comment=_COMMENTS[KEEP]))
+        if restated:
+            keep = self._kept(KEEP, ops_files.render_operations(restated, comment=_COMMENTS[KEEP]))
         for rollout in self._plan.rollouts:
             if rollout.group == director_fleet.DIRECTOR_GROUP:
                 yield DirectorStep(rollout, keep, "", bundle=1, makes=True, forgets=True)
@@ -359,20 +364,6 @@ class _Drafting:
             }
             found[nats_properties.suffixed_name(self.manifest.names.of[part], self._number)] = value
         return found
-
-
-def _kept_options(manifest: PlainManifest) -> Iterator[dict[Key, Tree]]:
-    """Yield definitions that have to say more, so that nothing of a certificate is lost (H10)."""
-    for part in NatsPart:
-        name = manifest.names.of[part]
-        definition = manifest.definitions.get(name)
-        if definition is None:
-            continue
-        present = definition.options if isinstance(definition.options, dict) else {}
-        ca = present.get("ca")
-        wanted = ops_files.definition_options(manifest, part, ca=ca if isinstance(ca, str) else "")
-        if wanted != present:
-            yield {"type": "replace", "path": f"/variables/name={name}/options?", "value": wanted}
 
 
 def _imagined(now: NatsTls, *, at: datetime) -> _Imagined:

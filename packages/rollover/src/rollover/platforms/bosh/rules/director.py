@@ -393,21 +393,11 @@ def _without_newline(name: str, value: Tree, store: str) -> Iterator[Finding]:
 
 
 def _options_lost(manifest: PlainManifest) -> Iterator[Finding]:
-    for part in NatsPart:
-        base = manifest.names.of[part]
-        if base not in manifest.definitions:
-            continue
-        present = manifest.definitions[base].options
-        ca = present.get("ca") if isinstance(present, dict) else None
-        wanted = ops_files.definition_options(manifest, part, ca=ca if isinstance(ca, str) else "")
-        lost = sorted(
-            str(key)
-            for key, value in (wanted.items() if isinstance(wanted, dict) else ())
-            if not isinstance(present, dict) or present.get(key) != value
-        )
+    for name, present, wanted in ops_files.restated_options(manifest):
+        lost = sorted(str(key) for key, value in wanted.items() if present.get(key) != value)
         if lost:
             message = f"the certificate has what the definition does not say: {', '.join(lost)}"
-            yield found(OPTIONS, base, message)
+            yield found(OPTIONS, name, message)
 
 
 # The certificates.
