@@ -26,6 +26,8 @@ TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
 BY_HANDSHAKE, BY_CONNZ = "handshake", "connz"
 _CLIENTS = (NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR)
+_OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
+"""The verdict that contradicts an identity's CA being trusted, or not."""
 
 
 class NatsDial(NamedTuple):
@@ -125,14 +127,12 @@ def _contradictions(tls: NatsTls, shown: ObservedNats, at: datetime) -> Iterator
         if dial.identity is None or not unexpired(dial.identity, tls.bundle, at=at):
             continue
         trusted = dial.identity.issuer in {authority.fingerprint for authority in tls.bundle}
+        # A verdict that is neither says nothing for or against.
         if dial.handshake.client_verdict is _OPPOSITE[trusted]:
             verb = "turns away" if trusted else "lets in"
             yield f"NATS {verb} {dial.identity.label}"
     for part in _CLIENTS:
         yield from _wrong_client(part, tls.pairs[part].chain[0], shown)
-
-
-_OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
 
 
 def _wrong_client(part: NatsPart, leaf: Certificate, shown: ObservedNats) -> Iterator[str]:
