@@ -13,17 +13,18 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 LONGEST = (
+    "test_bosh_runbook_by_hand.py",
     "test_bosh_rotation_left_behind.py",
-    "test_bosh_lab_director_rotation.py",
     "test_bosh_lab_up.py",
     "test_bosh_agents.py",
+    "test_bosh_lab_director_rotation.py",
     "test_bosh_rotation_expired.py",
+    "test_bosh_rotation_killed.py",
     "test_rotation_left_behind.py",
     "test_bosh_rotation_back.py",
-    "test_rotation_killed.py",
     "test_rotation_back.py",
-    "test_bosh_rotation_killed.py",
     "test_bosh_rotation_whole.py",
+    "test_rotation_killed.py",
     "test_bosh_lab_uaa.py",
     "test_supercluster_rotation.py",
     "test_supercluster_story.py",

@@ -155,7 +155,7 @@ def test_every_environment_variable_is_documented() -> None:
     """Each variable of ours that the code names stands in the reference."""
     text = (DOCS / "reference/environment.md").read_text()
     named: set[str] = set()
-    for path in (ROOT / "src").rglob("*.py"):
+    for path in ROOT.glob("packages/*/src/**/*.py"):
         named |= set(re.findall(r"\b(?:ROLLOVER_[A-Z]+|NO_COLOR)\b", path.read_text()))
     assert "ROLLOVER_FLEET" in named
     for name in named:

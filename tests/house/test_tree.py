@@ -13,7 +13,7 @@ import pytest
 from conftest import LONGEST
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "rollover"
+TESTS = sorted((*ROOT.glob("packages/*/tests/**/test_*.py"), *ROOT.glob("tests/**/test_*.py")))
 LARGEST_TEXT = 2_000_000
 OUTSIDE = {"__pycache__", "build", "dist", "node_modules"}
 HIDDEN_AND_OURS = {".ci", ".gitignore"}
@@ -111,13 +111,13 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 def test_names_of_test_files_are_unique() -> None:
     """Two tests of one name could not be told apart in a report."""
-    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    names = [path.name for path in TESTS]
     assert sorted(names) == sorted(set(names))
 
 
 def test_files_that_are_begun_first_are_there() -> None:
     """A file that was renamed would be begun last, and the other workers would wait for it."""
-    names = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    names = {path.name for path in TESTS}
     assert set(LONGEST) <= names
     assert len(set(LONGEST)) == len(LONGEST)
 
@@ -125,7 +125,7 @@ def test_files_that_are_begun_first_are_there() -> None:
 def test_every_test_states_the_behaviour_it_checks() -> None:
     """Each test function has a docstring of its own."""
     functions = ast.FunctionDef | ast.AsyncFunctionDef
-    for path in (ROOT / "tests").rglob("test_*.py"):
+    for path in TESTS:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, functions) and node.name.startswith("test_"):
                 assert ast.get_docstring(node), f"{path.name}: {node.name}"

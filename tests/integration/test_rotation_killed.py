@@ -100,7 +100,7 @@ def _killed(process: subprocess.Popen[str], watched: _Watched, moment: EntryKind
             process.kill()
             process.wait()
             return process.returncode < 0
-        time.sleep(0.002)
+        time.sleep(0.008)
     return False
 
 

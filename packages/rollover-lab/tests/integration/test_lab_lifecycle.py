@@ -38,9 +38,9 @@ PATIENCE_SECONDS = 60.0
 HOLDER = """
 import sys
 from pathlib import Path
-from rollover_lab import lab
-from rollover_lab.nats.spec import preset
-with lab.running(preset("single"), Path(sys.argv[1])):
+from rollover_lab.nats import lab
+from rollover_lab.nats.spec import preset_named
+with lab.running(preset_named("single"), Path(sys.argv[1])):
     print("up", flush=True)
     sys.stdin.read()
 """

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from rollover_lab import children
 here = Path(sys.argv[1])
-child = children.start(["sleep", "600"], directory=here, output=here / "out")
+child = children.start_tethered(["sleep", "600"], directory=here, output=here / "out")
 print(child.pid, flush=True)
 sys.stdin.read()
 """

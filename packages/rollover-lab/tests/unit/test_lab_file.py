@@ -7,12 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from rigs.workspace import EXAMPLES
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
 from rollover_lab.nats import spec as nats_spec
 from rollover_lab.nats.spec import PRESETS, ClusterSpec, LabSpec, preset_named
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "nats-cluster" / "lab.yml"
+EXAMPLE = EXAMPLES / "nats-cluster" / "lab.yml"
 
 
 def test_a_name_is_enough() -> None:

@@ -11,6 +11,7 @@ import pytest
 from bosh_interpolate import FileStore, interpolate, load_variables
 from rigs import bosh_plans
 from rigs.bosh_director_files import Director, Generation, Made, generation
+from rigs.workspace import EXAMPLES
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import InstanceName, short
 from rollover.pki.keys import from_pem
@@ -22,7 +23,7 @@ from rollover.platforms.bosh.runbook import (
     RunbookFacts,
 )
 
-EXAMPLE = Path(__file__).parents[4] / "examples/bosh"
+EXAMPLE = EXAMPLES / "bosh"
 INPUTS = ("bosh.yml", "create-env.sh", "vars.yml")
 SHOWN_AT = "/srv/director"
 """Where the example is, for those who read it."""

@@ -15,7 +15,7 @@ DYING = '''
 import json, os, signal, sys
 from pathlib import Path
 from rollover.delivery.local import LocalDelivery
-from rollover.engine.ports import File
+from rollover.engine.ports import DeliveredFile
 from rollover.fleet.secret import SecretBytes
 
 WATCHED = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.chmod", "os.chown"}
@@ -23,9 +23,9 @@ base, verb = Path(sys.argv[1]), sys.argv[2]
 
 def files(tls):
     return (
-        File(path=str(tls / "server.pem"), content=b"new"),
-        File(path=str(tls / "server.key"), content=SecretBytes(b"new")),
-        File(path=str(tls / "added.pem"), content=b"new"),
+        DeliveredFile(path=str(tls / "server.pem"), content=b"new"),
+        DeliveredFile(path=str(tls / "server.key"), content=SecretBytes(b"new")),
+        DeliveredFile(path=str(tls / "added.pem"), content=b"new"),
     )
 
 def die_at(number):

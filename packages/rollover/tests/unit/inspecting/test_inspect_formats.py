@@ -299,7 +299,7 @@ def test_a_directory_shows_what_is_ours_and_passes_over_the_rest(tmp_path: Path)
     write(tmp_path, "good.pem", pem(ROOT))
     write(tmp_path, "bad.pem", pem(NODE)[:200])
     found = read(tmp_path)
-    assert [type(inspected_source).__name__ for inspected_source in found] == ["Problem", "Source"]
+    assert [type(entry) for entry in found] == [InspectionProblem, InspectedSource]
     assert isinstance(found[0], InspectionProblem)
     assert "bad.pem:1" in found[0].message
 

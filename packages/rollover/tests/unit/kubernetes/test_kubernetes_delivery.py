@@ -12,6 +12,7 @@ import pytest
 
 from rigs import kubernetes_stand_in as stand_in
 from rigs.kubernetes_stand_in import StandIn
+from rigs.workspace import EXAMPLES
 from rollover.codec.fleet_file import read_fleet, write_fleet
 from rollover.delivery.kubernetes import ApiServerDelivery, delivery_of
 from rollover.delivery.kubernetes_api import open_cluster
@@ -343,7 +344,7 @@ def test_instances_may_share_a_bundle_and_no_leaf(tmp_path: Path) -> None:
 
 def test_the_example_fleet_is_one_that_can_be_delivered_to(tmp_path: Path) -> None:
     """It is read, its volumes hold every file, and it says the same when it is written again."""
-    path = Path(__file__).parents[3] / "examples" / "kubernetes" / "fleet.yml"
+    path = EXAMPLES / "kubernetes" / "fleet.yml"
     described = read_fleet(path.read_bytes(), place=str(path))
     assert read_fleet(write_fleet(described), place="again") == described
     (servers,) = described.groups

@@ -158,7 +158,7 @@ class NewCredential(msgspec.Struct, frozen=True, kw_only=True):
         `SpecError` for a key that is not RSA: neither `bosh` nor the director's NATS client
         (Ruby, nats-pure) takes another.
         """
-        key = from_pem(self.key.reveal(), place="a key for the director VM")
+        key = from_pem(self.key.reveal(), place="a key for the director VM", proven=True)
         if not key.kind.startswith("rsa"):
             raise SpecError(
                 f"the key of `{self.chain[0].subject}` is of kind `{key.kind}`, a director VM "
