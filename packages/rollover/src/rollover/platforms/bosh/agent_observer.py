@@ -16,10 +16,9 @@ from rollover.platforms.bosh.agent_pinger import AgentAnswer, AgentPinger
 from rollover.platforms.bosh.agent_proof import AgentPatience, AgentProver
 from rollover.platforms.bosh.connections import Connections, Listing
 from rollover.platforms.bosh.director_api import DirectorApi
+from rollover.platforms.bosh.director_fleet import ASKED_AT_ONCE
 from rollover.platforms.bosh.director_records import BoshInstance, DirectorLock
 
-ASKED_AT_ONCE = 5
-"""Deployments that are asked about at the same time, as the bosh CLI does."""
 SECOND_LISTING_SECONDS = 2.0
 """Between two listings, so that who is just coming or going is not taken for a stranger."""
 LOCK_POLL_SECONDS = 1.0
