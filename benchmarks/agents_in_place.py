@@ -120,7 +120,7 @@ class Bench:
             mbus=self.mbus,
             prover=prover,
             ledger=self._ledger,
-            handout=handout,
+            issued=handout,
             signer_key=lambda _: SecretBytes(self._new.key_pem.encode()),
             clock=now,
             patience=patience,

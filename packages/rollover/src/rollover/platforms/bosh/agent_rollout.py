@@ -77,25 +77,25 @@ class _Running(msgspec.Struct, frozen=True):
 
 
 def issue_credentials(
-    agent: str, handout: IssuedCredentials, *, signer_key: SecretBytes, at: datetime
+    agent: str, issued: IssuedCredentials, *, signer_key: SecretBytes, at: datetime
 ) -> NewAgentCredentials:
     """Return new credentials for an agent, checked."""
     key = generate(KeyKind.RSA_3072)
-    signing_key = from_pem(signer_key.reveal(), place=f"the key of `{handout.signer.subject}`")
+    signing_key = from_pem(signer_key.reveal(), place=f"the key of `{issued.signer.subject}`")
     certificate = agent_certificate(
-        agent + SUFFIX, key=key, signer=handout.signer, signer_key=signing_key, not_before=at
+        agent + SUFFIX, key=key, signer=issued.signer, signer_key=signing_key, not_before=at
     )
     made = NewAgentCredentials(
         certificate=certificate,
         chain=write_certificates((certificate,)),
         key=SecretBytes(to_pem(key, KeyForm.PKCS1)),
-        bundle=write_certificates(handout.bundle),
+        bundle=write_certificates(issued.bundle),
     )
-    check_credentials(made, handout)
+    check_credentials(made, issued)
     return made
 
 
-def check_credentials(made: NewAgentCredentials, handout: IssuedCredentials) -> None:
+def check_credentials(made: NewAgentCredentials, issued: IssuedCredentials) -> None:
     """Raise `SpecError` for credentials that would put an agent into an endless crash loop.
 
     An agent checks nothing before it stores what it is given, and nobody could reach it afterwards.
@@ -107,9 +107,9 @@ def check_credentials(made: NewAgentCredentials, handout: IssuedCredentials) -> 
     wrong = ""
     if key.spki != spki:
         wrong = "the key is not that of the certificate"
-    elif not _is_signed_by(leaf, handout.signer):
+    elif not _is_signed_by(leaf, issued.signer):
         wrong = "the certificate is not signed by the CA that the director signs with"
-    elif bundle != handout.bundle:
+    elif bundle != issued.bundle:
         wrong = "the bundle is not what the director hands out"
     # H9: two PEM blocks on one line are none.
     elif not all(data.endswith(b"\n") for data in (made.chain, made.key.reveal(), made.bundle)):
@@ -194,7 +194,7 @@ class DirectUpdate:
         mbus: SpeaksToAgents,
         prover: AgentProver,
         ledger: ProvenanceFile,
-        handout: IssuedCredentials,
+        issued: IssuedCredentials,
         signer_key: SignerKey,
         clock: Callable[[], datetime],
         patience: AgentPatience,
@@ -202,7 +202,7 @@ class DirectUpdate:
         self._mbus = mbus
         self._prover = prover
         self._ledger = ledger
-        self._handout = handout
+        self._issued_credentials = issued
         self._signer_key = signer_key
         self._clock = clock
         self._patience = patience
@@ -261,17 +261,19 @@ class DirectUpdate:
         )
 
     def _issued(self, agent: str) -> NewAgentCredentials:
-        signer_key = self._signer_key(self._handout.signer.fingerprint)
+        signer_key = self._signer_key(self._issued_credentials.signer.fingerprint)
         if signer_key is None:
             raise SpecError(
-                f"the key of `{self._handout.signer.subject}` is not at hand",
+                f"the key of `{self._issued_credentials.signer.subject}` is not at hand",
                 hint="take `in_place: direct` out of the fleet file: the director has the key",
             )
-        made = issue_credentials(agent, self._handout, signer_key=signer_key, at=self._clock())
+        made = issue_credentials(
+            agent, self._issued_credentials, signer_key=signer_key, at=self._clock()
+        )
         fingerprint = made.certificate.fingerprint
         # Before it is sent: an agent that takes it and a Rollover that is killed then leave a
         # certificate that nobody else can tell the origin of.
-        self._ledger.issued(agent, fingerprint, self._handout.state, at=self._clock())
+        self._ledger.issued(agent, fingerprint, self._issued_credentials.state, at=self._clock())
         return made
 
     def _finished(self, agent: str, answer: AgentAnswer, end: float) -> None:

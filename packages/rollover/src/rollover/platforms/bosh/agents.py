@@ -109,14 +109,14 @@ class BoshAgents:
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each agent holds, as far as it can be concluded, and whether it answers."""
-        handout = self._held.handout()
-        fleet = self._fleet(instances, handout)
+        credentials = self._held.issued_credentials()
+        fleet = self._fleet(instances, credentials)
         for name in instances:
             instance = fleet.instances.get(name)
             if instance is None or instance.agent_id is None:
-                yield self._gone(name, handout)
+                yield self._gone(name, credentials)
             else:
-                yield self._observation(instance, fleet, handout)
+                yield self._observation(instance, fleet, credentials)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
@@ -128,12 +128,12 @@ class BoshAgents:
         list the connections, and `StaleError` when the director hands out something else than
         was ordered; nothing is begun then.
         """
-        handout = self._held.handout()
-        _check_orders(orders, handout)
+        credentials = self._held.issued_credentials()
+        _check_orders(orders, credentials)
         self._last = None
         listed_at = self._clock()
         listed = self._listings.listed(deployments_of(order.instance for order in orders))
-        prover = self._prover(handout)
+        prover = self._prover(credentials)
         _check_listing(prover.begin(all_instances(listed), listed_at=listed_at))
         version = self._director.info().version
         rollout = AgentRollout(
@@ -152,13 +152,13 @@ class BoshAgents:
                 mbus=self._pinger,
                 prover=prover,
                 ledger=self._held.ledger,
-                handout=handout,
+                issued=credentials,
                 signer_key=self._held.signer_key,
                 clock=self._clock,
                 patience=self._patience,
             ),
             version=version,
-            trusted_certs=handout.trusted_certs,
+            trusted_certs=credentials.trusted_certs,
             recover=self._recover,
         )
         for result in rollout.results(orders, pacing=pacing, stopping=stopping):
@@ -205,10 +205,12 @@ class BoshAgents:
 
     def findings(self, moment: Moment) -> Iterator[Finding]:
         """Yield the hazards that concern agents and deployments: the rules `bosh-…`."""
-        handout = self._held.handout()
-        fleet = self._recent_fleet([instance.name for instance in self.group.instances], handout)
+        credentials = self._held.issued_credentials()
+        fleet = self._recent_fleet(
+            [instance.name for instance in self.group.instances], credentials
+        )
         early = moment in {Moment.CHECK, Moment.BEFORE}
-        several = moment is Moment.BETWEEN and len(handout.bundle) > 1
+        several = moment is Moment.BETWEEN and len(credentials.bundle) > 1
         deployments = deployments_of(instance.name for instance in fleet.there)
         after = moment is Moment.AFTER
         yield from findings(
@@ -229,7 +231,7 @@ class BoshAgents:
                     for instance in fleet.there
                 },
                 provenance=self._held.ledger.read(),
-                distrusted=frozenset(self._distrusted(fleet, handout)),
+                distrusted=frozenset(self._distrusted(fleet, credentials)),
                 recover=self._recover,
                 expired=self._held.expired,
             ),
@@ -237,46 +239,48 @@ class BoshAgents:
         )
 
     def _distrusted(
-        self, fleet: ObservedAgents, handout: IssuedCredentials
+        self, fleet: ObservedAgents, credentials: IssuedCredentials
     ) -> Iterator[InstanceName]:
         """Yield who may be cut off because its CA is not trusted any more: somebody deployed."""
-        trusted = handout.trusted
+        trusted = credentials.trusted
         for instance in fleet.there:
             agent = fleet.observed[instance.name]
             if agent.listed and not agent.answers and agent.connection is None:
-                states = self._held.states(instance, agent, handout)
+                states = self._held.states(instance, agent, credentials)
                 if any(state.signer not in trusted for state in states):
                     yield instance.name
 
     # Observing.
 
-    def _fleet(self, names: Sequence[InstanceName], handout: IssuedCredentials) -> ObservedAgents:
+    def _fleet(
+        self, names: Sequence[InstanceName], credentials: IssuedCredentials
+    ) -> ObservedAgents:
         # Nobody comes back by a CA that has expired, however long he is given.
         hopeful = not self._held.expired and not self._recover
-        fleet = self._observer.observe(names, prover=self._prover(handout), hopeful=hopeful)
-        self._last = _Observed(monotonic(), frozenset(names), handout.state, fleet)
+        fleet = self._observer.observe(names, prover=self._prover(credentials), hopeful=hopeful)
+        self._last = _Observed(monotonic(), frozenset(names), credentials.state, fleet)
         return fleet
 
     def _recent_fleet(
-        self, names: Sequence[InstanceName], handout: IssuedCredentials
+        self, names: Sequence[InstanceName], credentials: IssuedCredentials
     ) -> ObservedAgents:
         """Return the last observation, if it is of a moment ago and the same, or observe again."""
         last = self._last
         if (
             last is not None
             and monotonic() - last.ended < self._patience.fresh
-            and (last.names, last.handed) == (frozenset(names), handout.state)
+            and (last.names, last.handed) == (frozenset(names), credentials.state)
         ):
             return last.fleet
-        return self._fleet(names, handout)
+        return self._fleet(names, credentials)
 
-    def _prover(self, handout: IssuedCredentials) -> AgentProver:
+    def _prover(self, credentials: IssuedCredentials) -> AgentProver:
         return AgentProver(
             connections=self._connections,
             mbus=self._pinger,
             ledger=self._held.ledger,
             creation_times=self._held.creation_times,
-            trusted=handout.trusted,
+            trusted=credentials.trusted,
             clock=self._clock,
             patience=self._patience,
         )
@@ -286,7 +290,7 @@ class BoshAgents:
         return all_instances(self._listings.listed(deployments_of(names)))
 
     def _observation(
-        self, instance: BoshInstance, fleet: ObservedAgents, handout: IssuedCredentials
+        self, instance: BoshInstance, fleet: ObservedAgents, credentials: IssuedCredentials
     ) -> Observation:
         at, name = self._clock(), instance.name
         agent = fleet.observed[name]
@@ -297,8 +301,8 @@ class BoshAgents:
             self._given_up.add(name)
         issued = self._held.issued_at(instance, agent)
         first, *others = (
-            self._held.endpoint(state, handout, issued=issued)
-            for state in self._held.states(instance, agent, handout)
+            self._held.endpoint(state, credentials, issued=issued)
+            for state in self._held.states(instance, agent, credentials)
         )
         return Observation(
             instance=name,
@@ -309,13 +313,13 @@ class BoshAgents:
             may_use=tuple((other,) for other in others),
         )
 
-    def _gone(self, name: InstanceName, handout: IssuedCredentials) -> Observation:
+    def _gone(self, name: InstanceName, credentials: IssuedCredentials) -> Observation:
         at = self._clock()
         return Observation(
             instance=name,
             at=at,
             why="its VM is gone",
-            endpoints=(self._held.endpoint(handout.state, handout, issued=at),),
+            endpoints=(self._held.endpoint(credentials.state, credentials, issued=at),),
         )
 
     def _silence(self, name: InstanceName, *, there: bool) -> Evidence:
@@ -344,12 +348,12 @@ def _agent_id(placed: Mapping[InstanceName, BoshInstance], name: InstanceName) -
     return "" if found is None or found.agent_id is None else found.agent_id
 
 
-def _check_orders(orders: Sequence[Order], handout: IssuedCredentials) -> None:
+def _check_orders(orders: Sequence[Order], credentials: IssuedCredentials) -> None:
     for order in orders:
-        if not state_fits(handout.state, order):
+        if not state_fits(credentials.state, order):
             raise StaleError(
                 f"`{order.instance}` is to get something else than the director hands out now "
-                f"(signed by `{handout.signer.subject}`, {len(handout.bundle)} trusted CAs)",
+                f"(signed by `{credentials.signer.subject}`, {len(credentials.bundle)} trusted CAs)",
                 hint="somebody ran `create-env` meanwhile: run Rollover again, it plans anew",
             )
 

@@ -57,23 +57,25 @@ class HeldCredentials:
         self._director = director
         self._placeholders = PlaceholderCertificates(signer_key, known=known)
 
-    def handout(self) -> IssuedCredentials:
+    def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out now, and note it; `EvidenceMissing` when unknown."""
-        handout = self._handed_out()
-        self.expired = all(certificate.not_after < self.clock() for certificate in handout.bundle)
+        credentials = self._handed_out()
+        self.expired = all(
+            certificate.not_after < self.clock() for certificate in credentials.bundle
+        )
         recorded = self.ledger.read().credentials
-        if not recorded or recorded[-1].state != handout.state:
+        if not recorded or recorded[-1].state != credentials.state:
             # Asked for after it was seen: what a later task makes is given this, or what follows.
             with suppress(AdapterError):
-                handout = msgspec.structs.replace(handout, task=self._director.last_task())
-        self.ledger.record_issued(handout, at=self.clock())
-        return handout
+                credentials = msgspec.structs.replace(credentials, task=self._director.last_task())
+        self.ledger.record_issued(credentials, at=self.clock())
+        return credentials
 
     def states(
-        self, instance: BoshInstance, agent: ObservedAgent, handout: IssuedCredentials
+        self, instance: BoshInstance, agent: ObservedAgent, credentials: IssuedCredentials
     ) -> tuple[AgentState, ...]:
         """Return what an agent can hold, likeliest first; never nothing."""
-        trusted = handout.trusted
+        trusted = credentials.trusted
         states = self.ledger.states(
             instance.agent_id or "",
             trusted=trusted,
@@ -84,7 +86,7 @@ class HeldCredentials:
         if agent.answers:
             # Connected, whether or not anybody can list it.
             states = tuple(state for state in states if state.signer in trusted) or states
-        return states or (handout.state,)
+        return states or (credentials.state,)
 
     def issued_at(self, instance: BoshInstance, agent: ObservedAgent) -> datetime:
         """Return when an agent's certificate was issued, as early as it can have been."""
@@ -98,18 +100,18 @@ class HeldCredentials:
         )
 
     def endpoint(
-        self, state: AgentState, handout: IssuedCredentials, *, issued: datetime
+        self, state: AgentState, credentials: IssuedCredentials, *, issued: datetime
     ) -> ObservedEndpoint:
         """Return an agent's endpoint in that state, its certificate issued at that time."""
-        signer = self._authority(state.signer, handout)
+        signer = self._authority(state.signer, credentials)
         return ObservedEndpoint(
             endpoint=MBUS,
             presents=(self._placeholders.of(signer, issued=issued),),
-            trusts=tuple(self._authority(fingerprint, handout) for fingerprint in state.bundle),
+            trusts=tuple(self._authority(fingerprint, credentials) for fingerprint in state.bundle),
         )
 
-    def _authority(self, fingerprint: Fingerprint, handout: IssuedCredentials) -> Certificate:
-        for certificate in (handout.signer, *handout.bundle):
+    def _authority(self, fingerprint: Fingerprint, credentials: IssuedCredentials) -> Certificate:
+        for certificate in (credentials.signer, *credentials.bundle):
             if certificate.fingerprint == fingerprint:
                 return certificate
         return self.ledger.certificate(fingerprint)

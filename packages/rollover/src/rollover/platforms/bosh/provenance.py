@@ -137,20 +137,20 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def issued_within(
-    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
+    records: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
 ) -> tuple[IssuedRecord, ...]:
     """Return what can have been handed out at some time after `after` (None: ever) and `until`."""
-    ends: list[datetime | None] = [handout.since for handout in handouts[1:]]
+    ends: list[datetime | None] = [record.since for record in records[1:]]
     return tuple(
-        handout
-        for handout, end in zip(handouts, [*ends, None], strict=True)
-        if (handout.earliest is None or handout.earliest <= until)
+        record
+        for record, end in zip(records, [*ends, None], strict=True)
+        if (record.earliest is None or record.earliest <= until)
         and (end is None or after is None or end > after)
     )
 
 
 def possible_states(
-    handouts: Sequence[IssuedRecord],
+    records: Sequence[IssuedRecord],
     *,
     trusted: frozenset[Fingerprint],
     after: datetime | None,
@@ -164,9 +164,9 @@ def possible_states(
     with only one of them there is no doubt. Between two observations something may have been handed
     out that nobody saw.
     """
-    found = [handed.state for handed in issued_within(handouts, after=after, until=until)]
-    found += _unseen_states(handouts, after=after, until=until)
-    if handouts and (after is None or after < handouts[0].noted):
+    found = [handed.state for handed in issued_within(records, after=after, until=until)]
+    found += _unseen_states(records, after=after, until=until)
+    if records and (after is None or after < records[0].noted):
         past = sorted(trusted - {state.signer for state in found})
         found += [AgentState(fingerprint, (fingerprint,)) for fingerprint in past]
     fitting = [state for state in found if not connected or state.signer in trusted]
@@ -175,13 +175,13 @@ def possible_states(
 
 
 def _unseen_states(
-    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
+    records: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
 ) -> Iterator[AgentState]:
     """Yield what may have been handed out between two that were seen, where nobody timed it.
 
     From one CA to another there is a time of both, and of one alone between two times of both.
     """
-    for before, then in pairwise(handouts):
+    for before, then in pairwise(records):
         timed = then.since is None or then.earliest is None or then.earliest == then.since
         if timed or (after is not None and then.since is not None and then.since <= after):
             continue
@@ -236,28 +236,27 @@ def states_of_agent(
 
 
 def with_issued_credentials(
-    provenance: Provenance, handout: IssuedCredentials, *, at: datetime
+    provenance: Provenance, credentials: IssuedCredentials, *, at: datetime
 ) -> Provenance:
     """Return the provenance with what the director hands out now."""
-    signer = handout.signer.fingerprint
-    bundle = tuple(certificate.fingerprint for certificate in handout.bundle)
+    signer, bundle = credentials.state
     certificates = provenance.certificates | {
         certificate.fingerprint: certificate.der
-        for certificate in (handout.signer, *handout.bundle)
+        for certificate in (credentials.signer, *credentials.bundle)
     }
     *before, last = provenance.credentials or (None,)
     if last is not None and last.state == (signer, bundle):
         handed = msgspec.structs.replace(last, confirmed=max(at, last.confirmed))
     else:
-        unknown = last is not None and handout.since is None
+        unknown = last is not None and credentials.since is None
         handed = IssuedRecord(
             signer=signer,
             bundle=bundle,
-            since=at if unknown else handout.since,
-            earliest=last.confirmed if unknown and last is not None else handout.since,
+            since=at if unknown else credentials.since,
+            earliest=last.confirmed if unknown and last is not None else credentials.since,
             noted=at,
             confirmed=at,
-            task=handout.task,
+            task=credentials.task,
         )
         before = list(provenance.credentials)
     kept = tuple(record for record in (*before, handed) if record is not None)
@@ -360,22 +359,24 @@ class ProvenanceFile:
                 self._provenance, self._stamp = self._read(), stamp
             return self._provenance
 
-    def record_issued(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
+    def record_issued(self, credentials: IssuedCredentials, *, at: datetime | None = None) -> None:
         """Note what the director hands out, as of now; the same again changes no history."""
-        instant = at or handout.since or datetime.now(UTC)
-        self._change(lambda provenance: with_issued_credentials(provenance, handout, at=instant))
+        instant = at or credentials.since or datetime.now(UTC)
+        self._change(
+            lambda provenance: with_issued_credentials(provenance, credentials, at=instant)
+        )
 
     def issued_credentials(self) -> tuple[IssuedCredentials, ...]:
         """Return everything that was handed out, oldest first."""
         provenance = self.read()
         return tuple(
             IssuedCredentials(
-                signer=self.certificate(handout.signer),
-                bundle=tuple(self.certificate(fingerprint) for fingerprint in handout.bundle),
-                since=handout.since,
-                task=handout.task,
+                signer=self.certificate(record.signer),
+                bundle=tuple(self.certificate(fingerprint) for fingerprint in record.bundle),
+                since=record.since,
+                task=record.task,
             )
-            for handout in provenance.credentials
+            for record in provenance.credentials
         )
 
     def certificate(self, fingerprint: Fingerprint) -> Certificate:
@@ -542,7 +543,7 @@ class VmCreationTimes:
             self._tasks[vm_cid] = task
 
     def _remembered(
-        self, instance: BoshInstance, handouts: Sequence[IssuedRecord]
+        self, instance: BoshInstance, records: Sequence[IssuedRecord]
     ) -> datetime | None:
         """Return since when there was handed out what the task that made a VM handed out."""
         task = self._tasks.get(instance.vm_cid or "")
@@ -550,20 +551,20 @@ class VmCreationTimes:
             return None
         return max(
             (
-                handout.since
-                for handout in handouts
-                if handout.since is not None and handout.task is not None and task > handout.task
+                record.since
+                for record in records
+                if record.since is not None and record.task is not None and task > record.task
             ),
             default=None,
         )
 
 
 def _clocks_leave_open(instance: BoshInstance, provenance: Provenance) -> bool:
-    """Say whether the clocks leave it open which handout a VM was made under, and it matters."""
+    """Say whether the clocks leave it open what a VM was given, and it matters."""
     created, seen = instance.vm_created_at, provenance.agents.get(instance.agent_id or "", ())
     if created is None or (seen and seen[-1].settled is not None):
         return False
     return any(
-        handout.since is not None and abs(created - handout.since) <= 2 * CLOCK_SKEW
-        for handout in provenance.credentials
+        record.since is not None and abs(created - record.since) <= 2 * CLOCK_SKEW
+        for record in provenance.credentials
     )
