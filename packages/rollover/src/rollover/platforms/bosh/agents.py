@@ -353,7 +353,8 @@ def _check_orders(orders: Sequence[Order], credentials: IssuedCredentials) -> No
         if not state_fits(credentials.state, order):
             raise StaleError(
                 f"`{order.instance}` is to get something else than the director hands out now "
-                f"(signed by `{credentials.signer.subject}`, {len(credentials.bundle)} trusted CAs)",
+                f"(signed by `{credentials.signer.subject}`, {len(credentials.bundle)} trusted "
+                "CAs)",
                 hint="somebody ran `create-env` meanwhile: run Rollover again, it plans anew",
             )
 
