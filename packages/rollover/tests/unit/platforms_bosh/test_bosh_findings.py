@@ -184,7 +184,9 @@ def test_a_stale_record_of_the_director_is_told_afterwards() -> None:
         certificate=CERTIFICATE, first_observed=BEGUN, last_observed=BEGUN, issued_here=True
     )
     book = Provenance(agents={"a0": (sighting,), "a7": (sighting,)})
-    rules = [finding.rule for finding in findings(gathered(instance(), provenance=book), Moment.AFTER)]
+    rules = [
+        finding.rule for finding in findings(gathered(instance(), provenance=book), Moment.AFTER)
+    ]
     assert rules == ["bosh-keys-in-agent-logs", "bosh-record-stale"]
 
 
