@@ -324,7 +324,7 @@ class SuppliedChains(NamedTuple):
 class OrderDrafter:
     """Writes the orders of one rollout. `signer` gives the key of a CA that a source gets.
 
-    `brought`: what the goal gives, and nothing is made; None: all is made.
+    `supplied`: chains that the goal brings along, so that none is issued; None: all are issued.
     """
 
     def __init__(
@@ -334,13 +334,13 @@ class OrderDrafter:
         certificates: Mapping[Fingerprint, Certificate],
         issuers: Issuers,
         signer: Callable[[Fingerprint], Signer],
-        brought: SuppliedChains | None = None,
+        supplied: SuppliedChains | None = None,
     ) -> None:
         self._fleet = fleet.name
         self._certificates = certificates
         self._issuers = issuers
         self._signer = signer
-        self._brought = brought
+        self._supplied = supplied
         self._instances = {instance.name: instance for instance in fleet.instances()}
         self._sources = {
             SourceRef(group.name, endpoint.name): endpoint.trusts
@@ -356,7 +356,7 @@ class OrderDrafter:
         None for a source, which signs itself, and for what a source makes the chains of.
         """
         found: dict[WantedLeaf, None] = {}
-        if self._brought is not None:
+        if self._supplied is not None:
             return []
         for pair in self._assigned(rollout):
             if _is_given_leaves(pair.endpoint) and self._reissued(pair):
@@ -381,8 +381,8 @@ class OrderDrafter:
             made = self._of_source(each)
         elif each.endpoint.role is Role.SOURCE:
             made = self._for_source(each)
-        elif self._brought is not None:
-            made = self._given(each, self._brought)
+        elif self._supplied is not None:
+            made = self._of_supplied(each, self._supplied)
         else:
             made = self._own(each, leaves)
         changes = (made.chain, made.bundle, made.signer, made.issuer)
@@ -417,18 +417,18 @@ class OrderDrafter:
             bundle=self._bundle(each),
         )
 
-    def _given(self, each: _Assigned, brought: SuppliedChains) -> EndpointMaterial:
-        """Return what was brought, as far as the endpoint has not got it."""
+    def _of_supplied(self, each: _Assigned, supplied: SuppliedChains) -> EndpointMaterial:
+        """Return what was supplied, as far as the endpoint has not got it."""
         name, bundle = each.endpoint.name, self._bundle(each)
         if each.file is not None and each.bundle is not None:
             bundle = self._known(each.bundle)
         # Any other chain is a specimen of those that the instances of its class keep.
-        if each.chain not in brought.chains or all(one == each.chain for one in each.chains):
+        if each.chain not in supplied.chains or all(one == each.chain for one in each.chains):
             return EndpointMaterial(endpoint=name, bundle=bundle, bundle_file=each.file)
         return EndpointMaterial(
             endpoint=name,
             chain=self._known(each.chain),
-            key=brought.key(each.chain),
+            key=supplied.key(each.chain),
             bundle=bundle,
             bundle_file=each.file,
         )

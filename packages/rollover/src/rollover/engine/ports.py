@@ -426,7 +426,7 @@ class Platforms(Protocol):
         ...
 
 
-# What some platforms do besides: findings, tidying, keys, settings. Asked with `isinstance`.
+# What some platforms do besides: findings, clean-up, keys, settings. Asked with `isinstance`.
 
 
 class Moment(StrEnum):
@@ -439,7 +439,7 @@ class Moment(StrEnum):
     BETWEEN = "between"
     """The next rollout of any group begins, and it is not the first of this run."""
     AFTER = "after"
-    """The goal is reached and everything is tidied up."""
+    """The goal is reached and everything is cleaned up."""
 
 
 @runtime_checkable
@@ -459,7 +459,7 @@ class ReportsFindings(Protocol):
 class Cleanup(Protocol):
     """A platform that leaves things behind which are of no use once the goal is reached."""
 
-    def tidy(self) -> Iterator[Evidence]:
+    def clean_up(self) -> Iterator[Evidence]:
         """Put everything in its final place; yield what was done. Done again it does nothing.
 
         A failure leaves what was there before.

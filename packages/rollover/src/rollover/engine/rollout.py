@@ -294,7 +294,7 @@ class RolloutRunner:
             certificates=world.certificates,
             issuers=self._site.issuers(world),
             signer=self._supply.signer,
-            brought=self._supply.supplied(),
+            supplied=self._supply.supplied(),
         )
         wanted = drafting.wanted(rollout)
         self._chronicle.tell(events.Preparing(group=rollout.group, leaves=len(wanted)))

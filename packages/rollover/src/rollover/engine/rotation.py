@@ -258,7 +258,7 @@ class Rotation:
         again = "`rollover rotate` tries again, and changes nothing else"
         done: list[Evidence] = []
         try:
-            done.extend(platform.tidy())
+            done.extend(platform.clean_up())
         except RolloverError as error:
             hint = f"{error.hint}; {again}" if error.hint else again
             raise RunEnded(Ending.FAILED, f"{_NOT_CLEAN}: {error.message}", hint) from None

@@ -46,7 +46,7 @@ class Attending(Through):
         self.moments.append(moment)
         yield from self._finds(moment)
 
-    def tidy(self) -> Iterator[Evidence]:
+    def clean_up(self) -> Iterator[Evidence]:
         """Do one thing, then fail if it is to."""
         self.tidied += 1
         yield Evidence(

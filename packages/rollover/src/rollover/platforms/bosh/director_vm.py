@@ -276,7 +276,7 @@ class DirectorVm:
             at=self._clock(),
         )
 
-    def tidy(self) -> Iterator[Evidence]:
+    def clean_up(self) -> Iterator[Evidence]:
         """Put new values under the old names in the vars store, and drop what is left over.
 
         What would be deployed stays the same to the byte: that is proven before anything changes.
