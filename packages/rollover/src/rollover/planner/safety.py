@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from copy import copy
 from datetime import datetime, timedelta
 from itertools import chain as flatten
 from typing import NamedTuple
@@ -120,21 +119,28 @@ class Checked(msgspec.Struct, frozen=True):
     combinations: int
 
 
+class _Answers(NamedTuple):
+    """What was found out so far. It holds for every graph that is made from the same values."""
+
+    dates: list[datetime]
+    faults: dict[tuple[object, ...], tuple[Fault, ...]]
+    links: dict[tuple[object, ...], Refusal | None]
+
+
 class Judge:
     """Judges links of one graph. Answers are kept: a verdict changes only when a date passes."""
 
-    def __init__(self, graph: Graph, knowledge: Knowledge) -> None:
+    def __init__(
+        self, graph: Graph, knowledge: Knowledge, *, answers: _Answers | None = None
+    ) -> None:
         self._graph = graph
         self._knowledge = knowledge
-        self._known: dict[tuple[object, ...], tuple[Fault, ...]] = {}
-        self._links: dict[tuple[object, ...], Refusal | None] = {}
-        self._dates = _dates(graph, knowledge)
+        self._answers = answers or _Answers(_dates(graph, knowledge), {}, {})
+        self._dates, self._known, self._links = self._answers
 
     def on(self, graph: Graph) -> Judge:
         """Return a judge of a graph made from this one's values; answers are shared."""
-        other = copy(self)
-        other._graph = graph  # noqa: SLF001 - a copy of our own kind
-        return other
+        return Judge(graph, self._knowledge, answers=self._answers)
 
     @property
     def verdicts(self) -> int:
