@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +18,10 @@ from rollover.errors import ExitCode, SpecError
 from rollover.rules.rule import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from rollover.cli.config_checks import Wanted
     from rollover.cli.printer import Printer
+    from rollover.fleet.description import Silence
     from rollover.rules.report import CheckedRule, Report
 
 
@@ -215,67 +216,99 @@ def command(context: click.Context, /, **values: Any) -> int:
     that is not there, or a wrong option: nothing was checked. Rules are silenced, with a reason,
     by `--silence` or under `silenced` in the fleet file.
     """
-    given = context.get_parameter_source("fleet") is not click.core.ParameterSource.DEFAULT
+    named = context.get_parameter_source("fleet") is not click.core.ParameterSource.DEFAULT
     settings = settings_of(values)
     printer = settings.printer()
-    wanted = _wanted(values)
-    if wanted.files:
-        report = _files(wanted, settings if given else None, values)
+    of_files = bool(values["files"])
+    running, silences = _pairs(values["running"]), tuple(map(_silence, values["silenced"]))
+    if of_files:
+        report = _check_files(values, settings if named else None, running, silences)
     else:
-        report = _fleet(wanted, settings, values)
+        report = _check_fleet(values, settings, silences)
     if values["sarif"] is not None:
-        described = None if wanted.files else settings.fleet
+        described = None if of_files else settings.fleet
         write_sarif(values["sarif"], report, described=described)
     if printer.json:
         printer.data("report", report)
     else:
-        show_report(printer, report, of_files=bool(wanted.files))
-    return _exit(report)
+        show_report(printer, report, of_files=of_files)
+    exits = {Severity.ERROR: ExitCode.REFUSED, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
+    return ExitCode.DONE if report.worst is None else exits.get(report.worst, ExitCode.DONE)
 
 
-def _wanted(values: dict[str, Any]) -> Wanted:
-    from datetime import timedelta  # noqa: PLC0415 - not needed for `--help`
+def _check_files(
+    values: dict[str, Any],
+    settings: Settings | None,
+    running: Mapping[Path, Path],
+    silences: Sequence[Silence],
+) -> Report:
+    from rollover.platforms.nats.rules.config_selection import ConfigSelection, check_files  # noqa: PLC0415 - imports the rules
+    from rollover.site import load_fleet, now  # noqa: PLC0415 - imports every platform
 
-    from rollover.cli.config_checks import Wanted, pairs, silences  # noqa: PLC0415 - likewise
-
-    return Wanted(
+    selection = ConfigSelection(
         files=tuple(dict.fromkeys(values["files"])),
         working_directory=values["working_directory"],
-        running=pairs(values["running"]),
+        running=running,
         clients=values["clients"],
         units=values["units"],
+    )
+    if values["authority"] is not None:
+        raise click.UsageError("`--authority` goes without FILES only")
+    return check_files(
+        selection,
         expires_within=timedelta(days=values["expires_within"]),
-        silences=silences(values["silenced"]),
+        silences=silences,
+        known=load_fleet(settings.fleet).silenced if settings else (),
+        environment=os.environ,
+        now=now(),
     )
 
 
-def _files(wanted: Wanted, settings: Settings | None, values: dict[str, Any]) -> Report:
-    from rollover.cli.config_checks import check_files  # noqa: PLC0415 - as above
-    from rollover.site import load_fleet  # noqa: PLC0415 - as above
+def _check_fleet(values: dict[str, Any], settings: Settings, silences: Sequence[Silence]) -> Report:
+    from rollover.engine.service import check_site  # noqa: PLC0415 - imports certificates
+    from rollover.platforms.nats.rules.config_selection import with_configs  # noqa: PLC0415 - imports the rules
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports every platform
 
-    if values["authority"] is not None:
-        raise click.UsageError("`--authority` goes without FILES only")
-    return check_files(wanted, known=load_fleet(settings.fleet).silenced if settings else ())
-
-
-def _fleet(wanted: Wanted, settings: Settings, values: dict[str, Any]) -> Report:
-    from rollover.cli.config_checks import with_configs  # noqa: PLC0415 - as above
-    from rollover.engine.service import check_site  # noqa: PLC0415 - as above
-    from rollover.site import open_fleet  # noqa: PLC0415 - as above
-
-    for name in ("working_directory", "running", "clients", "units"):
-        if values[name]:
-            raise click.UsageError(
-                "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
-            )
+    if any(values[name] for name in ("working_directory", "running", "clients", "units")):
+        raise click.UsageError(
+            "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
+        )
     with open_fleet(settings.fleet, scratch=True) as library:
         report = check_site(library.site, values["authority"], expiry_days=values["expires_within"])
         described = library.site.described
-    return with_configs(report, described, wanted=wanted, base=settings.fleet.parent.resolve())
+    return with_configs(
+        report,
+        described,
+        base=settings.fleet.parent.resolve(),
+        expires_within=timedelta(days=values["expires_within"]),
+        silences=silences,
+        environment=os.environ,
+    )
 
 
-def _exit(report: Report) -> int:
-    from rollover.rules.rule import Severity  # noqa: PLC0415 - as above
+def _pairs(texts: Sequence[str]) -> dict[Path, Path]:
+    """Return the files of `--running FILE=OLD`."""
+    found: dict[Path, Path] = {}
+    for text in texts:
+        file, sign, old = text.partition("=")
+        if not (file and sign and old):
+            raise SpecError(f"`--running {text}` is no pair of files", hint="write `FILE=OLD`")
+        found[Path(file)] = Path(old)
+    return found
 
-    exits = {Severity.ERROR: ExitCode.REFUSED, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
-    return ExitCode.DONE if report.worst is None else exits.get(report.worst, ExitCode.DONE)
+
+def _silence(text: str) -> Silence:
+    """Return the entry of one `--silence RULE[:SUBJECT]=REASON`."""
+    from rollover.fleet.description import Silence  # noqa: PLC0415 - not needed for `--help`
+    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415 - imports every rule
+
+    named, _, reason = text.partition("=")
+    name, _, subject = named.partition(":")
+    if not name or not reason.strip():
+        raise SpecError(
+            f"`--silence {text}` says no rule or no reason",
+            hint="write `RULE=REASON`, or `RULE:SUBJECT=REASON` (`*` stands for anything)",
+        )
+    if CATALOGUE.rule(name) is None:
+        raise SpecError(f"there is no rule `{name}`", hint="`rollover explain` lists them all")
+    return Silence(rule=name, subject=subject or "*", reason=reason.strip())
