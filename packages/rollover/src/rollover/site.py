@@ -173,7 +173,6 @@ def open_fleet(
                 described, base=base, known=known, director=director, environment=environment
             ),
             known=known,
-            credentials=credentials,
             journal=stack.enter_context(open_journal(state / state_files.JOURNAL)),
             leases=stack.enter_context(open_leases(state / state_files.LEASES)),
             clock=now,

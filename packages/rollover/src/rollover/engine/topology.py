@@ -23,13 +23,12 @@ from rollover.pki.stacks import Verifier
 from rollover.rules.certificates import describe_doubt
 from rollover.rules.handshakes import Handshakes, JudgedHandshake
 
-# A look at a whole fleet that asks for no goal: for `check`, `topology` and lists of versions.
-#
-# Unlike the look before a rollout it goes on when an instance was never seen: that is a finding.
-
 
 class FleetObservation:
-    """A fleet as it was observed, and what can be asked about its certificates."""
+    """A fleet as it was observed without a goal: for `check`, `topology` and lists of versions.
+
+    Unlike before a rollout, an instance that was never seen is no error: it is a finding.
+    """
 
     def __init__(self, fleet: Fleet, *, keys: frozenset[Fingerprint], at: datetime) -> None:
         self.fleet = fleet
@@ -82,8 +81,7 @@ def _issuers_of_leaves(fleet: Fleet) -> dict[Fingerprint, Fingerprint]:
     return found
 
 
-# Who presents what, who trusts what, what expires when, and which links work now.
-
+# The topology as it is shown.
 
 _SECONDS_OF_DAY = 86_400
 
@@ -219,7 +217,9 @@ def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
     issuer = next(
         (seen.issuers[present] for present in endpoint.presents if present in seen.issuers), None
     )
-    expires = min(certificate.not_after for certificate in _chain(endpoint, issuer, seen.fleet))
+    # The CA counts too, also where it is not sent: the chain is worth nothing after it.
+    chain = (*endpoint.presents, *((issuer,) if issuer else ()))
+    expires = min(seen.fleet.certificates[fingerprint].not_after for fingerprint in chain)
     return msgspec.structs.replace(
         view,
         subject=leaf.subject,
@@ -234,11 +234,6 @@ def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
 def _days(left: timedelta) -> float:
     """Return days, rounded down: what has ended a second ago has less than none left."""
     return math.floor(left.total_seconds() / _SECONDS_OF_DAY * 1e4) / 1e4
-
-
-def _chain(endpoint: Endpoint, issuer: Fingerprint | None, fleet: Fleet) -> Iterator[Certificate]:
-    for fingerprint in (*endpoint.presents, *((issuer,) if issuer else ())):
-        yield fleet.certificates[fingerprint]
 
 
 def _labels(fleet: Fleet) -> dict[Fingerprint, str]:
