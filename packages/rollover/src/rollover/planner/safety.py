@@ -1,4 +1,10 @@
-"""What the planner has to be told about certificates, as functions: it parses none itself."""
+"""The safety rule: a rollout breaks no link that works now, in any mixture, until the next can end.
+
+A link works when a new handshake on it would succeed. It has two ends, so *any mixture* of changed
+and unchanged instances comes down to four combinations for each link of two classes, and to two
+where both ends sit on one instance. An instance that could not be confirmed may be in any of its
+possible states; the rule then ranges over those.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +33,7 @@ from rollover.planner.graph import Edge, Graph, Held, Node, Value, Vector, certi
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
-    """The judgements that the planner asks for. All are pure functions.
+    """What the planner has to be told about certificates: it parses none. All functions are pure.
 
     `certificates` knows every certificate of the fleet and of the prospects (it may grow as
     prospects are asked for). `accepts` answers questions of trust. `shape` gives chains that are
@@ -39,15 +45,6 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     accepts: Accepts
     shape: Callable[[Chain], Hashable]
     prospect: Callable[[Chain], Prospect | None]
-
-
-# The safety rule: a rollout breaks no link that works now, in any mixture, until the next can
-# end.
-#
-# A link works when a new handshake on it would succeed. It has two ends, so *any mixture* of
-# changed and unchanged instances comes down to four combinations for each link of two classes,
-# and to two where both ends sit on one instance. An instance that could not be confirmed may be
-# in any of its possible states; the rule then ranges over those.
 
 
 _INSTANT = timedelta(microseconds=1)
@@ -164,6 +161,8 @@ class Judge:
         self, edge: Edge, dialer: Vector, acceptor: Vector, instant: datetime
     ) -> Refusal | None:
         """Return why a new handshake would fail in these two states; None when it would not."""
+        # The key holds values, not indices: links of other classes, and of graphs of the way back,
+        # that come to the same handshake share one answer.
         epoch = self.epoch(instant)
         dials = self._graph.nodes[edge.dialer].ports[edge.dialer_endpoint]
         accepts = self._graph.nodes[edge.acceptor].ports[edge.acceptor_endpoint]
@@ -288,6 +287,7 @@ class Judge:
         instants = self.instants(window)
         for dialer, acceptor in starting_pairs(edge, before):
             if self.link(edge, dialer, acceptor, window.starts) is not None:
+                # What is broken already cannot be broken again: that is how recovery is planned.
                 continue
             for mixture in _mixtures(edge, (dialer, acceptor), after):
                 for instant in instants:
