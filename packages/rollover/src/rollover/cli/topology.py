@@ -17,8 +17,27 @@ if TYPE_CHECKING:
     from rollover.engine.topology import EndpointView, InstanceView, LinksView, LinkView, Topology
 
 
-# How a topology looks: a tree of groups and instances, and a table of the links between groups.
+@click.command(
+    epilog="Example:\n\n  rollover topology --links", short_help="Who presents and trusts what."
+)
+@click.option("--links", is_flag=True, help="Every link, not only how many there are.")
+@settings_options
+def command(**values: Any) -> None:
+    """Look at the whole fleet: instances, what they present and trust, which links work now."""
+    from rollover.engine.topology import topology_now  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_fleet(settings.fleet, scratch=True) as library:
+        seen = topology_now(library.site, every_link=values["links"])
+    if printer.json:
+        printer.data("topology", seen)
+    else:
+        show_topology(printer, seen)
+
+
+# The view.
 
 SOON_DAYS = 30.0
 MOST_SHOWN = 12
@@ -135,26 +154,3 @@ def _link(link: LinkView) -> tuple[str, str]:
     kind = "mutual" if link.mutual else "server only"
     reason = f": {link.reason}" if link.reason else ""
     return f"{sign} {link.dialer} → {link.acceptor}{name} ({kind}){reason}", style
-
-
-# `rollover topology`: who presents what, who trusts what, what expires when.
-
-
-@click.command(
-    epilog="Example:\n\n  rollover topology --links", short_help="Who presents and trusts what."
-)
-@click.option("--links", is_flag=True, help="Every link, not only how many there are.")
-@settings_options
-def command(**values: Any) -> None:
-    """Look at the whole fleet: instances, what they present and trust, which links work now."""
-    from rollover.engine.topology import topology_now  # noqa: PLC0415
-    from rollover.site import open_fleet  # noqa: PLC0415
-
-    settings = settings_of(values)
-    printer = settings.printer()
-    with open_fleet(settings.fleet, scratch=True) as library:
-        seen = topology_now(library.site, every_link=values["links"])
-    if printer.json:
-        printer.data("topology", seen)
-    else:
-        show_topology(printer, seen)

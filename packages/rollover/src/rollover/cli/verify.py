@@ -19,8 +19,25 @@ if TYPE_CHECKING:
     from rollover.fleet.evidence import Evidence
 
 
-# What fresh handshakes, and the servers' lists of connections, say of a fleet.
+@click.command(epilog="Example:\n\n  rollover verify", short_help="Prove what the fleet accepts.")
+@authority_option
+@settings_options
+def command(**values: Any) -> int:
+    """Dial every endpoint afresh: what it presents, which CAs it advertises, whom it lets in."""
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports certificates
 
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_fleet(settings.fleet, scratch=True) as library:
+        seen = library.verify(library.about(values["authority"]))
+    if printer.json:
+        printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
+    else:
+        show_verification(printer, seen)
+    return ExitCode.DONE if seen.holds else ExitCode.EVIDENCE_MISSING
+
+
+# The view.
 
 _DRAINED = {
     True: "nobody presents a certificate of the CA that goes",
@@ -67,24 +84,3 @@ def _show_evidence(printer: Printer, each: Evidence) -> None:
         return
     expected = f"; expected: {each.expected}" if each.expected else ""
     printer.line(f"  ✗ {each.subject} {each.fact}: {observed} ({each.by}){expected}", "bad")
-
-
-# `rollover verify`: every endpoint dialled afresh, with the chains of every CA version.
-
-
-@click.command(epilog="Example:\n\n  rollover verify", short_help="Prove what the fleet accepts.")
-@authority_option
-@settings_options
-def command(**values: Any) -> int:
-    """Dial every endpoint afresh: what it presents, which CAs it advertises, whom it lets in."""
-    from rollover.site import open_fleet  # noqa: PLC0415 - imports certificates
-
-    settings = settings_of(values)
-    printer = settings.printer()
-    with open_fleet(settings.fleet, scratch=True) as library:
-        seen = library.verify(library.about(values["authority"]))
-    if printer.json:
-        printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
-    else:
-        show_verification(printer, seen)
-    return ExitCode.DONE if seen.holds else ExitCode.EVIDENCE_MISSING
