@@ -215,8 +215,13 @@ def _plan(
 def _emergency(work: _Work) -> Plan:
     search = work.search()
     steps = prove.least_harm(search)
-    replayed = prove.prove_least_harm(
-        work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
+    replayed = replay_steps(
+        work.graph,
+        work.judge,
+        steps,
+        now=work.now,
+        margin=work.goal.step_margin,
+        may_break=True,
     )
     described = _described(work, replayed, ways_back=False)
     rollouts = prove.with_breaks(work.graph, work.judge, replayed.steps, described)

@@ -68,28 +68,32 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replay_steps(
-    graph: Graph, judge: Judge, steps: Sequence[Step], *, now: datetime, margin: timedelta
+    graph: Graph,
+    judge: Judge,
+    steps: Sequence[Step],
+    *,
+    now: datetime,
+    margin: timedelta,
+    may_break: bool = False,
 ) -> Replay:
-    """Prove steps in order, up to the first that would break a link."""
+    """Prove steps in order, up to the first that would break a link, or whose source is away.
+
+    `may_break`: links may be broken. Who is not at the goal after the last step is left behind.
+    """
     taken: list[Proven] = []
     last: tuple[Possible, ...] = graph.possible()
     for proven in examine_steps(graph, judge, steps, now=now, margin=margin):
         if lacking := tuple(starved_groups(graph, proven)):
             return Replay(steps=tuple(taken), blocked=lacking, complete=False)
-        if not proven.proof.holds:
+        if not (proven.proof.holds or may_break):
             found = tuple(
                 violation_of(graph, broken) for broken in proven.checked.broken[:MOST_VIOLATIONS]
             )
             return Replay(steps=tuple(taken), blocked=found, complete=False)
         taken.append(proven)
         last = state_after(proven)
-    return replay_end(graph, taken, last)
-
-
-def replay_end(graph: Graph, proven: Sequence[Proven], last: Sequence[Possible]) -> Replay:
-    """Return steps of which nothing stops the last; who is not at the goal then is left behind."""
     behind = tuple(left_behind_violations(graph, last))
-    return Replay(steps=tuple(proven), blocked=behind, complete=not behind)
+    return Replay(steps=tuple(taken), blocked=behind, complete=not behind)
 
 
 def starved_groups(graph: Graph, proven: Proven) -> Iterator[Violation]:
@@ -296,20 +300,6 @@ def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]
 def _dials_out(graph: Graph, edge: Edge, unit: int) -> bool:
     nodes = graph.nodes
     return nodes[edge.dialer].group == unit != nodes[edge.acceptor].group
-
-
-def prove_least_harm(
-    graph: Graph, judge: Judge, steps: Sequence[Step], *, now: datetime, margin: timedelta
-) -> Replay:
-    """Replay steps that may break links, up to one whose source is out of reach."""
-    taken: list[Proven] = []
-    last: tuple[Possible, ...] = graph.possible()
-    for proven in examine_steps(graph, judge, steps, now=now, margin=margin):
-        if lacking := tuple(starved_groups(graph, proven)):
-            return Replay(steps=tuple(taken), blocked=lacking, complete=False)
-        taken.append(proven)
-        last = state_after(proven)
-    return replay_end(graph, taken, last)
 
 
 def with_breaks(
