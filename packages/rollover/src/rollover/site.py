@@ -367,7 +367,11 @@ class GroupPlatforms:
         from rollover.platforms.bosh.director_vm import DirectorVm  # noqa: PLC0415 - HTTP client
 
         director = self._director_of(group)
-        vms = (self(one.name) for one in self._described.groups if one.platform == "bosh-director")
+        vms = (
+            self(described.name)
+            for described in self._described.groups
+            if described.platform == "bosh-director"
+        )
         vm = next(platform for platform in vms if isinstance(platform, DirectorVm))
         return director.agents(group, vm, known=self._known)
 

@@ -102,23 +102,23 @@ def warn_of_dates(printer: Printer, version: CertificateVersion, *, at: datetime
         printer.say(f"! `{first.subject}` is not valid before {first.not_before:%Y-%m-%d}", "warn")
 
 
-def _row(each: VersionView) -> tuple[str, ...]:
+def _row(version: VersionView) -> tuple[str, ...]:
     valid = "not seen anywhere"
-    if each.not_before is not None and each.not_after is not None:
-        valid = f"{each.not_before:%Y-%m-%d} to {each.not_after:%Y-%m-%d}"
+    if version.not_before is not None and version.not_after is not None:
+        valid = f"{version.not_before:%Y-%m-%d} to {version.not_after:%Y-%m-%d}"
     return (
-        each.label,
-        short(each.fingerprint),
-        each.subject,
-        each.key,
+        version.label,
+        short(version.fingerprint),
+        version.subject,
+        version.key,
         valid,
-        "yes" if each.key_here else "no",
-        f"by {each.trusted_by}",
-        f"by {each.presented_by}",
+        "yes" if version.key_here else "no",
+        f"by {version.trusted_by}",
+        f"by {version.presented_by}",
     )
 
 
-# PEM files that an operator names.
+# PEM files that an operator names: read with a limit, and a word about loose permissions.
 
 
 def read_pem(path: Path) -> PemFile:

@@ -166,10 +166,10 @@ def _check_fleet(values: dict[str, Any], settings: Settings, silences: Sequence[
 def _pairs(texts: Sequence[str]) -> dict[Path, Path]:
     """Return the files of `--running FILE=OLD`."""
     found: dict[Path, Path] = {}
-    for text in texts:
-        file, sign, old = text.partition("=")
+    for pair in texts:
+        file, sign, old = pair.partition("=")
         if not (file and sign and old):
-            raise SpecError(f"`--running {text}` is no pair of files", hint="write `FILE=OLD`")
+            raise SpecError(f"`--running {pair}` is no pair of files", hint="write `FILE=OLD`")
         found[Path(file)] = Path(old)
     return found
 
@@ -211,13 +211,13 @@ _SIGNS: Mapping[Severity | None, tuple[str, str]] = MappingProxyType(
 
 def show_report(printer: Printer, report: Report, *, of_files: bool = False) -> None:
     """Show every rule with its sign, and what it found; `of_files`: in configurations only."""
-    for area, checked in groupby(report.checked, key=lambda each: each.area):
+    for area, checked in groupby(report.checked, key=lambda rule: rule.area):
         printer.line(area, "bold")
         for checked_rule in checked:
             sign, style = _SIGNS[checked_rule.worst]
             printer.line(f"  {sign} {checked_rule.title}", style)
-            for text in _details(checked_rule):
-                printer.line(text)
+            for detail in _details(checked_rule):
+                printer.line(detail)
         printer.line()
     printer.line(report_verdict(report, of_files=of_files), _SIGNS[report.worst][1])
 

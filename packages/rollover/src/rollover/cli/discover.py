@@ -13,7 +13,6 @@ import msgspec
 
 from rollover import files
 from rollover.cli.options import settings_of, settings_options
-from rollover.cli.printer import Printer
 from rollover.errors import SpecError
 from rollover.fleet.description import FleetDescription
 
@@ -182,11 +181,9 @@ def deliver_description(
     """Print the description, or write it; a file that is there is changed only with `write`."""
     from rollover.codec.fleet_file import write_fleet  # noqa: PLC0415 - imports YAML
 
-    remarks = tuple(
-        f"{remark_view.subject}: {remark_view.message}" for remark_view in found.remarks
-    )
-    for remark in remarks:
-        printer.say(f"! {remark}", "warn")
+    remarks = tuple(f"{remark.subject}: {remark.message}" for remark in found.remarks)
+    for text in remarks:
+        printer.say(f"! {text}", "warn")
     content = write_fleet(found.description)
     present = _present(out)
     difference = tuple(_difference(present, content, out)) if present is not None else ()
@@ -293,7 +290,9 @@ def show_director(printer: Printer, reading: DirectorReading) -> None:
             ("deployment", "instances", "in place", "recreate", "variables", "stemcells"),
             (_deployment(deployment) for deployment in reading.deployments),
         )
-    instances = tuple(_shown(reading))
+    every = [instance for deployment in reading.deployments for instance in deployment.instances]
+    few = len(every) <= MOST_SHOWN
+    instances = [instance for instance in every if few or not _is_well(instance)]
     if instances:
         printer.line()
         printer.table(
@@ -313,13 +312,7 @@ def show_director(printer: Printer, reading: DirectorReading) -> None:
     printer.line(_round(reading.round))
 
 
-def _shown(reading: DirectorReading) -> Iterator[InstanceReading]:
-    every = [one for deployment in reading.deployments for one in deployment.instances]
-    few = len(every) <= MOST_SHOWN
-    return (instance_reading for instance_reading in every if few or not _fine(instance_reading))
-
-
-def _fine(instance: InstanceReading) -> bool:
+def _is_well(instance: InstanceReading) -> bool:
     return instance.state == "started" and instance.job_state == "running" and not instance.ignored
 
 

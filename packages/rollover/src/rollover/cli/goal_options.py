@@ -86,8 +86,8 @@ def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
     """Return rule and reason of each `RULE=REASON`; an override without a reason is refused."""
     overrides: dict[RuleId, str] = {}
     allowed = overridable(CATALOGUE)
-    for value in values:
-        rule, _, reason = (part.strip() for part in value.partition("="))
+    for override in values:
+        rule, _, reason = (part.strip() for part in override.partition("="))
         if rule not in allowed:
             raise SpecError(
                 f"`{rule}` is no refusal that can be overridden",
@@ -95,7 +95,7 @@ def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
             )
         if not reason:
             raise SpecError(
-                f"`--override {value}` gives no reason",
+                f"`--override {override}` gives no reason",
                 hint="write `--override RULE=REASON`; both go into the journal",
             )
         overrides[RuleId(rule)] = reason
@@ -186,8 +186,8 @@ def material_request_of(
             hint="give the bundle first, so that the new chain is accepted, then renew",
         )
     _refuse(values, _OF_AUTHORITIES, "is about a CA that Rollover rotates, and this brings one")
-    asked = _renewal(values, group) if group is not None else _bundle(values)
-    return msgspec.structs.replace(asked, margin_seconds=margin_seconds)
+    request = _renewal(values, group) if group is not None else _bundle(values)
+    return msgspec.structs.replace(request, margin_seconds=margin_seconds)
 
 
 def _bundle(values: Mapping[str, Any]) -> MaterialRequest:
@@ -241,12 +241,12 @@ def _listed(text: str | None) -> tuple[str, ...]:
 
 def roles_of(text: str | None) -> tuple[Role, ...]:
     """Return the roles that `--roles` lists; `SpecError` for one that there is not."""
-    known = {each.value: each for each in Role if each is not Role.SOURCE}
+    known = {role.value: role for role in Role if role is not Role.SOURCE}
     for name in _listed(text):
         if name not in known:
             raise SpecError(
                 f"there is no role `{name}`",
-                hint=f"there are {', '.join(f'`{each}`' for each in known)}",
+                hint=f"there are {', '.join(f'`{role}`' for role in known)}",
             )
     return tuple(known[name] for name in _listed(text))
 

@@ -128,7 +128,7 @@ def _trust(values: dict[str, Any], printer: Printer) -> int:
 
 # The view.
 
-# By the words of `issuing.system_trust.Outcome`, which imports certificates.
+# By the words of `certificates.issue_system_trust.TrustOutcome`, which imports certificates.
 _SIGNS = {
     "installed": ("✓", "good"),
     "removed": ("✓", "good"),

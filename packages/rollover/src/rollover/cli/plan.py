@@ -159,7 +159,7 @@ def show_outlook(printer: Printer, seen: Outlook, *, recover: bool) -> None:
 def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
     """Yield what platforms found, what stands in the way first."""
     order = list(Severity)
-    for finding in sorted(findings, key=lambda one: order.index(one.severity)):
+    for finding in sorted(findings, key=lambda found: order.index(found.severity)):
         text = f"{finding.rule}: {finding.subject}: {finding.message}"
         if finding.silenced:
             yield f"  silenced: {text} ({finding.silenced})", "dim"
@@ -190,12 +190,12 @@ def _table(printer: Printer, plan: Plan) -> None:
                 "back",
                 "takes",
             ),
-            (_row(item) for item in plan.rollouts),
+            (_row(rollout) for rollout in plan.rollouts),
         )
         printer.line()
         for rollout in plan.rollouts:
-            for text in _details(rollout):
-                printer.line(text, "dim")
+            for detail in _details(rollout):
+                printer.line(detail, "dim")
 
 
 def plan_verdict(plan: Plan) -> str:
@@ -214,20 +214,20 @@ def plan_verdict(plan: Plan) -> str:
     return f"{count}, at least {plan.lower_bound} are needed"
 
 
-def _row(each: Rollout) -> tuple[str, ...]:
-    back = "–" if each.rollback_rollouts is None else str(each.rollback_rollouts)
+def _row(rollout: Rollout) -> tuple[str, ...]:
+    back = "–" if rollout.rollback_rollouts is None else str(rollout.rollback_rollouts)
     return (
-        str(each.number),
-        each.group,
-        ", ".join(each.phases),
-        str(each.instances),
-        str(each.waves),
-        each.touch.value,
-        str(each.weight),
-        f"{each.proof.links:,}",
-        f"{each.proof.combinations:,}",
+        str(rollout.number),
+        rollout.group,
+        ", ".join(rollout.phases),
+        str(rollout.instances),
+        str(rollout.waves),
+        rollout.touch.value,
+        str(rollout.weight),
+        f"{rollout.proof.links:,}",
+        f"{rollout.proof.combinations:,}",
         back,
-        duration_words(each.duration),
+        duration_words(rollout.duration),
     )
 
 
@@ -236,10 +236,12 @@ def _details(rollout: Rollout) -> Iterator[str]:
         yield f"{rollout.number:>3}. {change.group}/{change.endpoint}: {change_words(change)}"
     for notice in rollout.notices:
         yield f"     ! {notice}"
-    for item in rollout.breaks:
-        healed = f"until rollout {item.heals_after}" if item.heals_after else "and does not heal"
-        link = f"{item.witness.dialer} → {item.witness.acceptor}"
-        yield f"     ✗ breaks {item.links} links like {link}, {healed}"
+    for broken in rollout.breaks:
+        healed = (
+            f"until rollout {broken.heals_after}" if broken.heals_after else "and does not heal"
+        )
+        link = f"{broken.witness.dialer} → {broken.witness.acceptor}"
+        yield f"     ✗ breaks {broken.links} links like {link}, {healed}"
 
 
 def change_words(change: Change) -> str:
@@ -305,12 +307,10 @@ MOST_NAMED_CUT_OFF = 8
 
 def recovery_lines(seen: Recovery, *, losses: str) -> Iterator[tuple[str, str]]:
     """Yield what is to be said before anything is done, each line with its style."""
-    for text in seen.expired:
-        yield f"✗ {text}", "bad"
+    for expired in seen.expired:
+        yield f"✗ {expired}", "bad"
     if seen.cut_off:
-        named = ", ".join(
-            f"`{instance_name}`" for instance_name in seen.cut_off[:MOST_NAMED_CUT_OFF]
-        )
+        named = ", ".join(f"`{name}`" for name in seen.cut_off[:MOST_NAMED_CUT_OFF])
         more = len(seen.cut_off) - MOST_NAMED_CUT_OFF
         rest = f" and {more} more" if more > 0 else ""
         yield f"✗ {len(seen.cut_off)} instances are cut off by it: {named}{rest}", "bad"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, assert_never
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, assert_never
 import click
 import msgspec
 
-from rollover.cli import plan as recovery_view
-from rollover.cli.plan import plan_verdict
+from rollover.cli.plan import change_words, plan_verdict, recovery_lines, show_plan
 from rollover.cli.printer import Printer, counted, told
 from rollover.cli.verify import gate_outline
 from rollover.engine import events
 from rollover.engine.events import Conduct, Ending, MaintenanceWindow, Outcome
 from rollover.errors import ExitCode, SpecError
 from rollover.fleet.evidence import Applied
-from rollover.fleet.goal import Goal, Installation, InstallMaterial, RotateAuthority, name_of
-from rollover.fleet.names import Fingerprint, RuleId
+from rollover.fleet.goal import Goal, InstallMaterial, RotateAuthority, name_of
+from rollover.fleet.names import RuleId
 from rollover.fleet.plan import Plan, Rollout
 from rollover.planner.explain import LEFT_BEHIND
 from rollover.rules.rule import Severity
@@ -69,10 +68,8 @@ def conducted(
         watcher.pause()
         if not asked and not printer.json:
             asked.append(True)
-            recovery_view.show_plan(printer, plan)
-        changes = "; ".join(
-            dict.fromkeys(recovery_view.change_words(change) for change in rollout.changes)
-        )
+            show_plan(printer, plan)
+        changes = "; ".join(dict.fromkeys(map(change_words, rollout.changes)))
         size = counted(rollout.instances, "instance")
         question = f"Roll out {rollout.group} ({size}): {changes}?"
         answer = _answered(question)
@@ -115,18 +112,18 @@ def _until_interrupted(say: Callable[[str], None]) -> Iterator[Callable[[], bool
         seen.append(number)
         say("stopping after the instances that were begun; once more to stop at once")
 
-    before = {literal: signal.signal(literal, note) for literal in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(seen)
     finally:
-        for each, old in before.items():
-            signal.signal(each, old)
+        for number, former in handlers.items():
+            signal.signal(number, former)
 
 
 def exit_of_plan(plan: Plan) -> int:
     """Return the exit code of a plan that is not carried out.
 
-    What is brought and breaks a link is refused, whoever comes back; all else may go on later.
+    What is supplied and breaks a link is refused, whoever comes back; all else may go on later.
     """
     if plan.complete:
         return ExitCode.DONE
@@ -216,9 +213,7 @@ class Watcher:
             case events.FindingsTold():
                 self._found(event)
             case events.Recovering():
-                for text, style in recovery_view.recovery_lines(
-                    event.recovery, losses=event.losses
-                ):
+                for text, style in recovery_lines(event.recovery, losses=event.losses):
                     self.say(text, style)
             case events.CleanedUp():
                 for evidence in event.evidence:
@@ -350,10 +345,12 @@ def goal_fields(goal: Goal) -> Mapping[str, Any]:
         case RotateAuthority():
             return {**msgspec.structs.asdict(goal), "given": ()}
         case InstallMaterial():
+            first = goal.parts[0]
+            bundled = dict.fromkeys(ca for part in goal.parts for ca in part.bundle or ())
             return {
                 "authority": name_of(goal.about),
-                "target": _last(goal.parts[0]),
-                "trusted": tuple(_bundled(goal.parts)),
+                "target": next(reversed(first.chain or first.bundle or ()), ""),
+                "trusted": tuple(bundled),
                 "retired": (),
                 "bridge": None,
                 "compromised": False,
@@ -362,12 +359,3 @@ def goal_fields(goal: Goal) -> Mapping[str, Any]:
             }
         case never:
             assert_never(never)
-
-
-def _last(part: Installation) -> str:
-    return next(reversed(part.chain or part.bundle or ()), "")
-
-
-def _bundled(parts: Iterable[Installation]) -> dict[Fingerprint, None]:
-    """Return every CA of every bundle, once."""
-    return dict.fromkeys(ca for part in parts for ca in part.bundle or ())

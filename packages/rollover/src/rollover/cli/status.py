@@ -11,7 +11,7 @@ import msgspec
 
 from rollover.cli.options import Settings, settings_of, settings_options
 from rollover.cli.printer import Printer, plain
-from rollover.engine.journal import Status, read_status
+from rollover.engine.journal import read_status
 from rollover.errors import SpecError
 from rollover.store import state_files
 from rollover.store.journal import open_journal

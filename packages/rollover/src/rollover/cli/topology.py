@@ -59,7 +59,7 @@ def show_topology(printer: Printer, seen: Topology) -> None:
         printer.line()
         printer.table(
             ("dials", "is dialled", "links", "work now", "why not"),
-            (_row(links_view) for links_view in seen.links),
+            (_row(links) for links in seen.links),
         )
     if seen.every_link:
         printer.line()
@@ -93,8 +93,8 @@ def _grouped(instances: tuple[InstanceView, ...]) -> Iterator[tuple[InstanceView
     alike: dict[Hashable, list[InstanceView]] = {}
     for instance in instances:
         alike.setdefault(_looks(instance), []).append(instance)
-    for some in alike.values():
-        yield some[0], len(some) - 1
+    for first, *others in alike.values():
+        yield first, len(others)
 
 
 def _looks(instance: InstanceView) -> Hashable:
@@ -141,10 +141,10 @@ def _style(endpoint: EndpointView) -> str:
     return "bad" if endpoint.days_left < 0 else "warn"
 
 
-def _row(each: LinksView) -> tuple[str, ...]:
-    works = "all" if each.working == each.links else f"{each.working:,}"
-    unseen = f" ({each.unseen:,} not seen)" if each.unseen else ""
-    return (each.dialers, each.acceptors, f"{each.links:,}", works + unseen, each.reason)
+def _row(links: LinksView) -> tuple[str, ...]:
+    works = "all" if links.working == links.links else f"{links.working:,}"
+    unseen = f" ({links.unseen:,} not seen)" if links.unseen else ""
+    return (links.dialers, links.acceptors, f"{links.links:,}", works + unseen, links.reason)
 
 
 def _link(link: LinkView) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from rollover.fleet.names import short
 
 if TYPE_CHECKING:
     from rollover.cli.printer import Printer
-    from rollover.engine.gates import GateResult
     from rollover.engine.service import Verification
     from rollover.fleet.evidence import Evidence
 
@@ -50,7 +49,10 @@ def show_verification(printer: Printer, seen: Verification) -> None:
     """Show each gate with everything that it saw."""
     for gate in seen.gates:
         sign = "✓" if gate.holds else "✗"
-        printer.line(f"{sign} {gate.gate}: {_outline(gate)}", "good" if gate.holds else "bad")
+        outline = gate_outline(gate.gate, len(gate.evidence), holds=gate.holds)
+        if gate.holdouts:
+            outline = counted(len(gate.holdouts), "connection")
+        printer.line(f"{sign} {gate.gate}: {outline}", "good" if gate.holds else "bad")
         for evidence in gate.evidence:
             _show_evidence(printer, evidence)
         for holdout in gate.holdouts:
@@ -62,12 +64,6 @@ def show_verification(printer: Printer, seen: Verification) -> None:
             )
 
 
-def _outline(gate: GateResult) -> str:
-    if gate.holdouts:
-        return counted(len(gate.holdouts), "connection")
-    return gate_outline(gate.gate, len(gate.evidence), holds=gate.holds)
-
-
 def gate_outline(gate: str, facts: int, *, holds: bool) -> str:
     """Return what a gate saw in a few words; empty when that is nothing worth a word."""
     from rollover.engine.gates import DRAINED  # noqa: PLC0415 - imports certificates
@@ -77,10 +73,13 @@ def gate_outline(gate: str, facts: int, *, holds: bool) -> str:
     return _DRAINED[holds] if gate == DRAINED else ""
 
 
-def _show_evidence(printer: Printer, each: Evidence) -> None:
-    observed = short(each.observed) if _FINGERPRINT.fullmatch(each.observed) else each.observed
-    if each.holds:
-        printer.line(f"  ✓ {each.subject} {each.expected or each.fact}: {observed} ({each.by})")
+def _show_evidence(printer: Printer, evidence: Evidence) -> None:
+    observed = evidence.observed
+    if _FINGERPRINT.fullmatch(observed):
+        observed = short(observed)
+    seen = f"{observed} ({evidence.by})"
+    if evidence.holds:
+        printer.line(f"  ✓ {evidence.subject} {evidence.expected or evidence.fact}: {seen}")
         return
-    expected = f"; expected: {each.expected}" if each.expected else ""
-    printer.line(f"  ✗ {each.subject} {each.fact}: {observed} ({each.by}){expected}", "bad")
+    expected = f"; expected: {evidence.expected}" if evidence.expected else ""
+    printer.line(f"  ✗ {evidence.subject} {evidence.fact}: {seen}{expected}", "bad")
