@@ -62,15 +62,15 @@ def command(**values: Any) -> int:
         write_runbook(printer, settings, values)
         return ExitCode.DONE
     with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
-        seen = library.outlook(request_of(library, values))
+        outlook = library.outlook(request_of(library, values))
     if printer.json:
-        printer.data("plan", plan_fields(seen.whole()))
+        printer.data("plan", plan_fields(outlook.whole()))
     else:
-        show_outlook(printer, seen, recover=values["recover"])
+        show_outlook(printer, outlook, recover=values["recover"])
     exits = {Severity.ERROR: ExitCode.WAITING, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
-    for finding in seen.blocking:
+    for finding in outlook.blocking:
         return exits[finding.severity]
-    return exit_of_plan(seen.plan)
+    return exit_of_plan(outlook.plan)
 
 
 # Runbooks.
@@ -141,18 +141,18 @@ def show_plan(printer: Printer, plan: Plan) -> None:
         printer.line(text, style)
 
 
-def show_outlook(printer: Printer, seen: Outlook, *, recover: bool) -> None:
+def show_outlook(printer: Printer, outlook: Outlook, *, recover: bool) -> None:
     """Show a plan with all else that is known beforehand. `recover`: it is to be a recovery."""
     from rollover.engine.recovery import LOSSES  # noqa: PLC0415 - imports certificates
 
-    if recover or seen.recovery.needed:
-        for text, style in recovery_lines(seen.recovery, losses=LOSSES):
+    if recover or outlook.recovery.needed:
+        for text, style in recovery_lines(outlook.recovery, losses=LOSSES):
             printer.line(text, style)
         if not recover:
             printer.line("  `rollover plan --recover` plans that; `rollover rotate` refuses it")
         printer.line()
-    _table(printer, seen.plan)
-    for text, style in (*closing_lines(seen.plan), *_found(seen.findings)):
+    _table(printer, outlook.plan)
+    for text, style in (*closing_lines(outlook.plan), *_found(outlook.findings)):
         printer.line(text, style)
 
 
@@ -305,13 +305,13 @@ def duration_words(time: timedelta) -> str:
 MOST_NAMED_CUT_OFF = 8
 
 
-def recovery_lines(seen: Recovery, *, losses: str) -> Iterator[tuple[str, str]]:
+def recovery_lines(recovery: Recovery, *, losses: str) -> Iterator[tuple[str, str]]:
     """Yield what is to be said before anything is done, each line with its style."""
-    for expired in seen.expired:
+    for expired in recovery.expired:
         yield f"✗ {expired}", "bad"
-    if seen.cut_off:
-        named = ", ".join(f"`{name}`" for name in seen.cut_off[:MOST_NAMED_CUT_OFF])
-        more = len(seen.cut_off) - MOST_NAMED_CUT_OFF
+    if recovery.cut_off:
+        named = ", ".join(f"`{name}`" for name in recovery.cut_off[:MOST_NAMED_CUT_OFF])
+        more = len(recovery.cut_off) - MOST_NAMED_CUT_OFF
         rest = f" and {more} more" if more > 0 else ""
-        yield f"✗ {len(seen.cut_off)} instances are cut off by it: {named}{rest}", "bad"
+        yield f"✗ {len(recovery.cut_off)} instances are cut off by it: {named}{rest}", "bad"
     yield f"NOT SAFE: {losses}", "bad"

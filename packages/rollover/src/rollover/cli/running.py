@@ -91,6 +91,7 @@ def conducted(
 
 def _answered(question: str) -> bool:
     """Ask; Ctrl-C at the question, or the end of the input, means no."""
+    # The handler of the run would note a Ctrl-C and let the question stand.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return click.confirm(question, default=False, err=True)

@@ -30,11 +30,11 @@ def command(**values: Any) -> None:
     settings = settings_of(values)
     printer = settings.printer()
     with open_fleet(settings.fleet, scratch=True) as library:
-        seen = topology_now(library.site, every_link=values["links"])
+        topology = topology_now(library.site, every_link=values["links"])
     if printer.json:
-        printer.data("topology", seen)
+        printer.data("topology", topology)
     else:
-        show_topology(printer, seen)
+        show_topology(printer, topology)
 
 
 # The view.
@@ -44,10 +44,10 @@ MOST_SHOWN = 12
 """Instances of a group that are shown one by one; of more, those that look alike are counted."""
 
 
-def show_topology(printer: Printer, seen: Topology) -> None:
+def show_topology(printer: Printer, topology: Topology) -> None:
     """Show who presents what, who trusts what, what expires when, and which links work."""
-    printer.line(f"{seen.fleet} at {seen.at:%Y-%m-%d %H:%M:%S} UTC", "bold")
-    for group in seen.groups:
+    printer.line(f"{topology.fleet} at {topology.at:%Y-%m-%d %H:%M:%S} UTC", "bold")
+    for group in topology.groups:
         count = len(group.instances)
         printer.line()
         printer.line(
@@ -55,15 +55,15 @@ def show_topology(printer: Printer, seen: Topology) -> None:
         )
         for text, style in _lines(group.instances):
             printer.line(text, style)
-    if seen.links:
+    if topology.links:
         printer.line()
         printer.table(
             ("dials", "is dialled", "links", "work now", "why not"),
-            (_row(links) for links in seen.links),
+            (_row(links) for links in topology.links),
         )
-    if seen.every_link:
+    if topology.every_link:
         printer.line()
-        for link in seen.every_link:
+        for link in topology.every_link:
             printer.line(*_link(link))
 
 

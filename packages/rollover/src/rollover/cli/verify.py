@@ -28,12 +28,12 @@ def command(**values: Any) -> int:
     settings = settings_of(values)
     printer = settings.printer()
     with open_fleet(settings.fleet, scratch=True) as library:
-        seen = library.verify(library.about(values["authority"]))
+        verification = library.verify(library.about(values["authority"]))
     if printer.json:
-        printer.data("verification", {"holds": seen.holds, "gates": seen.gates})
+        printer.data("verification", {"holds": verification.holds, "gates": verification.gates})
     else:
-        show_verification(printer, seen)
-    return ExitCode.DONE if seen.holds else ExitCode.EVIDENCE_MISSING
+        show_verification(printer, verification)
+    return ExitCode.DONE if verification.holds else ExitCode.EVIDENCE_MISSING
 
 
 # The view.
@@ -45,9 +45,9 @@ _DRAINED = {
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
-def show_verification(printer: Printer, seen: Verification) -> None:
+def show_verification(printer: Printer, verification: Verification) -> None:
     """Show each gate with everything that it saw."""
-    for gate in seen.gates:
+    for gate in verification.gates:
         sign = "✓" if gate.holds else "✗"
         outline = gate_outline(gate.gate, len(gate.evidence), holds=gate.holds)
         if gate.holdouts:

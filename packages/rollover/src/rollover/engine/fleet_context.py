@@ -84,6 +84,7 @@ class FleetContext:
         self.waits = waits
         self.material_store = MaterialStore(self.credentials)
         self._verifier = Verifier(known.by_fingerprint)
+        # Specimens take keys, which are slow to make: one set serves every plan of a run.
         self._specimens: dict[RotateAuthority, Specimens] = {}
 
     def refreshed(self) -> FleetDescription:

@@ -58,6 +58,8 @@ def handshake_gate(
     for group in fleet.groups:
         if group.name not in groups:
             continue
+        # All endpoints of an instance are dialled with the same identities: only what all of them
+        # trust has to be let in, only what none of them trusts has to be refused.
         for (by_all, by_some), names in _by_trust(group).items():
             accepted = [identity for identity in identities if identity.issuer in by_all]
             refused = [identity for identity in identities if identity.issuer not in by_some]

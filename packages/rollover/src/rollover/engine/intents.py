@@ -207,6 +207,8 @@ class Intents:
         if intent is not None and intent.goal == goal:
             return intent
         self._stop_if_paused()
+        # Keys are stored before the journal says that it began: a crash in between leaves material
+        # that nobody misses, never a rotation without its way back.
         keep_supplied(self._site, request)
         begun = MaterialIntent(
             rotation=_new_id(),

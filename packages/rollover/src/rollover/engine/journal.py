@@ -50,6 +50,7 @@ def next_entry(
         rotation=rotation,
         kind=kind,
         subject=subject,
+        # As whoever reads the entry will have it: tuples are lists by then.
         data=json.loads(text),
         previous=head.hash,
         hash=_digest_of_fields(

@@ -73,6 +73,7 @@ def _moment(at: datetime) -> str:
 # A lease that is held.
 
 LEASE_SECONDS = 120.0
+"""How long a process that died on another machine, unheard, holds up the next one."""
 BEATS_PER_LEASE = 4
 """Renewals in the time of one lease: three may fail before it runs out."""
 

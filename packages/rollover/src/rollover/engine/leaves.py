@@ -211,6 +211,7 @@ class LeafIssuer:
             if (leaf := self._kept(wanted_leaf)) is not None
         }
         missing = [wanted_leaf for wanted_leaf in wanted if wanted_leaf.name not in found]
+        # In batches, not all at the end: who is killed half-way finds what was made.
         for batch in _batches(self._made(missing)):
             self._credentials.add_many(
                 [_addition(name, leaf, self._clock()) for name, leaf in batch]

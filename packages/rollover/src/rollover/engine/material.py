@@ -313,6 +313,7 @@ class MaterialStore:
         """Keep a bundle, or a chain with its key; the same again is kept once."""
         name = _store_name(certificate.fingerprint for certificate in certificates)
         kept = self._credentials.versions(name)
+        # What was kept without its key gets another version with it.
         if any(version.has_key or key is None for version in kept):
             return
         self._credentials.add(name, write_certificates(certificates), key=key, flags=Flags(), at=at)

@@ -125,6 +125,7 @@ class ObservedFleet:
         for instance in self.fleet.instances():
             for endpoint in instance.endpoints:
                 if endpoint.role is Role.SOURCE:
+                    # What it holds is a CA, not a chain that anybody presents.
                     continue
                 issuer = issuers.of([self.certificates[present] for present in endpoint.presents])
                 if issuer is not None:

@@ -30,8 +30,8 @@ from rollover.fleet.goal import Approach
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import GroupName, InstanceName
 from rollover.fleet.plan import Change, Plan, Rollout
+from rollover.planner import planner
 from rollover.planner.explain import LEFT_BEHIND
-from rollover.planner.planner import plan as make_plan
 
 MOST_ROLLOUTS = 500
 """A fleet that needs more rollouts than this does not converge."""
@@ -174,7 +174,7 @@ class Rotation:
 
     def _make_plan(self, observed: ObservedFleet) -> Plan:
         knowledge = self._site.knowledge(self._goal)
-        plan = make_plan(observed.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
+        plan = planner.plan(observed.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
         return self._intent.warned(plan)
 
     def _check_complete(self, plan: Plan) -> None:
@@ -228,15 +228,15 @@ class Rotation:
     def _recover(self, observed: ObservedFleet) -> None:
         """Say who is cut off by expired certificates; without leave to recover, go no further."""
         knowledge = self._site.knowledge(self._goal)
-        seen = recovery(observed, knowledge, now=self._site.clock())
+        found = recovery(observed, knowledge, now=self._site.clock())
         if self._site.recover:
-            self._tell(events.Recovering(recovery=seen, losses=LOSSES))
-            self._record(EntryKind.EVIDENCE, subject="recovery", data=run_log.recovery_data(seen))
-        elif seen.needed and not self._log.overridden(RECOVERY, "recovery"):
+            self._tell(events.Recovering(recovery=found, losses=LOSSES))
+            self._record(EntryKind.EVIDENCE, subject="recovery", data=run_log.recovery_data(found))
+        elif found.needed and not self._log.overridden(RECOVERY, "recovery"):
             raise RunEnded(
                 Ending.REFUSED,
-                f"{RECOVERY}: {'; '.join(seen.expired) or 'certificates have expired'}: "
-                f"{len(seen.cut_off)} instances, such as `{seen.cut_off[0]}`, are cut off with "
+                f"{RECOVERY}: {'; '.join(found.expired) or 'certificates have expired'}: "
+                f"{len(found.cut_off)} instances, such as `{found.cut_off[0]}`, are cut off with "
                 "their next reconnect and can only be made anew",
                 "choose a maintenance window, then `rollover rotate --recover --window START/END`; "
                 "`rollover plan --recover` says what may be lost",
@@ -288,20 +288,22 @@ class Rotation:
     def _dial(self, observed: ObservedFleet, groups: Collection[GroupName]) -> None:
         """Dial every endpoint of some groups afresh."""
         identities = self._supply.identities(observed, self._intent.origins)
-        seen = gates.handshake_gate(observed.fleet, self._site.platforms, identities, groups=groups)
+        result = gates.handshake_gate(
+            observed.fleet, self._site.platforms, identities, groups=groups
+        )
         hint = (
             f"look at {', '.join(f'`{group}`' for group in groups)}, then `rollover rotate` again"
         )
-        self._log.insist(seen, HANDSHAKES, hint=hint)
+        self._log.insist(result, HANDSHAKES, hint=hint)
 
     def _prove(self, observed: ObservedFleet, rolled: RolledOut) -> None:
         """End a rollout: what it ordered is observed, and the group was dialled afresh."""
         group = rolled.rollout.group
-        seen = gates.order_gate(
+        result = gates.order_gate(
             observed, rolled.orders, issuers=self._site.issuers(observed), at=self._site.clock()
         )
         hint = f"something else changes `{group}`, or it reports what is not so"
-        self._log.insist(seen, AS_ORDERED, hint=hint)
+        self._log.insist(result, AS_ORDERED, hint=hint)
         self._dial(observed, [group])
         report = rolled.report()
         self._reports.append(report)

@@ -106,13 +106,13 @@ def result_data(result: Result) -> EntryData:
     }
 
 
-def gate_data(seen: GateResult) -> EntryData:
+def gate_data(result: GateResult) -> EntryData:
     """Return what a gate saw."""
     return {
-        "holds": seen.holds,
-        "facts": len(seen.evidence),
-        "evidence": evidence_data(seen.evidence),
-        "holdouts": [holdout_text(holdout) for holdout in seen.holdouts[:MOST_EVIDENCE]],
+        "holds": result.holds,
+        "facts": len(result.evidence),
+        "evidence": evidence_data(result.evidence),
+        "holdouts": [holdout_text(holdout) for holdout in result.holdouts[:MOST_EVIDENCE]],
     }
 
 
@@ -138,14 +138,14 @@ def findings_data(found: Sequence[Finding]) -> EntryData:
     }
 
 
-def recovery_data(seen: Recovery) -> EntryData:
+def recovery_data(recovery: Recovery) -> EntryData:
     """Return who is cut off because certificates have expired."""
-    return {"expired": list(seen.expired), "cut_off": list(seen.cut_off)}
+    return {"expired": list(recovery.expired), "cut_off": list(recovery.cut_off)}
 
 
-def evidence_data(seen: Sequence[Evidence]) -> list[Plain]:
+def evidence_data(evidence: Sequence[Evidence]) -> list[Plain]:
     """Return evidence, what fails first."""
-    ordered = sorted(seen, key=lambda fact: fact.holds)
+    ordered = sorted(evidence, key=lambda fact: fact.holds)
     return [
         {
             "fact": evidence.fact.value,
@@ -224,18 +224,20 @@ class RunLog:
         hint = remedy + (answer if wrong[0].rule in self._overridable else "")
         raise RunEnded(platform_findings.ENDINGS[wrong[0].severity], _first_few(said), hint)
 
-    def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:
+    def insist(self, result: GateResult, rule: RuleId, *, hint: str) -> None:
         """Record what a gate saw, and end the run when it does not hold."""
-        self.tell(events.GateChecked(gate=seen.gate, evidence=seen.evidence, holds=seen.holds))
-        self.record(EntryKind.GATE, subject=seen.gate, data=gate_data(seen))
-        if seen.holds or self.overridden(rule, seen.gate):
+        self.tell(
+            events.GateChecked(gate=result.gate, evidence=result.evidence, holds=result.holds)
+        )
+        self.record(EntryKind.GATE, subject=result.gate, data=gate_data(result))
+        if result.holds or self.overridden(rule, result.gate):
             return
         wrong = [
             f"{evidence.subject}: {evidence.observed}"
-            for evidence in seen.evidence
+            for evidence in result.evidence
             if not evidence.holds
         ]
-        wrong += [holdout_text(holdout) for holdout in seen.holdouts]
+        wrong += [holdout_text(holdout) for holdout in result.holdouts]
         raise RunEnded(Ending.EVIDENCE_MISSING, f"{rule}: {_first_few(wrong)}", hint)
 
 

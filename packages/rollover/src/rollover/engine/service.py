@@ -29,8 +29,7 @@ from rollover.fleet.plan import Caution, Plan, Violation
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import read_certificates
-from rollover.planner.planner import naive
-from rollover.planner.planner import plan as make_plan
+from rollover.planner import planner
 from rollover.rules.context import DEFAULT_EXPIRY_DAYS, RuleKnowledge
 from rollover.rules.report import Report, check
 from rollover.rules.rule import Finding
@@ -48,8 +47,8 @@ def check_site(
     """
     if authority is not None:
         choose_about(site.authorities.all(), authority)
-    seen = observe_without_goal(site)
-    fleet = seen.fleet
+    observed = observe_without_goal(site)
+    fleet = observed.fleet
     if authority is not None:
         chosen = tuple(known for known in fleet.authorities if known.name == authority)
         fleet = msgspec.structs.replace(fleet, authorities=chosen)
@@ -57,14 +56,14 @@ def check_site(
     return check(
         fleet,
         site.described,
-        accepts=seen.accepts,
-        shape=seen.shape,
+        accepts=observed.accepts,
+        shape=observed.shape,
         knowledge=RuleKnowledge(
-            issuers={leaf: by for leaf, by in seen.issuers.items() if by in versions},
-            keys=seen.keys,
+            issuers={leaf: by for leaf, by in observed.issuers.items() if by in versions},
+            keys=observed.keys,
             expires_within=timedelta(days=expiry_days),
         ),
-        now=seen.at,
+        now=observed.at,
         catalogue=site.catalogue,
         known=dict(platform_findings.by_group(site, Moment.CHECK)),
     )
@@ -100,23 +99,25 @@ class PemFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_versions(site: FleetContext) -> tuple[VersionView, ...]:
     """Observe a fleet and return every version of its authorities, oldest first."""
-    seen = observe_without_goal(site)
+    observed = observe_without_goal(site)
     return tuple(
-        view for authority in seen.fleet.authorities for view in _version_views(authority, seen)
+        view
+        for authority in observed.fleet.authorities
+        for view in _version_views(authority, observed)
     )
 
 
-def _version_views(authority: Authority, seen: FleetObservation) -> Iterator[VersionView]:
+def _version_views(authority: Authority, observed: FleetObservation) -> Iterator[VersionView]:
     for version in dict.fromkeys(authority.versions):
         view = VersionView(
             authority=authority.name,
             label=authority.label(version),
             fingerprint=version,
-            key_here=version in seen.keys,
-            trusted_by=_trusted_by(version, seen),
-            presented_by=_presented_by(version, seen),
+            key_here=version in observed.keys,
+            trusted_by=_trusted_by(version, observed),
+            presented_by=_presented_by(version, observed),
         )
-        known = seen.fleet.certificates.get(version)
+        known = observed.fleet.certificates.get(version)
         if known is None:
             yield view
             continue
@@ -129,19 +130,19 @@ def _version_views(authority: Authority, seen: FleetObservation) -> Iterator[Ver
         )
 
 
-def _trusted_by(version: Fingerprint, seen: FleetObservation) -> int:
+def _trusted_by(version: Fingerprint, observed: FleetObservation) -> int:
     return sum(
         version in (endpoint.trusts or ())
-        for instance in seen.fleet.instances()
+        for instance in observed.fleet.instances()
         for endpoint in instance.endpoints
     )
 
 
-def _presented_by(version: Fingerprint, seen: FleetObservation) -> int:
+def _presented_by(version: Fingerprint, observed: FleetObservation) -> int:
     return sum(
         endpoint.role is not Role.SOURCE
-        and any(seen.issuers.get(present) == version for present in endpoint.presents)
-        for instance in seen.fleet.instances()
+        and any(observed.issuers.get(present) == version for present in endpoint.presents)
+        for instance in observed.fleet.instances()
         for endpoint in instance.endpoints
     )
 
@@ -260,14 +261,14 @@ class Rollover:
 
     def _planned(self, observed: ObservedFleet, goal: Goal) -> Plan:
         knowledge = self.site.knowledge(goal)
-        plan = make_plan(observed.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        plan = planner.plan(observed.fleet, goal, knowledge=knowledge, now=self.site.clock())
         return supply_for(self.site, goal).foreseen(plan, observed)
 
     def naive_swap(self, request: AnyRequest) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
         observed, goal = self._aimed(request)
         knowledge = self.site.knowledge(goal)
-        return naive(observed.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        return planner.naive(observed.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def _aimed(self, request: AnyRequest) -> tuple[ObservedFleet, Goal]:
         """Return the fleet as observed, and a goal, whose CA may have been made just now."""

@@ -118,6 +118,7 @@ class MaterialSupply:
                 continue
             for ref, key in platform.private_keys(sorted(names)).items():
                 chain = replaced.get(ref)
+                # The key on the disk may be newer than the chain that is presented.
                 if chain and _belongs(key, observed.certificates[chain[0]]):
                     found[chain] = key
         return found

@@ -241,6 +241,7 @@ def least_harm(search: Search) -> tuple[Step, ...]:
     pending = frozenset(kin.unit for kin in search.kin if not search.graph.arrived(start, kin.unit))
     if len(pending) > MOST_ORDERED:
         return search.expanded(_greedy(search, start, pending))
+    # The number in a row decides between equals: steps and states have no order.
     order = count()
     queue: list[tuple[float, int, frozenset[int], State, tuple[Step, ...]]] = []
     heappush(queue, (0.0, next(order), pending, start, ()))

@@ -256,6 +256,7 @@ class Search:
         Among equals the path that is nearest to the goal goes on first, so that a good estimate
         leads straight there. `below`: paths that cost as much as that are of no interest.
         """
+        # The number in a row decides between equals: paths themselves have no order.
         order = count()
         queue: list[tuple[Cost, Cost, int, Path]] = []
         self._push(queue, self.start(), next(order), below)

@@ -68,6 +68,7 @@ class Constructor:
                 heappush(self._queue, (ranked[0], unit, self._ages[unit], ranked[1]))
         self._due = {}
         while self._queue:
+            # A group that was ranked again has older entries: they are passed over here.
             _, unit, age, best = heappop(self._queue)
             if age == self._ages[unit]:
                 self._due = dict.fromkeys((unit, *self._near[unit], *self._fed[unit]))

@@ -202,6 +202,7 @@ class Limiter:
                 self._judge.link(seen.edge, *start, instant) is None for instant in instants
             )
             if not next(verdicts):
+                # It does not work when the step begins: the rule protects only what does.
                 continue
             if not all(verdicts):
                 allowed += self._unchanged(seen.edge, state)
