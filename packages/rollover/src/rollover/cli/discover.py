@@ -17,8 +17,6 @@ from rollover.errors import SpecError
 from rollover.fleet.description import FleetDescription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rollover.cli.printer import Printer
     from rollover.platforms.bosh.cost import RoundCost
     from rollover.platforms.bosh.director_records import Stemcell
@@ -93,7 +91,7 @@ def command(**values: Any) -> None:
 
 
 def _servers(values: Mapping[str, Any], printer: Printer) -> None:
-    from rollover.site import discover_nats  # noqa: PLC0415 - likewise
+    from rollover.site import discover_nats  # noqa: PLC0415 - imports every platform
 
     found = discover_nats(
         (*values["configs"], *values["more_configs"]),
@@ -105,8 +103,8 @@ def _servers(values: Mapping[str, Any], printer: Printer) -> None:
 
 
 def _director(values: Mapping[str, Any], printer: Printer) -> None:
-    from rollover.platforms.bosh.director_options import DirectorOptions  # noqa: PLC0415 - likewise
-    from rollover.site import discover_bosh  # noqa: PLC0415 - likewise
+    from rollover.platforms.bosh.director_options import DirectorOptions  # noqa: PLC0415 - HTTP client
+    from rollover.site import discover_bosh  # noqa: PLC0415 - imports every platform
 
     if len(values["monitors"]) > 1:
         raise click.UsageError("a director has one monitoring port: give `--monitor` once")

@@ -259,7 +259,8 @@ def _facts(certificate: CertificateView) -> Iterator[tuple[str, str, str]]:
         yield "names", _names(names), ""
     yield "valid", *_dates(certificate)
     yield "usages", _usages(certificate), ""
-    yield "key", f"{certificate.key}{_key_places(certificate)}", ""
+    places = plain_and_short(", ".join(certificate.key_places))
+    yield "key", f"{certificate.key}, private key at {places}" if places else certificate.key, ""
     yield "signature", certificate.signature or "by the key itself, without a hash (Ed25519)", ""
     yield "serial", plain_and_short(certificate.serial), ""
     yield "SHA-256", certificate.fingerprint, ""
@@ -303,12 +304,6 @@ def _usages(certificate: CertificateView) -> str:
     return (
         f"{keys}; extended: {'any' if extended is None else plain_and_short(', '.join(extended))}"
     )
-
-
-def _key_places(certificate: CertificateView) -> str:
-    if not certificate.key_places:
-        return ""
-    return f", private key at {plain_and_short(', '.join(certificate.key_places))}"
 
 
 def _key(key: KeyView, certificates: Sequence[CertificateView]) -> str:

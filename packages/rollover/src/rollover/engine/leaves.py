@@ -391,11 +391,9 @@ class OrderDrafter:
         if not self._reissued(assigned) and self._bundle(assigned) is None:
             return EndpointMaterial(endpoint=name)
         issuer = self._issuer(assigned.chain)
-        bundle = (
-            assigned.bundle
-            if assigned.bundle is None
-            else self._handed_out(assigned, assigned.bundle)
-        )
+        bundle = assigned.bundle
+        if bundle is not None:
+            bundle = self._handed_out(assigned, bundle)
         return EndpointMaterial(
             endpoint=name,
             issuer=None if issuer is None else self._certificates[issuer],

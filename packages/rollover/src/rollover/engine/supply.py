@@ -54,11 +54,11 @@ class MaterialSupply:
         self._site = site
         self._goal = goal
 
-    def check_target(self, _world: ObservedFleet) -> None:
+    def check_target(self, _observed: ObservedFleet) -> None:
         """Refuse a CA that nobody would accept now: the goal leads to none."""
 
     def identities(
-        self, _world: ObservedFleet, _origins: Collection[Fingerprint]
+        self, _observed: ObservedFleet, _origins: Collection[Fingerprint]
     ) -> tuple[Identity, ...]:
         """Return those of all authorities: whoever is let in now is to be let in later."""
         return self._site.known.all_identities()
@@ -180,7 +180,7 @@ class AuthoritySupply:
         found = self._site.authorities.signing(self._goal.authority, version)
         return Signer(certificate=found.certificate, key=SecretBytes(to_pem(found.key)))
 
-    def foreseen(self, plan: Plan, _world: ObservedFleet) -> Plan:
+    def foreseen(self, plan: Plan, _observed: ObservedFleet) -> Plan:
         """Return a plan with what has to be known of the way back: nothing, versions are kept."""
         return plan
 

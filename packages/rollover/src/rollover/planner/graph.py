@@ -152,15 +152,12 @@ def return_slot(slot: Slot, start: Value, end: Value, *, collides: bool) -> Slot
         values: tuple[tuple[Stage, Value], ...] = ((Stage.KEEP, start), (Stage.END, end))
     else:
         values = _bundle_stages(start, end, collides=collides)
-    both = _united_marks(slot.mark(start), slot.mark(end))
+    both: Hashable = None
+    one, other = slot.mark(start), slot.mark(end)
+    if isinstance(one, frozenset) and isinstance(other, frozenset):
+        both = one | other
     marks = tuple(both if held not in (start, end) else slot.mark(held) for _, held in values)
     return Slot(slot.name, slot.is_chain, values, frozenset((end,)), marks)
-
-
-def _united_marks(one: Hashable, other: Hashable) -> Hashable:
-    if isinstance(one, frozenset) and isinstance(other, frozenset):
-        return one | other
-    return None
 
 
 def _bundle_stages(
