@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -25,8 +24,12 @@ from rollover.pki.keys import from_pem, generate, to_pem
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_fleet import DIRECTOR_VM, expand_fleet
 from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.director_vm_observer import DirectorVmObserver
+from rollover.platforms.bosh.login import nats_address
 from rollover.platforms.bosh.nats_properties import NatsPart
 from rollover.platforms.bosh.provenance import ProvenanceFile
+from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.probe.monitoring import Monitor
 
 SKEW = timedelta(minutes=5)
 YEAR = timedelta(days=365)
@@ -51,17 +54,21 @@ class Rotation:
         )
         assert described.director is not None
         self.identities: list[Identity] = []
+        observer = DirectorVmObserver(
+            CreateEnvironment.from_file(lab.layout.create_env, environment=os.environ),
+            RotationFiles(self.root / ".rollover/bosh"),
+            director=lab.director,
+            nats_address=nats_address(described.director),
+            monitor=Monitor(described.director.monitor or "", timeout_seconds=15.0),
+            identities=lambda: tuple(self.identities),
+            clock=lambda: datetime.now(UTC),
+        )
         self.vm = DirectorVm(
             msgspec.structs.replace(described.groups[0], confirm_seconds=60.0),
-            settings=described.director,
-            environment=CreateEnvironment.from_file(lab.layout.create_env, environment=os.environ),
-            director=lab.director,
+            observer,
             ledger=ProvenanceFile(self.root / ".rollover/agents.json"),
-            identities=lambda: tuple(self.identities),
             known=tuple,
-            base=self.root,
-            state=Path(".rollover"),
-            clock=lambda: datetime.now(UTC),
+            create_env_seconds=described.director.create_env_minutes * 60,
         )
         tls = self.vm.properties().tls
         key = self.vm.signer_key(tls.signer.fingerprint)
@@ -131,7 +138,7 @@ class Rotation:
     def signers_left(self) -> set[str]:
         """The retired CA as holdouts name it; empty: nobody is left, `?`: nobody knows."""
         held = self.vm.holdouts([DIRECTOR_VM], retired=[self.old.ca])
-        return {holdout.issuer or "?" for holdout in held}
+        return {holdout.issuer_name or "?" for holdout in held}
 
     def connected(self) -> bool:
         """Whether both agents are back."""
@@ -198,8 +205,8 @@ def test_a_director_vm_goes_there_and_back_and_to_the_end(lab: BoshLab) -> None:
     rotation.apply(both_trusted(old, new))
     assert rotation.observed() == rotation.named(old, new, 2)
     rotation.lets_in("old", "new")
-    assert vm.handout().signer == new.ca
-    assert vm.handout().since is not None
+    assert vm.issued_credentials().signer == new.ca
+    assert vm.issued_credentials().since is not None
     bosh_lab.eventually(rotation.connected)
     assert rotation.signers_left() <= {old.ca.subject, "?"}
     assert rotation.signers_left()

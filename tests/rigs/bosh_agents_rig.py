@@ -28,7 +28,10 @@ from rollover.pki.pem import read_certificates
 from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.agents import BoshAgents
+from rollover.platforms.bosh.connections import MonitoredConnections
+from rollover.platforms.bosh.held_credentials import HeldCredentials
 from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile
+from rollover.probe.monitoring import Monitor
 from rollover_lab.bosh.job_config import DirectorConfig
 
 PATIENCE = AgentPatience(
@@ -63,16 +66,23 @@ class AgentsRig:
         self.mbus = Mbus(self.access)
         self.ledger = ProvenanceFile(state / "agents.json")
         self.group = self._group()
+        held = HeldCredentials(
+            self.issued_credentials,
+            signer_key=self.signer_key,
+            director=lab.director,
+            ledger=self.ledger,
+            clock=now,
+        )
         self.platform = BoshAgents(
             self.group,
+            held,
             settings=self.settings,
             director=lab.director,
-            handout=self.handout,
-            signer_key=self.signer_key,
             mbus=self.mbus,
-            ledger=self.ledger,
+            connections=MonitoredConnections(
+                Monitor(self.settings.monitor or "", timeout_seconds=15.0)
+            ),
             recover=recover,
-            clock=now,
             patience=patience,
         )
 
@@ -86,7 +96,7 @@ class AgentsRig:
         path = self.lab.layout.director_vm.director_config
         return msgspec.json.decode(path.read_bytes(), type=DirectorConfig)
 
-    def handout(self) -> IssuedCredentials:
+    def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out."""
         agents = self.config().agents
         signer = read_certificates(Path(agents.client_ca_certificate).read_bytes())
@@ -125,7 +135,7 @@ class AgentsRig:
         """Return the issuers of what all agents present, without doubt."""
         seen = self.observe().values()
         assert not [observation.instance for observation in seen if observation.may_use]
-        return {observation.endpoints[0].presents[0].issuer for observation in seen}
+        return {observation.endpoints[0].presents[0].issuer_name for observation in seen}
 
     def bundles(self) -> set[tuple[Certificate, ...] | None]:
         """Return what all agents trust."""
@@ -133,7 +143,7 @@ class AgentsRig:
 
     def orders(self) -> list[Order]:
         """Return orders for what is handed out now."""
-        handout = self.handout()
+        handout = self.issued_credentials()
         material = EndpointMaterial(endpoint=MBUS, issuer=handout.signer, bundle=handout.bundle)
         return [Order(instance=name, endpoints=(material,)) for name in self.names]
 

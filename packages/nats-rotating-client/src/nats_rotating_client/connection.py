@@ -84,7 +84,7 @@ async def open_connection(
         material, target=target, pace=pace, make_context=make_context, upkeep=reporter
     )
     await rotation.start()
-    reporter.attend(rotation)
+    reporter.report_on(rotation)
     return Connection(rotation, reporter)
 
 
@@ -172,7 +172,7 @@ class Connection:
 
     def reload(self) -> None:
         """Look at the files now, and not only after `Pace.poll_seconds`."""
-        self._rotation.look()
+        self._rotation.check_files()
 
     @property
     def status(self) -> ConnectionStatus:

@@ -117,7 +117,7 @@ class LinkEvents(Protocol):
     def ended(self, link: ClientLink) -> None:
         """Tell that the connection is closed and stays so."""
 
-    def asked_to_leave(self, link: ClientLink) -> None:
+    def enter_lame_duck(self, link: ClientLink) -> None:
         """Tell that the server sent this client its lame-duck notice."""
 
     def failed(self, error: Exception) -> None:
@@ -336,14 +336,14 @@ def _callbacks(link: ClientLink, events: LinkEvents) -> dict[str, Any]:
         link.regained()
         events.ended(link)
 
-    async def asked_to_leave() -> None:
-        events.asked_to_leave(link)
+    async def enter_lame_duck() -> None:
+        events.enter_lame_duck(link)
 
     return {
         "disconnected_cb": lost,
         "reconnected_cb": regained,
         "closed_cb": ended,
-        "lame_duck_mode_cb": asked_to_leave,
+        "lame_duck_mode_cb": enter_lame_duck,
     }
 
 

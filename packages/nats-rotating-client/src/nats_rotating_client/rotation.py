@@ -153,7 +153,7 @@ class CertificateRotation:
         self._not_before = 0.0
         self._wake.set()
 
-    def look(self) -> None:
+    def check_files(self) -> None:
         """Ask for a look at the files now."""
         self._not_before = 0.0
         self._wake.set()
@@ -383,7 +383,7 @@ class Reporter:
         self._rotation: CertificateRotation | None = None
         self._leaving = False
 
-    def attend(self, rotation: CertificateRotation) -> None:
+    def report_on(self, rotation: CertificateRotation) -> None:
         """Report on `rotation`, which has just connected; what came before was its own affair."""
         self._rotation = rotation
         self.write_status()
@@ -443,7 +443,7 @@ class Reporter:
         if self._in_use(link) and self._rotation is not None:
             self._rotation.ask()
 
-    def asked_to_leave(self, link: ClientLink) -> None:
+    def enter_lame_duck(self, link: ClientLink) -> None:
         """Ask for another connection when the server wants this one to go."""
         if self._rotation is not None and link not in self._rotation.retiring:
             self.happened(EventKind.LAME_DUCK, link.url)

@@ -142,7 +142,7 @@ def _check_files(
 
 
 def _check_fleet(values: dict[str, Any], settings: Settings, silences: Sequence[Silence]) -> Report:
-    from rollover.engine.service import check_site  # noqa: PLC0415 - imports certificates
+    from rollover.engine.service import check_fleet  # noqa: PLC0415 - imports certificates
     from rollover.platforms.nats.rules.config_selection import with_configs  # noqa: PLC0415 - imports the rules
     from rollover.site import open_fleet  # noqa: PLC0415 - imports every platform
 
@@ -151,7 +151,9 @@ def _check_fleet(values: dict[str, Any], settings: Settings, silences: Sequence[
             "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
         )
     with open_fleet(settings.fleet, scratch=True) as library:
-        report = check_site(library.site, values["authority"], expiry_days=values["expires_within"])
+        report = check_fleet(
+            library.site, values["authority"], expiry_days=values["expires_within"]
+        )
         described = library.site.described
     return with_configs(
         report,

@@ -206,7 +206,7 @@ class Drain(NamedTuple):
     platform: Platform
     withdrawal: Withdrawal
     waits: Waits
-    stop_if_asked: Callable[[], None]
+    stop_if_requested: Callable[[], None]
     log: RunLog
 
     def complete(self, observed: ObservedFleet) -> None:
@@ -229,7 +229,7 @@ class Drain(NamedTuple):
         deadline = time.monotonic() + self.waits.drain_seconds
         back_by = float("-inf")
         while True:
-            self.stop_if_asked()
+            self.stop_if_requested()
             listed = self.platform.holdouts(
                 self.withdrawal.instances, retired=self.withdrawal.retired
             )

@@ -98,12 +98,12 @@ class Rotation:
 
     def _converge(self) -> ObservedFleet:
         """Roll out until nothing is left to do; return the fleet at the goal."""
-        self._stop_if_asked()
+        self._stop_if_requested()
         observed = self._observe()
         # An earlier run may have been killed between a rollout and what proves it.
         self._dial(observed, [group.name for group in observed.fleet.groups])
         for _ in range(MOST_ROLLOUTS):
-            self._stop_if_asked()
+            self._stop_if_requested()
             plan = self._planned(observed)
             if not plan.rollouts:
                 self._check_complete(plan)
@@ -139,7 +139,7 @@ class Rotation:
             return Halt("interrupted", "`rollover rotate` goes on from here")
         return None
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_requested(self) -> None:
         halt = self._halt()
         if halt is not None:
             raise RunEnded(Ending.STOPPED, halt.why, halt.hint)
@@ -281,7 +281,7 @@ class Rotation:
             self._site.platforms(rollout.group),
             withdrawal,
             self._site.waits,
-            self._stop_if_asked,
+            self._stop_if_requested,
             self._log,
         ).complete(observed)
 

@@ -118,7 +118,7 @@ def gate_data(result: GateResult) -> EntryData:
 
 def holdout_text(holdout: Holdout) -> str:
     """Say who still presents what, and where."""
-    issuer = holdout.issuer or "an unknown CA"
+    issuer = holdout.issuer_name or "an unknown CA"
     return f"`{holdout.peer}` on {holdout.server} still presents a certificate of {issuer}"
 
 

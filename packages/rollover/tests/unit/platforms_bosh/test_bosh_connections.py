@@ -36,7 +36,7 @@ def test_an_agent_at_its_birth_is_told_apart() -> None:
         [view(1, "CN=n.bootstrap.agent.bosh-internal,O=Cloud Foundry,C=USA")]
     )
     assert listing.current()["n"].cert_sha256 == "ab"
-    assert listing.newborn() == {"n"}
+    assert listing.just_created() == {"n"}
 
 
 def test_of_several_connections_of_an_agent_the_newest_counts() -> None:
@@ -84,7 +84,7 @@ def test_a_port_that_does_not_answer_is_told_and_asked_again() -> None:
             return (view(1, ""),)
 
     flaky = Flaky()
-    connections = MonitoredConnections("http://x:1", monitor=lambda _url, _seconds: flaky)
+    connections = MonitoredConnections(flaky)
     assert "no answer" in connections.listing().missing
     connections._fetched_at = float("-inf")
     assert connections.listing().missing == ""

@@ -55,7 +55,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     content_type: str = ""
-    beginning: int | None = None
+    offset: int | None = None
 
     @property
     def target(self) -> str:
@@ -147,7 +147,7 @@ class HttpServer:
             if other != header:
                 answer = self._insistently(request, other)
         if answer.status in _SUCCESS or (
-            answer.status == _NOTHING_THERE and request.beginning is not None
+            answer.status == _NOTHING_THERE and request.offset is not None
         ):
             return answer
         raise refusal_of(answer, system=self.system, operation=request.operation)
@@ -241,8 +241,8 @@ def refusal_of(answer: HttpResponse, *, system: str, operation: str) -> AdapterE
         kind, hint = Unreachable, "it is starting or down: wait, then look at its jobs"
     elif kind is Denied:
         hint = "check client and secret, and what the client may do"
-    said = _error_text(answer.body)
-    text = f"HTTP {answer.status}: {said}" if said else f"HTTP {answer.status}"
+    message = _error_text(answer.body)
+    text = f"HTTP {answer.status}: {message}" if message else f"HTTP {answer.status}"
     return kind(text, system=system, operation=operation, hint=hint)
 
 
@@ -260,8 +260,8 @@ def _error_text(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = body[:_MOST_SHOWN].decode(errors="replace")
         return redacted(" ".join(text.split())) if "<" not in text else ""
-    said = told.description or told.error_description
-    text = f"{said} (code {told.code})" if told.code is not None else said
+    message = told.description or told.error_description
+    text = f"{message} (code {told.code})" if told.code is not None else message
     return redacted(text[:_MOST_SHOWN])
 
 
@@ -271,8 +271,8 @@ def _request_headers(request: HttpRequest, header: str) -> dict[str, str]:
         headers["Authorization"] = header
     if request.content_type:
         headers["Content-Type"] = request.content_type
-    if request.beginning is not None:
-        headers["Range"] = f"bytes={request.beginning}-"
+    if request.offset is not None:
+        headers["Range"] = f"bytes={request.offset}-"
         # Octets are counted in what the task wrote, not in a compressed form of it.
         headers["Accept-Encoding"] = "identity"
     return headers

@@ -26,13 +26,15 @@ TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
 BY_HANDSHAKE, BY_CONNZ = "handshake", "connz"
 _CLIENTS = (NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR)
+_OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
+"""The verdict that contradicts an identity's CA being trusted, or not."""
 
 
 class NatsDial(NamedTuple):
     """One handshake, and as whom."""
 
     identity: Identity | None
-    shown: Handshake
+    handshake: Handshake
 
 
 class ObservedNats(NamedTuple):
@@ -44,14 +46,14 @@ class ObservedNats(NamedTuple):
     @property
     def presented(self) -> tuple[Certificate, ...]:
         """The chain that NATS presents; empty when it does not answer."""
-        chains = (tuple(dict.fromkeys(dial.shown.presented)) for dial in self.dials)
+        chains = (tuple(dict.fromkeys(dial.handshake.presented)) for dial in self.dials)
         return next((chain for chain in chains if chain), ())
 
     @property
     def advertised(self) -> tuple[bytes, ...] | None:
         """The subjects of the CAs that it accepts (DER); None when it did not say."""
         return next(
-            (dial.shown.advertised_der for dial in self.dials if dial.shown.presented), None
+            (dial.handshake.advertised_der for dial in self.dials if dial.handshake.presented), None
         )
 
     @property
@@ -59,7 +61,7 @@ class ObservedNats(NamedTuple):
         """Why it showed no certificate; empty when it did."""
         if self.presented or not self.dials:
             return ""
-        shown = self.dials[0].shown
+        shown = self.dials[0].handshake
         return f"{shown.address}: {shown.detail or shown.failure.value or 'it presents nothing'}"
 
 
@@ -124,15 +126,13 @@ def _contradictions(tls: NatsTls, shown: ObservedNats, at: datetime) -> Iterator
     for dial in shown.dials:
         if dial.identity is None or not unexpired(dial.identity, tls.bundle, at=at):
             continue
-        trusted = dial.identity.issuer in {one.fingerprint for one in tls.bundle}
-        if dial.shown.client_verdict is _OPPOSITE[trusted]:
+        trusted = dial.identity.issuer in {authority.fingerprint for authority in tls.bundle}
+        # A verdict that is neither says nothing for or against.
+        if dial.handshake.client_verdict is _OPPOSITE[trusted]:
             verb = "turns away" if trusted else "lets in"
             yield f"NATS {verb} {dial.identity.label}"
     for part in _CLIENTS:
         yield from _wrong_client(part, tls.pairs[part].chain[0], shown)
-
-
-_OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
 
 
 def _wrong_client(part: NatsPart, leaf: Certificate, shown: ObservedNats) -> Iterator[str]:
@@ -152,13 +152,16 @@ def common_name(certificate: Certificate) -> str:
 
 def unexpired(identity: Identity, bundle: Iterable[Certificate], *, at: datetime) -> bool:
     """Say whether nothing has expired of an identity, and of its CA as far as that is known."""
-    issuers = [one for one in bundle if one.fingerprint == identity.issuer]
-    return all(one.not_before <= at <= one.not_after for one in (*identity.chain, *issuers))
+    issuers = [authority for authority in bundle if authority.fingerprint == identity.issuer]
+    return all(
+        certificate.not_before <= at <= certificate.not_after
+        for certificate in (*identity.chain, *issuers)
+    )
 
 
 def advertised_names(bundle: Iterable[Certificate]) -> tuple[bytes, ...]:
     """Return what nats-server advertises for a bundle: each subject, in order (DER)."""
-    return tuple(anatomy(one).raw_subject for one in dict.fromkeys(bundle))
+    return tuple(anatomy(authority).raw_subject for authority in dict.fromkeys(bundle))
 
 
 def _named(advertised: Sequence[bytes]) -> str:
@@ -196,7 +199,7 @@ def dial_evidence(
         at=at,
         by=BY_HANDSHAKE,
     )
-    turned_away = {id(item) for item in refused}
+    turned_away = {id(identity) for identity in refused}
     for identity, handshake in dials:
         if identity is not None:
             must_go = id(identity) in turned_away
