@@ -120,7 +120,6 @@ def planned(described: FleetDescription, request: Request) -> Plan:
         described,
         platforms=NamedPlatforms(platforms),
         known=KnownCertificates(Authorities(credentials, described), clock=lambda: NOW),
-        credentials=credentials,
         journal=MemoryJournal(),
         leases=MemoryLeases(),
         clock=lambda: NOW,

@@ -220,7 +220,6 @@ class MemoryFleet:
             known=KnownCertificates(
                 Authorities(self.credentials, self.described), clock=self.clock
             ),
-            credentials=self.credentials,
             journal=self.journal,
             leases=self.leases,
             clock=self.clock,

@@ -29,15 +29,17 @@ from rollover.engine.known_certificates import KnownCertificates
 from rollover.engine.ports import CredentialStore, Delivery, Platform
 from rollover.engine.service import Rollover
 from rollover.errors import SpecError, StoreError
-from rollover.fleet.description import CommandDelivery as CommandSettings
-from rollover.fleet.description import FleetDescription, GroupDescription
-from rollover.fleet.description import KubernetesDelivery as KubernetesSettings
+from rollover.fleet.description import (
+    CommandDelivery,
+    FleetDescription,
+    GroupDescription,
+    KubernetesDelivery,
+)
 from rollover.fleet.names import InstanceName
 from rollover.platforms.nats import discovery, instance_files
 from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.described_group import DescribedGroup
-from rollover.platforms.nats.discovery import Discovery as NatsDiscovery
-from rollover.platforms.nats.discovery import DiscoveryRemark, discover_fleet
+from rollover.platforms.nats.discovery import Discovery, DiscoveryRemark
 from rollover.platforms.nats.servers import NatsServers, configured
 from rollover.rule_catalogue import CATALOGUE
 from rollover.store import state_files
@@ -51,9 +53,10 @@ if TYPE_CHECKING:
     from rollover.platforms.bosh.connection import DirectorConnection
     from rollover.platforms.bosh.director_options import DirectorOptions
     from rollover.platforms.bosh.director_vm import DirectorVm
-    from rollover.platforms.bosh.discovery import DirectorDiscovery as BoshDiscovery
+    from rollover.platforms.bosh.discovery import DirectorDiscovery
 
 KEY_VARIABLE = "ROLLOVER_KEY"
+"""Holds the sealing key where it is not to lie beside what it seals."""
 
 
 def now() -> datetime:
@@ -86,7 +89,7 @@ def discover_nats(
     working_directory: Path | None = None,
     former: Path | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> NatsDiscovery:
+) -> Discovery:
     """Describe the fleet that configurations and monitoring ports show.
 
     `former`: a fleet file, if it is there, whose words that only a person can know are kept.
@@ -98,7 +101,7 @@ def discover_nats(
             hint="name configurations (`--config FILE…`) or monitoring ports (`--monitor URL`), "
             "or look at a BOSH director (`--bosh`)",
         )
-    found = discover_fleet(
+    found = discovery.discover_fleet(
         configs,
         environment=dict(environment),
         working_directory=working_directory,
@@ -121,7 +124,7 @@ def discover_bosh(
     *,
     former: Path | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> BoshDiscovery:
+) -> DirectorDiscovery:
     """Describe the fleet of a director, for a fleet file at `former`, which may be there already.
 
     Raises `SpecError`, and the `AdapterError` of a director that cannot be asked.
@@ -174,7 +177,6 @@ def open_fleet(
                 described, base=base, known=known, director=director, environment=environment
             ),
             known=known,
-            credentials=credentials,
             journal=stack.enter_context(open_journal(state / state_files.JOURNAL)),
             leases=stack.enter_context(open_leases(state / state_files.LEASES)),
             clock=now,
@@ -259,6 +261,7 @@ def _copied(credentials: CredentialStore) -> MemoryCredentials:
     scratch = MemoryCredentials()
     for prefix in ("/authorities/", "/bridges/"):
         for name in credentials.names(prefix):
+            # The oldest first, as they were numbered.
             for version in reversed(credentials.versions(name)):
                 key = credentials.private_key(name, version.number) if version.has_key else None
                 scratch.add(
@@ -293,6 +296,7 @@ class GroupPlatforms:
         self._environment = dict(environment)
         self._deliveries = base / described.state / "deliveries"
         self._made: dict[str, Platform] = {}
+        # Groups are observed in threads; and making clients asks for their servers meanwhile.
         self._lock = threading.RLock()
 
     def __call__(self, group: str) -> Platform:
@@ -370,7 +374,11 @@ class GroupPlatforms:
         from rollover.platforms.bosh.director_vm import DirectorVm  # noqa: PLC0415 - HTTP client
 
         director = self._director_of(group)
-        vms = (self(one.name) for one in self._described.groups if one.platform == "bosh-director")
+        vms = (
+            self(described.name)
+            for described in self._described.groups
+            if described.platform == "bosh-director"
+        )
         vm = next(platform for platform in vms if isinstance(platform, DirectorVm))
         return director.agents(group, vm, known=self._known)
 
@@ -395,7 +403,7 @@ class GroupPlatforms:
         from rollover.delivery.command import OperatorCommandDelivery, Verb  # noqa: PLC0415 - one form is used
         from rollover.delivery.local import LocalDelivery  # noqa: PLC0415 - likewise
 
-        if isinstance(group.delivery, CommandSettings):
+        if isinstance(group.delivery, CommandDelivery):
             return OperatorCommandDelivery(
                 group.delivery.command,
                 state=self._deliveries,
@@ -403,7 +411,7 @@ class GroupPlatforms:
                 timeout_seconds=group.delivery.timeout_seconds,
                 verbs=frozenset((Verb.DELIVER, Verb.RESTORE, *map(Verb, group.delivery.verbs))),
             )
-        if isinstance(group.delivery, KubernetesSettings):
+        if isinstance(group.delivery, KubernetesDelivery):
             from rollover.delivery.kubernetes import delivery_of  # noqa: PLC0415 - likewise
 
             return delivery_of(group, group.delivery, base=self._base, state=self._deliveries)

@@ -167,12 +167,11 @@ def command(**values: Any) -> int:
     from rollover_lab.nats.spec import preset_named  # noqa: PLC0415
 
     settings = settings_of(values)
-    printer = settings.printer()
     name = "cluster-standby" if values["standby"] else values["preset"]
     directory = Path(tempfile.mkdtemp(prefix="rollover-demo-"))
     spec = preset_named(name)
     try:
-        with recording(printer, values["picture"]):
+        with recording(settings, values["picture"]) as printer:
             printer.say(f"starting {len(spec.servers)} nats-servers and {spec.clients} clients …")
             with running(spec, directory / "fleet") as lab:
                 outcome = _rehearse(lab, printer, values)
@@ -189,7 +188,7 @@ def command(**values: Any) -> int:
                 show_report(printer, report)
     finally:
         if values["keep"]:
-            printer.say(f"kept: {directory}")
+            settings.printer().say(f"kept: {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
     return ExitCode.DONE if report.good else ExitCode.STOPPED

@@ -15,66 +15,6 @@ import click
 from rollover import __version__
 from rollover.errors import ExitCode, RolloverError, SpecError
 
-# Commands that other distributions add, by the entry points of the group `rollover.commands`.
-#
-# `importlib.metadata` would find them too, but imports a parser for e-mail to do so: 65 ms beside
-# the 80 that `rollover --help` takes beyond the interpreter. So the files that it reads are read
-# here (https://packaging.python.org/specifications/entry-points/), and it is used to load only.
-
-
-GROUP = "rollover.commands"
-
-
-def added_commands(directories: Iterable[str] | None = None) -> dict[str, str]:
-    """Return where each added command is, `module:attribute`, by its name; imports none.
-
-    `directories`: where distributions are installed, by default `sys.path`. Of two commands of
-    one name the first is taken, as of two modules.
-    """
-    found: dict[str, str] = {}
-    for text in _files(sys.path if directories is None else directories):
-        for name, where in commands_in(text):
-            found.setdefault(name, where)
-    return found
-
-
-def commands_in(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the commands that an `entry_points.txt` names."""
-    section = ""
-    for line in map(str.strip, text.splitlines()):
-        if line.startswith("["):
-            section = line[1:].rstrip("]")
-        elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
-            name, _, where = line.partition("=")
-            yield name.strip(), where.strip()
-
-
-def load_command(name: str, where: str) -> click.Command:
-    """Import an added command."""
-    from importlib.metadata import EntryPoint  # noqa: PLC0415 - takes its time, see above
-
-    command: click.Command = EntryPoint(name, where, GROUP).load()
-    return command
-
-
-def _files(directories: Iterable[str]) -> Iterator[str]:
-    for directory in directories:
-        try:
-            with os.scandir(directory or ".") as entries:
-                found = sorted(entry.path for entry in entries if entry.name.endswith(".dist-info"))
-        except OSError:
-            continue  # `sys.path` may name what is not there, and archives
-        for path in found:
-            try:
-                with open(f"{path}/entry_points.txt", encoding="utf-8") as file:  # noqa: PTH123 - `pathlib` takes its time, too
-                    yield file.read()
-            except OSError:
-                continue
-
-
-# The `rollover` command: its sub-commands are imported only when they are used.
-
-
 ADDED_BY = {"demo": "rollover-lab", "lab": "rollover-lab"}
 """Commands that another distribution of ours adds; each is told of where it is not installed."""
 
@@ -180,8 +120,9 @@ def root() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run one command; always ends the process with a documented exit code."""
+    # `rollover … | head` ends quietly, as every filter does.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    _say_what_can_be_said()
+    _escape_what_cannot_be_encoded()
     try:
         result = root.main(
             args=arguments, prog_name="rollover", standalone_mode=False, terminal_width=_width()
@@ -190,7 +131,9 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(ended.exit_code)
     except click.ClickException as error:
         if _is_for_machines(arguments):
-            _show(SpecError(error.format_message(), hint=f"`{_help(error)}`"), arguments)
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            path = context.command_path if context else "rollover"
+            _show(SpecError(error.format_message(), hint=f"`{path} --help`"), arguments)
         else:
             error.show()
         sys.exit(ExitCode.USAGE)
@@ -203,7 +146,7 @@ def main(arguments: list[str] | None = None) -> Any:
     sys.exit(result if isinstance(result, int) else ExitCode.DONE)
 
 
-def _say_what_can_be_said() -> None:
+def _escape_what_cannot_be_encoded() -> None:
     """Escape what the terminal's encoding has no letter for, instead of failing on it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -231,6 +174,57 @@ def _is_for_machines(arguments: list[str] | None) -> bool:
     return "--output json" in words or "--output=json" in words
 
 
-def _help(error: click.ClickException) -> str:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{context.command_path if context else 'rollover'} --help"
+# Commands that other distributions add, by the entry points of the group `rollover.commands`.
+#
+# `importlib.metadata` would find them too, but imports a parser for e-mail to do so: 65 ms beside
+# the 80 that `rollover --help` takes beyond the interpreter. So the files that it reads are read
+# here (https://packaging.python.org/specifications/entry-points/), and it is used to load only.
+
+GROUP = "rollover.commands"
+
+
+def added_commands(directories: Iterable[str] | None = None) -> dict[str, str]:
+    """Return where each added command is, `module:attribute`, by its name; imports none.
+
+    `directories`: where distributions are installed, by default `sys.path`. Of two commands of
+    one name the first is taken, as of two modules.
+    """
+    found: dict[str, str] = {}
+    for entry_points in _files(sys.path if directories is None else directories):
+        for name, where in commands_in(entry_points):
+            found.setdefault(name, where)
+    return found
+
+
+def commands_in(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands that an `entry_points.txt` names."""
+    section = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            section = line[1:].rstrip("]")
+        elif section == GROUP and "=" in line and not line.startswith(("#", ";")):
+            name, _, where = line.partition("=")
+            yield name.strip(), where.strip()
+
+
+def load_command(name: str, where: str) -> click.Command:
+    """Import an added command."""
+    from importlib.metadata import EntryPoint  # noqa: PLC0415 - takes its time, see above
+
+    command: click.Command = EntryPoint(name, where, GROUP).load()
+    return command
+
+
+def _files(directories: Iterable[str]) -> Iterator[str]:
+    for directory in directories:
+        try:
+            with os.scandir(directory or ".") as entries:
+                found = sorted(entry.path for entry in entries if entry.name.endswith(".dist-info"))
+        except OSError:
+            continue  # `sys.path` may name what is not there, and archives
+        for path in found:
+            try:
+                with open(f"{path}/entry_points.txt", encoding="utf-8") as file:  # noqa: PTH123 - `pathlib` takes its time, too
+                    yield file.read()
+            except OSError:
+                continue

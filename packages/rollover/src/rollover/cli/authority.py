@@ -20,78 +20,6 @@ if TYPE_CHECKING:
     from rollover.engine.service import PemFile, VersionView
     from rollover.fleet.certificate import CertificateVersion
 
-
-# Reads PEM files that an operator names: with a limit, and a word about loose permissions.
-
-
-def read_pem(path: Path) -> PemFile:
-    """Return a file's content; `SpecError` when it cannot be read or is far too large."""
-    from rollover.engine.service import PemFile  # noqa: PLC0415 - imports certificates
-    from rollover.pki.pem import PEM_LIMIT  # noqa: PLC0415 - likewise
-
-    try:
-        content = read_bounded(path, limit=PEM_LIMIT)
-    except TooLarge as error:
-        raise SpecError(error.strerror, place=str(path), hint="name a PEM file") from None
-    except OSError as error:
-        raise SpecError(
-            f"cannot be read: {error.strerror}", place=str(path), hint="check path and permissions"
-        ) from None
-    return PemFile(place=str(path), content=SecretBytes(content))
-
-
-def read_key(path: Path, printer: Printer) -> PemFile:
-    """Return a key file's content, and say so when others can read it too."""
-    found = read_pem(path)
-    if permissions_of(path) & READABLE_BY_OTHERS:
-        printer.say(f"! {path} can be read by others: `chmod 600 {path}`", "warn")
-    return found
-
-
-# How the versions of authorities look.
-
-
-def show_versions(printer: Printer, versions: tuple[VersionView, ...]) -> None:
-    """Show every version, a line each."""
-    if not versions:
-        printer.line("no authority is described, and none is in the store")
-        return
-    printer.table(
-        ("version", "fingerprint", "subject", "key", "valid", "key here", "trusted", "presented"),
-        (_row(version) for version in versions),
-    )
-
-
-def warn_of_dates(printer: Printer, version: CertificateVersion, *, at: datetime) -> None:
-    """Say so when a CA that was brought in is out of its dates: nothing can be issued from it."""
-    from rollover.pki.pem import read_certificates  # noqa: PLC0415 - imports certificates
-
-    first = read_certificates(version.chain).certificates[0]
-    if first.not_after < at:
-        printer.say(f"! `{first.subject}` expired on {first.not_after:%Y-%m-%d}", "warn")
-    elif at < first.not_before:
-        printer.say(f"! `{first.subject}` is not valid before {first.not_before:%Y-%m-%d}", "warn")
-
-
-def _row(each: VersionView) -> tuple[str, ...]:
-    valid = "not seen anywhere"
-    if each.not_before is not None and each.not_after is not None:
-        valid = f"{each.not_before:%Y-%m-%d} to {each.not_after:%Y-%m-%d}"
-    return (
-        each.label,
-        short(each.fingerprint),
-        each.subject,
-        each.key,
-        valid,
-        "yes" if each.key_here else "no",
-        f"by {each.trusted_by}",
-        f"by {each.presented_by}",
-    )
-
-
-# `rollover authority`: the versions of the fleet's CAs, and bringing one in.
-
-
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -147,3 +75,71 @@ def import_(**values: Any) -> None:
     else:
         here = "with its key" if version.has_key else "without its key"
         printer.line(f"`{values['name']}` has {version.fingerprint} now, {here}")
+
+
+# The view.
+
+
+def show_versions(printer: Printer, versions: tuple[VersionView, ...]) -> None:
+    """Show every version, a line each."""
+    if not versions:
+        printer.line("no authority is described, and none is in the store")
+        return
+    printer.table(
+        ("version", "fingerprint", "subject", "key", "valid", "key here", "trusted", "presented"),
+        (_row(version) for version in versions),
+    )
+
+
+def warn_of_dates(printer: Printer, version: CertificateVersion, *, at: datetime) -> None:
+    """Say so when a CA that was brought in is out of its dates: nothing can be issued from it."""
+    from rollover.pki.pem import read_certificates  # noqa: PLC0415 - imports certificates
+
+    first = read_certificates(version.chain).certificates[0]
+    if first.not_after < at:
+        printer.say(f"! `{first.subject}` expired on {first.not_after:%Y-%m-%d}", "warn")
+    elif at < first.not_before:
+        printer.say(f"! `{first.subject}` is not valid before {first.not_before:%Y-%m-%d}", "warn")
+
+
+def _row(version: VersionView) -> tuple[str, ...]:
+    valid = "not seen anywhere"
+    if version.not_before is not None and version.not_after is not None:
+        valid = f"{version.not_before:%Y-%m-%d} to {version.not_after:%Y-%m-%d}"
+    return (
+        version.label,
+        short(version.fingerprint),
+        version.subject,
+        version.key,
+        valid,
+        "yes" if version.key_here else "no",
+        f"by {version.trusted_by}",
+        f"by {version.presented_by}",
+    )
+
+
+# PEM files that an operator names: read with a limit, and a word about loose permissions.
+
+
+def read_pem(path: Path) -> PemFile:
+    """Return a file's content; `SpecError` when it cannot be read or is far too large."""
+    from rollover.engine.service import PemFile  # noqa: PLC0415 - imports certificates
+    from rollover.pki.pem import PEM_LIMIT  # noqa: PLC0415 - likewise
+
+    try:
+        content = read_bounded(path, limit=PEM_LIMIT)
+    except TooLarge as error:
+        raise SpecError(error.strerror, place=str(path), hint="name a PEM file") from None
+    except OSError as error:
+        raise SpecError(
+            f"cannot be read: {error.strerror}", place=str(path), hint="check path and permissions"
+        ) from None
+    return PemFile(place=str(path), content=SecretBytes(content))
+
+
+def read_key(path: Path, printer: Printer) -> PemFile:
+    """Return a key file's content, and say so when others can read it too."""
+    found = read_pem(path)
+    if permissions_of(path) & READABLE_BY_OTHERS:
+        printer.say(f"! {path} can be read by others: `chmod 600 {path}`", "warn")
+    return found

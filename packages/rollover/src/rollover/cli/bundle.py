@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rollover.cli.options import FLEET_VARIABLE
-from rollover.cli.printer import Printer, counted
+from rollover.cli.options import FLEET_VARIABLE, printer_of, talk_options
+from rollover.cli.printer import counted
 from rollover.errors import ExitCode, SafetyError, SpecError
 from rollover.fleet.names import short
 
@@ -22,12 +22,9 @@ if TYPE_CHECKING:
     from rollover.certificates.bundle_difference import BrokenPair, BundleChange, BundleEffect
     from rollover.certificates.bundle_sources import BundleCandidates
     from rollover.certificates.inspect_targets import Ways
+    from rollover.cli.printer import Printer
     from rollover.fleet.certificate import Certificate
     from rollover.platforms.nats.rules.context import ConfigContext
-
-
-# Options of `rollover bundle`, and what they come to.
-
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -40,20 +37,6 @@ WORKING_DIRECTORY = click.option(
 )
 MANIFESTS = (".yml", ".yaml", ".json")
 """What Kubernetes manifests end with."""
-
-
-def talk_options(command: _F) -> _F:
-    """Add the options of what is printed."""
-    options = (
-        click.option(
-            "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
-        ),
-        click.option("--quiet", is_flag=True, help="Say nothing but results and errors."),
-        click.option("--color/--no-color", default=None, help="Colour; by default on a terminal."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def fleet_options(command: _F) -> _F:
@@ -79,8 +62,8 @@ def members_of(path: Path, values: dict[str, Any]) -> tuple[Certificate, ...]:
     """Return the members of a bundle, whatever form it is in."""
     from rollover.certificates import bundle_sources  # noqa: PLC0415 - imports certificates
 
-    offered: BundleCandidates = bundle_sources.read_sources((str(path),), ways_of(values))
-    return tuple(dict.fromkeys(offered.certificates))
+    candidates: BundleCandidates = bundle_sources.read_sources((str(path),), ways_of(values))
+    return tuple(dict.fromkeys(candidates.certificates))
 
 
 def context_of(configs: Sequence[Path], values: dict[str, Any]) -> ConfigContext:
@@ -104,318 +87,6 @@ def ways_of(values: dict[str, Any]) -> Ways:
         environment=dict(os.environ),
         working_directory=values.get("working_directory") or Path.cwd(),
     )
-
-
-def printer_of(values: dict[str, Any]) -> Printer:
-    """Return the printer that the options ask for."""
-    return Printer(output=values["output"], quiet=values["quiet"], color=values["color"])
-
-
-# How bundles look: members, remarks with their stacks, differences and what they would break.
-
-
-_MOST_LINKS = 20
-_MOST_PLACES = 5
-_MOST_NOTES = 20
-
-
-def facts(certificate: Certificate) -> dict[str, Any]:
-    """Return what machines get to know of a member."""
-    return {
-        "subject": certificate.subject,
-        "fingerprint": certificate.fingerprint,
-        "not_before": certificate.not_before,
-        "not_after": certificate.not_after,
-    }
-
-
-def show_built(printer: Printer, bundle: BuiltBundle, *, file: str, changed: bool) -> None:
-    """Show what was written, and what a person should know about it."""
-    if printer.json:
-        fields = {"file": file, "changed": changed, "remarks": bundle.remarks}
-        members = [_member(member) for member in bundle.members]
-        dropped = [_member(bundle_member) for bundle_member in bundle.dropped]
-        whole = {**fields, "members": members, "dropped": dropped, "notes": bundle.notes}
-        printer.data("bundle", whole)
-        return
-    for member in bundle.members:
-        sign = "+" if member.wider else "·"
-        printer.say(f"{sign} {_line(member.certificate)}  from {member.place}")
-        for place in member.again[:_MOST_PLACES]:
-            printer.say(f"    again in {place}, taken once", "dim")
-        if len(member.again) > _MOST_PLACES:
-            printer.say(f"    and in {len(member.again) - _MOST_PLACES} more places", "dim")
-    for bundle_member in bundle.dropped:
-        printer.say(f"- {_line(bundle_member.certificate)}  left out: out of date", "warn")
-    show_remarks(printer, bundle.remarks, talk=True)
-    for note in bundle.notes[:_MOST_NOTES]:
-        printer.say(f"! {note}", "warn")
-    if len(bundle.notes) > _MOST_NOTES:
-        more = len(bundle.notes) - _MOST_NOTES
-        printer.say(f"! and {more} more remarks (`--output json` has them all)", "warn")
-    what = "written" if changed else "no change"
-    printer.say(f"{file}: {counted(len(bundle.members), 'CA')}, {what}", "good")
-
-
-def show_checked(
-    printer: Printer,
-    members: Sequence[Certificate],
-    remarks: Sequence[BundleRemark],
-    *,
-    file: str,
-    now: datetime,
-) -> None:
-    """Show a bundle and what is wrong with it."""
-    if printer.json:
-        fields = {
-            "file": file,
-            "members": [facts(member) for member in members],
-            "remarks": remarks,
-        }
-        printer.data("bundle", fields)
-        return
-    for member in members:
-        days = (member.not_after - now).days
-        printer.line(f"· {_line(member)}  {days} days left")
-    show_remarks(printer, remarks)
-    if not remarks:
-        printer.line("✓ every stack takes every member", "good")
-
-
-def show_remarks(printer: Printer, remarks: Sequence[BundleRemark], *, talk: bool = False) -> None:
-    """Show remarks, each with the stacks that it matters to."""
-    write = printer.say if talk else printer.line
-    for remark in remarks:
-        where = f" [fails on {', '.join(remark.stacks)}]" if remark.stacks else ""
-        sign, style = ("✗", "bad") if remark.fails else ("!", "warn")
-        write(f"{sign} {remark.kind}: {remark.detail}{where}", style)
-
-
-def show_difference(printer: Printer, change: BundleChange, effect: BundleEffect | None) -> None:
-    """Show what a change adds and takes away, and which links that decides."""
-    if printer.json:
-        fields = {
-            "added": [facts(certificate) for certificate in change.added],
-            "removed": [facts(certificate) for certificate in change.removed],
-            "renewed": change.renewed,
-            "reordered": change.reordered,
-        }
-        printer.data("difference", {**fields, "effect": effect})
-        return
-    for certificate in change.added:
-        note = "  (renews an authority of the old bundle)" if _renews(certificate, change) else ""
-        printer.line(f"+ {_line(certificate)}{note}", "good")
-    for certificate in change.removed:
-        printer.line(f"- {_line(certificate)}", "bad")
-    if change.reordered:
-        printer.line("~ the order of those in both differs", "warn")
-    if change.nothing:
-        printer.line("the same CAs in the same order")
-    if effect is not None:
-        show_effect(printer, effect)
-
-
-def show_effect(printer: Printer, effect: BundleEffect) -> None:
-    """Show which links stop and which begin to work."""
-    if not effect.using:
-        printer.line(
-            "? nobody has exactly the old bundle loaded, so nothing is proven of the new one: "
-            "give the `ca_file` of today as OLD",
-            "warn",
-        )
-    for instance in effect.unseen:
-        printer.line(f"? {instance} was not seen: nothing is proven of it", "warn")
-    _show_links(printer, effect.stops, title="would stop to work", style="bad", sign="✗")
-    _show_links(printer, effect.begins, title="would begin to work", style="good", sign="✓")
-    if effect.using and not effect.stops:
-        printer.line(f"✓ nothing breaks ({len(effect.using)} parties trust the old one)", "good")
-
-
-def _show_links(
-    printer: Printer, links: Sequence[BrokenPair], *, title: str, style: str, sign: str
-) -> None:
-    if not links:
-        return
-    printer.line(f"{counted(len(links), 'link')} {title}:", "bold")
-    for link in links[:_MOST_LINKS]:
-        printer.line(f"  {sign} {link.link}: {link.reason}", style)
-    if len(links) > _MOST_LINKS:
-        printer.line(f"  and {len(links) - _MOST_LINKS} more")
-
-
-def _renews(certificate: Certificate, change: BundleChange) -> bool:
-    return certificate.fingerprint in change.renewed
-
-
-def _member(member: BundleMember) -> dict[str, Any]:
-    found = {"place": member.place, "again": member.again, "wider": member.wider}
-    return {**facts(member.certificate), **found}
-
-
-def _line(certificate: Certificate) -> str:
-    dates = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
-    return f"{short(certificate.fingerprint)}  {certificate.subject}  {dates}"
-
-
-# `rollover bundle diff`, `add` and `remove`: changes of a bundle, and what they would break.
-
-
-_MOST_NAMED = 5
-
-
-@click.command(
-    epilog="Example:\n\n  rollover bundle diff old.pem new.pem --config n1.conf --config n2.conf",
-    short_help="What a change adds, takes away, and breaks.",
-)
-@click.argument("old", type=FILE)
-@click.argument("new", type=FILE)
-@fleet_options
-@talk_options
-def diff(**values: Any) -> int:
-    """Show what NEW adds to OLD and takes away, and which links would stop or begin to work.
-
-    Links are judged when `--fleet` or `--config` is given. Exit code 0: nothing breaks, or
-    nothing was judged; 3: a link would stop to work; 5: nobody was seen who trusts OLD.
-    """
-    from rollover.certificates import bundle_difference  # noqa: PLC0415 - imports certificates
-
-    old, new = members_of(values["old"], values), members_of(values["new"], values)
-    effect = _effect(values, old, new, path=values["old"])
-    show_difference(printer_of(values), bundle_difference.compare(old, new), effect)
-    return _verdict(effect)
-
-
-@click.command(
-    epilog="Example:\n\n  rollover bundle add bundle.pem new-root.pem",
-    short_help="Put CAs in.",
-)
-@click.argument("file", type=FILE)
-@click.argument("sources", nargs=-1, required=True, metavar="CERT…")
-@ANNOTATE
-@WORKING_DIRECTORY
-@talk_options
-def add(**values: Any) -> int:
-    """Put the CAs of CERT… (any source of `build`) behind those in FILE."""
-    from rollover.certificates import (  # noqa: PLC0415
-        bundle_build,
-        bundle_files,
-        bundle_sources,
-    )
-
-    path = _editable(values["file"])
-    present = bundle_files.read(path).certificates
-    more = bundle_sources.read_sources(values["sources"], ways_of(values))
-    offered = bundle_build.extended(present, more, place=str(path))
-    bundle = bundle_build.build(offered, now=datetime.now(UTC))
-    _write(path, bundle, values)
-    return ExitCode.DONE
-
-
-@click.command(
-    epilog="Example:\n\n  rollover bundle remove bundle.pem 3f0a9c11 --fleet fleet.yml",
-    short_help="Take CAs out, unless that breaks a link.",
-)
-@click.argument("file", type=FILE)
-@click.argument("selectors", nargs=-1, required=True, metavar="FINGERPRINT|SUBJECT…")
-@click.option("--force", metavar="REASON", help="Take it out though a link breaks; say why.")
-@ANNOTATE
-@fleet_options
-@talk_options
-def remove(**values: Any) -> int:
-    """Take CAs out of FILE. With `--fleet` or `--config` refused when a link would break."""
-    from rollover.certificates import bundle_build, bundle_files  # noqa: PLC0415
-    from rollover.certificates.bundle_sources import BundleCandidates  # noqa: PLC0415
-
-    path, force = _editable(values["file"]), values["force"]
-    if force is not None and not force.strip():
-        raise SpecError("`--force` gives no reason", hint="write `--force REASON`")
-    present = bundle_files.read(path).certificates
-    left = bundle_build.without(present, values["selectors"], place=str(path))
-    effect = _effect(values, present, left, path=path)
-    if force is None:
-        _refuse(effect)
-    offered = bundle_build.extended(left, BundleCandidates(), place=str(path))
-    _write(path, bundle_build.build(offered, now=datetime.now(UTC)), values)
-    if force is not None:
-        printer_of(values).say(f"! forced: {force}", "warn")
-    return ExitCode.DONE
-
-
-def _refuse(effect: BundleEffect | None) -> None:
-    """Raise when a change breaks something, or cannot be judged though it was asked for."""
-    if effect is None:
-        return
-    if effect.stops:
-        named = "; ".join(f"{stop.link}: {stop.reason}" for stop in effect.stops[:_MOST_NAMED])
-        more = len(effect.stops) - _MOST_NAMED
-        raise SafetyError(
-            f"{len(effect.stops)} links would stop to work: {named}"
-            f"{f' and {more} more' if more > 0 else ''}",
-            hint="renew the certificates of the peers first, or answer for it: `--force REASON`",
-        )
-    if not effect.proven:
-        from rollover.errors import EvidenceMissing  # noqa: PLC0415 - rarely needed
-
-        unseen = ", ".join(effect.unseen[:_MOST_NAMED]) or "nobody has exactly these CAs loaded"
-        raise EvidenceMissing(
-            f"it cannot be proven that nothing breaks: {unseen}",
-            hint="name the fleet or the configurations that use it, let servers reload first, or "
-            "answer for it: `--force REASON`",
-        )
-
-
-def _verdict(effect: BundleEffect | None) -> ExitCode:
-    if effect is None:
-        return ExitCode.DONE
-    if effect.stops:
-        return ExitCode.REFUSED
-    return ExitCode.DONE if effect.proven else ExitCode.EVIDENCE_MISSING
-
-
-def _effect(
-    values: dict[str, Any],
-    old: Sequence[Certificate],
-    new: Sequence[Certificate],
-    *,
-    path: Path,
-) -> BundleEffect | None:
-    from rollover.certificates import bundle_difference  # noqa: PLC0415 - imports certificates
-
-    if values["fleet"] and values["configs"]:
-        raise SpecError(
-            "a fleet and configurations are given", hint=f"give one; ${FLEET_VARIABLE} is not read"
-        )
-    if values["configs"]:
-        configs = context_of(values["configs"], values)
-        return bundle_difference.in_configs(configs, old, new, path=path)
-    if not values["fleet"]:
-        return None
-    from rollover.engine.topology import observe_without_goal  # noqa: PLC0415
-    from rollover.site import open_fleet  # noqa: PLC0415 - imports everything
-
-    with open_fleet(values["fleet"], scratch=True) as library:
-        return bundle_difference.in_fleet(observe_without_goal(library.site), old, new)
-
-
-def _editable(path: Path) -> Path:
-    if path.suffix.lower() in MANIFESTS:
-        raise SpecError(
-            "a manifest is made anew, not changed",
-            place=str(path),
-            hint="`rollover bundle build MANIFEST MORE… --kubernetes … -o MANIFEST`",
-        )
-    return path
-
-
-def _write(path: Path, bundle: BuiltBundle, values: dict[str, Any]) -> None:
-    from rollover.certificates import bundle_files  # noqa: PLC0415 - imports certificates
-
-    content = bundle_files.render(bundle.certificates, annotate=values["annotate"])
-    changed = bundle_files.write(path, content)
-    show_built(printer_of(values), bundle, file=str(path), changed=changed)
-
-
-# `rollover bundle`: curated trust bundles, and what a change of one would break.
 
 
 @click.group(
@@ -534,18 +205,311 @@ def check(**values: Any) -> int:
     from rollover.certificates import bundle_build, bundle_files  # noqa: PLC0415
 
     now, path = datetime.now(UTC), values["file"]
-    text: tuple[bundle_build.BundleRemark, ...] = ()
+    on_file: tuple[bundle_build.BundleRemark, ...] = ()
     if path.suffix.lower() in MANIFESTS:
         members = members_of(path, values)
     else:
         reading = bundle_files.read(path)
-        members, text = reading.certificates, tuple(bundle_build.remarks_on_file(reading))
-    found = (*text, *bundle_build.remarks_on_members(members, now=now))
+        members, on_file = reading.certificates, tuple(bundle_build.remarks_on_file(reading))
+    found = (*on_file, *bundle_build.remarks_on_members(members, now=now))
     show_checked(printer_of(values), members, found, file=str(path), now=now)
-    return (
-        ExitCode.REFUSED if any(bundle_remark.fails for bundle_remark in found) else ExitCode.DONE
+    return ExitCode.REFUSED if any(remark.fails for remark in found) else ExitCode.DONE
+
+
+# Changes of a bundle, and what they would break.
+
+_MOST_NAMED = 5
+
+
+@command.command(
+    epilog="Example:\n\n  rollover bundle diff old.pem new.pem --config n1.conf --config n2.conf",
+    short_help="What a change adds, takes away, and breaks.",
+)
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@fleet_options
+@talk_options
+def diff(**values: Any) -> int:
+    """Show what NEW adds to OLD and takes away, and which links would stop or begin to work.
+
+    Links are judged when `--fleet` or `--config` is given. Exit code 0: nothing breaks, or
+    nothing was judged; 3: a link would stop to work; 5: nobody was seen who trusts OLD.
+    """
+    from rollover.certificates import bundle_difference  # noqa: PLC0415 - imports certificates
+
+    old, new = members_of(values["old"], values), members_of(values["new"], values)
+    effect = _effect(values, old, new, path=values["old"])
+    show_difference(printer_of(values), bundle_difference.compare(old, new), effect)
+    return _verdict(effect)
+
+
+@command.command(
+    epilog="Example:\n\n  rollover bundle add bundle.pem new-root.pem",
+    short_help="Put CAs in.",
+)
+@click.argument("file", type=FILE)
+@click.argument("sources", nargs=-1, required=True, metavar="CERT…")
+@ANNOTATE
+@WORKING_DIRECTORY
+@talk_options
+def add(**values: Any) -> int:
+    """Put the CAs of CERT… (any source of `build`) behind those in FILE."""
+    from rollover.certificates import (  # noqa: PLC0415
+        bundle_build,
+        bundle_files,
+        bundle_sources,
     )
 
+    path = _editable(values["file"])
+    present = bundle_files.read(path).certificates
+    more = bundle_sources.read_sources(values["sources"], ways_of(values))
+    offered = bundle_build.extended(present, more, place=str(path))
+    bundle = bundle_build.build(offered, now=datetime.now(UTC))
+    _write(path, bundle, values)
+    return ExitCode.DONE
 
-for _change in (diff, add, remove):
-    command.add_command(_change)
+
+@command.command(
+    epilog="Example:\n\n  rollover bundle remove bundle.pem 3f0a9c11 --fleet fleet.yml",
+    short_help="Take CAs out, unless that breaks a link.",
+)
+@click.argument("file", type=FILE)
+@click.argument("selectors", nargs=-1, required=True, metavar="FINGERPRINT|SUBJECT…")
+@click.option("--force", metavar="REASON", help="Take it out though a link breaks; say why.")
+@ANNOTATE
+@fleet_options
+@talk_options
+def remove(**values: Any) -> int:
+    """Take CAs out of FILE. With `--fleet` or `--config` refused when a link would break."""
+    from rollover.certificates import bundle_build, bundle_files  # noqa: PLC0415
+    from rollover.certificates.bundle_sources import BundleCandidates  # noqa: PLC0415
+
+    path, force = _editable(values["file"]), values["force"]
+    if force is not None and not force.strip():
+        raise SpecError("`--force` gives no reason", hint="write `--force REASON`")
+    present = bundle_files.read(path).certificates
+    left = bundle_build.without(present, values["selectors"], place=str(path))
+    effect = _effect(values, present, left, path=path)
+    if force is None:
+        _refuse(effect)
+    offered = bundle_build.extended(left, BundleCandidates(), place=str(path))
+    _write(path, bundle_build.build(offered, now=datetime.now(UTC)), values)
+    if force is not None:
+        printer_of(values).say(f"! forced: {force}", "warn")
+    return ExitCode.DONE
+
+
+def _refuse(effect: BundleEffect | None) -> None:
+    """Raise when a change breaks something, or cannot be judged though it was asked for."""
+    if effect is None:
+        return
+    if effect.stops:
+        named = "; ".join(f"{stop.link}: {stop.reason}" for stop in effect.stops[:_MOST_NAMED])
+        more = len(effect.stops) - _MOST_NAMED
+        raise SafetyError(
+            f"{len(effect.stops)} links would stop to work: {named}"
+            f"{f' and {more} more' if more > 0 else ''}",
+            hint="renew the certificates of the peers first, or answer for it: `--force REASON`",
+        )
+    if not effect.proven:
+        from rollover.errors import EvidenceMissing  # noqa: PLC0415 - rarely needed
+
+        unseen = ", ".join(effect.unseen[:_MOST_NAMED]) or "nobody has exactly these CAs loaded"
+        raise EvidenceMissing(
+            f"it cannot be proven that nothing breaks: {unseen}",
+            hint="name the fleet or the configurations that use it, let servers reload first, or "
+            "answer for it: `--force REASON`",
+        )
+
+
+def _verdict(effect: BundleEffect | None) -> ExitCode:
+    if effect is None:
+        return ExitCode.DONE
+    if effect.stops:
+        return ExitCode.REFUSED
+    return ExitCode.DONE if effect.proven else ExitCode.EVIDENCE_MISSING
+
+
+def _effect(
+    values: dict[str, Any],
+    old: Sequence[Certificate],
+    new: Sequence[Certificate],
+    *,
+    path: Path,
+) -> BundleEffect | None:
+    from rollover.certificates import bundle_difference  # noqa: PLC0415 - imports certificates
+
+    if values["fleet"] and values["configs"]:
+        raise SpecError(
+            "a fleet and configurations are given", hint=f"give one; ${FLEET_VARIABLE} is not read"
+        )
+    if values["configs"]:
+        configs = context_of(values["configs"], values)
+        return bundle_difference.in_configs(configs, old, new, path=path)
+    if not values["fleet"]:
+        return None
+    from rollover.engine.topology import observe_without_goal  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports everything
+
+    with open_fleet(values["fleet"], scratch=True) as library:
+        return bundle_difference.in_fleet(observe_without_goal(library.site), old, new)
+
+
+def _editable(path: Path) -> Path:
+    if path.suffix.lower() in MANIFESTS:
+        raise SpecError(
+            "a manifest is made anew, not changed",
+            place=str(path),
+            hint="`rollover bundle build MANIFEST MORE… --kubernetes … -o MANIFEST`",
+        )
+    return path
+
+
+def _write(path: Path, bundle: BuiltBundle, values: dict[str, Any]) -> None:
+    from rollover.certificates import bundle_files  # noqa: PLC0415 - imports certificates
+
+    content = bundle_files.render(bundle.certificates, annotate=values["annotate"])
+    changed = bundle_files.write(path, content)
+    show_built(printer_of(values), bundle, file=str(path), changed=changed)
+
+
+# The view.
+
+_MOST_LINKS = 20
+_MOST_PLACES = 5
+_MOST_NOTES = 20
+
+
+def facts(certificate: Certificate) -> dict[str, Any]:
+    """Return what machines get to know of a member."""
+    return {
+        "subject": certificate.subject,
+        "fingerprint": certificate.fingerprint,
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+    }
+
+
+def show_built(printer: Printer, bundle: BuiltBundle, *, file: str, changed: bool) -> None:
+    """Show what was written, and what a person should know about it."""
+    if printer.json:
+        fields = {"file": file, "changed": changed, "remarks": bundle.remarks}
+        members = [_member(member) for member in bundle.members]
+        dropped = [_member(member) for member in bundle.dropped]
+        whole = {**fields, "members": members, "dropped": dropped, "notes": bundle.notes}
+        printer.data("bundle", whole)
+        return
+    for member in bundle.members:
+        sign = "+" if member.wider else "·"
+        printer.say(f"{sign} {_line(member.certificate)}  from {member.place}")
+        for place in member.again[:_MOST_PLACES]:
+            printer.say(f"    again in {place}, taken once", "dim")
+        if len(member.again) > _MOST_PLACES:
+            printer.say(f"    and in {len(member.again) - _MOST_PLACES} more places", "dim")
+    for member in bundle.dropped:
+        printer.say(f"- {_line(member.certificate)}  left out: out of date", "warn")
+    show_remarks(printer, bundle.remarks, talk=True)
+    for note in bundle.notes[:_MOST_NOTES]:
+        printer.say(f"! {note}", "warn")
+    if len(bundle.notes) > _MOST_NOTES:
+        more = len(bundle.notes) - _MOST_NOTES
+        printer.say(f"! and {more} more remarks (`--output json` has them all)", "warn")
+    what = "written" if changed else "no change"
+    printer.say(f"{file}: {counted(len(bundle.members), 'CA')}, {what}", "good")
+
+
+def show_checked(
+    printer: Printer,
+    members: Sequence[Certificate],
+    remarks: Sequence[BundleRemark],
+    *,
+    file: str,
+    now: datetime,
+) -> None:
+    """Show a bundle and what is wrong with it."""
+    if printer.json:
+        fields = {
+            "file": file,
+            "members": [facts(member) for member in members],
+            "remarks": remarks,
+        }
+        printer.data("bundle", fields)
+        return
+    for member in members:
+        days = (member.not_after - now).days
+        printer.line(f"· {_line(member)}  {days} days left")
+    show_remarks(printer, remarks)
+    if not remarks:
+        printer.line("✓ every stack takes every member", "good")
+
+
+def show_remarks(printer: Printer, remarks: Sequence[BundleRemark], *, talk: bool = False) -> None:
+    """Show remarks, each with the stacks that it matters to."""
+    write = printer.say if talk else printer.line
+    for remark in remarks:
+        where = f" [fails on {', '.join(remark.stacks)}]" if remark.stacks else ""
+        sign, style = ("✗", "bad") if remark.fails else ("!", "warn")
+        write(f"{sign} {remark.kind}: {remark.detail}{where}", style)
+
+
+def show_difference(printer: Printer, change: BundleChange, effect: BundleEffect | None) -> None:
+    """Show what a change adds and takes away, and which links that decides."""
+    if printer.json:
+        fields = {
+            "added": [facts(certificate) for certificate in change.added],
+            "removed": [facts(certificate) for certificate in change.removed],
+            "renewed": change.renewed,
+            "reordered": change.reordered,
+        }
+        printer.data("difference", {**fields, "effect": effect})
+        return
+    for certificate in change.added:
+        renews = certificate.fingerprint in change.renewed
+        note = "  (renews an authority of the old bundle)" if renews else ""
+        printer.line(f"+ {_line(certificate)}{note}", "good")
+    for certificate in change.removed:
+        printer.line(f"- {_line(certificate)}", "bad")
+    if change.reordered:
+        printer.line("~ the order of those in both differs", "warn")
+    if change.nothing:
+        printer.line("the same CAs in the same order")
+    if effect is not None:
+        show_effect(printer, effect)
+
+
+def show_effect(printer: Printer, effect: BundleEffect) -> None:
+    """Show which links stop and which begin to work."""
+    if not effect.using:
+        printer.line(
+            "? nobody has exactly the old bundle loaded, so nothing is proven of the new one: "
+            "give the `ca_file` of today as OLD",
+            "warn",
+        )
+    for instance in effect.unseen:
+        printer.line(f"? {instance} was not seen: nothing is proven of it", "warn")
+    _show_links(printer, effect.stops, title="would stop to work", style="bad", sign="✗")
+    _show_links(printer, effect.begins, title="would begin to work", style="good", sign="✓")
+    if effect.using and not effect.stops:
+        printer.line(f"✓ nothing breaks ({len(effect.using)} parties trust the old one)", "good")
+
+
+def _show_links(
+    printer: Printer, links: Sequence[BrokenPair], *, title: str, style: str, sign: str
+) -> None:
+    if not links:
+        return
+    printer.line(f"{counted(len(links), 'link')} {title}:", "bold")
+    for link in links[:_MOST_LINKS]:
+        printer.line(f"  {sign} {link.link}: {link.reason}", style)
+    if len(links) > _MOST_LINKS:
+        printer.line(f"  and {len(links) - _MOST_LINKS} more")
+
+
+def _member(member: BundleMember) -> dict[str, Any]:
+    found = {"place": member.place, "again": member.again, "wider": member.wider}
+    return {**facts(member.certificate), **found}
+
+
+def _line(certificate: Certificate) -> str:
+    dates = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
+    return f"{short(certificate.fingerprint)}  {certificate.subject}  {dates}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -17,15 +18,182 @@ from rollover.errors import ExitCode, SpecError
 from rollover.rules.rule import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from rollover.cli.config_checks import Wanted
     from rollover.cli.printer import Printer
+    from rollover.fleet.description import Silence
     from rollover.rules.report import CheckedRule, Report
 
+_FILE = click.Path(path_type=Path)
 
-# How the report of `rollover check` looks: a list by area, with √ ‼ ? ×, and the remedy below.
 
+@click.command(
+    epilog="Examples:\n\n  rollover check\n\n  rollover check /etc/nats/nats.conf\n\n"
+    "  rollover check a.conf b.conf --sarif check.sarif\n\n"
+    "  rollover check nats.conf --silence key-readable-by-group='one service per group'",
+    short_help="What stands in the way.",
+)
+@click.argument("files", type=_FILE, nargs=-1)
+@authority_option
+@click.option(
+    "--expires-within",
+    type=Number(min=0, max=36500),
+    default=30,
+    show_default=True,
+    metavar="DAYS",
+    help="Warn of certificates that end within so many days.",
+)
+@click.option(
+    "--working-directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="That of the servers' processes; relative paths begin there.",
+)
+@click.option(
+    "--running",
+    multiple=True,
+    metavar="FILE=OLD",
+    help="OLD is what the server of FILE has loaded: would a reload take the difference?",
+)
+@click.option(
+    "--client",
+    "clients",
+    type=_FILE,
+    multiple=True,
+    help="The certificate of a client of these servers; may be given several times.",
+)
+@click.option(
+    "--unit",
+    "units",
+    type=_FILE,
+    multiple=True,
+    help="The systemd unit that starts one of these servers: its flags, and where it runs.",
+)
+@click.option(
+    "--silence",
+    "silenced",
+    multiple=True,
+    metavar="RULE[:SUBJECT]=REASON",
+    help="Leave out what a rule finds; shown, and not counted.",
+)
+@click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the report as SARIF 2.1.0, too.",
+)
+@settings_options
+@click.pass_context
+def command(context: click.Context, /, **values: Any) -> int:
+    """Say what stands in the way of a rotation. Changes nothing.
+
+    Without FILES: of the whole fleet, as it is seen now, and in the configurations that the
+    fleet file names. With FILES, configurations of NATS servers: of every hazard in them and in
+    the files that they name; several are looked at as peers.
+
+    Exit code 0: nothing, or warnings; 3: an error does; 5: something could not be seen; 1: a file
+    that is not there, or a wrong option: nothing was checked. Rules are silenced, with a reason,
+    by `--silence` or under `silenced` in the fleet file.
+    """
+    named = context.get_parameter_source("fleet") is not click.core.ParameterSource.DEFAULT
+    settings = settings_of(values)
+    printer = settings.printer()
+    of_files = bool(values["files"])
+    running, silences = _pairs(values["running"]), tuple(map(_silence, values["silenced"]))
+    if of_files:
+        report = _check_files(values, settings if named else None, running, silences)
+    else:
+        report = _check_fleet(values, settings, silences)
+    if values["sarif"] is not None:
+        described = None if of_files else settings.fleet
+        write_sarif(values["sarif"], report, described=described)
+    if printer.json:
+        printer.data("report", report)
+    else:
+        show_report(printer, report, of_files=of_files)
+    exits = {Severity.ERROR: ExitCode.REFUSED, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
+    return ExitCode.DONE if report.worst is None else exits.get(report.worst, ExitCode.DONE)
+
+
+def _check_files(
+    values: dict[str, Any],
+    settings: Settings | None,
+    running: Mapping[Path, Path],
+    silences: Sequence[Silence],
+) -> Report:
+    from rollover.platforms.nats.rules.config_selection import ConfigSelection, check_files  # noqa: PLC0415 - imports the rules
+    from rollover.site import load_fleet, now  # noqa: PLC0415 - imports every platform
+
+    selection = ConfigSelection(
+        files=tuple(dict.fromkeys(values["files"])),
+        working_directory=values["working_directory"],
+        running=running,
+        clients=values["clients"],
+        units=values["units"],
+    )
+    if values["authority"] is not None:
+        raise click.UsageError("`--authority` goes without FILES only")
+    return check_files(
+        selection,
+        expires_within=timedelta(days=values["expires_within"]),
+        silences=silences,
+        known=load_fleet(settings.fleet).silenced if settings else (),
+        environment=os.environ,
+        now=now(),
+    )
+
+
+def _check_fleet(values: dict[str, Any], settings: Settings, silences: Sequence[Silence]) -> Report:
+    from rollover.engine.service import check_fleet  # noqa: PLC0415 - imports certificates
+    from rollover.platforms.nats.rules.config_selection import with_configs  # noqa: PLC0415 - imports the rules
+    from rollover.site import open_fleet  # noqa: PLC0415 - imports every platform
+
+    if any(values[name] for name in ("working_directory", "running", "clients", "units")):
+        raise click.UsageError(
+            "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
+        )
+    with open_fleet(settings.fleet, scratch=True) as library:
+        report = check_fleet(
+            library.site, values["authority"], expiry_days=values["expires_within"]
+        )
+        described = library.site.described
+    return with_configs(
+        report,
+        described,
+        base=settings.fleet.parent.resolve(),
+        expires_within=timedelta(days=values["expires_within"]),
+        silences=silences,
+        environment=os.environ,
+    )
+
+
+def _pairs(texts: Sequence[str]) -> dict[Path, Path]:
+    """Return the files of `--running FILE=OLD`."""
+    found: dict[Path, Path] = {}
+    for pair in texts:
+        file, sign, old = pair.partition("=")
+        if not (file and sign and old):
+            raise SpecError(f"`--running {pair}` is no pair of files", hint="write `FILE=OLD`")
+        found[Path(file)] = Path(old)
+    return found
+
+
+def _silence(text: str) -> Silence:
+    """Return the entry of one `--silence RULE[:SUBJECT]=REASON`."""
+    from rollover.fleet.description import Silence  # noqa: PLC0415 - not needed for `--help`
+    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415 - imports every rule
+
+    named, _, reason = text.partition("=")
+    name, _, subject = named.partition(":")
+    if not name or not reason.strip():
+        raise SpecError(
+            f"`--silence {text}` says no rule or no reason",
+            hint="write `RULE=REASON`, or `RULE:SUBJECT=REASON` (`*` stands for anything)",
+        )
+    if CATALOGUE.rule(name) is None:
+        raise SpecError(f"there is no rule `{name}`", hint="`rollover explain` lists them all")
+    return Silence(rule=name, subject=subject or "*", reason=reason.strip())
+
+
+# The view: a list by area, and the remedy below what was found.
 
 MOST_SHOWN = 8
 """Findings of one rule that are written out; the rest is counted. JSON has them all."""
@@ -45,13 +213,13 @@ _SIGNS: Mapping[Severity | None, tuple[str, str]] = MappingProxyType(
 
 def show_report(printer: Printer, report: Report, *, of_files: bool = False) -> None:
     """Show every rule with its sign, and what it found; `of_files`: in configurations only."""
-    for area, checked in groupby(report.checked, key=lambda each: each.area):
+    for area, checked in groupby(report.checked, key=lambda rule: rule.area):
         printer.line(area, "bold")
         for checked_rule in checked:
             sign, style = _SIGNS[checked_rule.worst]
             printer.line(f"  {sign} {checked_rule.title}", style)
-            for text in _details(checked_rule):
-                printer.line(text)
+            for detail in _details(checked_rule):
+                printer.line(detail)
         printer.line()
     printer.line(report_verdict(report, of_files=of_files), _SIGNS[report.worst][1])
 
@@ -141,143 +309,3 @@ def report_verdict(report: Report, *, of_files: bool = False) -> str:
     else:
         word = "nothing stands in the way"
     return f"{report.fleet}: {word} ({', '.join([*counts, seen])})"
-
-
-# `rollover check`: what stands in the way, in a fleet or in configurations?
-
-
-_FILE = click.Path(path_type=Path)
-
-
-@click.command(
-    epilog="Examples:\n\n  rollover check\n\n  rollover check /etc/nats/nats.conf\n\n"
-    "  rollover check a.conf b.conf --sarif check.sarif\n\n"
-    "  rollover check nats.conf --silence key-readable-by-group='one service per group'",
-    short_help="What stands in the way.",
-)
-@click.argument("files", type=_FILE, nargs=-1)
-@authority_option
-@click.option(
-    "--expires-within",
-    type=Number(min=0, max=36500),
-    default=30,
-    show_default=True,
-    metavar="DAYS",
-    help="Warn of certificates that end within so many days.",
-)
-@click.option(
-    "--working-directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="That of the servers' processes; relative paths begin there.",
-)
-@click.option(
-    "--running",
-    multiple=True,
-    metavar="FILE=OLD",
-    help="OLD is what the server of FILE has loaded: would a reload take the difference?",
-)
-@click.option(
-    "--client",
-    "clients",
-    type=_FILE,
-    multiple=True,
-    help="The certificate of a client of these servers; may be given several times.",
-)
-@click.option(
-    "--unit",
-    "units",
-    type=_FILE,
-    multiple=True,
-    help="The systemd unit that starts one of these servers: its flags, and where it runs.",
-)
-@click.option(
-    "--silence",
-    "silenced",
-    multiple=True,
-    metavar="RULE[:SUBJECT]=REASON",
-    help="Leave out what a rule finds; shown, and not counted.",
-)
-@click.option(
-    "--sarif",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the report as SARIF 2.1.0, too.",
-)
-@settings_options
-@click.pass_context
-def command(context: click.Context, /, **values: Any) -> int:
-    """Say what stands in the way of a rotation. Changes nothing.
-
-    Without FILES: of the whole fleet, as it is seen now, and in the configurations that the
-    fleet file names. With FILES, configurations of NATS servers: of every hazard in them and in
-    the files that they name; several are looked at as peers.
-
-    Exit code 0: nothing, or warnings; 3: an error does; 5: something could not be seen; 1: a file
-    that is not there, or a wrong option: nothing was checked. Rules are silenced, with a reason,
-    by `--silence` or under `silenced` in the fleet file.
-    """
-    given = context.get_parameter_source("fleet") is not click.core.ParameterSource.DEFAULT
-    settings = settings_of(values)
-    printer = settings.printer()
-    wanted = _wanted(values)
-    if wanted.files:
-        report = _files(wanted, settings if given else None, values)
-    else:
-        report = _fleet(wanted, settings, values)
-    if values["sarif"] is not None:
-        described = None if wanted.files else settings.fleet
-        write_sarif(values["sarif"], report, described=described)
-    if printer.json:
-        printer.data("report", report)
-    else:
-        show_report(printer, report, of_files=bool(wanted.files))
-    return _exit(report)
-
-
-def _wanted(values: dict[str, Any]) -> Wanted:
-    from datetime import timedelta  # noqa: PLC0415 - not needed for `--help`
-
-    from rollover.cli.config_checks import Wanted, pairs, silences  # noqa: PLC0415 - likewise
-
-    return Wanted(
-        files=tuple(dict.fromkeys(values["files"])),
-        working_directory=values["working_directory"],
-        running=pairs(values["running"]),
-        clients=values["clients"],
-        units=values["units"],
-        expires_within=timedelta(days=values["expires_within"]),
-        silences=silences(values["silenced"]),
-    )
-
-
-def _files(wanted: Wanted, settings: Settings | None, values: dict[str, Any]) -> Report:
-    from rollover.cli.config_checks import check_files  # noqa: PLC0415 - as above
-    from rollover.site import load_fleet  # noqa: PLC0415 - as above
-
-    if values["authority"] is not None:
-        raise click.UsageError("`--authority` goes without FILES only")
-    return check_files(wanted, known=load_fleet(settings.fleet).silenced if settings else ())
-
-
-def _fleet(wanted: Wanted, settings: Settings, values: dict[str, Any]) -> Report:
-    from rollover.cli.config_checks import with_configs  # noqa: PLC0415 - as above
-    from rollover.engine.service import check_fleet  # noqa: PLC0415 - as above
-    from rollover.site import open_fleet  # noqa: PLC0415 - as above
-
-    for name in ("working_directory", "running", "clients", "units"):
-        if values[name]:
-            raise click.UsageError(
-                "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
-            )
-    with open_fleet(settings.fleet, scratch=True) as library:
-        report = check_fleet(
-            library.site, values["authority"], expiry_days=values["expires_within"]
-        )
-        described = library.site.described
-    return with_configs(report, described, wanted=wanted, base=settings.fleet.parent.resolve())
-
-
-def _exit(report: Report) -> int:
-    from rollover.rules.rule import Severity  # noqa: PLC0415 - as above
-
-    exits = {Severity.ERROR: ExitCode.REFUSED, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
-    return ExitCode.DONE if report.worst is None else exits.get(report.worst, ExitCode.DONE)

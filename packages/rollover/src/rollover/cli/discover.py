@@ -13,13 +13,10 @@ import msgspec
 
 from rollover import files
 from rollover.cli.options import settings_of, settings_options
-from rollover.cli.printer import Printer
 from rollover.errors import SpecError
 from rollover.fleet.description import FleetDescription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rollover.cli.printer import Printer
     from rollover.platforms.bosh.cost import RoundCost
     from rollover.platforms.bosh.director_records import Stemcell
@@ -30,8 +27,103 @@ if TYPE_CHECKING:
         InstanceReading,
     )
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_OF_DIRECTORS = ("environment", "client", "client_secret_file", "ca_cert", "create_env", "nats")
+_OF_SERVERS = ("configs", "more_configs", "working_directory")
 
-# How a discovered description is shown, compared with the file that is there, and written.
+
+@click.command(
+    epilog="Examples:\n\n  rollover discover --config /etc/nats/*.conf -o fleet.yml\n\n"
+    "  rollover discover --monitor http://127.0.0.1:8222 -o fleet.yml --write\n\n"
+    "  rollover discover --bosh --create-env create-env.sh -o fleet.yml",
+    short_help="Write a fleet file.",
+)
+@click.option(
+    "--config",
+    "configs",
+    type=_FILE,
+    multiple=True,
+    help="A nats-server configuration; may be given several times.",
+)
+@click.argument("more_configs", type=_FILE, nargs=-1)
+@click.option("--monitor", "monitors", multiple=True, metavar="URL", help="A monitoring port.")
+@click.option(
+    "--working-directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="That of the servers' processes; relative paths begin there.",
+)
+@click.option("--bosh", is_flag=True, help="Describe a BOSH director and all its VMs.")
+@click.option(
+    "--environment", metavar="URL", help="The director, or its alias [env: BOSH_ENVIRONMENT]."
+)
+@click.option("--client", metavar="NAME", help="Its user or UAA client [env: BOSH_CLIENT].")
+@click.option(
+    "--client-secret-file",
+    type=_FILE,
+    help="A private file with the secret; else it is taken from BOSH_CLIENT_SECRET.",
+)
+@click.option(
+    "--ca-cert", metavar="FILE", help="CA of the director's certificate [env: BOSH_CA_CERT]."
+)
+@click.option(
+    "--create-env",
+    type=_FILE,
+    help="A file with your own `bosh create-env …` command line.",
+)
+@click.option("--nats", metavar="HOST:PORT", help="The director's NATS; by default port 4222.")
+@click.option("-o", "--out", type=_FILE, help="The fleet file to write; by default it is printed.")
+@click.option("--write", is_flag=True, help="Change the file if it exists already.")
+@settings_options
+def command(**values: Any) -> None:
+    """Describe the fleet that configurations, monitoring ports or a director show.
+
+    Changes no server. An existing file is left as it is and the difference is shown; `--write`
+    changes it. What only a person can know (files of clients, pacing, the system account) is
+    kept from it.
+    """
+    printer = settings_of(values).printer()
+    if values["bosh"]:
+        _refuse(values, _OF_SERVERS, "goes without `--bosh` only")
+        _director(values, printer)
+    else:
+        _refuse(values, _OF_DIRECTORS, "goes with `--bosh` only")
+        _servers(values, printer)
+
+
+def _servers(values: Mapping[str, Any], printer: Printer) -> None:
+    from rollover.site import discover_nats  # noqa: PLC0415 - imports every platform
+
+    found = discover_nats(
+        (*values["configs"], *values["more_configs"]),
+        working_directory=values["working_directory"],
+        monitors=values["monitors"],
+        former=values["out"],
+    )
+    deliver_description(printer, found, out=values["out"], write=values["write"])
+
+
+def _director(values: Mapping[str, Any], printer: Printer) -> None:
+    from rollover.platforms.bosh.director_options import DirectorOptions  # noqa: PLC0415 - HTTP client
+    from rollover.site import discover_bosh  # noqa: PLC0415 - imports every platform
+
+    if len(values["monitors"]) > 1:
+        raise click.UsageError("a director has one monitoring port: give `--monitor` once")
+    options = DirectorOptions(
+        monitor=next(iter(values["monitors"]), None),
+        **{name: values[name] for name in _OF_DIRECTORS},
+    )
+    found = discover_bosh(options, former=values["out"])
+    deliver_director(printer, found, out=values["out"], write=values["write"])
+
+
+def _refuse(values: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
+    for name in names:
+        if values[name]:
+            option = {"configs": "config", "more_configs": "config"}.get(name, name)
+            raise click.UsageError(f"`--{option.replace('_', '-')}` {why}")
+
+
+# The description: shown, compared with the file that is there, and written.
 
 
 class RemarkView(Protocol):
@@ -87,11 +179,9 @@ def deliver_description(
     """Print the description, or write it; a file that is there is changed only with `write`."""
     from rollover.codec.fleet_file import write_fleet  # noqa: PLC0415 - imports YAML
 
-    remarks = tuple(
-        f"{remark_view.subject}: {remark_view.message}" for remark_view in found.remarks
-    )
-    for remark in remarks:
-        printer.say(f"! {remark}", "warn")
+    remarks = tuple(f"{remark.subject}: {remark.message}" for remark in found.remarks)
+    for text in remarks:
+        printer.say(f"! {text}", "warn")
     content = write_fleet(found.description)
     present = _present(out)
     difference = tuple(_difference(present, content, out)) if present is not None else ()
@@ -170,8 +260,7 @@ def _unusable(out: Path, error: OSError) -> SpecError:
     )
 
 
-# How a discovered director looks: what it said of its world, then the fleet file.
-
+# The view of a director.
 
 MOST_SHOWN = 30
 """Instances that are shown one by one; of more, those that are not as they should be."""
@@ -199,7 +288,9 @@ def show_director(printer: Printer, reading: DirectorReading) -> None:
             ("deployment", "instances", "in place", "recreate", "variables", "stemcells"),
             (_deployment(deployment) for deployment in reading.deployments),
         )
-    instances = tuple(_shown(reading))
+    every = [instance for deployment in reading.deployments for instance in deployment.instances]
+    few = len(every) <= MOST_SHOWN
+    instances = [instance for instance in every if few or not _is_well(instance)]
     if instances:
         printer.line()
         printer.table(
@@ -219,13 +310,7 @@ def show_director(printer: Printer, reading: DirectorReading) -> None:
     printer.line(_round(reading.round))
 
 
-def _shown(reading: DirectorReading) -> Iterator[InstanceReading]:
-    every = [one for deployment in reading.deployments for one in deployment.instances]
-    few = len(every) <= MOST_SHOWN
-    return (instance_reading for instance_reading in every if few or not _fine(instance_reading))
-
-
-def _fine(instance: InstanceReading) -> bool:
+def _is_well(instance: InstanceReading) -> bool:
     return instance.state == "started" and instance.job_state == "running" and not instance.ignored
 
 
@@ -276,102 +361,3 @@ def _duration(seconds: float) -> str:
     if seconds >= _MINUTE:
         return f"{seconds / _MINUTE:.0f} min"
     return f"{seconds:.0f} s"
-
-
-# `rollover discover`: a fleet file from configurations, monitoring ports, or a BOSH director.
-
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_OF_DIRECTORS = ("environment", "client", "client_secret_file", "ca_cert", "create_env", "nats")
-_OF_SERVERS = ("configs", "more_configs", "working_directory")
-
-
-@click.command(
-    epilog="Examples:\n\n  rollover discover --config /etc/nats/*.conf -o fleet.yml\n\n"
-    "  rollover discover --monitor http://127.0.0.1:8222 -o fleet.yml --write\n\n"
-    "  rollover discover --bosh --create-env create-env.sh -o fleet.yml",
-    short_help="Write a fleet file.",
-)
-@click.option(
-    "--config",
-    "configs",
-    type=_FILE,
-    multiple=True,
-    help="A nats-server configuration; may be given several times.",
-)
-@click.argument("more_configs", type=_FILE, nargs=-1)
-@click.option("--monitor", "monitors", multiple=True, metavar="URL", help="A monitoring port.")
-@click.option(
-    "--working-directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="That of the servers' processes; relative paths begin there.",
-)
-@click.option("--bosh", is_flag=True, help="Describe a BOSH director and all its VMs.")
-@click.option(
-    "--environment", metavar="URL", help="The director, or its alias [env: BOSH_ENVIRONMENT]."
-)
-@click.option("--client", metavar="NAME", help="Its user or UAA client [env: BOSH_CLIENT].")
-@click.option(
-    "--client-secret-file",
-    type=_FILE,
-    help="A private file with the secret; else it is taken from BOSH_CLIENT_SECRET.",
-)
-@click.option(
-    "--ca-cert", metavar="FILE", help="CA of the director's certificate [env: BOSH_CA_CERT]."
-)
-@click.option(
-    "--create-env",
-    type=_FILE,
-    help="A file with your own `bosh create-env …` command line.",
-)
-@click.option("--nats", metavar="HOST:PORT", help="The director's NATS; by default port 4222.")
-@click.option("-o", "--out", type=_FILE, help="The fleet file to write; by default it is printed.")
-@click.option("--write", is_flag=True, help="Change the file if it exists already.")
-@settings_options
-def command(**values: Any) -> None:
-    """Describe the fleet that configurations, monitoring ports or a director show.
-
-    Changes no server. An existing file is left as it is and the difference is shown; `--write`
-    changes it. What only a person can know (files of clients, pacing, the system account) is
-    kept from it.
-    """
-    printer = settings_of(values).printer()
-    if values["bosh"]:
-        _refuse(values, _OF_SERVERS, "goes without `--bosh` only")
-        _director(values, printer)
-    else:
-        _refuse(values, _OF_DIRECTORS, "goes with `--bosh` only")
-        _servers(values, printer)
-
-
-def _servers(values: Mapping[str, Any], printer: Printer) -> None:
-    from rollover.site import discover_nats  # noqa: PLC0415 - likewise
-
-    found = discover_nats(
-        (*values["configs"], *values["more_configs"]),
-        working_directory=values["working_directory"],
-        monitors=values["monitors"],
-        former=values["out"],
-    )
-    deliver_description(printer, found, out=values["out"], write=values["write"])
-
-
-def _director(values: Mapping[str, Any], printer: Printer) -> None:
-    from rollover.platforms.bosh.director_options import DirectorOptions  # noqa: PLC0415 - likewise
-    from rollover.site import discover_bosh  # noqa: PLC0415 - likewise
-
-    if len(values["monitors"]) > 1:
-        raise click.UsageError("a director has one monitoring port: give `--monitor` once")
-    options = DirectorOptions(
-        monitor=next(iter(values["monitors"]), None),
-        **{name: values[name] for name in _OF_DIRECTORS},
-    )
-    found = discover_bosh(options, former=values["out"])
-    deliver_director(printer, found, out=values["out"], write=values["write"])
-
-
-def _refuse(values: Mapping[str, Any], names: tuple[str, ...], why: str) -> None:
-    for name in names:
-        if values[name]:
-            option = {"configs": "config", "more_configs": "config"}.get(name, name)
-            raise click.UsageError(f"`--{option.replace('_', '-')}` {why}")

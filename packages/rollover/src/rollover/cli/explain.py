@@ -14,40 +14,6 @@ if TYPE_CHECKING:
     from rollover.rules.rule import Rule
 
 
-# How rules look when they are explained or listed.
-
-
-WIDTH = 96
-
-
-def show_rule(printer: Printer, rule: Rule) -> None:
-    """Show everything about one rule."""
-    printer.line(f"{rule.id} ({rule.severity.value})", "bold")
-    printer.line(rule.title)
-    for word, text in (
-        ("means", rule.meaning),
-        ("why", rule.why),
-        ("example", rule.example),
-        ("remedy", rule.remedy),
-        ("source", rule.source),
-    ):
-        printer.line()
-        lead = f"{word:<9}"
-        for line in textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=" " * 9):
-            printer.line(line)
-
-
-def show_rules(printer: Printer, rules: tuple[Rule, ...]) -> None:
-    """Show all rules, a line each."""
-    printer.table(
-        ("rule", "severity", "what it asks for, or refuses"),
-        ((rule.id, rule.severity.value, rule.title) for rule in rules),
-    )
-
-
-# `rollover explain`: what a rule means, with an example and the remedy.
-
-
 @click.command(
     epilog="Examples:\n\n  rollover explain\n\n  rollover explain reissue-before-withdraw",
     short_help="What a rule means.",
@@ -80,3 +46,33 @@ def command(**values: Any) -> None:
         printer.data("rule", found)
     else:
         show_rule(printer, found)
+
+
+# The view.
+
+WIDTH = 96
+
+
+def show_rule(printer: Printer, rule: Rule) -> None:
+    """Show everything about one rule."""
+    printer.line(f"{rule.id} ({rule.severity.value})", "bold")
+    printer.line(rule.title)
+    for word, text in (
+        ("means", rule.meaning),
+        ("why", rule.why),
+        ("example", rule.example),
+        ("remedy", rule.remedy),
+        ("source", rule.source),
+    ):
+        printer.line()
+        lead = f"{word:<9}"
+        for line in textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=" " * 9):
+            printer.line(line)
+
+
+def show_rules(printer: Printer, rules: tuple[Rule, ...]) -> None:
+    """Show all rules, a line each."""
+    printer.table(
+        ("rule", "severity", "what it asks for, or refuses"),
+        ((rule.id, rule.severity.value, rule.title) for rule in rules),
+    )

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rollover.certificates.inspect_findings import InspectionProblem, LivePort, SourceKind
-from rollover.cli.options import Number
-from rollover.cli.printer import Printer, counted
-from rollover.cli.printer import plain as harmless
+from rollover.cli.options import Number, printer_of, talk_options
+from rollover.cli.printer import counted, plain
 from rollover.errors import ExitCode, SpecError
-from rollover.fleet.certificate import Certificate, Stack, Usage
+from rollover.fleet.certificate import Stack, Usage
 from rollover.fleet.names import Fingerprint, short
 
 if TYPE_CHECKING:
@@ -29,11 +28,117 @@ if TYPE_CHECKING:
     )
     from rollover.certificates.inspect_targets import Ways
     from rollover.certificates.inspect_verdicts import Judgement
+    from rollover.cli.printer import Printer
     from rollover.fleet.certificate import Certificate
 
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_MOST_SECONDS = 60.0
 
-# How the report of `rollover inspect` looks: trees, facts and verdicts, no stranger's text raw.
 
+@click.command(
+    epilog="Examples:\n\n  rollover inspect server.pem server-key.pem\n\n"
+    "  rollover inspect /etc/nats/nats.conf nats-route://10.0.0.1:6222\n\n"
+    "  kubectl get secret nats-tls -o yaml | rollover inspect -",
+    short_help="What is in certificates, configurations and ports.",
+)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
+@click.option("--ca", "trusted", type=_FILE, multiple=True, help="Trust these anchors alone.")
+@click.option("--server-name", default="", help="The name that ports are asked for.")
+@click.option(
+    "--timeout",
+    type=Number(0.1, _MOST_SECONDS),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a port may take.",
+)
+@click.option(
+    "--working-directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where relative paths in nats.conf begin; default here.",
+)
+@click.option("--password-file", type=_FILE, help="Holds the password of PKCS#12 files.")
+@click.option("--password-env", metavar="NAME", help="Or the variable that holds it.")
+@click.option("--pem", is_flag=True, help="Print the certificates as PEM, never keys.")
+@talk_options
+def command(**values: Any) -> int:
+    r"""Show what TARGETs hold: certificates as a tree of who signs whom, keys, and verdicts.
+
+    A TARGET is a file, a directory, `-` or the URL of a live port. Read are PEM, DER, PKCS#7,
+    PKCS#12, nats.conf, Kubernetes objects, vars stores, other YAML and JSON, and fleet files.
+
+    \b
+    https:// tls:// nats:// ws:// wss:// mqtt:// mqtts://
+    nats-route:// nats-gateway:// nats-leaf://
+
+    Private keys are never printed. Exit code 0: read, and no chain is refused; 1: something
+    cannot be read; 5: a port does not answer, or there is too much to judge; 3: Go or OpenSSL
+    refuses a chain for a use that it is meant for. A chain whose issuer is not at hand is refused
+    with --ca only.
+    """
+    from rollover.certificates import inspect_report, inspect_targets  # noqa: PLC0415
+
+    found = tuple(inspect_targets.read_targets(values["targets"], _ways(values)))
+    printer = printer_of(values)
+    trusted = _trusted(values["trusted"])
+    result = inspect_report.report_on(found, trusted=trusted, now=datetime.now(UTC))
+    _show(printer, result, pem=inspect_report.certificates_of(found) if values["pem"] else None)
+    return _exit_code(result)
+
+
+def _show(
+    printer: Printer, result: InspectionReport, *, pem: tuple[Certificate, ...] | None
+) -> None:
+    if pem is not None:
+        show_pem(printer, pem)
+    elif printer.json:
+        printer.data("inspection", result)
+    else:
+        show_inspection(printer, result)
+    show_problems(printer, result.problems)
+
+
+def _exit_code(result: InspectionReport) -> ExitCode:
+    if any(not problem.transient for problem in result.problems):
+        return ExitCode.USAGE
+    if result.incomplete:
+        return ExitCode.EVIDENCE_MISSING
+    return ExitCode.REFUSED if result.refused else ExitCode.DONE
+
+
+def _ways(values: dict[str, Any]) -> Ways:
+    from rollover.certificates.inspect_findings import read_file  # noqa: PLC0415
+    from rollover.certificates.inspect_targets import Ways  # noqa: PLC0415
+    from rollover.fleet.secret import SecretBytes  # noqa: PLC0415 - imports certificates
+
+    file, variable = values["password_file"], values["password_env"]
+    if file and variable:
+        raise SpecError("two passwords are given", hint="give a file or a variable")
+    if variable and variable not in os.environ:
+        raise SpecError(f"there is no variable `{variable}`", hint="export it first")
+    password = (
+        read_file(file).rstrip(b"\r\n")
+        if file
+        else os.environb.get(os.fsencode(variable or ""), b"")
+    )
+    return Ways(
+        environment=dict(os.environ),
+        working_directory=values["working_directory"] or Path.cwd(),
+        password=SecretBytes(password),
+        server_name=values["server_name"],
+        timeout_seconds=values["timeout"],
+    )
+
+
+def _trusted(paths: tuple[Path, ...]) -> tuple[Certificate, ...]:
+    from rollover.certificates.inspect_findings import read_file  # noqa: PLC0415 - imports certificates
+    from rollover.pki.pem import read_certificates  # noqa: PLC0415
+
+    readings = (read_certificates(read_file(path), place=str(path)) for path in paths)
+    return tuple(dict.fromkeys(anchor for reading in readings for anchor in reading.certificates))
+
+
+# The view. Every text of a certificate or port is a stranger's: none is shown raw.
 
 MOST_NAMES = 20
 MOST_FAULTS = 5
@@ -56,7 +161,7 @@ _KINDS = {
     SourceKind.FLEET: "fleet file",
     SourceKind.PORT: "live port",
 }
-# By the words of `inspecting.verdicts.Answer`, which imports the verifiers.
+# By the words of `certificates.inspect_verdicts.ChainVerdict`, which imports the verifiers.
 _SIGNS = {
     "accepted": ("✓", "good"),
     "refused": ("✗", "bad"),
@@ -67,7 +172,7 @@ _STACKS = {Stack.GO: "Go", Stack.OPENSSL: "OpenSSL"}
 
 def plain_and_short(text: str) -> str:
     """Return a text as one harmless line, and not too long."""
-    return harmless(text if len(text) <= LONGEST else text[:LONGEST] + "…")
+    return plain(text if len(text) <= LONGEST else text[:LONGEST] + "…")
 
 
 def show_inspection(printer: Printer, result: InspectionReport) -> None:
@@ -133,44 +238,50 @@ def _live(printer: Printer, live: LivePort) -> None:
         printer.line("    (none is named)")
 
 
-def _certificate(printer: Printer, one: CertificateView) -> None:
-    indent = "  " + "   " * min(one.depth, DEEPEST)
-    mark = "└─ " if one.depth else ""
-    subject = plain_and_short(one.subject) or "(no subject)"
+def _certificate(printer: Printer, certificate: CertificateView) -> None:
+    indent = "  " + "   " * min(certificate.depth, DEEPEST)
+    mark = "└─ " if certificate.depth else ""
+    subject = plain_and_short(certificate.subject) or "(no subject)"
     printer.line(f"{indent[: len(indent) - len(mark)]}{mark}{subject}", "bold")
-    for label, text, style in _facts(one):
+    for label, text, style in _facts(certificate):
         printer.line(f"{indent}  {label:<{_LABEL}}{text}", style)
 
 
-def _facts(one: CertificateView) -> Iterator[tuple[str, str, str]]:
-    yield "kind", _kind(one), ""
-    names = (*one.dns_names, *one.ip_addresses, *one.emails, *one.uris)
+def _facts(certificate: CertificateView) -> Iterator[tuple[str, str, str]]:
+    yield "kind", _kind(certificate), ""
+    names = (
+        *certificate.dns_names,
+        *certificate.ip_addresses,
+        *certificate.emails,
+        *certificate.uris,
+    )
     if names:
         yield "names", _names(names), ""
-    yield "valid", *_dates(one)
-    yield "usages", _usages(one), ""
-    yield "key", f"{one.key}{_key_places(one)}", ""
-    yield "signature", one.signature or "by the key itself, without a hash (Ed25519)", ""
-    yield "serial", plain_and_short(one.serial), ""
-    yield "SHA-256", one.fingerprint, ""
-    yield "SPKI SHA-256", one.spki_sha256, ""
-    if one.subject_key_id or one.authority_key_id:
-        ids = f"{one.subject_key_id or '-'}, of its issuer {one.authority_key_id or '-'}"
-        yield "key ids", plain_and_short(ids), ""
-    yield "at", plain_and_short(", ".join(one.places)), "dim"
-    if one.not_understood:
-        oids = plain_and_short(", ".join(one.not_understood))
+    yield "valid", *_dates(certificate)
+    yield "usages", _usages(certificate), ""
+    places = plain_and_short(", ".join(certificate.key_places))
+    yield "key", f"{certificate.key}, private key at {places}" if places else certificate.key, ""
+    yield "signature", certificate.signature or "by the key itself, without a hash (Ed25519)", ""
+    yield "serial", plain_and_short(certificate.serial), ""
+    yield "SHA-256", certificate.fingerprint, ""
+    yield "SPKI SHA-256", certificate.spki_sha256, ""
+    if certificate.subject_key_id or certificate.authority_key_id:
+        own, issuers = certificate.subject_key_id or "-", certificate.authority_key_id or "-"
+        yield "key ids", plain_and_short(f"{own}, of its issuer {issuers}"), ""
+    yield "at", plain_and_short(", ".join(certificate.places)), "dim"
+    if certificate.not_understood:
+        oids = plain_and_short(", ".join(certificate.not_understood))
         yield "critical", f"{oids}: not understood, so every chain with it is refused", "bad"
-    if one.damage:
-        yield "damage", plain_and_short(one.damage), "bad"
+    if certificate.damage:
+        yield "damage", plain_and_short(certificate.damage), "bad"
 
 
-def _kind(one: CertificateView) -> str:
-    if one.self_signed:
-        return "CA, signed by itself" if one.is_ca else "signed by itself"
-    known = f"issued by {plain_and_short(one.issuer)}"
-    here = "" if one.signed_by else " (not at hand)"
-    return f"{'CA, ' if one.is_ca else ''}{known}{here}"
+def _kind(certificate: CertificateView) -> str:
+    if certificate.self_signed:
+        return "CA, signed by itself" if certificate.is_ca else "signed by itself"
+    known = f"issued by {plain_and_short(certificate.issuer)}"
+    here = "" if certificate.signed_by else " (not at hand)"
+    return f"{'CA, ' if certificate.is_ca else ''}{known}{here}"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -179,26 +290,20 @@ def _names(names: Sequence[str]) -> str:
     return shown + (f" … and {more:,} more (`--output json` has them all)" if more > 0 else "")
 
 
-def _dates(one: CertificateView) -> tuple[str, str]:
-    dates = f"{one.not_before:%Y-%m-%d %H:%M} to {one.not_after:%Y-%m-%d %H:%M} UTC"
-    if one.days_left < 0:
+def _dates(certificate: CertificateView) -> tuple[str, str]:
+    dates = f"{certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    if certificate.days_left < 0:
         return f"{dates}, expired", "bad"
-    style = "warn" if one.days_left < SOON_DAYS else ""
-    return f"{dates}, {counted(one.days_left, 'day')} left", style
+    style = "warn" if certificate.days_left < SOON_DAYS else ""
+    return f"{dates}, {counted(certificate.days_left, 'day')} left", style
 
 
-def _usages(one: CertificateView) -> str:
-    keys = "any" if one.key_usages is None else ", ".join(one.key_usages)
-    extended = one.extended_key_usages
+def _usages(certificate: CertificateView) -> str:
+    keys = "any" if certificate.key_usages is None else ", ".join(certificate.key_usages)
+    extended = certificate.extended_key_usages
     return (
         f"{keys}; extended: {'any' if extended is None else plain_and_short(', '.join(extended))}"
     )
-
-
-def _key_places(one: CertificateView) -> str:
-    if not one.key_places:
-        return ""
-    return f", private key at {plain_and_short(', '.join(one.key_places))}"
 
 
 def _key(key: KeyView, certificates: Sequence[CertificateView]) -> str:
@@ -207,15 +312,15 @@ def _key(key: KeyView, certificates: Sequence[CertificateView]) -> str:
         return f"{where}: {plain_and_short(key.problem)}"
     subjects = {certificate.fingerprint: certificate.subject for certificate in certificates}
     owners = ", ".join(
-        plain_and_short(subjects.get(belong, short(belong))) for belong in key.belongs_to
+        plain_and_short(subjects.get(owner, short(owner))) for owner in key.belongs_to
     )
     return f"{where} ({key.kind}): {f'of {owners}' if owners else 'of no certificate at hand'}"
 
 
 def _verdicts(source: SourceView) -> Iterator[tuple[str, str]]:
     subjects = {certificate.fingerprint: certificate.subject for certificate in source.certificates}
-    for leaf, chains in groupby(source.chains, key=lambda each: each.certificate):
-        for usage, judged in groupby(chains, key=lambda each: each.usage):
+    for leaf, chains in groupby(source.chains, key=lambda chain: chain.certificate):
+        for usage, judged in groupby(chains, key=lambda chain: chain.usage):
             yield from _verdict(leaf, subjects, usage, list(judged))
 
 
@@ -229,7 +334,7 @@ def _verdict(
     from rollover.certificates.inspect_verdicts import ChainVerdict  # noqa: PLC0415 - imports the verifiers
 
     name = plain_and_short(subjects.get(leaf, "") or short(leaf))
-    for answer, group in groupby(judged, key=lambda each: each.answer):
+    for answer, group in groupby(judged, key=lambda judgement: judgement.answer):
         alike = list(group)
         sign, style = _SIGNS[answer]
         stacks = ", ".join(_STACKS[judgement.stack] for judgement in alike)
@@ -241,116 +346,3 @@ def _verdict(
             )
             for detail in list(faults)[:MOST_FAULTS]:
                 yield f"    {plain_and_short(detail)}", ""
-
-
-# `rollover inspect`: what is in a certificate, bundle, configuration or live port.
-
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_MOST_SECONDS = 60.0
-
-
-@click.command(
-    epilog="Examples:\n\n  rollover inspect server.pem server-key.pem\n\n"
-    "  rollover inspect /etc/nats/nats.conf nats-route://10.0.0.1:6222\n\n"
-    "  kubectl get secret nats-tls -o yaml | rollover inspect -",
-    short_help="What is in certificates, configurations and ports.",
-)
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET…")
-@click.option("--ca", "trusted", type=_FILE, multiple=True, help="Trust these anchors alone.")
-@click.option("--server-name", default="", help="The name that ports are asked for.")
-@click.option(
-    "--timeout",
-    type=Number(0.1, _MOST_SECONDS),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a port may take.",
-)
-@click.option(
-    "--working-directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where relative paths in nats.conf begin; default here.",
-)
-@click.option("--password-file", type=_FILE, help="Holds the password of PKCS#12 files.")
-@click.option("--password-env", metavar="NAME", help="Or the variable that holds it.")
-@click.option("--pem", is_flag=True, help="Print the certificates as PEM, never keys.")
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--quiet", is_flag=True, help="Say nothing but results and errors.")
-@click.option("--color/--no-color", default=None, help="Colour; by default on a terminal.")
-def command(**values: Any) -> int:
-    r"""Show what TARGETs hold: certificates as a tree of who signs whom, keys, and verdicts.
-
-    A TARGET is a file, a directory, `-` or the URL of a live port. Read are PEM, DER, PKCS#7,
-    PKCS#12, nats.conf, Kubernetes objects, vars stores, other YAML and JSON, and fleet files.
-
-    \b
-    https:// tls:// nats:// ws:// wss:// mqtt:// mqtts://
-    nats-route:// nats-gateway:// nats-leaf://
-
-    Private keys are never printed. Exit code 0: read, and no chain is refused; 1: something
-    cannot be read; 5: a port does not answer, or there is too much to judge; 3: Go or OpenSSL
-    refuses a chain for a use that it is meant for. A chain whose issuer is not at hand is refused
-    with --ca only.
-    """
-    from rollover.certificates import inspect_report, inspect_targets  # noqa: PLC0415
-
-    found = tuple(inspect_targets.read_targets(values["targets"], _ways(values)))
-    printer = Printer(output=values["output"], quiet=values["quiet"], color=values["color"])
-    trusted = _trusted(values["trusted"])
-    result = inspect_report.report_on(found, trusted=trusted, now=datetime.now(UTC))
-    _show(printer, result, pem=inspect_report.certificates_of(found) if values["pem"] else None)
-    return _exit_code(result)
-
-
-def _show(
-    printer: Printer, result: InspectionReport, *, pem: tuple[Certificate, ...] | None
-) -> None:
-
-    if pem is not None:
-        show_pem(printer, pem)
-    elif printer.json:
-        printer.data("inspection", result)
-    else:
-        show_inspection(printer, result)
-    show_problems(printer, result.problems)
-
-
-def _exit_code(result: InspectionReport) -> ExitCode:
-    if any(not problem.transient for problem in result.problems):
-        return ExitCode.USAGE
-    if result.incomplete:
-        return ExitCode.EVIDENCE_MISSING
-    return ExitCode.REFUSED if result.refused else ExitCode.DONE
-
-
-def _ways(values: dict[str, Any]) -> Ways:
-    from rollover.certificates.inspect_findings import read_file  # noqa: PLC0415
-    from rollover.certificates.inspect_targets import Ways  # noqa: PLC0415
-    from rollover.fleet.secret import SecretBytes  # noqa: PLC0415 - imports certificates
-
-    file, variable = values["password_file"], values["password_env"]
-    if file and variable:
-        raise SpecError("two passwords are given", hint="give a file or a variable")
-    if variable and variable not in os.environ:
-        raise SpecError(f"there is no variable `{variable}`", hint="export it first")
-    password = (
-        read_file(file).rstrip(b"\r\n")
-        if file
-        else os.environb.get(os.fsencode(variable or ""), b"")
-    )
-    return Ways(
-        environment=dict(os.environ),
-        working_directory=values["working_directory"] or Path.cwd(),
-        password=SecretBytes(password),
-        server_name=values["server_name"],
-        timeout_seconds=values["timeout"],
-    )
-
-
-def _trusted(paths: tuple[Path, ...]) -> tuple[Certificate, ...]:
-    from rollover.certificates.inspect_findings import read_file  # noqa: PLC0415 - imports certificates
-    from rollover.pki.pem import read_certificates  # noqa: PLC0415
-
-    readings = (read_certificates(read_file(path), place=str(path)) for path in paths)
-    return tuple(dict.fromkeys(one for reading in readings for one in reading.certificates))

@@ -17,81 +17,6 @@ if TYPE_CHECKING:
     from rollover.certificates.issue_system_trust import StoreResult
     from rollover.fleet.certificate import Certificate
 
-
-# How an issued certificate looks, and what became of the trust stores.
-
-
-# By the words of `issuing.system_trust.Outcome`, which imports certificates.
-_SIGNS = {
-    "installed": ("✓", "good"),
-    "removed": ("✓", "good"),
-    "absent": ("·", "dim"),
-    "failed": ("✗", "bad"),
-}
-_MOST_NAMES = 8
-
-
-def show_issued(printer: Printer, issued: IssuedLeaf) -> None:
-    """Show where the certificate is and what to write into nats.conf."""
-    if printer.json:
-        printer.data("issued", issued)
-        return
-    _say_made(printer, issued.authority)
-    printer.line(f"certificate  {issued.certificate_file}")
-    printer.line(f"key          {issued.key_file}")
-    printer.line(f"CA           {issued.authority.file}")
-    printer.line(f"for          {issued.role} ({', '.join(issued.extended_key_usages)})")
-    printer.line(f"names        {_names(issued.names)}")
-    end = ", the end of its CA" if issued.clipped else ""
-    printer.line(f"valid        until {issued.not_after:%Y-%m-%d %H:%M}Z{end}")
-    printer.line(f"fingerprint  {issued.fingerprint}")
-    printer.line()
-    printer.line("nats.conf:", "bold")
-    for line in issued.nats_conf.splitlines():
-        printer.line(f"  {line}")
-    if issued.command:
-        printer.line()
-        printer.line("client:", "bold")
-        printer.line(f"  {issued.command}")
-
-
-def show_authority(printer: Printer, authority: LocalAuthority) -> None:
-    """Say that a CA was made, where it was."""
-    from rollover.certificates.issue_for_role import facts_of  # noqa: PLC0415 - imports certificates
-
-    _say_made(printer, facts_of(authority))
-
-
-def show_stores(
-    printer: Printer, certificate: Certificate, results: tuple[StoreResult, ...]
-) -> None:
-    """Show what became of each trust store."""
-    if printer.json:
-        fields = {"subject": certificate.subject, "fingerprint": certificate.fingerprint}
-        printer.data("trust_stores", {**fields, "stores": results})
-        return
-    for result in results:
-        sign, style = _SIGNS[result.outcome]
-        detail = f": {result.detail}" if result.detail else ""
-        printer.line(f"{sign} {result.store}: {result.outcome}{detail}", style)
-
-
-def _say_made(printer: Printer, authority: AuthorityFacts) -> None:
-    from rollover.certificates.issue_for_role import AUTHORITY_RISK  # noqa: PLC0415 - imports certificates
-
-    if authority.made:
-        printer.say(f"made the CA `{authority.subject}`: {authority.file}")
-        printer.say(f"! {AUTHORITY_RISK}: keep ca-key.pem to yourself", "warn")
-
-
-def _names(names: tuple[str, ...]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-# `rollover issue`: a certificate for a role of NATS, from a CA of this machine.
-
-
 ROLES = ("server", "client", "route", "gateway", "leaf", "monitoring")
 KEY_KINDS = ("p-256", "p-384", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -199,3 +124,73 @@ def _trust(values: dict[str, Any], printer: Printer) -> int:
     show_stores(printer, certificate, results)
     failed = any(result.outcome is issue_system_trust.TrustOutcome.FAILED for result in results)
     return ExitCode.STOPPED if failed else ExitCode.DONE
+
+
+# The view.
+
+# By the words of `certificates.issue_system_trust.TrustOutcome`, which imports certificates.
+_SIGNS = {
+    "installed": ("✓", "good"),
+    "removed": ("✓", "good"),
+    "absent": ("·", "dim"),
+    "failed": ("✗", "bad"),
+}
+_MOST_NAMES = 8
+
+
+def show_issued(printer: Printer, issued: IssuedLeaf) -> None:
+    """Show where the certificate is and what to write into nats.conf."""
+    if printer.json:
+        printer.data("issued", issued)
+        return
+    _say_made(printer, issued.authority)
+    printer.line(f"certificate  {issued.certificate_file}")
+    printer.line(f"key          {issued.key_file}")
+    printer.line(f"CA           {issued.authority.file}")
+    printer.line(f"for          {issued.role} ({', '.join(issued.extended_key_usages)})")
+    printer.line(f"names        {_names(issued.names)}")
+    end = ", the end of its CA" if issued.clipped else ""
+    printer.line(f"valid        until {issued.not_after:%Y-%m-%d %H:%M}Z{end}")
+    printer.line(f"fingerprint  {issued.fingerprint}")
+    printer.line()
+    printer.line("nats.conf:", "bold")
+    for line in issued.nats_conf.splitlines():
+        printer.line(f"  {line}")
+    if issued.command:
+        printer.line()
+        printer.line("client:", "bold")
+        printer.line(f"  {issued.command}")
+
+
+def show_authority(printer: Printer, authority: LocalAuthority) -> None:
+    """Say that a CA was made, where it was."""
+    from rollover.certificates.issue_for_role import facts_of  # noqa: PLC0415 - imports certificates
+
+    _say_made(printer, facts_of(authority))
+
+
+def show_stores(
+    printer: Printer, certificate: Certificate, results: tuple[StoreResult, ...]
+) -> None:
+    """Show what became of each trust store."""
+    if printer.json:
+        fields = {"subject": certificate.subject, "fingerprint": certificate.fingerprint}
+        printer.data("trust_stores", {**fields, "stores": results})
+        return
+    for result in results:
+        sign, style = _SIGNS[result.outcome]
+        detail = f": {result.detail}" if result.detail else ""
+        printer.line(f"{sign} {result.store}: {result.outcome}{detail}", style)
+
+
+def _say_made(printer: Printer, authority: AuthorityFacts) -> None:
+    from rollover.certificates.issue_for_role import AUTHORITY_RISK  # noqa: PLC0415 - imports certificates
+
+    if authority.made:
+        printer.say(f"made the CA `{authority.subject}`: {authority.file}")
+        printer.say(f"! {AUTHORITY_RISK}: keep ca-key.pem to yourself", "warn")
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

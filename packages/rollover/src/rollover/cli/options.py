@@ -105,6 +105,25 @@ def settings_options(command: _F) -> _F:
     return command
 
 
+def talk_options(command: _F) -> _F:
+    """Add the options of what is printed, for commands that need no fleet."""
+    options = (
+        click.option(
+            "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
+        ),
+        click.option("--quiet", is_flag=True, help="Say nothing but results and errors."),
+        click.option("--color/--no-color", default=None, help="Colour; by default on a terminal."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def printer_of(values: dict[str, Any]) -> Printer:
+    """Return the printer that those options ask for."""
+    return Printer(output=values["output"], quiet=values["quiet"], color=values["color"])
+
+
 def settings_of(values: dict[str, Any]) -> Settings:
     """Take the shared options out of a command's values."""
     return Settings(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from rollover.cli.options import Settings
 from rollover.cli.printer import Printer
 
 COLUMNS = 100
@@ -17,20 +19,22 @@ _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
-def recording(printer: Printer, path: Path | None) -> Iterator[None]:
-    """Copy everything that the printer shows, and write it to `path` in the end."""
+def recording(settings: Settings, path: Path | None) -> Iterator[Printer]:
+    """Yield a printer; everything that it shows is drawn into `path` in the end, if there is one.
+
+    Nothing is drawn of a command that fails.
+    """
     if path is None:
-        yield
+        yield settings.printer()
         return
     copy = io.StringIO()
-    before = printer.out, printer.talk, printer.color
-    printer.out = _Both(printer.out, copy)
-    printer.talk = _Both(printer.talk, copy)
-    printer.color = True
-    try:
-        yield
-    finally:
-        printer.out, printer.talk, printer.color = before
+    yield Printer(
+        output=settings.output,
+        quiet=settings.quiet,
+        color=True,
+        out=_Both(sys.stdout, copy),
+        talk=_Both(sys.stderr, copy),
+    )
     _draw(copy.getvalue(), path)
 
 

@@ -33,28 +33,103 @@ if TYPE_CHECKING:
     from rollover.fleet.plan import Change, Plan, Rollout
 
 
-# How a recovery looks to people: never as if it were safe.
+@click.command(
+    epilog="Examples:\n\n  rollover plan --authority nats-ca --cross-sign\n\n"
+    "  rollover plan --runbook runbook\n\n"
+    "  rollover plan --renew b --with new.pem --ca ca.pem --roles gateway,gateway-remote",
+    short_help="The rollouts, their proof, their cost.",
+)
+@authority_option
+@goal_options
+@given_options
+@recover_option
+@runbook_option
+@settings_options
+def command(**values: Any) -> int:
+    """Plan the rotation of a CA on what the fleet is now, with the proof of every rollout.
+
+    With `--bundle` no CA is rotated: the chosen endpoints get a bundle that was curated. With
+    `--renew` a group gets a chain that others have issued; refused where a link would break.
+    """
+    from rollover.cli.goal_options import request_of  # noqa: PLC0415
+    from rollover.cli.running import exit_of_plan, plan_fields  # noqa: PLC0415
+    from rollover.rules.rule import Severity  # noqa: PLC0415 - imports certificates
+    from rollover.site import open_fleet  # noqa: PLC0415
+
+    settings = settings_of(values)
+    printer = settings.printer()
+    if values["runbook"] is not None:
+        write_runbook(printer, settings, values)
+        return ExitCode.DONE
+    with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
+        outlook = library.outlook(request_of(library, values))
+    if printer.json:
+        printer.data("plan", plan_fields(outlook.whole()))
+    else:
+        show_outlook(printer, outlook, recover=values["recover"])
+    exits = {Severity.ERROR: ExitCode.WAITING, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
+    for finding in outlook.blocking:
+        return exits[finding.severity]
+    return exit_of_plan(outlook.plan)
 
 
-MOST_NAMED_CUT_OFF = 8
+# Runbooks.
 
 
-def recovery_lines(seen: Recovery, *, losses: str) -> Iterator[tuple[str, str]]:
-    """Yield what is to be said before anything is done, each line with its style."""
-    for text in seen.expired:
-        yield f"✗ {text}", "bad"
-    if seen.cut_off:
-        named = ", ".join(
-            f"`{instance_name}`" for instance_name in seen.cut_off[:MOST_NAMED_CUT_OFF]
+def write_runbook(printer: Printer, settings: Settings, values: dict[str, Any]) -> None:
+    """Plan, and write the runbook of the plan into a directory; no instance is changed.
+
+    Raises `SpecError` for a fleet that is no director's, and for what `create-env` cannot make;
+    `SafetyError` when a CA has expired and nobody has said that this is known.
+    """
+    from rollover.cli.goal_options import request_of  # noqa: PLC0415 - imports certificates
+    from rollover.site import open_director, open_fleet  # noqa: PLC0415 - imports every platform
+
+    _refuse_what_is_not_made_by_hand(values)
+    directory: Path = values["runbook"]
+    with open_director(settings.fleet) as director:
+        with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
+            outlook = library.outlook(request_of(library, values))
+        refuse_unasked_recovery(outlook.recovery, asked=values["recover"])
+        written = director.write_runbook(directory, outlook)
+    _tell(printer, written, outlook)
+
+
+def _refuse_what_is_not_made_by_hand(values: dict[str, Any]) -> None:
+    for option, name in (("--key", "key_kind"), ("--to", "to")):
+        if values.get(name) is not None:
+            raise SpecError(
+                f"`{option}` cannot be written as a runbook: by hand, `create-env` makes the new "
+                "CA, an RSA one of its own",
+                hint=f"leave `{option}` out, or let `rollover rotate` do it",
+            )
+
+
+def refuse_unasked_recovery(recovery: Recovery, *, asked: bool) -> None:
+    """Raise `SafetyError` when instances are cut off and nobody has said that this is known."""
+    from rollover.engine.rules import RECOVERY  # noqa: PLC0415 - imports certificates
+
+    if recovery.needed and not asked:
+        raise SafetyError(
+            f"{RECOVERY}: {'; '.join(recovery.expired) or 'certificates have expired'}: "
+            "a rotation does not help any more",
+            hint="`--recover --runbook DIR` writes how to make anew who is cut off; that is not "
+            "safe, and the runbook names what may be lost",
         )
-        more = len(seen.cut_off) - MOST_NAMED_CUT_OFF
-        rest = f" and {more} more" if more > 0 else ""
-        yield f"✗ {len(seen.cut_off)} instances are cut off by it: {named}{rest}", "bad"
-    yield f"NOT SAFE: {losses}", "bad"
 
 
-# How a plan looks to people.
+def _tell(printer: Printer, written: tuple[Path, ...], outlook: Outlook) -> None:
+    if printer.json:
+        printer.data("runbook", {"files": [str(path) for path in written]})
+        return
+    for path in written:
+        printer.line(str(path))
+    if not outlook.plan.complete:
+        printer.say("it ends before the goal: its last section says what stands in the way", "warn")
+    printer.say(f"the runbook is `{written[-1]}`; nothing was changed", "good")
 
+
+# The view.
 
 _INTERRUPTING = frozenset({Touch.RESTART, Touch.RECREATE})
 
@@ -66,25 +141,25 @@ def show_plan(printer: Printer, plan: Plan) -> None:
         printer.line(text, style)
 
 
-def show_outlook(printer: Printer, seen: Outlook, *, recover: bool) -> None:
+def show_outlook(printer: Printer, outlook: Outlook, *, recover: bool) -> None:
     """Show a plan with all else that is known beforehand. `recover`: it is to be a recovery."""
     from rollover.engine.recovery import LOSSES  # noqa: PLC0415 - imports certificates
 
-    if recover or seen.recovery.needed:
-        for text, style in recovery_lines(seen.recovery, losses=LOSSES):
+    if recover or outlook.recovery.needed:
+        for text, style in recovery_lines(outlook.recovery, losses=LOSSES):
             printer.line(text, style)
         if not recover:
             printer.line("  `rollover plan --recover` plans that; `rollover rotate` refuses it")
         printer.line()
-    _table(printer, seen.plan)
-    for text, style in (*closing_lines(seen.plan), *_found(seen.findings)):
+    _table(printer, outlook.plan)
+    for text, style in (*closing_lines(outlook.plan), *_found(outlook.findings)):
         printer.line(text, style)
 
 
 def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
     """Yield what platforms found, what stands in the way first."""
     order = list(Severity)
-    for finding in sorted(findings, key=lambda one: order.index(one.severity)):
+    for finding in sorted(findings, key=lambda found: order.index(found.severity)):
         text = f"{finding.rule}: {finding.subject}: {finding.message}"
         if finding.silenced:
             yield f"  silenced: {text} ({finding.silenced})", "dim"
@@ -115,12 +190,12 @@ def _table(printer: Printer, plan: Plan) -> None:
                 "back",
                 "takes",
             ),
-            (_row(item) for item in plan.rollouts),
+            (_row(rollout) for rollout in plan.rollouts),
         )
         printer.line()
         for rollout in plan.rollouts:
-            for text in _details(rollout):
-                printer.line(text, "dim")
+            for detail in _details(rollout):
+                printer.line(detail, "dim")
 
 
 def plan_verdict(plan: Plan) -> str:
@@ -139,20 +214,20 @@ def plan_verdict(plan: Plan) -> str:
     return f"{count}, at least {plan.lower_bound} are needed"
 
 
-def _row(each: Rollout) -> tuple[str, ...]:
-    back = "–" if each.rollback_rollouts is None else str(each.rollback_rollouts)
+def _row(rollout: Rollout) -> tuple[str, ...]:
+    back = "–" if rollout.rollback_rollouts is None else str(rollout.rollback_rollouts)
     return (
-        str(each.number),
-        each.group,
-        ", ".join(each.phases),
-        str(each.instances),
-        str(each.waves),
-        each.touch.value,
-        str(each.weight),
-        f"{each.proof.links:,}",
-        f"{each.proof.combinations:,}",
+        str(rollout.number),
+        rollout.group,
+        ", ".join(rollout.phases),
+        str(rollout.instances),
+        str(rollout.waves),
+        rollout.touch.value,
+        str(rollout.weight),
+        f"{rollout.proof.links:,}",
+        f"{rollout.proof.combinations:,}",
         back,
-        duration_words(each.duration),
+        duration_words(rollout.duration),
     )
 
 
@@ -161,10 +236,12 @@ def _details(rollout: Rollout) -> Iterator[str]:
         yield f"{rollout.number:>3}. {change.group}/{change.endpoint}: {change_words(change)}"
     for notice in rollout.notices:
         yield f"     ! {notice}"
-    for item in rollout.breaks:
-        healed = f"until rollout {item.heals_after}" if item.heals_after else "and does not heal"
-        link = f"{item.witness.dialer} → {item.witness.acceptor}"
-        yield f"     ✗ breaks {item.links} links like {link}, {healed}"
+    for broken in rollout.breaks:
+        healed = (
+            f"until rollout {broken.heals_after}" if broken.heals_after else "and does not heal"
+        )
+        link = f"{broken.witness.dialer} → {broken.witness.acceptor}"
+        yield f"     ✗ breaks {broken.links} links like {link}, {healed}"
 
 
 def change_words(change: Change) -> str:
@@ -223,100 +300,18 @@ def duration_words(time: timedelta) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-# `--runbook`: what Rollover would do, as files and instructions for people.
+# A recovery never looks as if it were safe.
+
+MOST_NAMED_CUT_OFF = 8
 
 
-def write_runbook(printer: Printer, settings: Settings, values: dict[str, Any]) -> None:
-    """Plan, and write the runbook of the plan into a directory; no instance is changed.
-
-    Raises `SpecError` for a fleet that is no director's, and for what `create-env` cannot make;
-    `SafetyError` when a CA has expired and nobody has said that this is known.
-    """
-    from rollover.cli.goal_options import request_of  # noqa: PLC0415 - imports certificates
-    from rollover.site import open_director, open_fleet  # noqa: PLC0415 - imports every platform
-
-    _refuse_what_is_not_made_by_hand(values)
-    directory: Path = values["runbook"]
-    with open_director(settings.fleet) as director:
-        with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
-            outlook = library.outlook(request_of(library, values))
-        refuse_unasked_recovery(outlook.recovery, asked=values["recover"])
-        written = director.write_runbook(directory, outlook)
-    _tell(printer, written, outlook)
-
-
-def _refuse_what_is_not_made_by_hand(values: dict[str, Any]) -> None:
-    for option, name in (("--key", "key_kind"), ("--to", "to")):
-        if values.get(name) is not None:
-            raise SpecError(
-                f"`{option}` cannot be written as a runbook: by hand, `create-env` makes the new "
-                "CA, an RSA one of its own",
-                hint=f"leave `{option}` out, or let `rollover rotate` do it",
-            )
-
-
-def refuse_unasked_recovery(recovery: Recovery, *, asked: bool) -> None:
-    """Raise `SafetyError` when instances are cut off and nobody has said that this is known."""
-    from rollover.engine.rules import RECOVERY  # noqa: PLC0415 - imports certificates
-
-    if recovery.needed and not asked:
-        raise SafetyError(
-            f"{RECOVERY}: {'; '.join(recovery.expired) or 'certificates have expired'}: "
-            "a rotation does not help any more",
-            hint="`--recover --runbook DIR` writes how to make anew who is cut off; that is not "
-            "safe, and the runbook names what may be lost",
-        )
-
-
-def _tell(printer: Printer, written: tuple[Path, ...], outlook: Outlook) -> None:
-    if printer.json:
-        printer.data("runbook", {"files": [str(path) for path in written]})
-        return
-    for path in written:
-        printer.line(str(path))
-    if not outlook.plan.complete:
-        printer.say("it ends before the goal: its last section says what stands in the way", "warn")
-    printer.say(f"the runbook is `{written[-1]}`; nothing was changed", "good")
-
-
-# `rollover plan`: what would be done, and the proof that it is safe. Changes nothing.
-
-
-@click.command(
-    epilog="Examples:\n\n  rollover plan --authority nats-ca --cross-sign\n\n"
-    "  rollover plan --runbook runbook\n\n"
-    "  rollover plan --renew b --with new.pem --ca ca.pem --roles gateway,gateway-remote",
-    short_help="The rollouts, their proof, their cost.",
-)
-@authority_option
-@goal_options
-@given_options
-@recover_option
-@runbook_option
-@settings_options
-def command(**values: Any) -> int:
-    """Plan the rotation of a CA on what the fleet is now, with the proof of every rollout.
-
-    With `--bundle` no CA is rotated: the chosen endpoints get a bundle that was curated. With
-    `--renew` a group gets a chain that others have issued; refused where a link would break.
-    """
-    from rollover.cli.goal_options import request_of  # noqa: PLC0415
-    from rollover.cli.running import exit_of_plan, plan_fields  # noqa: PLC0415
-    from rollover.rules.rule import Severity  # noqa: PLC0415 - imports certificates
-    from rollover.site import open_fleet  # noqa: PLC0415
-
-    settings = settings_of(values)
-    printer = settings.printer()
-    if values["runbook"] is not None:
-        write_runbook(printer, settings, values)
-        return ExitCode.DONE
-    with open_fleet(settings.fleet, scratch=True, recover=values["recover"]) as library:
-        seen = library.outlook(request_of(library, values))
-    if printer.json:
-        printer.data("plan", plan_fields(seen.whole()))
-    else:
-        show_outlook(printer, seen, recover=values["recover"])
-    exits = {Severity.ERROR: ExitCode.WAITING, Severity.EVIDENCE: ExitCode.EVIDENCE_MISSING}
-    for finding in seen.blocking:
-        return exits[finding.severity]
-    return exit_of_plan(seen.plan)
+def recovery_lines(recovery: Recovery, *, losses: str) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said before anything is done, each line with its style."""
+    for expired in recovery.expired:
+        yield f"✗ {expired}", "bad"
+    if recovery.cut_off:
+        named = ", ".join(f"`{name}`" for name in recovery.cut_off[:MOST_NAMED_CUT_OFF])
+        more = len(recovery.cut_off) - MOST_NAMED_CUT_OFF
+        rest = f" and {more} more" if more > 0 else ""
+        yield f"✗ {len(recovery.cut_off)} instances are cut off by it: {named}{rest}", "bad"
+    yield f"NOT SAFE: {losses}", "bad"

@@ -18,6 +18,11 @@ JSON_VERSION = 1
 """Version of the machine output. A field is only ever added within one version."""
 
 
+def counted(number: int, word: str) -> str:
+    """Return `1 link`, `2 links`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def plain(text: str) -> str:
     """Return a text as one line that moves no cursor, starts no escape and reverses nothing.
 
@@ -25,7 +30,7 @@ def plain(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
 def told(text: str) -> str:
@@ -115,11 +120,3 @@ class Printer:
         for number, row in enumerate(table):
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.line(text.rstrip(), "bold" if number == 0 else "")
-
-
-# Numbers of things, in words.
-
-
-def counted(number: int, word: str) -> str:
-    """Return `1 link`, `2 links`."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, assert_never
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, assert_never
 import click
 import msgspec
 
-from rollover.cli import plan as recovery_view
-from rollover.cli.plan import plan_verdict
+from rollover.cli.plan import change_words, plan_verdict, recovery_lines, show_plan
 from rollover.cli.printer import Printer, counted, told
 from rollover.cli.verify import gate_outline
 from rollover.engine import events
 from rollover.engine.events import Conduct, Ending, MaintenanceWindow, Outcome
 from rollover.errors import ExitCode, SpecError
 from rollover.fleet.evidence import Applied
-from rollover.fleet.goal import Goal, Installation, InstallMaterial, RotateAuthority, name_of
-from rollover.fleet.names import Fingerprint, RuleId
+from rollover.fleet.goal import Goal, InstallMaterial, RotateAuthority, name_of
+from rollover.fleet.names import RuleId
 from rollover.fleet.plan import Plan, Rollout
 from rollover.planner.explain import LEFT_BEHIND
 from rollover.rules.rule import Severity
@@ -30,59 +29,124 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress, TaskID
 
-
-# A goal as machines read it: one flat object for every kind, as version 1 of the output has it.
-
-
-def plan_fields(plan: Plan) -> dict[str, Any]:
-    """Return a plan as machines read it."""
-    return {**msgspec.structs.asdict(plan), "goal": goal_fields(plan.goal)}
-
-
-def outcome_fields(outcome: Outcome) -> dict[str, Any]:
-    """Return how a run ended as machines read it."""
-    last = outcome.last_plan
-    return {
-        **msgspec.structs.asdict(outcome),
-        "last_plan": None if last is None else plan_fields(last),
-    }
+EXIT_OF = {
+    Ending.DONE: ExitCode.DONE,
+    Ending.WAITING: ExitCode.WAITING,
+    Ending.REFUSED: ExitCode.REFUSED,
+    Ending.DECLINED: ExitCode.STOPPED,
+    Ending.STOPPED: ExitCode.STOPPED,
+    Ending.FAILED: ExitCode.STOPPED,
+    Ending.EVIDENCE_MISSING: ExitCode.EVIDENCE_MISSING,
+}
 
 
-def goal_fields(goal: Goal) -> Mapping[str, Any]:
-    """Return a goal as machines read it.
+@contextmanager
+def conducted(
+    printer: Printer,
+    *,
+    yes: bool,
+    overrides: Mapping[RuleId, str] | None = None,
+    window: MaintenanceWindow | None = None,
+    ticker: Callable[[], str] | None = None,
+) -> Iterator[Conduct]:
+    """Yield how to run. Ctrl-C once: stop after the instances begun; twice: at once.
 
-    What has no meaning for its kind is there all the same, for readers that are older than kinds:
-    `authority` is the name that the rotation goes by, `target` the last certificate that decides.
+    Rollouts begin within `window` only. `ticker` gives a line that is shown, and kept up to date,
+    below the progress.
     """
-    match goal:
-        case RotateAuthority():
-            return {**msgspec.structs.asdict(goal), "given": ()}
-        case InstallMaterial():
-            return {
-                "authority": name_of(goal.about),
-                "target": _last(goal.parts[0]),
-                "trusted": tuple(_bundled(goal.parts)),
-                "retired": (),
-                "bridge": None,
-                "compromised": False,
-                "step_margin": goal.step_margin,
-                "given": goal.parts,
-            }
-        case never:
-            assert_never(never)
+    if not yes and not sys.stdin.isatty():
+        raise SpecError(
+            "each rollout asks for approval, and there is no terminal to ask on",
+            hint="add `--yes` to approve all rollouts beforehand",
+        )
+    watcher = Watcher(printer, ticker=ticker)
+    asked: list[bool] = []
+
+    def approve(plan: Plan, rollout: Rollout) -> bool:
+        if yes:
+            return True
+        watcher.pause()
+        if not asked and not printer.json:
+            asked.append(True)
+            show_plan(printer, plan)
+        changes = "; ".join(dict.fromkeys(map(change_words, rollout.changes)))
+        size = counted(rollout.instances, "instance")
+        question = f"Roll out {rollout.group} ({size}): {changes}?"
+        answer = _answered(question)
+        watcher.go_on()
+        return answer
+
+    try:
+        with _until_interrupted(watcher.say) as stopping:
+            yield Conduct(
+                approve=approve,
+                tell=watcher.tell,
+                stopping=stopping,
+                overrides=overrides or {},
+                window=window,
+            )
+    finally:
+        watcher.close()
 
 
-def _last(part: Installation) -> str:
-    return next(reversed(part.chain or part.bundle or ()), "")
+def _answered(question: str) -> bool:
+    """Ask; Ctrl-C at the question, or the end of the input, means no."""
+    # The handler of the run would note a Ctrl-C and let the question stand.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _bundled(parts: Iterable[Installation]) -> dict[Fingerprint, None]:
-    """Return every CA of every bundle, once."""
-    return dict.fromkeys(ca for part in parts for ca in part.bundle or ())
+@contextmanager
+def _until_interrupted(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Yield a function that is true once a person pressed Ctrl-C or the system said TERM."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+        say("stopping after the instances that were begun; once more to stop at once")
+
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, former in handlers.items():
+            signal.signal(number, former)
 
 
-# A running rotation as people see it: bars on a terminal, one line for each fact elsewhere.
+def exit_of_plan(plan: Plan) -> int:
+    """Return the exit code of a plan that is not carried out.
 
+    What is supplied and breaks a link is refused, whoever comes back; all else may go on later.
+    """
+    if plan.complete:
+        return ExitCode.DONE
+    waiting = all(violation.rule == LEFT_BEHIND for violation in plan.blocked)
+    return ExitCode.WAITING if waiting or plan.goal.can_wait else ExitCode.REFUSED
+
+
+def show_outcome(printer: Printer, outcome: Outcome) -> int:
+    """Show how a run ended and return the exit code."""
+    if printer.json:
+        printer.data("outcome", outcome_fields(outcome))
+        return EXIT_OF[outcome.ending]
+    style = "good" if outcome.ending is Ending.DONE else "bad"
+    said = outcome.message.startswith(outcome.ending.value)
+    printer.line(outcome.message if said else f"{outcome.ending.value}: {outcome.message}", style)
+    if outcome.hint:
+        printer.line()
+        printer.line(f"hint: {outcome.hint}")
+    return EXIT_OF[outcome.ending]
+
+
+# Progress: bars on a terminal, one line for each fact elsewhere.
 
 DRAWS_PER_SECOND = 4
 MOST_NAMED = 8
@@ -150,9 +214,7 @@ class Watcher:
             case events.FindingsTold():
                 self._found(event)
             case events.Recovering():
-                for text, style in recovery_view.recovery_lines(
-                    event.recovery, losses=event.losses
-                ):
+                for text, style in recovery_lines(event.recovery, losses=event.losses):
                     self.say(text, style)
             case events.CleanedUp():
                 for evidence in event.evidence:
@@ -257,122 +319,44 @@ def _drawn(ticker: Callable[[], str] | None) -> tuple[Progress, Live]:
     return progress, Live(shown, console=console, refresh_per_second=DRAWS_PER_SECOND)
 
 
-# How a command watches and steers a run: questions, progress, Ctrl-C.
+# Goals as machines read them: one flat object for every kind, as version 1 of the output has it.
 
 
-EXIT_OF = {
-    Ending.DONE: ExitCode.DONE,
-    Ending.WAITING: ExitCode.WAITING,
-    Ending.REFUSED: ExitCode.REFUSED,
-    Ending.DECLINED: ExitCode.STOPPED,
-    Ending.STOPPED: ExitCode.STOPPED,
-    Ending.FAILED: ExitCode.STOPPED,
-    Ending.EVIDENCE_MISSING: ExitCode.EVIDENCE_MISSING,
-}
+def plan_fields(plan: Plan) -> dict[str, Any]:
+    """Return a plan as machines read it."""
+    return {**msgspec.structs.asdict(plan), "goal": goal_fields(plan.goal)}
 
 
-@contextmanager
-def conducted(
-    printer: Printer,
-    *,
-    yes: bool,
-    overrides: Mapping[RuleId, str] | None = None,
-    window: MaintenanceWindow | None = None,
-    ticker: Callable[[], str] | None = None,
-) -> Iterator[Conduct]:
-    """Yield how to run. Ctrl-C once: stop after the instances begun; twice: at once.
+def outcome_fields(outcome: Outcome) -> dict[str, Any]:
+    """Return how a run ended as machines read it."""
+    last = outcome.last_plan
+    return {
+        **msgspec.structs.asdict(outcome),
+        "last_plan": None if last is None else plan_fields(last),
+    }
 
-    Rollouts begin within `window` only. `ticker` gives a line that is shown, and kept up to date,
-    below the progress.
+
+def goal_fields(goal: Goal) -> Mapping[str, Any]:
+    """Return a goal as machines read it.
+
+    What has no meaning for its kind is there all the same, for readers that are older than kinds:
+    `authority` is the name that the rotation goes by, `target` the last certificate that decides.
     """
-    if not yes and not sys.stdin.isatty():
-        raise SpecError(
-            "each rollout asks for approval, and there is no terminal to ask on",
-            hint="add `--yes` to approve all rollouts beforehand",
-        )
-    watcher = Watcher(printer, ticker=ticker)
-    asked: list[bool] = []
-
-    def approve(plan: Plan, rollout: Rollout) -> bool:
-        if yes:
-            return True
-        watcher.pause()
-        if not asked and not printer.json:
-            asked.append(True)
-            recovery_view.show_plan(printer, plan)
-        changes = "; ".join(
-            dict.fromkeys(recovery_view.change_words(change) for change in rollout.changes)
-        )
-        size = counted(rollout.instances, "instance")
-        question = f"Roll out {rollout.group} ({size}): {changes}?"
-        answer = _answered(question)
-        watcher.go_on()
-        return answer
-
-    try:
-        with _until_interrupted(watcher.say) as stopping:
-            yield Conduct(
-                approve=approve,
-                tell=watcher.tell,
-                stopping=stopping,
-                overrides=overrides or {},
-                window=window,
-            )
-    finally:
-        watcher.close()
-
-
-def _answered(question: str) -> bool:
-    """Ask; Ctrl-C at the question, or the end of the input, means no."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return click.confirm(question, default=False, err=True)
-    except click.Abort:
-        click.echo(err=True)
-        return False
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _until_interrupted(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yield a function that is true once a person pressed Ctrl-C or the system said TERM."""
-    seen: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-        say("stopping after the instances that were begun; once more to stop at once")
-
-    before = {literal: signal.signal(literal, note) for literal in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for each, old in before.items():
-            signal.signal(each, old)
-
-
-def exit_of_plan(plan: Plan) -> int:
-    """Return the exit code of a plan that is not carried out.
-
-    What is brought and breaks a link is refused, whoever comes back; all else may go on later.
-    """
-    if plan.complete:
-        return ExitCode.DONE
-    waiting = all(violation.rule == LEFT_BEHIND for violation in plan.blocked)
-    return ExitCode.WAITING if waiting or plan.goal.can_wait else ExitCode.REFUSED
-
-
-def show_outcome(printer: Printer, outcome: Outcome) -> int:
-    """Show how a run ended and return the exit code."""
-    if printer.json:
-        printer.data("outcome", outcome_fields(outcome))
-        return EXIT_OF[outcome.ending]
-    style = "good" if outcome.ending is Ending.DONE else "bad"
-    said = outcome.message.startswith(outcome.ending.value)
-    printer.line(outcome.message if said else f"{outcome.ending.value}: {outcome.message}", style)
-    if outcome.hint:
-        printer.line()
-        printer.line(f"hint: {outcome.hint}")
-    return EXIT_OF[outcome.ending]
+    match goal:
+        case RotateAuthority():
+            return {**msgspec.structs.asdict(goal), "given": ()}
+        case InstallMaterial():
+            first = goal.parts[0]
+            bundled = dict.fromkeys(ca for part in goal.parts for ca in part.bundle or ())
+            return {
+                "authority": name_of(goal.about),
+                "target": next(reversed(first.chain or first.bundle or ()), ""),
+                "trusted": tuple(bundled),
+                "retired": (),
+                "bridge": None,
+                "compromised": False,
+                "step_margin": goal.step_margin,
+                "given": goal.parts,
+            }
+        case never:
+            assert_never(never)

@@ -31,20 +31,20 @@ def sarif_log(
     a place in a file stands in `described`, the fleet file, if there is one: code hosts show
     nothing that stands nowhere. Files below `base` are named relative to it, as they want them.
     """
-    looked_at = {checked_rule.rule for checked_rule in report.checked}
-    told = [rule for rule in rules if rule.id in looked_at]
-    numbers: dict[str, int] = {each.id: at for at, each in enumerate(told)}
+    checked_rules = {checked.rule for checked in report.checked}
+    told = [rule for rule in rules if rule.id in checked_rules]
+    numbers: dict[str, int] = {rule.id: number for number, rule in enumerate(told)}
     findings = [finding for checked in report.checked for finding in checked.findings]
     known: Counter[str] = Counter()
     results = []
-    for item in findings:
-        location = _location(item, base=base, described=described)
-        mark = _mark(item, location)
+    for finding in findings:
+        location = _location(finding, base=base, described=described)
+        mark = _mark(finding, location)
         known[mark] += 1
+        # Findings that are alike in all but their line are numbered in their order.
         fingerprints = {"primaryLocationLineHash": f"{mark}:{known[mark]}"}
-        results.append(
-            {**_result(item, numbers), "locations": [location], "partialFingerprints": fingerprints}
-        )
+        place = {"locations": [location], "partialFingerprints": fingerprints}
+        results.append({**_result(finding, numbers), **place})
     driver = {"name": "rollover", "version": version, "rules": [_rule(rule) for rule in told]}
     return {
         "$schema": SCHEMA,

@@ -11,7 +11,7 @@ import msgspec
 
 from rollover.cli.options import Settings, settings_of, settings_options
 from rollover.cli.printer import Printer, plain
-from rollover.engine.journal import Status, read_status
+from rollover.engine.journal import read_status
 from rollover.errors import SpecError
 from rollover.store import state_files
 from rollover.store.journal import open_journal
@@ -23,7 +23,20 @@ if TYPE_CHECKING:
     from rollover.engine.journal import Status
 
 
-# Where a rotation stands, from the files beside a fleet file; light to import.
+@click.command(epilog="Example:\n\n  rollover status --output json", short_help="How far it is.")
+@settings_options
+def command(**values: Any) -> None:
+    """Say where the last rotation stands, from the journal: the fleet is not touched."""
+    settings = settings_of(values)
+    printer = settings.printer()
+    found = last_run(settings)
+    if printer.json:
+        printer.data("status", found)
+    elif found is None:
+        printer.line("no rotation was begun here")
+        printer.line(f"next command: rollover plan{settings.fleet_words}")
+    else:
+        show_status(printer, found)
 
 
 def last_run(settings: Settings) -> Status | None:
@@ -61,8 +74,7 @@ def _runs(state: Path, lease: str) -> bool:
     )
 
 
-# How a status looks: at most 24 lines, whatever happened.
-
+# The view: at most 24 lines, whatever happened.
 
 MOST_LINES = 24
 MOST_COLUMNS = 160
@@ -102,22 +114,3 @@ def _lines(status: Status) -> Iterator[str]:
         passed = "passed" if status.done >= status.point_of_no_return else "ahead"
         yield f"point of no return: rollout {status.point_of_no_return} ({passed})"
     yield f"next command: {status.next_command}"
-
-
-# `rollover status`: how far a rotation is, who is left behind, what to do next.
-
-
-@click.command(epilog="Example:\n\n  rollover status --output json", short_help="How far it is.")
-@settings_options
-def command(**values: Any) -> None:
-    """Say where the last rotation stands, from the journal: the fleet is not touched."""
-    settings = settings_of(values)
-    printer = settings.printer()
-    found = last_run(settings)
-    if printer.json:
-        printer.data("status", found)
-    elif found is None:
-        printer.line("no rotation was begun here")
-        printer.line(f"next command: rollover plan{settings.fleet_words}")
-    else:
-        show_status(printer, found)

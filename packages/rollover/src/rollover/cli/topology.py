@@ -17,18 +17,37 @@ if TYPE_CHECKING:
     from rollover.engine.topology import EndpointView, InstanceView, LinksView, LinkView, Topology
 
 
-# How a topology looks: a tree of groups and instances, and a table of the links between groups.
+@click.command(
+    epilog="Example:\n\n  rollover topology --links", short_help="Who presents and trusts what."
+)
+@click.option("--links", is_flag=True, help="Every link, not only how many there are.")
+@settings_options
+def command(**values: Any) -> None:
+    """Look at the whole fleet: instances, what they present and trust, which links work now."""
+    from rollover.engine.topology import topology_now  # noqa: PLC0415
+    from rollover.site import open_fleet  # noqa: PLC0415
 
+    settings = settings_of(values)
+    printer = settings.printer()
+    with open_fleet(settings.fleet, scratch=True) as library:
+        topology = topology_now(library.site, every_link=values["links"])
+    if printer.json:
+        printer.data("topology", topology)
+    else:
+        show_topology(printer, topology)
+
+
+# The view.
 
 SOON_DAYS = 30.0
 MOST_SHOWN = 12
 """Instances of a group that are shown one by one; of more, those that look alike are counted."""
 
 
-def show_topology(printer: Printer, seen: Topology) -> None:
+def show_topology(printer: Printer, topology: Topology) -> None:
     """Show who presents what, who trusts what, what expires when, and which links work."""
-    printer.line(f"{seen.fleet} at {seen.at:%Y-%m-%d %H:%M:%S} UTC", "bold")
-    for group in seen.groups:
+    printer.line(f"{topology.fleet} at {topology.at:%Y-%m-%d %H:%M:%S} UTC", "bold")
+    for group in topology.groups:
         count = len(group.instances)
         printer.line()
         printer.line(
@@ -36,15 +55,15 @@ def show_topology(printer: Printer, seen: Topology) -> None:
         )
         for text, style in _lines(group.instances):
             printer.line(text, style)
-    if seen.links:
+    if topology.links:
         printer.line()
         printer.table(
             ("dials", "is dialled", "links", "work now", "why not"),
-            (_row(links_view) for links_view in seen.links),
+            (_row(links) for links in topology.links),
         )
-    if seen.every_link:
+    if topology.every_link:
         printer.line()
-        for link in seen.every_link:
+        for link in topology.every_link:
             printer.line(*_link(link))
 
 
@@ -74,8 +93,8 @@ def _grouped(instances: tuple[InstanceView, ...]) -> Iterator[tuple[InstanceView
     alike: dict[Hashable, list[InstanceView]] = {}
     for instance in instances:
         alike.setdefault(_looks(instance), []).append(instance)
-    for some in alike.values():
-        yield some[0], len(some) - 1
+    for first, *others in alike.values():
+        yield first, len(others)
 
 
 def _looks(instance: InstanceView) -> Hashable:
@@ -122,10 +141,10 @@ def _style(endpoint: EndpointView) -> str:
     return "bad" if endpoint.days_left < 0 else "warn"
 
 
-def _row(each: LinksView) -> tuple[str, ...]:
-    works = "all" if each.working == each.links else f"{each.working:,}"
-    unseen = f" ({each.unseen:,} not seen)" if each.unseen else ""
-    return (each.dialers, each.acceptors, f"{each.links:,}", works + unseen, each.reason)
+def _row(links: LinksView) -> tuple[str, ...]:
+    works = "all" if links.working == links.links else f"{links.working:,}"
+    unseen = f" ({links.unseen:,} not seen)" if links.unseen else ""
+    return (links.dialers, links.acceptors, f"{links.links:,}", works + unseen, links.reason)
 
 
 def _link(link: LinkView) -> tuple[str, str]:
@@ -135,26 +154,3 @@ def _link(link: LinkView) -> tuple[str, str]:
     kind = "mutual" if link.mutual else "server only"
     reason = f": {link.reason}" if link.reason else ""
     return f"{sign} {link.dialer} → {link.acceptor}{name} ({kind}){reason}", style
-
-
-# `rollover topology`: who presents what, who trusts what, what expires when.
-
-
-@click.command(
-    epilog="Example:\n\n  rollover topology --links", short_help="Who presents and trusts what."
-)
-@click.option("--links", is_flag=True, help="Every link, not only how many there are.")
-@settings_options
-def command(**values: Any) -> None:
-    """Look at the whole fleet: instances, what they present and trust, which links work now."""
-    from rollover.engine.topology import topology_now  # noqa: PLC0415
-    from rollover.site import open_fleet  # noqa: PLC0415
-
-    settings = settings_of(values)
-    printer = settings.printer()
-    with open_fleet(settings.fleet, scratch=True) as library:
-        seen = topology_now(library.site, every_link=values["links"])
-    if printer.json:
-        printer.data("topology", seen)
-    else:
-        show_topology(printer, seen)

@@ -40,7 +40,7 @@ class Authorities:
     """All versions of the fleet's authorities: those described, and those in the store."""
 
     def __init__(self, credentials: CredentialStore, described: FleetDescription) -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         # Reading an RSA key tests its primes, a quarter of a second for the larger ones.
         self._signing: dict[Fingerprint, SigningAuthority] = {}
         self._described = {
@@ -49,7 +49,7 @@ class Authorities:
 
     def stored(self, name: AuthorityName) -> tuple[CertificateVersion, ...]:
         """Return the versions in the store, oldest first."""
-        return tuple(reversed(self._credentials.versions(store_name(name))))
+        return tuple(reversed(self.credentials.versions(store_name(name))))
 
     def certificates(self, name: AuthorityName) -> tuple[Certificate, ...]:
         """Return the certificates of the versions in the store, oldest first."""
@@ -74,8 +74,8 @@ class Authorities:
     def all(self) -> tuple[Authority, ...]:
         """Return every authority that is described or has versions in the store."""
         names = dict.fromkeys(self._described)
-        for text in self._credentials.names("/authorities/"):
-            names.setdefault(AuthorityName(text.removeprefix("/authorities/")))
+        for stored_name in self.credentials.names("/authorities/"):
+            names.setdefault(AuthorityName(stored_name.removeprefix("/authorities/")))
         return tuple(self.versions(name) for name in names)
 
     def bring_in(
@@ -87,7 +87,7 @@ class Authorities:
             if version.fingerprint == first.fingerprint and (version.has_key or key is None):
                 return version
         flags = Flags(self_signed=first.self_signed)
-        return self._credentials.add(store_name(name), pem, key=key, flags=flags, at=at)
+        return self.credentials.add(store_name(name), pem, key=key, flags=flags, at=at)
 
     def make_next(
         self, name: AuthorityName, like: Certificate, *, at: datetime, key_kind: KeyKind | None
@@ -97,16 +97,17 @@ class Authorities:
         A CA of the same subject would be told apart by OpenSSL peers only through key
         identifiers, and by probes not at all; so the new one counts on: `… CA 1`, `… CA 2`.
         """
-        key = generate(key_kind or _kind(like))
+        key = generate(key_kind or successor_kind(like.key))
         lifetime = like.not_after - like.not_before
+        taken = {_part(_COMMON_NAME, version.subject) for version in self.certificates(name)}
         made = issue_authority(
-            common_name=next_name(like, at=at, taken=self._taken(name)),
+            common_name=next_name(like, at=at, taken=taken),
             organization=_part(_ORGANIZATION, like.subject),
             key=key,
             not_before=allowing_for_skew(at, lifetime),
             lifetime=lifetime,
         )
-        return self._credentials.add(
+        return self.credentials.add(
             store_name(name),
             write_certificates((made,)),
             key=SecretBytes(to_pem(key)),
@@ -114,16 +115,13 @@ class Authorities:
             at=at,
         )
 
-    def _taken(self, name: AuthorityName) -> set[str]:
-        return {_part(_COMMON_NAME, certificate.subject) for certificate in self.certificates(name)}
-
     def signing(self, name: AuthorityName, fingerprint: Fingerprint) -> SigningAuthority:
         """Return a version with its key; `StoreError` when the store has no key for it."""
         if fingerprint in self._signing:
             return self._signing[fingerprint]
         for version in self.stored(name):
             if version.fingerprint == fingerprint and version.has_key:
-                sealed = self._credentials.private_key(version.name, version.number)
+                sealed = self.credentials.private_key(version.name, version.number)
                 found = SigningAuthority(_first(version), from_pem(sealed.reveal()))
                 self._signing[fingerprint] = found
                 return found
@@ -143,7 +141,7 @@ class Authorities:
     ) -> Certificate:
         """Return the target's certificate as signed by the other version: made once, then kept."""
         place = f"{_bridges(name)}{short(target)}-by-{short(by)}"
-        for version in self._credentials.versions(place):
+        for version in self.credentials.versions(place):
             return _first(version)
         signed = cross_sign(
             self.signing(name, target).certificate,
@@ -151,15 +149,15 @@ class Authorities:
             by_key=self.signing(name, by).key,
             not_before=at - CLOCK_SKEW,
         )
-        self._credentials.add(
+        self.credentials.add(
             place, write_certificates((signed,)), key=None, flags=Flags(generated=True), at=at
         )
         return signed
 
     def kept_bridge(self, name: AuthorityName, fingerprint: Fingerprint) -> Certificate:
         """Return a bridge that was made; `StoreError` when it is not in the store any more."""
-        for place in self._credentials.names(_bridges(name)):
-            for version in self._credentials.versions(place):
+        for place in self.credentials.names(_bridges(name)):
+            for version in self.credentials.versions(place):
                 if version.fingerprint == fingerprint:
                     return _first(version)
         raise StoreError(
@@ -190,9 +188,9 @@ def _part(pattern: re.Pattern[str], subject: str) -> str:
     return re.sub(r"\\(.)", r"\1", found[1]) if found else ""
 
 
-def _kind(like: Certificate) -> KeyKind:
-    """Return the kind of key that a certificate has, or the default for kinds we do not make."""
-    return KeyKind(like.key) if like.key in set(KeyKind) else KeyKind.P256
+def successor_kind(kind: str) -> KeyKind:
+    """Return the kind of key to make in the place of one of a kind that we may not make."""
+    return KeyKind(kind) if kind in set(KeyKind) else KeyKind.P256
 
 
 def _first(version: CertificateVersion) -> Certificate:

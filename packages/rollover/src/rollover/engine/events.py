@@ -21,11 +21,12 @@ from rollover.fleet.names import GroupName, RuleId
 from rollover.fleet.plan import Plan, Rollout, Violation
 from rollover.rules.rule import Finding
 
-# The time in which an operator allows what may interrupt services.
-
 
 class MaintenanceWindow(msgspec.Struct, frozen=True, kw_only=True):
-    """From `begins` until `ends`, both aware. Rollouts begin inside of it only."""
+    """When an operator allows what may interrupt services: rollouts begin inside of it only.
+
+    From `begins` until `ends`, both aware.
+    """
 
     begins: datetime
     ends: datetime
@@ -38,11 +39,11 @@ class MaintenanceWindow(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.begins:%Y-%m-%d %H:%M:%SZ} to {self.ends:%Y-%m-%d %H:%M:%SZ}"
 
 
-# What a running rotation tells whoever watches: one frozen type for each thing that happens.
+# What happens.
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True, tag="observed"):
-    """The fleet was looked at."""
+    """The fleet was observed."""
 
     instances: int
     seconds: float

@@ -1,4 +1,4 @@
-"""Everything that a rotation works with at one site, and one look at the fleet there."""
+"""Everything that a rotation works with at one fleet, and how that fleet is observed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rollover.engine.known_certificates import KnownCertificates
 from rollover.engine.leaves import Issuers, Specimens, chain_shape
 from rollover.engine.material import MaterialStore
 from rollover.engine.observed_fleet import ObservedFleet, fleet_from, observe
-from rollover.engine.ports import CredentialStore, Holder, Journal, Leases, Platforms
+from rollover.engine.ports import Holder, Journal, Leases, Platforms
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.description import FleetDescription
 from rollover.fleet.evidence import Identity
@@ -35,7 +35,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
 
     `drain_seconds`: how long peers may take to come again before trust is withdrawn;
     `return_seconds`: how long each may be away then (NATS clients wait 2 s and some jitter).
-    `fresh_seconds`: after an approval that took longer the fleet is looked at again.
+    `fresh_seconds`: after an approval that took longer the fleet is observed again.
     """
 
     drain_seconds: float = 20.0
@@ -47,8 +47,8 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
 class FleetContext:
     """One fleet and what is needed to work on it.
 
-    `known` is what the platforms recognise bundles and peers by, too; `credentials` is the store
-    that its authorities are in. `recover`: whoever does not answer may be made anew.
+    `known` is what the platforms recognise bundles and peers by, too; the store of its authorities
+    is that of this fleet. `recover`: whoever does not answer may be made anew.
     `catalogue` has every rule that its platforms can find.
     """
 
@@ -58,7 +58,6 @@ class FleetContext:
         *,
         platforms: Platforms,
         known: KnownCertificates,
-        credentials: CredentialStore,
         journal: Journal,
         leases: Leases,
         clock: Callable[[], datetime],
@@ -69,13 +68,13 @@ class FleetContext:
         waits: Waits = Waits(),  # noqa: B008 - it is frozen
     ) -> None:
         self.described = described
-        """The fleet file, completed at the last look."""
+        """The fleet file, completed when the fleet was last observed."""
         self.recover = recover
         self._in_file = described
         self.platforms = platforms
         self.known = known
-        self.credentials = credentials
         self.authorities = known.authorities
+        self.credentials = known.authorities.credentials
         self.journal = journal
         self.leases = leases
         self.clock = clock
@@ -83,8 +82,9 @@ class FleetContext:
         self.catalogue = catalogue
         self.pause_requested = pause_requested
         self.waits = waits
-        self.material_store = MaterialStore(credentials)
+        self.material_store = MaterialStore(self.credentials)
         self._verifier = Verifier(known.by_fingerprint)
+        # Specimens take keys, which are slow to make: one set serves every plan of a run.
         self._specimens: dict[RotateAuthority, Specimens] = {}
 
     def refreshed(self) -> FleetDescription:
@@ -102,24 +102,24 @@ class FleetContext:
         known = self.known.with_authorities()
         fleet = fleet_from(described, observations, authorities=self.authorities.all(), known=known)
         self.known.learn(fleet.certificates.values())
-        return self._world(fleet, about)
+        return self._observed(fleet, about)
 
-    def renamed(self, world: ObservedFleet, about: About) -> ObservedFleet:
-        """Return a look with the CA versions that were made since it was taken."""
+    def renamed(self, observed: ObservedFleet, about: About) -> ObservedFleet:
+        """Return what was observed with the CA versions that were made since."""
         self.known.with_authorities()
-        fleet = msgspec.structs.replace(world.fleet, authorities=self.authorities.all())
-        return self._world(fleet, about)
+        fleet = msgspec.structs.replace(observed.fleet, authorities=self.authorities.all())
+        return self._observed(fleet, about)
 
-    def _world(self, fleet: Fleet, about: About) -> ObservedFleet:
+    def _observed(self, fleet: Fleet, about: About) -> ObservedFleet:
         return ObservedFleet(
             fleet,
-            versions=self._versions(about),
+            versions=() if isinstance(about, MaterialKind) else self.known.versions(about),
             certificates=self.known.by_fingerprint,
         )
 
-    def issuers(self, world: ObservedFleet) -> Issuers:
+    def issuers(self, observed: ObservedFleet) -> Issuers:
         """Return who can tell which version issued a chain; what it found out is kept."""
-        return self.known.issuers_among(world.versions)
+        return self.known.issuers_among(observed.versions)
 
     def specimens(self, goal: RotateAuthority) -> Specimens:
         """Return the specimens for a goal; `StoreError` when its target has no key here."""
@@ -163,12 +163,8 @@ class FleetContext:
         )
 
     def learn(self, certificates: Iterable[Certificate]) -> None:
-        """Know certificates that were brought, besides those that are observed."""
+        """Know certificates that were supplied, besides those that are observed."""
         self.known.learn(certificates)
-
-    def _versions(self, about: About) -> tuple[Certificate, ...]:
-        """Return the versions that a rotation is about: of an authority, oldest first."""
-        return () if isinstance(about, MaterialKind) else self.known.versions(about)
 
     def identities(self, about: About) -> tuple[Identity, ...]:
         """Return what there is to present from the versions that a rotation is about."""

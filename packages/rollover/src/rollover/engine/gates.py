@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
 from rollover.engine.leaves import Issuers
-from rollover.engine.observed_fleet import ObservedFleet
+from rollover.engine.observed_fleet import MOST_GROUPS_AT_ONCE, ObservedFleet
 from rollover.engine.ports import Platforms
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.evidence import (
@@ -42,7 +43,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def holds(self) -> bool:
         """Whether the next step may begin."""
-        return not self.holdouts and all(item.holds for item in self.evidence)
+        return not self.holdouts and all(fact.holds for fact in self.evidence)
 
 
 def handshake_gate(
@@ -57,6 +58,8 @@ def handshake_gate(
     for group in fleet.groups:
         if group.name not in groups:
             continue
+        # All endpoints of an instance are dialled with the same identities: only what all of them
+        # trust has to be let in, only what none of them trusts has to be refused.
         for (by_all, by_some), names in _by_trust(group).items():
             accepted = [identity for identity in identities if identity.issuer in by_all]
             refused = [identity for identity in identities if identity.issuer not in by_some]
@@ -92,7 +95,7 @@ def _is_left_out(instance: Instance) -> bool:
 
 
 def order_gate(
-    world: ObservedFleet, orders: Sequence[Order], *, issuers: Issuers, at: datetime
+    observed: ObservedFleet, orders: Sequence[Order], *, issuers: Issuers, at: datetime
 ) -> GateResult:
     """Compare what instances were observed to use with what they were just ordered to.
 
@@ -102,48 +105,46 @@ def order_gate(
     """
     instances = {
         instance.name: instance
-        for instance in world.fleet.instances()
+        for instance in observed.fleet.instances()
         if instance.availability is not Availability.UNREACHABLE
     }
-    seen = _AsOrdered(world.certificates, issuers, at)
+    comparison = _OrderComparison(observed.certificates, issuers, at)
     evidence = [
-        item
+        fact
         for order in orders
         if order.instance in instances
         for material in order.endpoints
-        for item in seen.of(instances[order.instance], material)
+        for fact in comparison.facts(instances[order.instance], material)
     ]
     return GateResult(gate="as ordered", evidence=tuple(evidence))
 
 
-class _AsOrdered(NamedTuple):
-    """What the comparison takes."""
+class _OrderComparison(NamedTuple):
+    """Compares what an endpoint was observed to use with what it was ordered to."""
 
     certificates: Mapping[Fingerprint, Certificate]
     issuers: Issuers
     at: datetime
 
-    def of(self, instance: Instance, material: EndpointMaterial) -> Iterator[Evidence]:
+    def facts(self, instance: Instance, material: EndpointMaterial) -> Iterator[Evidence]:
         """Yield one fact for each thing that was ordered."""
-        at = next(
-            place for place, each in enumerate(instance.endpoints) if each.name == material.endpoint
-        )
+        at = [endpoint.name for endpoint in instance.endpoints].index(material.endpoint)
         states = (instance.state, *instance.may_be)
         chains = [state.presents[at] for state in states]
         bundles = [state.trusts[at] or () for state in states]
         subject = EndpointRef(instance.name, material.endpoint)
         if material.issuer is not None:
-            issued = [self._issuer(chain) for chain in chains]
+            issuers = [
+                self.issuers.of([self.certificates[fingerprint] for fingerprint in chain])
+                for chain in chains
+            ]
+            issued = [() if issuer is None else (issuer,) for issuer in issuers]
             yield self._fact(Fact.PRESENTS, subject, issued, (material.issuer.fingerprint,))
         presented = (material.signer.certificate,) if material.signer else material.chain
         if presented is not None:
             yield self._fact(Fact.PRESENTS, subject, chains, _fingerprints(presented))
         if material.bundle is not None:
             yield self._fact(Fact.LOADED, subject, bundles, _fingerprints(material.bundle))
-
-    def _issuer(self, chain: Chain) -> Chain:
-        found = self.issuers.of([self.certificates[fingerprint] for fingerprint in chain])
-        return () if found is None else (found,)
 
     def _fact(
         self, fact: Fact, subject: EndpointRef, observed: Sequence[Chain], expected: Chain
@@ -153,7 +154,7 @@ class _AsOrdered(NamedTuple):
             fact=fact,
             subject=subject,
             holds=[*held] == [expected],
-            observed=" or ".join(_listed(pair) for pair in held),
+            observed=" or ".join(_listed(fingerprints) for fingerprints in held),
             expected=_listed(expected),
             at=self.at,
             by="observation",
@@ -199,6 +200,6 @@ def drain_gate(fleet: Fleet, platforms: Platforms, retired: Sequence[Certificate
         found = platforms(group.name).holdouts(names, retired=retired)
         return [holdout for holdout in found if (holdout.server, holdout.role) not in own]
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        found = [holdout for row in pool.map(ask, fleet.groups) for holdout in row]
-    return GateResult(gate=DRAINED, holdouts=tuple(found))
+    with ThreadPoolExecutor(max_workers=MOST_GROUPS_AT_ONCE) as pool:
+        holdouts = tuple(chain.from_iterable(pool.map(ask, fleet.groups)))
+    return GateResult(gate=DRAINED, holdouts=holdouts)

@@ -174,18 +174,22 @@ def _intent(journal: Journal, rotation: str, about: About) -> Intent | None:
     intent = read_intent(data)
     if intent.goal.about != about:
         return None
-    return msgspec.structs.replace(intent, finished=_is_finished(journal, rotation))
+    finished = any(entry.kind is EntryKind.FINISHED for entry in every_entry(journal, rotation))
+    return msgspec.structs.replace(intent, finished=finished)
 
 
 def read_intent(data: Mapping[str, object]) -> Intent:
-    """Return an intent as the journal has it, also one of a version without kinds of goals."""
+    """Return an intent as the journal has it; journals of every version of Rollover are read."""
     if "type" not in data:
         data = _with_kind(data)
     return msgspec.convert(data, Intent)  # type: ignore[no-any-return]  # a union is no type
 
 
 def _with_kind(data: Mapping[str, object]) -> Mapping[str, object]:
-    """Return an intent from before there were kinds: every goal was that of an authority."""
+    """Return an intent that was written before goals were a tagged union.
+
+    Every goal was that of an authority then; what was supplied stood in its field `given`.
+    """
     goal = data.get("goal")
     if not isinstance(goal, dict):
         return data
@@ -198,10 +202,6 @@ def _with_kind(data: Mapping[str, object]) -> Mapping[str, object]:
         "goal": {"type": "install-material", **parts},
         "former": data.get("before", ()),
     }
-
-
-def _is_finished(journal: Journal, rotation: str) -> bool:
-    return any(entry.kind is EntryKind.FINISHED for entry in every_entry(journal, rotation))
 
 
 def choose_about(authorities: Iterable[Authority], wanted: str | None) -> About:

@@ -1,4 +1,4 @@
-"""From a request to the rotation that is gone on with, looked at again, or begun."""
+"""From a request to the rotation that is gone on with, mended, or begun."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Intents:
     def __init__(self, site: FleetContext) -> None:
         self._site = site
 
-    def goal(self, request: AnyRequest, world: ObservedFleet) -> Goal:
+    def goal(self, request: AnyRequest, observed: ObservedFleet) -> Goal:
         """Return the goal to plan for: that of the last rotation where it is what is asked for."""
         match request:
             case Request():
-                return self._authority_goal(request, world)
+                return self._authority_goal(request, observed)
             case MaterialRequest():
-                return self._material_goal(request, world)
+                return self._material_goal(request, observed)
             case MaterialResumption():
                 return self._resumed(request).goal
             case never:
@@ -59,11 +59,11 @@ class Intents:
 
     # The rotation of an authority.
 
-    def _authority_goal(self, request: Request, world: ObservedFleet) -> RotateAuthority:
-        intent = self._last(request, world)
+    def _authority_goal(self, request: Request, observed: ObservedFleet) -> RotateAuthority:
+        intent = self._last(request, observed)
         if intent is not None and goals.fits(request, intent.goal):
             return intent.goal
-        return self._new_goal(request, world)
+        return self._new_goal(request, observed)
 
     def _authority_intent(self, request: Request) -> AuthorityIntent:
         intent = self._last(request)
@@ -84,7 +84,9 @@ class Intents:
             else "`rollover rotate` goes on with it, `rollover rollback` takes it back",
         )
 
-    def _last(self, request: Request, world: ObservedFleet | None = None) -> AuthorityIntent | None:
+    def _last(
+        self, request: Request, observed: ObservedFleet | None = None
+    ) -> AuthorityIntent | None:
         """Return the rotation to go on with, or to look at again; None: another is to be begun.
 
         Raises `SpecError` when its goal is none any more, unless another is asked for, or a
@@ -93,7 +95,7 @@ class Intents:
         intent = goals.last_of_authority(self._site.journal, request.authority)
         if intent is None or (intent.finished and request.again):
             return None
-        over = self._over(intent, world)
+        over = self._over(intent, observed)
         if not over:
             return intent
         if request.again or self._site.recover:
@@ -104,7 +106,7 @@ class Intents:
             "agents are cut off, `rollover plan --recover --new` shows the way",
         )
 
-    def _over(self, intent: AuthorityIntent, world: ObservedFleet | None) -> str:
+    def _over(self, intent: AuthorityIntent, observed: ObservedFleet | None) -> str:
         """Say why a goal is none any more; empty when it still is one."""
         authorities, name = self._site.authorities, intent.goal.authority
         target = next(
@@ -119,9 +121,9 @@ class Intents:
             return f"led to a CA that expired at {target.not_after:%Y-%m-%d %H:%M:%SZ}"
         if not intent.finished:
             return ""
-        world = world or self._site.observe(name)
-        origin = world.origin(self._site.issuers(world))
-        used = dict.fromkeys((*([origin] if origin else ()), *world.trusted_versions()))
+        observed = observed or self._site.observe(name)
+        origin = observed.origin(self._site.issuers(observed))
+        used = dict.fromkeys((*([origin] if origin else ()), *observed.trusted_versions()))
         named = {intent.goal.target, *intent.goal.trusted, *intent.goal.retired}
         for version in used:
             if version not in named:
@@ -129,20 +131,20 @@ class Intents:
                 return f"is finished, and knew nothing of `{label}`, which is in use now"
         return ""
 
-    def _new_goal(self, request: Request, world: ObservedFleet) -> RotateAuthority:
-        self._check_sources(request, world)
+    def _new_goal(self, request: Request, observed: ObservedFleet) -> RotateAuthority:
+        self._check_sources(request, observed)
         return goals.rotation_goal(
             request,
             authorities=self._site.authorities,
-            origin=self._origin(request, world),
-            certificates=world.certificates.values(),
+            origin=self._origin(request, observed),
+            certificates=observed.certificates.values(),
             abandoned=goals.earlier_targets(self._site.journal, request.authority),
             now=self._site.clock(),
         )
 
-    def _check_sources(self, request: Request, world: ObservedFleet) -> None:
+    def _check_sources(self, request: Request, observed: ObservedFleet) -> None:
         """Refuse what cannot be done where a source makes the chains of others."""
-        feeding = ", ".join(f"`{instance_name}`" for instance_name in sorted(world.feeding()))
+        feeding = ", ".join(f"`{name}`" for name in sorted(observed.feeding()))
         if feeding and request.cross_sign:
             raise SpecError(
                 f"{feeding} hands out no chains with a bridge in them, and those that it feeds "
@@ -157,8 +159,8 @@ class Intents:
                 "without `--compromised` nobody is cut off, and the old CA is trusted meanwhile",
             )
 
-    def _origin(self, request: Request, world: ObservedFleet) -> Fingerprint:
-        origin = world.origin(self._site.issuers(world))
+    def _origin(self, request: Request, observed: ObservedFleet) -> Fingerprint:
+        origin = observed.origin(self._site.issuers(observed))
         if origin is None:
             raise SpecError(
                 f"nothing in the fleet presents a certificate of `{request.authority}`",
@@ -174,14 +176,14 @@ class Intents:
 
     def _begin(self, request: Request) -> AuthorityIntent:
         self._stop_if_paused()
-        world = self._site.observe(request.authority)
-        goal = self._new_goal(request, world)
-        self._check(world, goal)
+        observed = self._site.observe(request.authority)
+        goal = self._new_goal(request, observed)
+        self._check(observed, goal)
         intent = AuthorityIntent(
             rotation=_new_id(),
             goal=goal,
-            origin=self._origin(request, world),
-            origin_trusted=world.trusted_versions(),
+            origin=self._origin(request, observed),
+            origin_trusted=observed.trusted_versions(),
             started_at=self._site.clock(),
         )
         self._record_start(intent)
@@ -189,25 +191,29 @@ class Intents:
 
     # The installation of material.
 
-    def _material_goal(self, request: MaterialRequest, world: ObservedFleet) -> InstallMaterial:
+    def _material_goal(self, request: MaterialRequest, observed: ObservedFleet) -> InstallMaterial:
         """Return the goal; `SpecError` when what is supplied, or for whom, cannot be meant."""
         self._site.learn(request.certificates)
         by_hand = partial(renamed_by_hand, self._site)
-        return material.material_goal(request, world.fleet, self._site.described, by_hand=by_hand)
+        return material.material_goal(
+            request, observed.fleet, self._site.described, by_hand=by_hand
+        )
 
     def _material_intent(self, request: MaterialRequest) -> Intent:
         """Return the rotation that installs just that, or begin it: another is superseded."""
-        world = self._site.observe(request.about)
-        goal = self._material_goal(request, world)
+        observed = self._site.observe(request.about)
+        goal = self._material_goal(request, observed)
         intent = last_intent(self._site.journal, request.about)
         if intent is not None and intent.goal == goal:
             return intent
         self._stop_if_paused()
+        # Keys are stored before the journal says that it began: a crash in between leaves material
+        # that nobody misses, never a rotation without its way back.
         keep_supplied(self._site, request)
         begun = MaterialIntent(
             rotation=_new_id(),
             goal=goal,
-            former=MaterialSupply(self._site, goal).keep_former(world),
+            former=MaterialSupply(self._site, goal).keep_former(observed),
             started_at=self._site.clock(),
         )
         self._record_start(begun)
@@ -227,13 +233,13 @@ class Intents:
     def rollback(self, intent: Intent) -> Intent:
         """Begin the rotation that takes another one back; `SpecError` when nothing can."""
         goal = intent.reversed_goal()
-        world = self._site.observe(goal.about)
-        self._check(world, goal)
-        back = self._back(intent, world)
+        observed = self._site.observe(goal.about)
+        self._check(observed, goal)
+        back = self._back(intent, observed)
         self._record_start(back)
         return back
 
-    def _back(self, intent: Intent, world: ObservedFleet) -> Intent:
+    def _back(self, intent: Intent, observed: ObservedFleet) -> Intent:
         rotation, now = _new_id(), self._site.clock()
         match intent:
             case AuthorityIntent():
@@ -250,17 +256,17 @@ class Intents:
                 return MaterialIntent(
                     rotation=rotation,
                     goal=goal,
-                    former=MaterialSupply(self._site, goal).keep_former(world),
+                    former=MaterialSupply(self._site, goal).keep_former(observed),
                     started_at=now,
                     rollback=True,
                 )
             case never:
                 assert_never(never)
 
-    def _check(self, world: ObservedFleet, goal: Goal) -> None:
+    def _check(self, observed: ObservedFleet, goal: Goal) -> None:
         """Refuse a goal that cannot be gone to before it is written down as the one to go to."""
         self._site.knowledge(goal)
-        supply_for(self._site, goal).check_target(world)
+        supply_for(self._site, goal).check_target(observed)
 
     def _record_start(self, intent: Intent) -> None:
         self._site.journal.append(

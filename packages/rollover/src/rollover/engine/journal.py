@@ -16,11 +16,8 @@ from rollover.engine.ports import Journal, every_entry
 from rollover.errors import JournalError
 from rollover.fleet.journal import GENESIS, Entry, EntryKind, Head, Plain
 
-# The hash chain of the journal: how an entry is made from the one before, and how it is checked.
-#
-# Every implementation of the journal uses these functions, so a journal can be moved from one to
-# another and stays valid.
-
+# The chain of hashes. Every implementation of the journal uses these functions, so that a journal
+# can be moved from one to another and stays valid.
 
 LARGEST_DATA = 1024 * 1024
 """Bytes of canonical JSON that one entry may hold: evidence is facts, not dumps."""
@@ -53,6 +50,7 @@ def next_entry(
         rotation=rotation,
         kind=kind,
         subject=subject,
+        # As whoever reads the entry will have it: tuples are lists by then.
         data=json.loads(text),
         previous=head.hash,
         hash=_digest_of_fields(
@@ -160,8 +158,7 @@ def _broken_chain(sequence: int, reason: str) -> JournalError:
     )
 
 
-# How far a rotation is, read off the journal alone. Light to import: `status` must start fast.
-
+# How far a rotation is.
 
 MOST_LEFT_BEHIND = 6
 ENDED_UNHEARD = "the process that ran it ended without a word"
@@ -280,7 +277,7 @@ def _status(
     intent = _mapping(first.data.get("intent"))
     fleet = str(first.data.get("fleet", ""))
     authority = str(first.data.get("about") or _mapping(intent.get("goal")).get("authority", ""))
-    upcoming = reading.rollout or _next_rollout(reading.plan)
+    upcoming = reading.rollout or next(map(_mapping, _sequence(reading.plan.get("rollouts"))), {})
     state = _state(reading, alive=runs(fleet))
     unheard = ENDED_UNHEARD if state == "stopped" else ""
     return Status(
@@ -293,7 +290,7 @@ def _status(
         last_at=last.at,
         done=reading.done,
         of=max(reading.done, _number(reading.plan.get("whole"))),
-        phases=tuple(str(value) for value in _sequence(upcoming.get("phases"))),
+        phases=tuple(map(str, _sequence(upcoming.get("phases")))),
         group=str(upcoming.get("group", "")),
         confirmed=reading.confirmed,
         instances=_number(upcoming.get("instances")),
@@ -322,8 +319,7 @@ def _next_command(state: str, authority: str, *, paused: bool) -> str:
 
 def _left(reading: _StatusReading) -> Iterator[LeftBehind]:
     yield from reading.failures
-    for value in _sequence(reading.plan.get("blocked")):
-        blocked = _mapping(value)
+    for blocked in map(_mapping, _sequence(reading.plan.get("blocked"))):
         yield LeftBehind(
             rule=str(blocked.get("rule", "")),
             message=str(blocked.get("message", "")),
@@ -331,10 +327,7 @@ def _left(reading: _StatusReading) -> Iterator[LeftBehind]:
         )
 
 
-def _next_rollout(plan: Mapping[str, object]) -> Mapping[str, object]:
-    for value in _sequence(plan.get("rollouts")):
-        return _mapping(value)
-    return {}
+# Entries may come from another version of Rollover: what is not what it should be counts as absent.
 
 
 def _mapping(value: object) -> Mapping[str, object]:

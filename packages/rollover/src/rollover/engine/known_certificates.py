@@ -23,7 +23,7 @@ PROBE_LIFETIME = timedelta(hours=12)
 
 
 class KnownCertificates:
-    """Every certificate that was seen or brought, besides those of the authorities' versions.
+    """Every certificate that was observed or supplied, and those of the authorities' versions.
 
     `by_fingerprint` grows while work goes on; nothing is ever taken out of it.
     """
@@ -36,7 +36,7 @@ class KnownCertificates:
         self._issuers: dict[tuple[Fingerprint, ...], Issuers] = {}
 
     def learn(self, certificates: Iterable[Certificate]) -> None:
-        """Know certificates that were brought or observed."""
+        """Know certificates that were observed or supplied."""
         self.by_fingerprint.update(by_fingerprint(certificates))
 
     def of_authorities(self) -> tuple[Certificate, ...]:
@@ -94,7 +94,7 @@ class KnownCertificates:
         now = self._clock()
         known = self.with_authorities()
         return tuple(
-            self._fresh_identity(authority, version)
+            self._identity(authority, version)
             for version in self.authorities.versions(authority).versions
             if self.authorities.has_key(authority, version)
             and known[version].not_before <= now <= known[version].not_after
@@ -108,13 +108,11 @@ class KnownCertificates:
             for identity in self.identities(authority.name)
         )
 
-    def _fresh_identity(self, authority: AuthorityName, version: Fingerprint) -> Identity:
-        made = self._identities.get(version)
-        if made is None or made.chain[0].not_after < self._clock() + PROBE_LIFETIME / 2:
-            made = self._identities[version] = self._identity(authority, version)
-        return made
-
     def _identity(self, authority: AuthorityName, version: Fingerprint) -> Identity:
+        kept = self._identities.get(version)
+        # A rotation may wait for people for days, and outlive what it presents itself.
+        if kept is not None and kept.chain[0].not_after >= self._clock() + PROBE_LIFETIME / 2:
+            return kept
         signing = self.authorities.signing(authority, version)
         key = generate(KeyKind.P256)
         leaf = issue_leaf(
@@ -127,9 +125,11 @@ class KnownCertificates:
             not_before=self._clock() - CLOCK_SKEW,
             lifetime=PROBE_LIFETIME,
         )
-        return Identity(
+        made = Identity(
             label=self.authorities.versions(authority).label(version),
             issuer=version,
             chain=(leaf,),
             key=SecretBytes(to_pem(key)),
         )
+        self._identities[version] = made
+        return made

@@ -14,7 +14,7 @@ from rollover.engine.journal import instant_text
 from rollover.engine.ports import Holder, Lease, Leases
 from rollover.errors import StaleError, StoreError
 
-# The rules of leases, pure: who may take one, and what is said when it is taken or lost.
+# Who may take a lease; every implementation of `Leases` uses these functions.
 
 
 def nobody_is_dead(holder: Holder) -> bool:
@@ -70,10 +70,10 @@ def _moment(at: datetime) -> str:
     return instant_text(at)[:19] + "Z"
 
 
-# A lease that is kept for as long as the work behind it takes, however long that is.
-
+# A lease that is held.
 
 LEASE_SECONDS = 120.0
+"""How long a process that died on another machine, unheard, holds up the next one."""
 BEATS_PER_LEASE = 4
 """Renewals in the time of one lease: three may fail before it runs out."""
 
@@ -132,6 +132,7 @@ class HeldLease:
         if self._lost is not None:
             raise self._lost
         if self._lease is not None:
+            # The run and the beat may renew at once: both swap on the same token, so both succeed.
             self._lease = self._leases.renew(self._lease, seconds=self._seconds, now=self._clock())
 
     def _keep(self) -> None:
@@ -142,6 +143,7 @@ class HeldLease:
                 self._lost = error
                 return
             except StoreError as error:
+                # Storage may fail for a while: nobody else can have taken it before it runs out.
                 if self._lease is not None and self._clock() > self._lease.expires_at:
                     self._lost = StaleError(
                         f"the lease of `{self._name}` could not be renewed: {error.message}",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rollover.engine.authorities import SigningAuthority
+from rollover.engine.authorities import SigningAuthority, successor_kind
 from rollover.engine.ports import Addition, CredentialStore
 from rollover.fleet.certificate import Bundle, Certificate, Chain, Flags, KeyKind
 from rollover.fleet.evidence import EndpointMaterial, Order, Signer
@@ -30,12 +30,8 @@ from rollover.pki.pem import read_certificates, write_certificates
 from rollover.pki.stacks import Verifier
 from rollover.planner.safety import Knowledge
 
-# Leaves of a rotation: specimens for the proof, and the real ones, made before they are needed.
-
-
 LEAST_LIFE_LEFT = 0.5
 """A leaf made earlier and never used is used while more than this part of its life is left."""
-
 
 BATCH_SECONDS = 0.25
 """A durable write can take longer than issuing a leaf; a crash costs no more work than this."""
@@ -119,7 +115,7 @@ class Specimens:
         self._target = target
         self._issuers = issuers
         self._now = now
-        self._keys: dict[str, PrivateKey] = {}
+        self._keys: dict[KeyKind, PrivateKey] = {}
         self._made: dict[Hashable, Certificate] = {}
 
     def prospect(self, chain: Chain) -> Prospect | None:
@@ -155,9 +151,13 @@ class Specimens:
     def _specimen(self, leaf: Certificate) -> Certificate:
         key = shape(leaf)
         if key not in self._made:
+            kind = successor_kind(leaf.key)
+            # One key of a kind serves all specimens: nobody ever presents them.
+            if kind not in self._keys:
+                self._keys[kind] = generate(kind)
             made = reissue_like(
                 leaf,
-                key=self._key(leaf.key),
+                key=self._keys[kind],
                 authority=self._target.certificate,
                 authority_key=self._target.key,
                 not_before=allowing_for_skew(self._now, _lifetime(leaf)),
@@ -165,12 +165,6 @@ class Specimens:
             self.certificates[made.fingerprint] = made
             self._made[key] = made
         return self._made[key]
-
-    def _key(self, kind: str) -> PrivateKey:
-        """One key of a kind serves all specimens: nobody ever presents them."""
-        if kind not in self._keys:
-            self._keys[kind] = generate(key_kind(kind))
-        return self._keys[kind]
 
     def knowledge(self, verifier: Verifier) -> Knowledge:
         """Return what the planner has to be told."""
@@ -189,11 +183,6 @@ def chain_shape(chain: Chain, certificates: Mapping[Fingerprint, Certificate]) -
     """
     leaf = certificates[chain[0]]
     return chain if leaf.is_ca else (shape(leaf), chain[1:])
-
-
-def key_kind(kind: str) -> KeyKind:
-    """Return the kind of key to make for a leaf whose predecessor had that one."""
-    return KeyKind(kind) if kind in set(KeyKind) else KeyKind.P256
 
 
 class LeafIssuer:
@@ -216,8 +205,13 @@ class LeafIssuer:
         RSA keys are made side by side.
         """
         wanted = list(dict.fromkeys(wanted))
-        found = {pair.name: leaf for pair in wanted if (leaf := self._kept(pair)) is not None}
-        missing = [pair for pair in wanted if pair.name not in found]
+        found = {
+            wanted_leaf.name: leaf
+            for wanted_leaf in wanted
+            if (leaf := self._kept(wanted_leaf)) is not None
+        }
+        missing = [wanted_leaf for wanted_leaf in wanted if wanted_leaf.name not in found]
+        # In batches, not all at the end: who is killed half-way finds what was made.
         for batch in _batches(self._made(missing)):
             self._credentials.add_many(
                 [_addition(name, leaf, self._clock()) for name, leaf in batch]
@@ -247,8 +241,8 @@ class LeafIssuer:
         )
 
     def _made(self, missing: Sequence[WantedLeaf]) -> Iterator[tuple[str, Leaf]]:
-        for each, key in zip(missing, _keys(missing), strict=True):
-            yield each.name, self._issue(each, key)
+        for wanted, key in zip(missing, _keys(missing), strict=True):
+            yield wanted.name, self._issue(wanted, key)
 
     def _issue(self, wanted: WantedLeaf, key: PrivateKey) -> Leaf:
         certificate = reissue_like(
@@ -263,7 +257,7 @@ class LeafIssuer:
 
 def _keys(wanted: Sequence[WantedLeaf]) -> Iterator[PrivateKey]:
     """Yield a key for each leaf, in their order."""
-    kinds = [key_kind(pair.like.key) for pair in wanted]
+    kinds = [successor_kind(leaf.like.key) for leaf in wanted]
     if RSA_BITS.keys().isdisjoint(kinds):
         # Handing one over to a thread takes longer than making it.
         yield from map(generate, kinds)
@@ -276,8 +270,8 @@ def _batches(made: Iterable[tuple[str, Leaf]]) -> Iterator[list[tuple[str, Leaf]
     """Yield together what was made within `BATCH_SECONDS`."""
     batch: list[tuple[str, Leaf]] = []
     begun = monotonic()
-    for pair in made:
-        batch.append(pair)
+    for named_leaf in made:
+        batch.append(named_leaf)
         if monotonic() - begun > BATCH_SECONDS:
             yield batch
             batch, begun = [], monotonic()
@@ -299,7 +293,7 @@ def _lifetime(like: Certificate) -> timedelta:
     return like.not_after - like.not_before
 
 
-# From a rollout of a plan to what each instance is sent: real chains in the place of specimens.
+# Orders: real chains in the place of specimens.
 
 
 class _Assigned(NamedTuple):
@@ -312,6 +306,7 @@ class _Assigned(NamedTuple):
     chains: tuple[Chain, ...]
     bundles: tuple[Bundle | None, ...]
     file: str | None
+    """Where the bundle is to lie from then on; None: where it lies."""
 
 
 class SuppliedChains(NamedTuple):
@@ -324,7 +319,7 @@ class SuppliedChains(NamedTuple):
 class OrderDrafter:
     """Writes the orders of one rollout. `signer` gives the key of a CA that a source gets.
 
-    `brought`: what the goal gives, and nothing is made; None: all is made.
+    `supplied`: chains that the goal brings along, so that none is issued; None: all are issued.
     """
 
     def __init__(
@@ -334,13 +329,13 @@ class OrderDrafter:
         certificates: Mapping[Fingerprint, Certificate],
         issuers: Issuers,
         signer: Callable[[Fingerprint], Signer],
-        brought: SuppliedChains | None = None,
+        supplied: SuppliedChains | None = None,
     ) -> None:
         self._fleet = fleet.name
         self._certificates = certificates
         self._issuers = issuers
         self._signer = signer
-        self._brought = brought
+        self._supplied = supplied
         self._instances = {instance.name: instance for instance in fleet.instances()}
         self._sources = {
             SourceRef(group.name, endpoint.name): endpoint.trusts
@@ -355,92 +350,98 @@ class OrderDrafter:
 
         None for a source, which signs itself, and for what a source makes the chains of.
         """
-        found: dict[WantedLeaf, None] = {}
-        if self._brought is not None:
+        if self._supplied is not None:
             return []
-        for pair in self._assigned(rollout):
-            if _is_given_leaves(pair.endpoint) and self._reissued(pair):
-                like = self._certificates[pair.endpoint.presents[0]]
-                found[WantedLeaf(self._leaf_name(pair), like)] = None
+        found: dict[WantedLeaf, None] = {}
+        for assigned in self._assigned(rollout):
+            endpoint = assigned.endpoint
+            has_own = endpoint.source is None and endpoint.role is not Role.SOURCE
+            if has_own and self._reissued(assigned):
+                like = self._certificates[endpoint.presents[0]]
+                found[WantedLeaf(self._leaf_name(assigned), like)] = None
         return list(found)
 
     def orders(self, rollout: Rollout, leaves: Mapping[str, Leaf]) -> list[Order]:
         """Return one order for each instance that the rollout changes, or has to give again."""
         materials: dict[InstanceName, list[EndpointMaterial]] = {}
-        for pair in self._assigned(rollout):
-            material = self._material(pair, leaves)
+        for assigned in self._assigned(rollout):
+            material = self._material(assigned, leaves)
             if material is not None:
-                materials.setdefault(pair.instance.name, []).append(material)
+                materials.setdefault(assigned.instance.name, []).append(material)
         return [
             Order(instance=name, endpoints=tuple(endpoints))
             for name, endpoints in materials.items()
         ]
 
-    def _material(self, each: _Assigned, leaves: Mapping[str, Leaf]) -> EndpointMaterial | None:
-        if each.endpoint.source is not None:
-            made = self._of_source(each)
-        elif each.endpoint.role is Role.SOURCE:
-            made = self._for_source(each)
-        elif self._brought is not None:
-            made = self._given(each, self._brought)
+    def _material(self, assigned: _Assigned, leaves: Mapping[str, Leaf]) -> EndpointMaterial | None:
+        if assigned.endpoint.source is not None:
+            made = self._of_source(assigned)
+        elif assigned.endpoint.role is Role.SOURCE:
+            made = self._for_source(assigned)
+        elif self._supplied is not None:
+            made = self._of_supplied(assigned, self._supplied)
         else:
-            made = self._own(each, leaves)
+            made = self._own(assigned, leaves)
         changes = (made.chain, made.bundle, made.signer, made.issuer)
         return made if any(change is not None for change in changes) else None
 
-    def _of_source(self, each: _Assigned) -> EndpointMaterial:
+    def _of_source(self, assigned: _Assigned) -> EndpointMaterial:
         """Return what a source has to deliver: always the whole, for it makes all of it anew."""
-        name = each.endpoint.name
-        if not self._reissued(each) and self._bundle(each) is None:
+        name = assigned.endpoint.name
+        if not self._reissued(assigned) and self._bundle(assigned) is None:
             return EndpointMaterial(endpoint=name)
-        issuer = self._issuer(each.chain)
-        bundle = each.bundle if each.bundle is None else self._handed_out(each, each.bundle)
+        issuer = self._issuer(assigned.chain)
+        bundle = assigned.bundle
+        if bundle is not None:
+            bundle = self._handed_out(assigned, bundle)
         return EndpointMaterial(
             endpoint=name,
             issuer=None if issuer is None else self._certificates[issuer],
             bundle=None if bundle is None else self._known(bundle),
         )
 
-    def _handed_out(self, each: _Assigned, planned: Bundle) -> Bundle:
+    def _handed_out(self, assigned: _Assigned, planned: Bundle) -> Bundle:
         """Return the bundle as the source holds it: in its order, with what else it trusts."""
-        source = each.endpoint.source
+        source = assigned.endpoint.source
         held = self._sources.get(source) if source else None
         if held is None or self._issuers.among(held) != self._issuers.among(planned):
             return planned
         return held
 
-    def _for_source(self, each: _Assigned) -> EndpointMaterial:
-        signs = self._reissued(each)
+    def _for_source(self, assigned: _Assigned) -> EndpointMaterial:
+        signs = self._reissued(assigned)
         return EndpointMaterial(
-            endpoint=each.endpoint.name,
-            signer=self._signer(each.chain[0]) if signs else None,
-            bundle=self._bundle(each),
+            endpoint=assigned.endpoint.name,
+            signer=self._signer(assigned.chain[0]) if signs else None,
+            bundle=self._bundle(assigned),
         )
 
-    def _given(self, each: _Assigned, brought: SuppliedChains) -> EndpointMaterial:
-        """Return what was brought, as far as the endpoint has not got it."""
-        name, bundle = each.endpoint.name, self._bundle(each)
-        if each.file is not None and each.bundle is not None:
-            bundle = self._known(each.bundle)
+    def _of_supplied(self, assigned: _Assigned, supplied: SuppliedChains) -> EndpointMaterial:
+        """Return what was supplied, as far as the endpoint has not got it."""
+        name, bundle = assigned.endpoint.name, self._bundle(assigned)
+        if assigned.file is not None and assigned.bundle is not None:
+            bundle = self._known(assigned.bundle)
         # Any other chain is a specimen of those that the instances of its class keep.
-        if each.chain not in brought.chains or all(one == each.chain for one in each.chains):
-            return EndpointMaterial(endpoint=name, bundle=bundle, bundle_file=each.file)
+        if assigned.chain not in supplied.chains or all(
+            held == assigned.chain for held in assigned.chains
+        ):
+            return EndpointMaterial(endpoint=name, bundle=bundle, bundle_file=assigned.file)
         return EndpointMaterial(
             endpoint=name,
-            chain=self._known(each.chain),
-            key=brought.key(each.chain),
+            chain=self._known(assigned.chain),
+            key=supplied.key(assigned.chain),
             bundle=bundle,
-            bundle_file=each.file,
+            bundle_file=assigned.file,
         )
 
-    def _own(self, each: _Assigned, leaves: Mapping[str, Leaf]) -> EndpointMaterial:
-        name, bundle = each.endpoint.name, self._bundle(each)
-        if self._reissued(each):
-            leaf = leaves[self._leaf_name(each)]
-            chain = (leaf.certificate, *self._known(each.chain[1:]))
+    def _own(self, assigned: _Assigned, leaves: Mapping[str, Leaf]) -> EndpointMaterial:
+        name, bundle = assigned.endpoint.name, self._bundle(assigned)
+        if self._reissued(assigned):
+            leaf = leaves[self._leaf_name(assigned)]
+            chain = (leaf.certificate, *self._known(assigned.chain[1:]))
             return EndpointMaterial(endpoint=name, chain=chain, key=leaf.key, bundle=bundle)
-        if any(chain[1:] != each.chain[1:] for chain in each.chains):
-            chain = self._known((each.endpoint.presents[0], *each.chain[1:]))
+        if any(chain[1:] != assigned.chain[1:] for chain in assigned.chains):
+            chain = self._known((assigned.endpoint.presents[0], *assigned.chain[1:]))
             return EndpointMaterial(endpoint=name, chain=chain, bundle=bundle)
         return EndpointMaterial(endpoint=name, bundle=bundle)
 
@@ -450,6 +451,7 @@ class OrderDrafter:
                 instance = self._instances[name]
                 states = (instance.state, *instance.may_be)
                 for at, endpoint in enumerate(instance.endpoints):
+                    file = assignment.files[at] if assignment.files else None
                     yield _Assigned(
                         instance,
                         endpoint,
@@ -457,36 +459,27 @@ class OrderDrafter:
                         assignment.trusts[at],
                         tuple(state.presents[at] for state in states),
                         tuple(state.trusts[at] for state in states),
-                        _moved(endpoint, assignment.files[at] if assignment.files else None),
+                        None if file == endpoint.bundle_file else file,
                     )
 
-    def _reissued(self, each: _Assigned) -> bool:
+    def _reissued(self, assigned: _Assigned) -> bool:
         """Whether the chain may come from another CA now than it is to."""
-        if not each.endpoint.presents or not each.chain:
+        if not assigned.endpoint.presents or not assigned.chain:
             return False
-        wanted = self._issuer(each.chain)
-        return any(self._issuer(chain) != wanted for chain in each.chains)
+        wanted = self._issuer(assigned.chain)
+        return any(self._issuer(chain) != wanted for chain in assigned.chains)
 
     def _issuer(self, chain: Chain) -> Fingerprint | None:
         return self._issuers.of(self._known(chain))
 
-    def _bundle(self, each: _Assigned) -> tuple[Certificate, ...] | None:
-        if each.bundle is None or all(held == each.bundle for held in each.bundles):
+    def _bundle(self, assigned: _Assigned) -> tuple[Certificate, ...] | None:
+        if assigned.bundle is None or all(held == assigned.bundle for held in assigned.bundles):
             return None
-        return self._known(each.bundle)
+        return self._known(assigned.bundle)
 
     def _known(self, fingerprints: tuple[Fingerprint, ...]) -> tuple[Certificate, ...]:
         return tuple(self._certificates[fingerprint] for fingerprint in fingerprints)
 
-    def _leaf_name(self, each: _Assigned) -> str:
-        slot = each.endpoint.chain_slot or f"{each.endpoint.name}:chain"
-        return f"/fleets/{self._fleet}/{each.instance.name}/{slot}"
-
-
-def _moved(endpoint: Endpoint, file: str | None) -> str | None:
-    """Return where a bundle is to lie, None where that is where it lies."""
-    return None if file == endpoint.bundle_file else file
-
-
-def _is_given_leaves(endpoint: Endpoint) -> bool:
-    return endpoint.source is None and endpoint.role is not Role.SOURCE
+    def _leaf_name(self, assigned: _Assigned) -> str:
+        slot = assigned.endpoint.chain_slot or f"{assigned.endpoint.name}:chain"
+        return f"/fleets/{self._fleet}/{assigned.instance.name}/{slot}"

@@ -15,7 +15,7 @@ import msgspec
 from rollover.engine.ports import CredentialStore
 from rollover.engine.rules import NO_WAY_BACK
 from rollover.errors import SpecError, StoreError
-from rollover.fleet.certificate import Bundle, Certificate, CertificateVersion, Chain, Flags
+from rollover.fleet.certificate import Bundle, Certificate, Chain, Flags
 from rollover.fleet.description import (
     FileDelivery,
     FleetDescription,
@@ -29,147 +29,6 @@ from rollover.fleet.plan import Caution, Plan
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import read_certificates, write_certificates
-
-# What was brought is kept in the store: the way back, and another process, need it again.
-
-
-class MaterialStore:
-    """The certificates and keys that operators brought, by what they are."""
-
-    def __init__(self, credentials: CredentialStore) -> None:
-        self._credentials = credentials
-
-    def keep(
-        self,
-        certificates: Sequence[Certificate],
-        *,
-        key: SecretBytes | None = None,
-        at: datetime,
-    ) -> None:
-        """Keep a bundle, or a chain with its key; the same again is kept once."""
-        name = _store_name(certificate.fingerprint for certificate in certificates)
-        kept = self._credentials.versions(name)
-        if any(version.has_key or key is None for version in kept):
-            return
-        self._credentials.add(name, write_certificates(certificates), key=key, flags=Flags(), at=at)
-
-    def keep_all(
-        self,
-        parts: Iterable[Installation],
-        *,
-        known: Mapping[Fingerprint, Certificate],
-        at: datetime,
-    ) -> None:
-        """Keep every bundle that is installed, but for that of the system, which is no file."""
-        for part in parts:
-            if part.bundle and SYSTEM_ROOTS not in part.bundle:
-                self.keep([known[ca] for ca in part.bundle], at=at)
-
-    def certificates(self, parts: Iterable[Installation]) -> Iterator[Certificate]:
-        """Yield every certificate that is kept of what is installed."""
-        for part in parts:
-            for several in (part.bundle, part.chain):
-                for version in self._credentials.versions(_store_name(several)) if several else ():
-                    yield from _stored_certificates(version)
-
-    def has_key(self, chain: Sequence[Fingerprint]) -> bool:
-        """Say whether the key of a chain was kept."""
-        return any(version.has_key for version in self._credentials.versions(_store_name(chain)))
-
-    def key(self, chain: Sequence[Fingerprint]) -> SecretBytes:
-        """Return the key of a chain; `StoreError` when it was not kept."""
-        name = _store_name(chain)
-        for version in self._credentials.versions(name):
-            if version.has_key:
-                return self._credentials.private_key(name, version.number)
-        raise StoreError(
-            f"the key of the certificate {short(chain[0])} is not in the store",
-            hint="bring it: `rollover rotate --renew … --with CHAIN --with-key KEY`",
-        )
-
-
-def _stored_certificates(version: CertificateVersion) -> Iterator[Certificate]:
-    yield from read_certificates(version.chain, place=version.name).certificates
-
-
-def _store_name(fingerprints: Iterable[Fingerprint]) -> str:
-    digest = hashlib.sha256("".join(fingerprints).encode())
-    return f"/given/{digest.hexdigest()[:32]}"
-
-
-# The way back from what was installed: what there was before, and the goal that it is.
-
-
-def former_material(
-    goal: InstallMaterial, fleet: Fleet, *, chains: Collection[Chain] = ()
-) -> tuple[Installation, ...]:
-    """Return what the endpoints of a goal have now of what it changes.
-
-    Of what they present only `chains`, those whose keys are at hand.
-    """
-    wanted = {ref: part for part in goal.parts for ref in part.endpoints}
-    held: dict[tuple[Bundle | None, Chain | None], list[EndpointRef]] = {}
-    for instance in fleet.instances():
-        for endpoint in instance.endpoints:
-            ref = EndpointRef(instance.name, endpoint.name)
-            if ref not in wanted:
-                continue
-            bundle = endpoint.trusts if wanted[ref].bundle is not None else None
-            renewed = wanted[ref].chain is not None and endpoint.presents in chains
-            chain = endpoint.presents if renewed else None
-            if bundle is not None or chain is not None:
-                held.setdefault((bundle, chain), []).append(ref)
-    return tuple(
-        Installation(endpoints=tuple(refs), bundle=bundle, chain=chain)
-        for (bundle, chain), refs in held.items()
-    )
-
-
-def rollback_goal(goal: InstallMaterial, taken: tuple[Installation, ...]) -> InstallMaterial:
-    """Return the goal that gives back what was taken; bundles stay in the files that they are in.
-
-    Raises `SpecError` where that cannot be had.
-    """
-    if not _has_chains(goal, taken):
-        raise SpecError(
-            "the keys of the chains before are not here: they lay on the instances, and could not "
-            "be read when the renewal began",
-            hint="renew once more, with the former chain and key: `rollover rotate --renew …`",
-        )
-    if any(SYSTEM_ROOTS in (installation.bundle or ()) for installation in taken) or not taken:
-        raise SpecError(
-            "before, they trusted what their system trusts: no file says so",
-            hint="remove `ca_file` from the configuration and reload, or give another bundle",
-        )
-    return InstallMaterial(parts=taken, step_margin=goal.step_margin)
-
-
-def with_rollback_caution(
-    plan: Plan, goal: InstallMaterial, taken: tuple[Installation, ...]
-) -> Plan:
-    """Return a plan that says beforehand that no way leads back to the former certificates."""
-    if not plan.rollouts or _has_chains(goal, taken):
-        return plan
-    caution = Caution(
-        rule=NO_WAY_BACK,
-        message="`rollover rollback` cannot take this renewal back: the keys that are in use now "
-        "lie on the instances, and cannot be read from here",
-        remedy="keep the former chain and key yourself, to renew with them once more",
-    )
-    return msgspec.structs.replace(plan, cautions=(*plan.cautions, caution))
-
-
-def _has_chains(goal: InstallMaterial, taken: tuple[Installation, ...]) -> bool:
-    """Say whether everybody whose chain is replaced could get the former one again."""
-    replaced = {ref for part in goal.parts if part.chain for ref in part.endpoints}
-    return replaced <= {
-        ref for installation in taken if installation.chain for ref in installation.endpoints
-    }
-
-
-# Goals that install supplied material: a curated bundle, a chain that others issued.
-#
-# From what an operator asks for to a goal; what takes it back is in `way_back`.
 
 
 class MaterialRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,7 +159,7 @@ def _nobody(request: MaterialRequest, fleet: Fleet) -> SpecError:
     )
 
 
-# What may be brought.
+# What may be supplied.
 
 
 def _check_bundle(bundle: tuple[Certificate, ...] | None) -> None:
@@ -344,16 +203,19 @@ def _check_shared(fleet: Fleet, part: Installation) -> None:
     """Refuse to change endpoints that were not chosen because they use the same file."""
     chosen = frozenset(part.endpoints)
     for instance in fleet.instances():
-        mine = [endpoint for endpoint in instance.endpoints if _ref(instance, endpoint) in chosen]
-        for other in instance.endpoints if mine else ():
-            if _ref(instance, other) in chosen:
-                continue
-            for one in mine:
-                what = _shared(one, other, part)
+        mine = [
+            endpoint
+            for endpoint in instance.endpoints
+            if EndpointRef(instance.name, endpoint.name) in chosen
+        ]
+        others = [endpoint for endpoint in instance.endpoints if endpoint not in mine]
+        for other in others if mine else ():
+            for endpoint in mine:
+                what = _shared(endpoint, other, part)
                 if what:
                     raise SpecError(
-                        f"`{one.name}` and `{other.name}` of `{instance.name}` have one file of "
-                        f"{what}, and only one of them is chosen",
+                        f"`{endpoint.name}` and `{other.name}` of `{instance.name}` have one file "
+                        f"of {what}, and only one of them is chosen",
                         hint=_WAYS_OUT[what],
                     )
 
@@ -364,20 +226,16 @@ _WAYS_OUT = {
 }
 
 
-def _shared(one: Endpoint, other: Endpoint, part: Installation) -> str:
-    if part.bundle not in {None, other.trusts} and _same(one.bundle_slot, other.bundle_slot):
+def _shared(chosen: Endpoint, other: Endpoint, part: Installation) -> str:
+    if part.bundle not in {None, other.trusts} and _same(chosen.bundle_slot, other.bundle_slot):
         return "CAs"
-    if part.chain not in {None, other.presents} and _same(one.chain_slot, other.chain_slot):
+    if part.chain not in {None, other.presents} and _same(chosen.chain_slot, other.chain_slot):
         return "certificates"
     return ""
 
 
 def _same(one: str | None, other: str | None) -> bool:
     return one is not None and one == other
-
-
-def _ref(instance: Instance, endpoint: Endpoint) -> EndpointRef:
-    return EndpointRef(instance.name, endpoint.name)
 
 
 def _file(text: str) -> str:
@@ -434,3 +292,137 @@ def _check_unused(instance: InstanceDescription, chosen: frozenset[EndpointRef],
 
 def _fingerprints(certificates: Iterable[Certificate]) -> Chain:
     return tuple(dict.fromkeys(certificate.fingerprint for certificate in certificates))
+
+
+# What is kept in the store: the way back, and another process that goes on, need it again.
+
+
+class MaterialStore:
+    """The certificates and keys that operators supplied, by their fingerprints."""
+
+    def __init__(self, credentials: CredentialStore) -> None:
+        self._credentials = credentials
+
+    def keep(
+        self,
+        certificates: Sequence[Certificate],
+        *,
+        key: SecretBytes | None = None,
+        at: datetime,
+    ) -> None:
+        """Keep a bundle, or a chain with its key; the same again is kept once."""
+        name = _store_name(certificate.fingerprint for certificate in certificates)
+        kept = self._credentials.versions(name)
+        # What was kept without its key gets another version with it.
+        if any(version.has_key or key is None for version in kept):
+            return
+        self._credentials.add(name, write_certificates(certificates), key=key, flags=Flags(), at=at)
+
+    def keep_all(
+        self,
+        parts: Iterable[Installation],
+        *,
+        known: Mapping[Fingerprint, Certificate],
+        at: datetime,
+    ) -> None:
+        """Keep every bundle that is installed, but for that of the system, which is no file."""
+        for part in parts:
+            if part.bundle and SYSTEM_ROOTS not in part.bundle:
+                self.keep([known[ca] for ca in part.bundle], at=at)
+
+    def certificates(self, parts: Iterable[Installation]) -> Iterator[Certificate]:
+        """Yield every certificate that is kept of what is installed."""
+        for part in parts:
+            for several in (part.bundle, part.chain):
+                for version in self._credentials.versions(_store_name(several)) if several else ():
+                    yield from read_certificates(version.chain, place=version.name).certificates
+
+    def has_key(self, chain: Sequence[Fingerprint]) -> bool:
+        """Say whether the key of a chain was kept."""
+        return any(version.has_key for version in self._credentials.versions(_store_name(chain)))
+
+    def key(self, chain: Sequence[Fingerprint]) -> SecretBytes:
+        """Return the key of a chain; `StoreError` when it was not kept."""
+        name = _store_name(chain)
+        for version in self._credentials.versions(name):
+            if version.has_key:
+                return self._credentials.private_key(name, version.number)
+        raise StoreError(
+            f"the key of the certificate {short(chain[0])} is not in the store",
+            hint="bring it: `rollover rotate --renew … --with CHAIN --with-key KEY`",
+        )
+
+
+def _store_name(fingerprints: Iterable[Fingerprint]) -> str:
+    digest = hashlib.sha256("".join(fingerprints).encode())
+    return f"/given/{digest.hexdigest()[:32]}"
+
+
+# What takes an installation back: what there was before, and the goal that leads to it.
+
+
+def former_material(
+    goal: InstallMaterial, fleet: Fleet, *, chains: Collection[Chain] = ()
+) -> tuple[Installation, ...]:
+    """Return what the endpoints of a goal have now of what it changes.
+
+    Of what they present only `chains`, those whose keys are at hand.
+    """
+    wanted = {ref: part for part in goal.parts for ref in part.endpoints}
+    held: dict[tuple[Bundle | None, Chain | None], list[EndpointRef]] = {}
+    for instance in fleet.instances():
+        for endpoint in instance.endpoints:
+            ref = EndpointRef(instance.name, endpoint.name)
+            if ref not in wanted:
+                continue
+            bundle = endpoint.trusts if wanted[ref].bundle is not None else None
+            renewed = wanted[ref].chain is not None and endpoint.presents in chains
+            chain = endpoint.presents if renewed else None
+            if bundle is not None or chain is not None:
+                held.setdefault((bundle, chain), []).append(ref)
+    return tuple(
+        Installation(endpoints=tuple(refs), bundle=bundle, chain=chain)
+        for (bundle, chain), refs in held.items()
+    )
+
+
+def rollback_goal(goal: InstallMaterial, taken: tuple[Installation, ...]) -> InstallMaterial:
+    """Return the goal that gives back what was taken; bundles stay in the files that they are in.
+
+    Raises `SpecError` where that cannot be had.
+    """
+    if not _has_chains(goal, taken):
+        raise SpecError(
+            "the keys of the chains before are not here: they lay on the instances, and could not "
+            "be read when the renewal began",
+            hint="renew once more, with the former chain and key: `rollover rotate --renew …`",
+        )
+    if any(SYSTEM_ROOTS in (installation.bundle or ()) for installation in taken) or not taken:
+        raise SpecError(
+            "before, they trusted what their system trusts: no file says so",
+            hint="remove `ca_file` from the configuration and reload, or give another bundle",
+        )
+    return InstallMaterial(parts=taken, step_margin=goal.step_margin)
+
+
+def with_rollback_caution(
+    plan: Plan, goal: InstallMaterial, taken: tuple[Installation, ...]
+) -> Plan:
+    """Return a plan that says beforehand that no way leads back to the former certificates."""
+    if not plan.rollouts or _has_chains(goal, taken):
+        return plan
+    caution = Caution(
+        rule=NO_WAY_BACK,
+        message="`rollover rollback` cannot take this renewal back: the keys that are in use now "
+        "lie on the instances, and cannot be read from here",
+        remedy="keep the former chain and key yourself, to renew with them once more",
+    )
+    return msgspec.structs.replace(plan, cautions=(*plan.cautions, caution))
+
+
+def _has_chains(goal: InstallMaterial, taken: tuple[Installation, ...]) -> bool:
+    """Say whether everybody whose chain is replaced could get the former one again."""
+    replaced = {ref for part in goal.parts if part.chain for ref in part.endpoints}
+    return replaced <= {
+        ref for installation in taken if installation.chain for ref in installation.endpoints
+    }

@@ -16,26 +16,22 @@ from rollover.fleet.evidence import Observation
 from rollover.fleet.fleet import Authority, Availability, Fleet, Role
 from rollover.fleet.names import Fingerprint, InstanceName
 
-# Look at a whole fleet: every group through its platform, then one typed fleet.
-
-
 MOST_GROUPS_AT_ONCE = 8
 
 
 def observe(described: FleetDescription, platforms: Platforms) -> dict[InstanceName, Observation]:
     """Return one observation for each instance, groups side by side."""
+
+    def observe_group(group: GroupDescription) -> list[Observation]:
+        names = [instance.name for instance in group.instances]
+        return list(platforms(group.name).observe(names))
+
     with ThreadPoolExecutor(max_workers=MOST_GROUPS_AT_ONCE) as pool:
-        seen = pool.map(lambda group: _observe_group(group, platforms), described.groups)
         return {
             observation.instance: observation
-            for observations in seen
+            for observations in pool.map(observe_group, described.groups)
             for observation in observations
         }
-
-
-def _observe_group(group: GroupDescription, platforms: Platforms) -> list[Observation]:
-    names = [instance.name for instance in group.instances]
-    return list(platforms(group.name).observe(names))
 
 
 def fleet_from(
@@ -61,9 +57,6 @@ def fleet_from(
             hint="make it reachable once, or take it out of the fleet file",
         )
     return assemble(described, observations, authorities=tuple(authorities), known=known)
-
-
-# One look at a fleet: what was observed, with every certificate that is known.
 
 
 class ObservedFleet:
@@ -132,12 +125,15 @@ class ObservedFleet:
         for instance in self.fleet.instances():
             for endpoint in instance.endpoints:
                 if endpoint.role is Role.SOURCE:
+                    # What it holds is a CA, not a chain that anybody presents.
                     continue
                 issuer = issuers.of([self.certificates[present] for present in endpoint.presents])
                 if issuer is not None:
                     counted[issuer] = counted.get(issuer, 0) + 1
         order = [version.fingerprint for version in self.versions]
-        return max(counted, key=lambda each: (counted[each], -order.index(each)), default=None)
+        return max(
+            counted, key=lambda version: (counted[version], -order.index(version)), default=None
+        )
 
     def trusted_versions(self) -> tuple[Fingerprint, ...]:
         """Return the versions that anybody trusts, oldest first."""

@@ -22,15 +22,14 @@ from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.secret import SecretBytes
 from rollover.rules.rule import Finding
 
-# What the engine needs of a credential store: versions of certificates, their flags and keys.
-
+# Credentials.
 
 NAMES_PAGE = 1000
 """Names that one call returns unless told otherwise."""
 
 
 class Addition(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that is to be added: what `CredentialWriter.add` takes."""
+    """A version that is to be added: what `CredentialStore.add` takes."""
 
     name: str
     chain: bytes
@@ -39,8 +38,12 @@ class Addition(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class CredentialStoreReader(Protocol):
-    """Reads certificate versions. Safe from several threads; failures raise `StoreError`."""
+class CredentialStore(Protocol):
+    """Versions of certificates by name, their flags and keys.
+
+    Safe from several threads; failures raise `StoreError`. Each change is all or nothing, and
+    durable when the call returns.
+    """
 
     def names(
         self, prefix: str = "/", *, after: str = "", limit: int = NAMES_PAGE
@@ -63,10 +66,6 @@ class CredentialStoreReader(Protocol):
         sealing key is not known, and when what is stored was changed or moved.
         """
         ...
-
-
-class CredentialStoreWriter(Protocol):
-    """Changes certificate versions; each call is all or nothing and durable when it returns."""
 
     def add(
         self,
@@ -106,12 +105,7 @@ class CredentialStoreWriter(Protocol):
         ...
 
 
-class CredentialStore(CredentialStoreReader, CredentialStoreWriter, Protocol):
-    """The whole credential store."""
-
-
-# What the engine needs of a journal, wherever it is kept.
-
+# The journal.
 
 JOURNAL_PAGE = 500
 """Entries or rotations that one call returns unless told otherwise."""
@@ -171,7 +165,7 @@ def every_entry(journal: Journal, rotation: str) -> Iterator[Entry]:
         after = entries[-1].sequence
 
 
-# What the engine needs so that only one rotation of an authority runs at a time.
+# Leases: only one rotation of a fleet runs at a time.
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,7 +231,7 @@ class Leases(Protocol):
         ...
 
 
-# What the engine needs to bring files to an instance, and to take them back.
+# Delivery: files are brought to an instance, and taken back.
 
 
 class DeliveredFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,19 +311,7 @@ class Delivery(Protocol):
         ...
 
 
-class DeliveryRecovery(Protocol):
-    """Mends deliveries that were interrupted."""
-
-    def recover(self, instance: str) -> tuple[Receipt, ...]:
-        """Leave the files of every interrupted delivery wholly old or wholly new. Idempotent.
-
-        Returns the receipts of complete deliveries that were neither confirmed nor restored yet,
-        the oldest first: the caller, who observes the instance, decides about them.
-        """
-        ...
-
-
-# What the engine needs of a platform: observe, roll out, prove. It names no files, no signals.
+# Platforms: observe, roll out, prove. Nothing here names a file or a signal.
 
 
 class Pacing(msgspec.Struct, frozen=True, kw_only=True):
@@ -426,7 +408,7 @@ class Platforms(Protocol):
         ...
 
 
-# What some platforms do besides: findings, tidying, keys, settings. Asked with `isinstance`.
+# What some platforms do besides; whether one does is asked with `isinstance`.
 
 
 class Moment(StrEnum):
@@ -439,7 +421,7 @@ class Moment(StrEnum):
     BETWEEN = "between"
     """The next rollout of any group begins, and it is not the first of this run."""
     AFTER = "after"
-    """The goal is reached and everything is tidied up."""
+    """The goal is reached and everything is cleaned up."""
 
 
 @runtime_checkable

@@ -42,38 +42,42 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.cut_off)
 
 
-def recovery(world: ObservedFleet, knowledge: Knowledge, *, now: datetime) -> Recovery:
+def recovery(observed: ObservedFleet, knowledge: Knowledge, *, now: datetime) -> Recovery:
     """Return who is cut off because certificates have expired; empty where nobody is."""
     return Recovery(
-        expired=tuple(_expired(world, now)), cut_off=tuple(_cut_off(world, knowledge, now))
+        expired=tuple(_expired(observed, now)), cut_off=tuple(_cut_off(observed, knowledge, now))
     )
 
 
-def _expired(world: ObservedFleet, now: datetime) -> Iterator[str]:
+def _expired(observed: ObservedFleet, now: datetime) -> Iterator[str]:
     labels = {
         version: authority.label(version)
-        for authority in world.fleet.authorities
+        for authority in observed.fleet.authorities
         for version in authority.versions
     }
-    trusted = set(world.trusted_versions())
-    for certificate in world.versions:
+    trusted = set(observed.trusted_versions())
+    for certificate in observed.versions:
         if certificate.fingerprint in trusted and certificate.not_after < now:
             label = labels.get(certificate.fingerprint, certificate.subject)
             at = f"{certificate.not_after:%Y-%m-%d %H:%M:%SZ}"
             yield f"`{label}` ({certificate.subject}) expired at {at}"
 
 
-def _cut_off(world: ObservedFleet, knowledge: Knowledge, now: datetime) -> Iterator[InstanceName]:
+def _cut_off(
+    observed: ObservedFleet, knowledge: Knowledge, now: datetime
+) -> Iterator[InstanceName]:
     fed = {
         (instance.name, endpoint.name)
-        for instance in world.fleet.instances()
+        for instance in observed.fleet.instances()
         if instance.availability is not Availability.IGNORED
         for endpoint in instance.endpoints
         if endpoint.source is not None
     }
-    handshakes = Handshakes(world.fleet, accepts=knowledge.accepts, shape=knowledge.shape, now=now)
+    handshakes = Handshakes(
+        observed.fleet, accepts=knowledge.accepts, shape=knowledge.shape, now=now
+    )
     found: dict[InstanceName, None] = {}
-    for link in world.fleet.links:
+    for link in observed.fleet.links:
         if (link.dialer.instance, link.dialer.endpoint) not in fed:
             continue
         if any(fault.kind is FaultKind.EXPIRED for fault in handshakes.on(link).faults):

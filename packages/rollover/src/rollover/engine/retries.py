@@ -48,5 +48,6 @@ def insist(attempt: Callable[[], T | Missed], *, pause: Callable[[float], None] 
 def _pauses() -> Iterator[float]:
     """Yield how long to wait before each further attempt: twice as long each time, jittered."""
     for number in range(MOST_ATTEMPTS - 1):
+        # Jittered, so that many that failed together do not come again together.
         longest = min(FIRST_PAUSE_SECONDS * 2**number, LONGEST_PAUSE_SECONDS)
         yield longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret

@@ -1,12 +1,9 @@
-"""One rollout: who must not live on what is withdrawn, the orders, the pace, the results.
-
-Canaries go alone, then a window slides; instances are confirmed one by one.
-"""
+"""One rollout: its orders and results, the drain before trust is withdrawn, and the pace."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from itertools import islice
@@ -14,7 +11,7 @@ from typing import NamedTuple
 
 from rollover.engine import events, gates, run_log
 from rollover.engine.events import Ending, Halt, RolloutReport, RunEnded
-from rollover.engine.fleet_context import FleetContext
+from rollover.engine.fleet_context import FleetContext, Waits
 from rollover.engine.gates import DRAINED, GateResult
 from rollover.engine.leaves import OrderDrafter
 from rollover.engine.observed_fleet import ObservedFleet
@@ -31,7 +28,237 @@ from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import Fingerprint, InstanceName
 from rollover.fleet.plan import Rollout
 
-# A rollout's pace: canaries alone, then a window that slides, never fixed batches.
+
+class RolloutNumber(NamedTuple):
+    """Which rollout of the whole rotation it is."""
+
+    number: int
+    of: int
+
+
+class RolledOut(NamedTuple):
+    """A rollout whose instances are confirmed, one by one; what proves it as a whole comes next."""
+
+    place: RolloutNumber
+    rollout: Rollout
+    orders: tuple[Order, ...]
+    results: tuple[Result, ...]
+    begun: float
+
+    def report(self) -> RolloutReport:
+        """Return the report of the rollout, which ends now."""
+        return RolloutReport(
+            number=self.place.number,
+            rollout=self.rollout,
+            results=self.results,
+            seconds=time.monotonic() - self.begun,
+        )
+
+
+class RolloutRunner:
+    """Rolls out towards one goal."""
+
+    def __init__(
+        self, site: FleetContext, goal: Goal, *, log: RunLog, halt: Callable[[], Halt | None]
+    ) -> None:
+        self._site = site
+        self._supply = supply_for(site, goal)
+        self._log = log
+        self._halt = halt
+
+    def roll_out(
+        self, observed: ObservedFleet, rollout: Rollout, place: RolloutNumber
+    ) -> RolledOut:
+        """Bring every instance what the plan says; end the run when one fails or it is stopped."""
+        begun = time.monotonic()
+        orders = self._orders(observed, rollout)
+        self._log.tell(events.RolloutStarted(number=place.number, of=place.of, rollout=rollout))
+        self._log.record(
+            EntryKind.ROLLOUT_STARTED,
+            subject=rollout.group,
+            data=run_log.rollout_data(rollout, place.number),
+        )
+        results = self._results(observed, rollout, orders)
+        self._check(rollout, results, orders)
+        return RolledOut(place, rollout, orders, results, begun)
+
+    def _orders(self, observed: ObservedFleet, rollout: Rollout) -> tuple[Order, ...]:
+        drafter = OrderDrafter(
+            observed.fleet,
+            certificates=observed.certificates,
+            issuers=self._site.issuers(observed),
+            signer=self._supply.signer,
+            supplied=self._supply.supplied(),
+        )
+        wanted = drafter.wanted(rollout)
+        self._log.tell(events.Preparing(group=rollout.group, leaves=len(wanted)))
+        return tuple(drafter.orders(rollout, self._supply.leaves(wanted) if wanted else {}))
+
+    def _results(
+        self, observed: ObservedFleet, rollout: Rollout, orders: tuple[Order, ...]
+    ) -> tuple[Result, ...]:
+        group = observed.fleet.group(rollout.group)
+        results: list[Result] = []
+        for result in self._site.platforms(rollout.group).roll_out(
+            orders,
+            pacing=Pacing(canaries=group.canaries, max_in_flight=group.max_in_flight),
+            stopping=lambda: self._halt() is not None,
+        ):
+            results.append(result)
+            self._log.record(
+                EntryKind.CONFIRMED if isinstance(result, Applied) else EntryKind.FAILED,
+                subject=result.instance,
+                data=run_log.result_data(result),
+            )
+            self._log.tell(
+                events.InstanceDone(
+                    group=rollout.group, result=result, done=len(results), of=len(orders)
+                )
+            )
+        return tuple(results)
+
+    def _check(
+        self, rollout: Rollout, results: tuple[Result, ...], orders: tuple[Order, ...]
+    ) -> None:
+        for result in results:
+            if isinstance(result, Failed):
+                kept = "it has what it had before" if result.restored else "its state is unknown"
+                raise RunEnded(
+                    Ending.FAILED,
+                    f"`{result.instance}` did not take its new material: {result.message} ({kept})",
+                    result.hint or "mend it, then run `rollover rotate` again",
+                )
+        left = {order.instance for order in orders} - {result.instance for result in results}
+        halt = self._halt()
+        if left and halt is None:
+            # An instance that is gone by now need not be done.
+            groups = self._site.refreshed().groups
+            left &= {instance.name for group in groups for instance in group.instances}
+        if left:
+            halt = halt or Halt("stopped", "`rollover rotate` goes on from here")
+            done = f"{len(results)} of {len(orders)} instances of `{rollout.group}` are done"
+            raise RunEnded(Ending.STOPPED, f"{halt.why}: {done}", halt.hint)
+
+
+# The drain: before trust is withdrawn nobody may still live on it, by the servers' own lists.
+#
+# A connection that is open outlives the withdrawal, and fails at its next reconnect. So whoever
+# holds on to an old certificate is asked to come again while both are still accepted; whoever
+# then still shows it, or is not in the fleet at all, is named.
+
+
+DRAIN_HINT = (
+    "these peers still present the old CA's certificates: give them new ones and have them connect "
+    "again (a restart does), or add them to the fleet; `drain-incomplete` can be overridden with a "
+    "reason"
+)
+
+
+class Withdrawal(NamedTuple):
+    """From which endpoints of which instances a rollout takes trust, and whose."""
+
+    roles: Mapping[InstanceName, frozenset[Role]]
+    retired: tuple[Certificate, ...]
+
+    @property
+    def instances(self) -> tuple[InstanceName, ...]:
+        """The instances of which an endpoint loses trust."""
+        return tuple(self.roles)
+
+    def concerns(self, holdout: Holdout) -> bool:
+        """Whether a connection goes through an endpoint that loses trust, or may do so."""
+        losing = self.roles.get(holdout.server)
+        return losing is None or holdout.role is None or holdout.role in losing
+
+
+def withdrawal_of(
+    fleet: Fleet,
+    rollout: Rollout,
+    certificates: Mapping[Fingerprint, Certificate],
+    *,
+    now: datetime,
+) -> Withdrawal:
+    """Return what a rollout withdraws; without instances it withdraws nothing.
+
+    Trust in a CA that has expired lets nobody in already: whoever takes it away takes nothing.
+    Nor does anybody lose anything who dials others of the fleet: the proof is about those.
+    """
+    dialling = gates.dialing_roles(fleet)
+    instances = {instance.name: instance for instance in fleet.group(rollout.group).instances}
+    roles: dict[InstanceName, frozenset[Role]] = {}
+    retired: set[Fingerprint] = set()
+    for assignment in rollout.assignments:
+        for name in assignment.instances:
+            for endpoint, bundle in zip(instances[name].endpoints, assignment.trusts, strict=True):
+                if endpoint.role is Role.SOURCE or (name, endpoint.role) in dialling:
+                    continue
+                gone = set(endpoint.trusts or ()) - set(bundle or ()) if bundle is not None else ()
+                valid = {ca for ca in gone if certificates[ca].not_after >= now}
+                if valid:
+                    roles[name] = roles.get(name, frozenset()) | {endpoint.role}
+                    retired |= valid
+    return Withdrawal(roles, tuple(certificates[fingerprint] for fingerprint in sorted(retired)))
+
+
+class Drain(NamedTuple):
+    """Asks whoever still lives on what a rollout withdraws to come again, and waits for that."""
+
+    platform: Platform
+    withdrawal: Withdrawal
+    waits: Waits
+    stop_if_requested: Callable[[], None]
+    log: RunLog
+
+    def complete(self, observed: ObservedFleet) -> None:
+        """Return once no connection presents what is withdrawn; end the run with who still does.
+
+        Instances of the fleet are asked to come again, everybody else is only named. The run goes
+        on all the same when an operator answers for `drain-incomplete`.
+        """
+        try:
+            result = self._wait(observed)
+        except EvidenceMissing as error:
+            if self.log.overridden(DRAIN, "drain"):
+                return
+            raise RunEnded(Ending.EVIDENCE_MISSING, error.message, error.hint) from None
+        self.log.insist(result, DRAIN, hint=DRAIN_HINT)
+
+    def _wait(self, observed: ObservedFleet) -> GateResult:
+        instances = {instance.name for instance in observed.fleet.instances()}
+        asked: set[tuple[InstanceName, str]] = set()
+        deadline = time.monotonic() + self.waits.drain_seconds
+        back_by = float("-inf")
+        while True:
+            self.stop_if_requested()
+            listed = self.platform.holdouts(
+                self.withdrawal.instances, retired=self.withdrawal.retired
+            )
+            found = tuple(
+                holdout
+                for holdout in listed
+                if holdout.peer not in observed.given_up and self.withdrawal.concerns(holdout)
+            )
+            ours = [holdout for holdout in found if holdout.peer in instances]
+            now = time.monotonic()
+            # A peer that was just asked is on no list while it is away: only once it can be back
+            # does its absence say that it left.
+            if now > back_by and (not ours or now > deadline):
+                return GateResult(gate=DRAINED, holdouts=found)
+            # Each peer once: one that comes back with its old certificate would do so forever.
+            fresh = [holdout for holdout in ours if (holdout.server, holdout.peer) not in asked]
+            if fresh:
+                self._ask_to_reconnect(fresh)
+                asked.update((holdout.server, holdout.peer) for holdout in fresh)
+                back_by = time.monotonic() + self.waits.return_seconds
+            time.sleep(self.waits.poll_seconds)
+
+    def _ask_to_reconnect(self, holdouts: Sequence[Holdout]) -> None:
+        self.log.tell(events.Draining(holdouts=tuple(holdouts)))
+        evidence = run_log.evidence_data(tuple(self.platform.cycle(holdouts)))
+        self.log.record(EntryKind.EVIDENCE, subject="cycle", data={"evidence": evidence})
+
+
+# The pace: canaries alone, then a window that slides, never fixed batches.
 #
 # As soon as one instance is confirmed the next begins, so one slow instance holds up nobody else.
 
@@ -91,258 +318,3 @@ def _slide_window(
                     break
                 running.add(pool.submit(work, order))
             yield from results
-
-
-# Before trust is withdrawn: nobody may still live on it, by the servers' own lists.
-#
-# A connection that is open outlives the withdrawal, and fails at its next reconnect. So whoever
-# holds on to an old certificate is asked to come again while both are still accepted; whoever
-# then still shows it, or is not in the fleet at all, is named.
-
-
-DRAIN_HINT = (
-    "these peers still present the old CA's certificates: give them new ones and have them connect "
-    "again (a restart does), or add them to the fleet; `drain-incomplete` can be overridden with a "
-    "reason"
-)
-
-
-class Withdrawal(NamedTuple):
-    """From which endpoints of which instances a rollout takes trust, and whose."""
-
-    roles: Mapping[InstanceName, frozenset[Role]]
-    retired: tuple[Certificate, ...]
-
-    @property
-    def instances(self) -> tuple[InstanceName, ...]:
-        """The instances of which an endpoint loses trust."""
-        return tuple(self.roles)
-
-    def concerns(self, holdout: Holdout) -> bool:
-        """Whether a connection goes through an endpoint that loses trust, or may do so."""
-        losing = self.roles.get(holdout.server)
-        return losing is None or holdout.role is None or holdout.role in losing
-
-
-class DrainPeers(NamedTuple):
-    """Whose connections are whose: those of the fleet, and those that an operator gave up."""
-
-    ours: Collection[InstanceName]
-    given_up: Collection[InstanceName]
-
-
-class DrainPatience(NamedTuple):
-    """How long peers may take to come again, and how often is looked."""
-
-    seconds: float
-    return_seconds: float
-    """How long a peer that was asked may be away: only then its absence says something."""
-    poll_seconds: float
-    stop_if_requested: Callable[[], None]
-
-
-def withdrawal_of(
-    fleet: Fleet,
-    rollout: Rollout,
-    certificates: Mapping[Fingerprint, Certificate],
-    *,
-    now: datetime,
-) -> Withdrawal:
-    """Return what a rollout withdraws; without instances it withdraws nothing.
-
-    Trust in a CA that has expired lets nobody in already: whoever takes it away takes nothing.
-    Nor does anybody lose anything who dials others of the fleet: the proof is about those.
-    """
-    dialling = gates.dialing_roles(fleet)
-    instances = {instance.name: instance for instance in fleet.group(rollout.group).instances}
-    roles: dict[InstanceName, frozenset[Role]] = {}
-    retired: set[Fingerprint] = set()
-    for assignment in rollout.assignments:
-        for name in assignment.instances:
-            for endpoint, bundle in zip(instances[name].endpoints, assignment.trusts, strict=True):
-                if endpoint.role is Role.SOURCE or (name, endpoint.role) in dialling:
-                    continue
-                gone = set(endpoint.trusts or ()) - set(bundle or ()) if bundle is not None else ()
-                valid = {item for item in gone if certificates[item].not_after >= now}
-                if valid:
-                    roles[name] = roles.get(name, frozenset()) | {endpoint.role}
-                    retired |= valid
-    return Withdrawal(roles, tuple(certificates[fingerprint] for fingerprint in sorted(retired)))
-
-
-def drain(
-    platform: Platform,
-    leaving: Withdrawal,
-    *,
-    peers: DrainPeers,
-    patience: DrainPatience,
-    chronicle: RunLog,
-) -> None:
-    """Return once no connection presents what is withdrawn; end the run with who still does.
-
-    Instances of the fleet are asked to come again, everybody else is only named. The run goes on
-    all the same when an operator answers for `drain-incomplete`.
-    """
-    try:
-        seen = _drained(platform, leaving, peers=peers, patience=patience, chronicle=chronicle)
-    except EvidenceMissing as error:
-        if chronicle.overridden(DRAIN, "drain"):
-            return
-        raise RunEnded(Ending.EVIDENCE_MISSING, error.message, error.hint) from None
-    chronicle.insist(seen, DRAIN, hint=DRAIN_HINT)
-
-
-def _drained(
-    platform: Platform,
-    leaving: Withdrawal,
-    *,
-    peers: DrainPeers,
-    patience: DrainPatience,
-    chronicle: RunLog,
-) -> GateResult:
-    asked: set[tuple[InstanceName, str]] = set()
-    deadline = time.monotonic() + patience.seconds
-    back_by = float("-inf")
-    while True:
-        patience.stop_if_requested()
-        listed = platform.holdouts(leaving.instances, retired=leaving.retired)
-        found = tuple(
-            holdout
-            for holdout in listed
-            if holdout.peer not in peers.given_up and leaving.concerns(holdout)
-        )
-        ours = [holdout for holdout in found if holdout.peer in peers.ours]
-        now = time.monotonic()
-        if now > back_by and (not ours or now > deadline):
-            return GateResult(gate=DRAINED, holdouts=found)
-        # Each peer once: one that comes back with its old certificate would do so forever.
-        fresh = [holdout for holdout in ours if (holdout.server, holdout.peer) not in asked]
-        if fresh:
-            _ask_to_reconnect(platform, fresh, chronicle)
-            asked.update((holdout.server, holdout.peer) for holdout in fresh)
-            back_by = time.monotonic() + patience.return_seconds
-        time.sleep(patience.poll_seconds)
-
-
-def _ask_to_reconnect(platform: Platform, holdouts: Sequence[Holdout], chronicle: RunLog) -> None:
-    chronicle.tell(events.Draining(holdouts=tuple(holdouts)))
-    seen = tuple(platform.cycle(holdouts))
-    chronicle.record(
-        EntryKind.EVIDENCE, subject="cycle", data={"evidence": run_log.evidence_data(seen)}
-    )
-
-
-# One rollout: its leaves made beforehand, its orders, its instances one by one.
-
-
-class RolloutNumber(NamedTuple):
-    """Which rollout of the whole rotation it is."""
-
-    number: int
-    of: int
-
-
-class RolledOut(NamedTuple):
-    """A rollout whose instances are confirmed, one by one; what proves it as a whole comes next."""
-
-    place: RolloutNumber
-    rollout: Rollout
-    orders: tuple[Order, ...]
-    results: tuple[Result, ...]
-    begun: float
-
-    def report(self) -> RolloutReport:
-        """Return the report of the rollout, which ends now."""
-        return RolloutReport(
-            number=self.place.number,
-            rollout=self.rollout,
-            results=self.results,
-            seconds=time.monotonic() - self.begun,
-        )
-
-
-class RolloutRunner:
-    """Rolls out towards one goal."""
-
-    def __init__(
-        self, site: FleetContext, goal: Goal, *, chronicle: RunLog, halt: Callable[[], Halt | None]
-    ) -> None:
-        self._site = site
-        self._supply = supply_for(site, goal)
-        self._chronicle = chronicle
-        self._halt = halt
-
-    def roll_out(self, world: ObservedFleet, rollout: Rollout, place: RolloutNumber) -> RolledOut:
-        """Bring every instance what the plan says; end the run when one fails or it is stopped."""
-        begun = time.monotonic()
-        orders = self._orders(world, rollout)
-        self._chronicle.tell(
-            events.RolloutStarted(number=place.number, of=place.of, rollout=rollout)
-        )
-        self._chronicle.record(
-            EntryKind.ROLLOUT_STARTED,
-            subject=rollout.group,
-            data=run_log.rollout_data(rollout, place.number),
-        )
-        results = self._results(world, rollout, orders)
-        self._check(rollout, results, orders)
-        return RolledOut(place, rollout, orders, results, begun)
-
-    def _orders(self, world: ObservedFleet, rollout: Rollout) -> tuple[Order, ...]:
-        drafting = OrderDrafter(
-            world.fleet,
-            certificates=world.certificates,
-            issuers=self._site.issuers(world),
-            signer=self._supply.signer,
-            brought=self._supply.supplied(),
-        )
-        wanted = drafting.wanted(rollout)
-        self._chronicle.tell(events.Preparing(group=rollout.group, leaves=len(wanted)))
-        return tuple(drafting.orders(rollout, self._supply.leaves(wanted) if wanted else {}))
-
-    def _results(
-        self, world: ObservedFleet, rollout: Rollout, orders: tuple[Order, ...]
-    ) -> tuple[Result, ...]:
-        group = world.fleet.group(rollout.group)
-        results: list[Result] = []
-        for result in self._site.platforms(rollout.group).roll_out(
-            orders,
-            pacing=Pacing(canaries=group.canaries, max_in_flight=group.max_in_flight),
-            stopping=lambda: self._halt() is not None,
-        ):
-            results.append(result)
-            self._chronicle.record(
-                EntryKind.CONFIRMED if isinstance(result, Applied) else EntryKind.FAILED,
-                subject=result.instance,
-                data=run_log.result_data(result),
-            )
-            self._chronicle.tell(
-                events.InstanceDone(
-                    group=rollout.group, result=result, done=len(results), of=len(orders)
-                )
-            )
-        return tuple(results)
-
-    def _check(
-        self, rollout: Rollout, results: tuple[Result, ...], orders: tuple[Order, ...]
-    ) -> None:
-        for result in results:
-            if isinstance(result, Failed):
-                kept = "it has what it had before" if result.restored else "its state is unknown"
-                raise RunEnded(
-                    Ending.FAILED,
-                    f"`{result.instance}` did not take its new material: {result.message} ({kept})",
-                    result.hint or "mend it, then run `rollover rotate` again",
-                )
-        left = {order.instance for order in orders} - {result.instance for result in results}
-        halt = self._halt()
-        if left and (halt is not None or left & self._instances()):
-            halt = halt or Halt("stopped", "`rollover rotate` goes on from here")
-            done = f"{len(results)} of {len(orders)} instances of `{rollout.group}` are done"
-            raise RunEnded(Ending.STOPPED, f"{halt.why}: {done}", halt.hint)
-
-    def _instances(self) -> set[InstanceName]:
-        """Return the instances that there are now: one that is gone need not be done."""
-        return {
-            instance.name for group in self._site.refreshed().groups for instance in group.instances
-        }

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from rollover.engine import events, gates, platform_findings, run_log
-from rollover.engine import rollout as engine_rollout
 from rollover.engine.events import Conduct, Ending, Halt, Outcome, RolloutReport, RunEnded
 from rollover.engine.fleet_context import FleetContext
 from rollover.engine.goals import Intent
@@ -20,13 +19,7 @@ from rollover.engine.leasing import HeldLease
 from rollover.engine.observed_fleet import ObservedFleet
 from rollover.engine.ports import Cleanup, Moment
 from rollover.engine.recovery import LOSSES, recovery
-from rollover.engine.rollout import (
-    DrainPatience,
-    DrainPeers,
-    RolledOut,
-    RolloutNumber,
-    RolloutRunner,
-)
+from rollover.engine.rollout import Drain, RolledOut, RolloutNumber, RolloutRunner, withdrawal_of
 from rollover.engine.rules import AS_ORDERED, HANDSHAKES, RECOVERY
 from rollover.engine.run_log import RunLog
 from rollover.engine.supply import supply_for
@@ -37,10 +30,10 @@ from rollover.fleet.goal import Approach
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import GroupName, InstanceName
 from rollover.fleet.plan import Change, Plan, Rollout
+from rollover.planner import planner
 from rollover.planner.explain import LEFT_BEHIND
-from rollover.planner.planner import plan as make_plan
 
-MOST_ROUNDS = 500
+MOST_ROLLOUTS = 500
 """A fleet that needs more rollouts than this does not converge."""
 MOST_NAMED = 2
 """Refusals that a message names; the journal and the events have all."""
@@ -58,7 +51,7 @@ _ENTRY_OF_ENDING = {
 
 
 class _Approval(NamedTuple):
-    """What a person said yes to: another look at the same fleet asks for no second yes."""
+    """What a person said yes to: observing the same fleet again asks for no second yes."""
 
     group: GroupName
     changes: tuple[Change, ...]
@@ -69,31 +62,31 @@ class Rotation:
     """One run towards one goal, under one lease."""
 
     def __init__(
-        self, site: FleetContext, intent: Intent, conduct: Conduct, tenure: HeldLease
+        self, site: FleetContext, intent: Intent, conduct: Conduct, lease: HeldLease
     ) -> None:
         self._site = site
         self._intent = intent
         self._goal = intent.goal
         self._supply = supply_for(site, intent.goal)
         self._conduct = conduct
-        self._tenure = tenure
-        self._chronicle = RunLog(site, intent.rotation, conduct)
-        self._rolling = RolloutRunner(site, intent.goal, chronicle=self._chronicle, halt=self._halt)
-        self._earlier = self._chronicle.rollouts_finished()
+        self._lease = lease
+        self._log = RunLog(site, intent.rotation, conduct)
+        self._runner = RolloutRunner(site, intent.goal, log=self._log, halt=self._halt)
+        self._earlier = self._log.rollouts_finished()
         self._reports: list[RolloutReport] = []
         self._approved: _Approval | None = None
-        self._entered = False
+        self._first_checked = False
         self._given_up: set[InstanceName] = set()
         self._plan: Plan | None = None
-        self._first: Fleet | None = None
-        self._last: Fleet | None = None
+        self._first_fleet: Fleet | None = None
+        self._last_fleet: Fleet | None = None
         self._begun = time.monotonic()
 
     def run(self) -> Outcome:
         """Go on until the goal is reached or something stands in the way. Raises adapter errors."""
         try:
-            world = self._rounds()
-            self._tidy()
+            observed = self._converge()
+            self._clean_up()
         except RunEnded as ended:
             self._record_end(ended)
             return self._outcome(ended.ending, ended.message, ended.hint)
@@ -101,33 +94,33 @@ class Rotation:
             with suppress(JournalError, StoreError):  # what stopped the run counts, and may be that
                 self._record_end(RunEnded(Ending.STOPPED, error.message, error.hint))
             raise
-        return self._finish(world)
+        return self._finish(observed)
 
-    def _rounds(self) -> ObservedFleet:
-        """Do round after round; return the fleet at the goal."""
+    def _converge(self) -> ObservedFleet:
+        """Roll out until nothing is left to do; return the fleet at the goal."""
         self._stop_if_requested()
-        world = self._look()
+        observed = self._observe()
         # An earlier run may have been killed between a rollout and what proves it.
-        self._dial(world, [group.name for group in world.fleet.groups])
-        for _ in range(MOST_ROUNDS):
+        self._dial(observed, [group.name for group in observed.fleet.groups])
+        for _ in range(MOST_ROLLOUTS):
             self._stop_if_requested()
-            plan = self._planned(world)
+            plan = self._planned(observed)
             if not plan.rollouts:
                 self._check_complete(plan)
-                return world
+                return observed
             rollout = plan.rollouts[0]
-            self._refuse_blocking(world)
+            self._refuse_blocking(observed)
             if not self._approve(plan, rollout):
-                world = self._look()
+                observed = self._observe()
                 continue
-            self._drain(world, rollout)
+            self._drain(observed, rollout)
             place = RolloutNumber(self._done + 1, self._done + plan.whole)
-            rolled = self._rolling.roll_out(world, rollout, place)
-            world = self._look()
-            self._prove(world, rolled)
+            rolled = self._runner.roll_out(observed, rollout, place)
+            observed = self._observe()
+            self._prove(observed, rolled)
         raise RunEnded(
             Ending.FAILED,
-            f"the goal is not reached after {MOST_ROUNDS} rollouts",
+            f"the goal is not reached after {MOST_ROLLOUTS} rollouts",
             "look at `rollover journal`: which group changes again and again?",
         )
 
@@ -138,7 +131,7 @@ class Rotation:
     # Stopping.
 
     def _halt(self) -> Halt | None:
-        if self._tenure.lost:
+        if self._lease.lost:
             return Halt("another process rotates this fleet by now", "`rollover status` says more")
         if self._site.pause_requested():
             return Halt("paused", "`rollover resume` goes on")
@@ -151,37 +144,37 @@ class Rotation:
         if halt is not None:
             raise RunEnded(Ending.STOPPED, halt.why, halt.hint)
 
-    # Looking and planning.
+    # Observing and planning.
 
-    def _look(self) -> ObservedFleet:
-        self._tenure.assure()
+    def _observe(self) -> ObservedFleet:
+        self._lease.assure()
         begun = time.monotonic()
-        world = self._site.observe(self._goal.about)
-        self._first = self._first or world.fleet
-        self._last = world.fleet
-        count = sum(len(group.instances) for group in world.fleet.groups)
+        observed = self._site.observe(self._goal.about)
+        self._first_fleet = self._first_fleet or observed.fleet
+        self._last_fleet = observed.fleet
+        count = sum(len(group.instances) for group in observed.fleet.groups)
         self._tell(events.Observed(instances=count, seconds=time.monotonic() - begun))
-        return world
+        return observed
 
-    def _planned(self, world: ObservedFleet) -> Plan:
+    def _planned(self, observed: ObservedFleet) -> Plan:
         begun = time.monotonic()
-        world.give_up(self._given_up & world.unavailable() - world.feeding())
-        plan = self._make_plan(world)
+        observed.give_up(self._given_up & observed.unavailable() - observed.feeding())
+        plan = self._make_plan(observed)
         if not plan.rollouts and any(violation.rule == LEFT_BEHIND for violation in plan.blocked):
-            behind = world.unavailable() - world.feeding()
-            if behind and self._chronicle.overridden(LEFT_BEHIND, ", ".join(sorted(behind))):
+            behind = observed.unavailable() - observed.feeding()
+            if behind and self._log.overridden(LEFT_BEHIND, ", ".join(sorted(behind))):
                 self._given_up |= behind
-                world.give_up(behind)
-                plan = self._make_plan(world)
+                observed.give_up(behind)
+                plan = self._make_plan(observed)
         self._plan = plan
         self._record(EntryKind.PLANNED, data=run_log.plan_data(plan, done=self._done))
         seconds = time.monotonic() - begun
         self._tell(events.Planned(plan=plan, done=self._done, seconds=seconds))
         return plan
 
-    def _make_plan(self, world: ObservedFleet) -> Plan:
+    def _make_plan(self, observed: ObservedFleet) -> Plan:
         knowledge = self._site.knowledge(self._goal)
-        plan = make_plan(world.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
+        plan = planner.plan(observed.fleet, self._goal, knowledge=knowledge, now=self._site.clock())
         return self._intent.warned(plan)
 
     def _check_complete(self, plan: Plan) -> None:
@@ -198,7 +191,7 @@ class Rotation:
         )
 
     def _approve(self, plan: Plan, rollout: Rollout) -> bool:
-        """Ask for approval; false when the fleet has to be looked at again first."""
+        """Ask for approval; false when the fleet has to be observed again first."""
         wanted = _Approval(rollout.group, rollout.changes, rollout.instances)
         if self._approved == wanted:
             return True
@@ -212,11 +205,12 @@ class Rotation:
             )
         self._record(EntryKind.APPROVED, subject=rollout.group)
         self._approved = wanted
+        # While a person thinks the fleet may change: after that it is observed and planned anew.
         return time.monotonic() - begun < self._site.waits.fresh_seconds
 
     # What platforms know, and what the certificates say.
 
-    def _refuse_blocking(self, world: ObservedFleet) -> None:
+    def _refuse_blocking(self, observed: ObservedFleet) -> None:
         """End the run at what stands in the way of the next rollout, whatever its proof says."""
         window = self._conduct.window
         if window is not None and not window.holds(self._site.clock()):
@@ -225,36 +219,36 @@ class Rotation:
                 f"it is not the time for it: the maintenance window is {window}",
                 "run the same command again within the window, or give another",
             )
-        if not self._entered:
-            self._recover(world)
-        moment = Moment.BETWEEN if self._entered else Moment.BEFORE
-        self._chronicle.refuse_blocking(platform_findings.findings(self._site, moment))
-        self._entered = True
+        if not self._first_checked:
+            self._recover(observed)
+        moment = Moment.BETWEEN if self._first_checked else Moment.BEFORE
+        self._log.refuse_blocking(platform_findings.findings(self._site, moment))
+        self._first_checked = True
 
-    def _recover(self, world: ObservedFleet) -> None:
+    def _recover(self, observed: ObservedFleet) -> None:
         """Say who is cut off by expired certificates; without leave to recover, go no further."""
         knowledge = self._site.knowledge(self._goal)
-        seen = recovery(world, knowledge, now=self._site.clock())
+        found = recovery(observed, knowledge, now=self._site.clock())
         if self._site.recover:
-            self._tell(events.Recovering(recovery=seen, losses=LOSSES))
-            self._record(EntryKind.EVIDENCE, subject="recovery", data=run_log.recovery_data(seen))
-        elif seen.needed and not self._chronicle.overridden(RECOVERY, "recovery"):
+            self._tell(events.Recovering(recovery=found, losses=LOSSES))
+            self._record(EntryKind.EVIDENCE, subject="recovery", data=run_log.recovery_data(found))
+        elif found.needed and not self._log.overridden(RECOVERY, "recovery"):
             raise RunEnded(
                 Ending.REFUSED,
-                f"{RECOVERY}: {'; '.join(seen.expired) or 'certificates have expired'}: "
-                f"{len(seen.cut_off)} instances, such as `{seen.cut_off[0]}`, are cut off with "
+                f"{RECOVERY}: {'; '.join(found.expired) or 'certificates have expired'}: "
+                f"{len(found.cut_off)} instances, such as `{found.cut_off[0]}`, are cut off with "
                 "their next reconnect and can only be made anew",
                 "choose a maintenance window, then `rollover rotate --recover --window START/END`; "
                 "`rollover plan --recover` says what may be lost",
             )
 
-    def _tidy(self) -> None:
+    def _clean_up(self) -> None:
         """Put everything in its final place: the goal is reached, also when it was before."""
         for group, platform in platform_findings.cleanups(self._site):
-            self._tidy_group(group, platform)
-        self._chronicle.refuse_blocking(platform_findings.findings(self._site, Moment.AFTER))
+            self._clean_up_group(group, platform)
+        self._log.refuse_blocking(platform_findings.findings(self._site, Moment.AFTER))
 
-    def _tidy_group(self, group: GroupName, platform: Cleanup) -> None:
+    def _clean_up_group(self, group: GroupName, platform: Cleanup) -> None:
         again = "`rollover rotate` tries again, and changes nothing else"
         done: list[Evidence] = []
         try:
@@ -263,6 +257,7 @@ class Rotation:
             hint = f"{error.hint}; {again}" if error.hint else again
             raise RunEnded(Ending.FAILED, f"{_NOT_CLEAN}: {error.message}", hint) from None
         finally:
+            # What was done is told also where the rest of it failed.
             if done:
                 self._tell(events.CleanedUp(group=group, evidence=tuple(done)))
                 data: run_log.EntryData = {"evidence": run_log.evidence_data(done)}
@@ -275,46 +270,41 @@ class Rotation:
 
     # Proving.
 
-    def _drain(self, world: ObservedFleet, rollout: Rollout) -> None:
+    def _drain(self, observed: ObservedFleet, rollout: Rollout) -> None:
         """Prove that nobody still lives on what is about to be withdrawn; ask those who do."""
-        leaving = engine_rollout.withdrawal_of(
-            world.fleet, rollout, world.certificates, now=self._site.clock()
+        withdrawal = withdrawal_of(
+            observed.fleet, rollout, observed.certificates, now=self._site.clock()
         )
-        if not leaving.instances or self._goal.approach is Approach.LEAST_HARM:
+        if not withdrawal.instances or self._goal.approach is Approach.LEAST_HARM:
             return
-        engine_rollout.drain(
+        Drain(
             self._site.platforms(rollout.group),
-            leaving,
-            peers=DrainPeers(
-                frozenset(instance.name for instance in world.fleet.instances()), world.given_up
-            ),
-            patience=DrainPatience(
-                self._site.waits.drain_seconds,
-                self._site.waits.return_seconds,
-                self._site.waits.poll_seconds,
-                self._stop_if_requested,
-            ),
-            chronicle=self._chronicle,
-        )
+            withdrawal,
+            self._site.waits,
+            self._stop_if_requested,
+            self._log,
+        ).complete(observed)
 
-    def _dial(self, world: ObservedFleet, groups: Collection[GroupName]) -> None:
+    def _dial(self, observed: ObservedFleet, groups: Collection[GroupName]) -> None:
         """Dial every endpoint of some groups afresh."""
-        identities = self._supply.identities(world, self._intent.origins)
-        seen = gates.handshake_gate(world.fleet, self._site.platforms, identities, groups=groups)
+        identities = self._supply.identities(observed, self._intent.origins)
+        result = gates.handshake_gate(
+            observed.fleet, self._site.platforms, identities, groups=groups
+        )
         hint = (
             f"look at {', '.join(f'`{group}`' for group in groups)}, then `rollover rotate` again"
         )
-        self._chronicle.insist(seen, HANDSHAKES, hint=hint)
+        self._log.insist(result, HANDSHAKES, hint=hint)
 
-    def _prove(self, world: ObservedFleet, rolled: RolledOut) -> None:
+    def _prove(self, observed: ObservedFleet, rolled: RolledOut) -> None:
         """End a rollout: what it ordered is observed, and the group was dialled afresh."""
         group = rolled.rollout.group
-        seen = gates.order_gate(
-            world, rolled.orders, issuers=self._site.issuers(world), at=self._site.clock()
+        result = gates.order_gate(
+            observed, rolled.orders, issuers=self._site.issuers(observed), at=self._site.clock()
         )
         hint = f"something else changes `{group}`, or it reports what is not so"
-        self._chronicle.insist(seen, AS_ORDERED, hint=hint)
-        self._dial(world, [group])
+        self._log.insist(result, AS_ORDERED, hint=hint)
+        self._dial(observed, [group])
         report = rolled.report()
         self._reports.append(report)
         self._approved = None
@@ -340,9 +330,9 @@ class Rotation:
 
     # The end.
 
-    def _finish(self, world: ObservedFleet) -> Outcome:
+    def _finish(self, observed: ObservedFleet) -> Outcome:
         seconds = time.monotonic() - self._begun
-        behind = ", ".join(f"`{instance_name}`" for instance_name in sorted(world.given_up))
+        behind = ", ".join(f"`{name}`" for name in sorted(observed.given_up))
         self._record(
             EntryKind.FINISHED,
             data={"rollouts": self._done, "seconds": round(seconds, 3), "given_up": behind},
@@ -368,15 +358,15 @@ class Rotation:
             hint=hint,
             rollouts=tuple(self._reports),
             last_plan=self._plan,
-            before=events.certificates_of(self._first),
-            after=events.certificates_of(self._last),
+            before=events.certificates_of(self._first_fleet),
+            after=events.certificates_of(self._last_fleet),
             seconds=time.monotonic() - self._begun,
         )
 
     def _record(
         self, kind: EntryKind, *, subject: str = "", data: run_log.EntryData | None = None
     ) -> None:
-        self._chronicle.record(kind, subject=subject, data=data)
+        self._log.record(kind, subject=subject, data=data)
 
     def _tell(self, event: events.Event) -> None:
-        self._chronicle.tell(event)
+        self._log.tell(event)

@@ -25,8 +25,7 @@ from rollover.fleet.names import RuleId
 from rollover.fleet.plan import Plan, Rollout, Violation
 from rollover.rules.rule import Finding
 
-# What a rotation writes into the journal: plain values only, in words that a status can read.
-
+# Entries of the journal.
 
 EntryData = Mapping[str, Plain]
 
@@ -56,26 +55,26 @@ def plan_data(plan: Plan, *, done: int) -> EntryData:
         "rollouts": [rollout_data(rollout, done + rollout.number) for rollout in plan.rollouts],
         "blocked": [violation_data(violation) for violation in plan.blocked],
         "cautions": [f"{caution.rule}: {caution.message}" for caution in plan.cautions],
-        "broken": sum(broken_link.links for broken_link in plan.broken),
+        "broken": sum(broken.links for broken in plan.broken),
     }
 
 
-def rollout_data(each: Rollout, number: int) -> EntryData:
+def rollout_data(rollout: Rollout, number: int) -> EntryData:
     """Return what one rollout is."""
     return {
         "number": number,
-        "group": each.group,
-        "phases": [phase.value for phase in each.phases],
-        "instances": each.instances,
-        "links": each.proof.links,
-        "combinations": each.proof.combinations,
-        "rollback_rollouts": each.rollback_rollouts,
+        "group": rollout.group,
+        "phases": [phase.value for phase in rollout.phases],
+        "instances": rollout.instances,
+        "links": rollout.proof.links,
+        "combinations": rollout.proof.combinations,
+        "rollback_rollouts": rollout.rollback_rollouts,
     }
 
 
-def violation_data(each: Violation) -> EntryData:
+def violation_data(violation: Violation) -> EntryData:
     """Return why a step is refused."""
-    return {"rule": each.rule, "message": each.message, "lift": each.lift}
+    return {"rule": violation.rule, "message": violation.message, "lift": violation.lift}
 
 
 def rollout_finished_data(
@@ -90,37 +89,37 @@ def rollout_finished_data(
     }
 
 
-def result_data(each: Result) -> EntryData:
+def result_data(result: Result) -> EntryData:
     """Return what became of one instance."""
-    if isinstance(each, Applied):
+    if isinstance(result, Applied):
         return {
-            "seconds": round(each.seconds, 3),
-            "reload_seconds": round(each.reload_seconds, 4),
-            "evidence": evidence_data(each.evidence),
+            "seconds": round(result.seconds, 3),
+            "reload_seconds": round(result.reload_seconds, 4),
+            "evidence": evidence_data(result.evidence),
         }
     return {
-        "seconds": round(each.seconds, 3),
-        "code": each.code,
-        "message": each.message,
-        "hint": each.hint,
-        "restored": each.restored,
+        "seconds": round(result.seconds, 3),
+        "code": result.code,
+        "message": result.message,
+        "hint": result.hint,
+        "restored": result.restored,
     }
 
 
-def gate_data(seen: GateResult) -> EntryData:
+def gate_data(result: GateResult) -> EntryData:
     """Return what a gate saw."""
     return {
-        "holds": seen.holds,
-        "facts": len(seen.evidence),
-        "evidence": evidence_data(seen.evidence),
-        "holdouts": [holdout_text(holdout) for holdout in seen.holdouts[:MOST_EVIDENCE]],
+        "holds": result.holds,
+        "facts": len(result.evidence),
+        "evidence": evidence_data(result.evidence),
+        "holdouts": [holdout_text(holdout) for holdout in result.holdouts[:MOST_EVIDENCE]],
     }
 
 
-def holdout_text(each: Holdout) -> str:
+def holdout_text(holdout: Holdout) -> str:
     """Say who still presents what, and where."""
-    issuer = each.issuer_name or "an unknown CA"
-    return f"`{each.peer}` on {each.server} still presents a certificate of {issuer}"
+    issuer = holdout.issuer_name or "an unknown CA"
+    return f"`{holdout.peer}` on {holdout.server} still presents a certificate of {issuer}"
 
 
 def findings_data(found: Sequence[Finding]) -> EntryData:
@@ -139,14 +138,14 @@ def findings_data(found: Sequence[Finding]) -> EntryData:
     }
 
 
-def recovery_data(seen: Recovery) -> EntryData:
+def recovery_data(recovery: Recovery) -> EntryData:
     """Return who is cut off because certificates have expired."""
-    return {"expired": list(seen.expired), "cut_off": list(seen.cut_off)}
+    return {"expired": list(recovery.expired), "cut_off": list(recovery.cut_off)}
 
 
-def evidence_data(seen: Sequence[Evidence]) -> list[Plain]:
+def evidence_data(evidence: Sequence[Evidence]) -> list[Plain]:
     """Return evidence, what fails first."""
-    ordered = sorted(seen, key=lambda each: each.holds)
+    ordered = sorted(evidence, key=lambda fact: fact.holds)
     return [
         {
             "fact": evidence.fact.value,
@@ -159,8 +158,7 @@ def evidence_data(seen: Sequence[Evidence]) -> list[Plain]:
     ]
 
 
-# The account that a run gives of itself: to the journal, and to whoever watches.
-
+# The account itself.
 
 MOST_NAMED = 3
 """Failed facts that a message names; the journal and the events have all."""
@@ -208,7 +206,7 @@ class RunLog:
 
     def refuse_blocking(self, found: Sequence[Finding]) -> None:
         """Tell and record what was not found before; end the run at what stands in the way."""
-        fresh = tuple(fromkey for fromkey in dict.fromkeys(found) if fromkey not in self._found)
+        fresh = tuple(finding for finding in dict.fromkeys(found) if finding not in self._found)
         if fresh:
             self._found.update(fresh)
             self.tell(events.FindingsTold(findings=fresh))
@@ -226,18 +224,20 @@ class RunLog:
         hint = remedy + (answer if wrong[0].rule in self._overridable else "")
         raise RunEnded(platform_findings.ENDINGS[wrong[0].severity], _first_few(said), hint)
 
-    def insist(self, seen: GateResult, rule: RuleId, *, hint: str) -> None:
+    def insist(self, result: GateResult, rule: RuleId, *, hint: str) -> None:
         """Record what a gate saw, and end the run when it does not hold."""
-        self.tell(events.GateChecked(gate=seen.gate, evidence=seen.evidence, holds=seen.holds))
-        self.record(EntryKind.GATE, subject=seen.gate, data=gate_data(seen))
-        if seen.holds or self.overridden(rule, seen.gate):
+        self.tell(
+            events.GateChecked(gate=result.gate, evidence=result.evidence, holds=result.holds)
+        )
+        self.record(EntryKind.GATE, subject=result.gate, data=gate_data(result))
+        if result.holds or self.overridden(rule, result.gate):
             return
         wrong = [
             f"{evidence.subject}: {evidence.observed}"
-            for evidence in seen.evidence
+            for evidence in result.evidence
             if not evidence.holds
         ]
-        wrong += [holdout_text(holdout) for holdout in seen.holdouts]
+        wrong += [holdout_text(holdout) for holdout in result.holdouts]
         raise RunEnded(Ending.EVIDENCE_MISSING, f"{rule}: {_first_few(wrong)}", hint)
 
 

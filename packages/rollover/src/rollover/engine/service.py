@@ -29,13 +29,12 @@ from rollover.fleet.plan import Caution, Plan, Violation
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import read_certificates
-from rollover.planner.planner import naive
-from rollover.planner.planner import plan as make_plan
+from rollover.planner import planner
 from rollover.rules.context import DEFAULT_EXPIRY_DAYS, RuleKnowledge
 from rollover.rules.report import Report, check
 from rollover.rules.rule import Finding
 
-# Can this fleet be rotated, and what stands in the way? Observes, asks, then runs the rules.
+# Checks.
 
 
 def check_fleet(
@@ -48,29 +47,29 @@ def check_fleet(
     """
     if authority is not None:
         choose_about(site.authorities.all(), authority)
-    seen = observe_without_goal(site)
-    fleet = seen.fleet
+    observed = observe_without_goal(site)
+    fleet = observed.fleet
     if authority is not None:
-        chosen = tuple(item for item in fleet.authorities if item.name == authority)
+        chosen = tuple(known for known in fleet.authorities if known.name == authority)
         fleet = msgspec.structs.replace(fleet, authorities=chosen)
-    versions = {version for one in fleet.authorities for version in one.versions}
+    versions = {version for known in fleet.authorities for version in known.versions}
     return check(
         fleet,
         site.described,
-        accepts=seen.accepts,
-        shape=seen.shape,
+        accepts=observed.accepts,
+        shape=observed.shape,
         knowledge=RuleKnowledge(
-            issuers={leaf: by for leaf, by in seen.issuers.items() if by in versions},
-            keys=seen.keys,
+            issuers={leaf: by for leaf, by in observed.issuers.items() if by in versions},
+            keys=observed.keys,
             expires_within=timedelta(days=expiry_days),
         ),
-        now=seen.at,
+        now=observed.at,
         catalogue=site.catalogue,
         known=dict(platform_findings.by_group(site, Moment.CHECK)),
     )
 
 
-# The versions of a fleet's authorities: which there are, who uses them, and bringing one in.
+# Versions of authorities.
 
 
 class VersionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,23 +99,25 @@ class PemFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_versions(site: FleetContext) -> tuple[VersionView, ...]:
     """Observe a fleet and return every version of its authorities, oldest first."""
-    seen = observe_without_goal(site)
+    observed = observe_without_goal(site)
     return tuple(
-        view for authority in seen.fleet.authorities for view in _version_views(authority, seen)
+        view
+        for authority in observed.fleet.authorities
+        for view in _version_views(authority, observed)
     )
 
 
-def _version_views(authority: Authority, seen: FleetObservation) -> Iterator[VersionView]:
+def _version_views(authority: Authority, observed: FleetObservation) -> Iterator[VersionView]:
     for version in dict.fromkeys(authority.versions):
         view = VersionView(
             authority=authority.name,
             label=authority.label(version),
             fingerprint=version,
-            key_here=version in seen.keys,
-            trusted_by=_trusted_by(version, seen),
-            presented_by=_presented_by(version, seen),
+            key_here=version in observed.keys,
+            trusted_by=_trusted_by(version, observed),
+            presented_by=_presented_by(version, observed),
         )
-        known = seen.fleet.certificates.get(version)
+        known = observed.fleet.certificates.get(version)
         if known is None:
             yield view
             continue
@@ -129,19 +130,19 @@ def _version_views(authority: Authority, seen: FleetObservation) -> Iterator[Ver
         )
 
 
-def _trusted_by(version: Fingerprint, seen: FleetObservation) -> int:
+def _trusted_by(version: Fingerprint, observed: FleetObservation) -> int:
     return sum(
         version in (endpoint.trusts or ())
-        for instance in seen.fleet.instances()
+        for instance in observed.fleet.instances()
         for endpoint in instance.endpoints
     )
 
 
-def _presented_by(version: Fingerprint, seen: FleetObservation) -> int:
+def _presented_by(version: Fingerprint, observed: FleetObservation) -> int:
     return sum(
         endpoint.role is not Role.SOURCE
-        and any(seen.issuers.get(present) == version for present in endpoint.presents)
-        for instance in seen.fleet.instances()
+        and any(observed.issuers.get(present) == version for present in endpoint.presents)
+        for instance in observed.fleet.instances()
         for endpoint in instance.endpoints
     )
 
@@ -184,7 +185,7 @@ def import_version(
     )
 
 
-# What a user of the library calls: observe, plan, rotate, roll back, verify. One call each.
+# Plans and rotations.
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,18 +226,20 @@ class Rollover:
 
     def __init__(self, site: FleetContext) -> None:
         self.site = site
-        self._beginning = Intents(site)
+        self._intents = Intents(site)
 
     def authority(self, name: str | None = None) -> AuthorityName:
         """Return the authority of that name, or the only one; `SpecError` when unclear."""
-        return goals.choose_authority([item.name for item in self.site.authorities.all()], name)
+        return goals.choose_authority(
+            [authority.name for authority in self.site.authorities.all()], name
+        )
 
     def about(self, name: str | None = None) -> About:
         """Return what goes by that name: an authority, or material that was installed."""
         return goals.choose_about(self.site.authorities.all(), name)
 
     def observe(self, about: About) -> ObservedFleet:
-        """Look at the fleet; changes nothing."""
+        """Observe the fleet; changes nothing."""
         return self.site.observe(about)
 
     def plan(self, request: AnyRequest) -> Plan:
@@ -249,31 +252,31 @@ class Rollover:
 
     def outlook(self, request: AnyRequest) -> Outlook:
         """Return the plan with all else that is known beforehand; changes as much as `plan`."""
-        world, goal = self._aimed(request)
+        observed, goal = self._aimed(request)
         return Outlook(
-            plan=self._planned(world, goal),
+            plan=self._planned(observed, goal),
             findings=platform_findings.findings(self.site, Moment.CHECK),
-            recovery=recovery(world, self.site.knowledge(goal), now=self.site.clock()),
+            recovery=recovery(observed, self.site.knowledge(goal), now=self.site.clock()),
         )
 
-    def _planned(self, world: ObservedFleet, goal: Goal) -> Plan:
+    def _planned(self, observed: ObservedFleet, goal: Goal) -> Plan:
         knowledge = self.site.knowledge(goal)
-        plan = make_plan(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
-        return supply_for(self.site, goal).foreseen(plan, world)
+        plan = planner.plan(observed.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        return supply_for(self.site, goal).foreseen(plan, observed)
 
     def naive_swap(self, request: AnyRequest) -> tuple[Violation, ...]:
         """Return what swapping everything at once would break: nothing is changed."""
-        world, goal = self._aimed(request)
+        observed, goal = self._aimed(request)
         knowledge = self.site.knowledge(goal)
-        return naive(world.fleet, goal, knowledge=knowledge, now=self.site.clock())
+        return planner.naive(observed.fleet, goal, knowledge=knowledge, now=self.site.clock())
 
     def _aimed(self, request: AnyRequest) -> tuple[ObservedFleet, Goal]:
-        """Return a look at the fleet, and a goal: its CA may be younger than the look."""
-        world = self.site.observe(request.about)
-        goal = self._beginning.goal(request, world)
-        world = self.site.renamed(world, request.about)
-        supply_for(self.site, goal).check_target(world)
-        return world, goal
+        """Return the fleet as observed, and a goal, whose CA may have been made just now."""
+        observed = self.site.observe(request.about)
+        goal = self._intents.goal(request, observed)
+        observed = self.site.renamed(observed, request.about)
+        supply_for(self.site, goal).check_target(observed)
+        return observed, goal
 
     def rotate(self, request: AnyRequest, conduct: Conduct) -> Outcome:
         """Begin a rotation, or go on with the one that is unfinished, until it ends or stops.
@@ -282,8 +285,8 @@ class Rollover:
         begun only when the request says so. Raises `StaleError` when another process works on
         this fleet, `SpecError` when the request does not fit the unfinished rotation.
         """
-        with self._tenure() as tenure:
-            return Rotation(self.site, self._beginning.intent(request), conduct, tenure).run()
+        with self._lease() as lease:
+            return Rotation(self.site, self._intents.intent(request), conduct, lease).run()
 
     def rollback(self, about: About, conduct: Conduct) -> Outcome:
         """Take the last rotation back: a rotation like any other, towards the version before.
@@ -291,7 +294,7 @@ class Rollover:
         Raises `SpecError` when there is nothing to take back or the old CA can serve no more,
         `StoreError` when its key is not in the store; nothing is begun then.
         """
-        with self._tenure() as tenure:
+        with self._lease() as lease:
             intent = last_intent(self.site.journal, about)
             if intent is None:
                 raise SpecError(
@@ -299,22 +302,22 @@ class Rollover:
                     hint="there is nothing to take back",
                 )
             if not intent.rollback:
-                intent = self._beginning.rollback(intent)
-            return Rotation(self.site, intent, conduct, tenure).run()
+                intent = self._intents.rollback(intent)
+            return Rotation(self.site, intent, conduct, lease).run()
 
     def verify(self, about: About) -> Verification:
         """Dial every endpoint afresh with the chains of every CA version that can be had."""
-        world = self.site.observe(about)
-        groups = [group.name for group in world.fleet.groups]
+        observed = self.site.observe(about)
+        groups = [group.name for group in observed.fleet.groups]
         dialled = gates.handshake_gate(
-            world.fleet, self.site.platforms, self.site.identities(about), groups=groups
+            observed.fleet, self.site.platforms, self.site.identities(about), groups=groups
         )
-        trusted = set(world.trusted_versions())
-        withdrawn = [version for version in world.versions if version.fingerprint not in trusted]
-        drained = gates.drain_gate(world.fleet, self.site.platforms, withdrawn)
+        trusted = set(observed.trusted_versions())
+        withdrawn = [version for version in observed.versions if version.fingerprint not in trusted]
+        drained = gates.drain_gate(observed.fleet, self.site.platforms, withdrawn)
         return Verification(gates=(dialled, drained))
 
-    def _tenure(self) -> HeldLease:
+    def _lease(self) -> HeldLease:
         """Return the right to change this fleet: one at a time, whatever the authority.
 
         Two rotations of different authorities would deliver the same bundles, each without what

@@ -24,8 +24,6 @@ from rollover.fleet.plan import Plan
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem, to_pem
 
-# What a goal that installs material needs: what is supplied, and what there was, kept for it.
-
 
 def keep_supplied(site: FleetContext, request: MaterialRequest) -> None:
     """Keep what is supplied before anything is begun. `SpecError` for a chain without its key."""
@@ -56,11 +54,11 @@ class MaterialSupply:
         self._site = site
         self._goal = goal
 
-    def check_target(self, _world: ObservedFleet) -> None:
+    def check_target(self, _observed: ObservedFleet) -> None:
         """Refuse a CA that nobody would accept now: the goal leads to none."""
 
     def identities(
-        self, _world: ObservedFleet, _origins: Collection[Fingerprint]
+        self, _observed: ObservedFleet, _origins: Collection[Fingerprint]
     ) -> tuple[Identity, ...]:
         """Return those of all authorities: whoever is let in now is to be let in later."""
         return self._site.known.all_identities()
@@ -80,51 +78,54 @@ class MaterialSupply:
             hint="`rollover rotate` rotates the CA of a source",
         )
 
-    def foreseen(self, plan: Plan, world: ObservedFleet) -> Plan:
+    def foreseen(self, plan: Plan, observed: ObservedFleet) -> Plan:
         """Return a plan that says beforehand whether a way leads back, for it is not begun yet."""
         return material.with_rollback_caution(
-            plan, self._goal, self._former(world, self._keys(world))
+            plan, self._goal, self._former(observed, self._keys(observed))
         )
 
-    def keep_former(self, world: ObservedFleet) -> tuple[Installation, ...]:
+    def keep_former(self, observed: ObservedFleet) -> tuple[Installation, ...]:
         """Keep, before anything is replaced, what the way back needs; return what that is."""
         store, now = self._site.material_store, self._site.clock()
-        keys = self._keys(world)
+        keys = self._keys(observed)
         for chain, key in keys.items():
-            store.keep([world.certificates[fingerprint] for fingerprint in chain], key=key, at=now)
-        former = self._former(world, keys)
-        store.keep_all(former, known=world.certificates, at=now)
+            store.keep(
+                [observed.certificates[fingerprint] for fingerprint in chain], key=key, at=now
+            )
+        former = self._former(observed, keys)
+        store.keep_all(former, known=observed.certificates, at=now)
         return former
 
     def _former(
-        self, world: ObservedFleet, keys: dict[Chain, SecretBytes]
+        self, observed: ObservedFleet, keys: dict[Chain, SecretBytes]
     ) -> tuple[Installation, ...]:
-        replaced = dict(self._replaced(world)).values()
+        replaced = dict(self._replaced(observed)).values()
         kept = {
-            pair for pair in replaced if pair in keys or self._site.material_store.has_key(pair)
+            chain for chain in replaced if chain in keys or self._site.material_store.has_key(chain)
         }
-        return material.former_material(self._goal, world.fleet, chains=kept)
+        return material.former_material(self._goal, observed.fleet, chains=kept)
 
-    def _keys(self, world: ObservedFleet) -> dict[Chain, SecretBytes]:
+    def _keys(self, observed: ObservedFleet) -> dict[Chain, SecretBytes]:
         """Return the keys of the chains that are replaced, where they can be read."""
-        replaced = dict(self._replaced(world))
+        replaced = dict(self._replaced(observed))
         found: dict[Chain, SecretBytes] = {}
-        for group in world.fleet.groups:
+        for group in observed.fleet.groups:
             platform = self._site.platforms(group.name)
             names = {instance.name for instance in group.instances} & {
-                endpoint_ref.instance for endpoint_ref in replaced
+                ref.instance for ref in replaced
             }
             if not names or not isinstance(platform, ReadsPrivateKeys):
                 continue
             for ref, key in platform.private_keys(sorted(names)).items():
                 chain = replaced.get(ref)
-                if chain and _belongs(key, world.certificates[chain[0]]):
+                # The key on the disk may be newer than the chain that is presented.
+                if chain and _belongs(key, observed.certificates[chain[0]]):
                     found[chain] = key
         return found
 
-    def _replaced(self, world: ObservedFleet) -> Iterator[tuple[EndpointRef, Chain]]:
+    def _replaced(self, observed: ObservedFleet) -> Iterator[tuple[EndpointRef, Chain]]:
         """Yield what the endpoints present that get another chain."""
-        for instance in world.fleet.instances():
+        for instance in observed.fleet.instances():
             installed = self._goal.installed_on(instance.name)
             for endpoint in instance.endpoints if installed else ():
                 part = installed.get(endpoint.name)
@@ -140,9 +141,6 @@ def _belongs(key: SecretBytes, leaf: Certificate) -> bool:
         return False
 
 
-# What a goal needs at a site: leaves, what signs, proofs of identity. One answer for each kind.
-
-
 class AuthoritySupply:
     """What the rotation of an authority needs at a site."""
 
@@ -150,16 +148,16 @@ class AuthoritySupply:
         self._site = site
         self._goal = goal
 
-    def check_target(self, world: ObservedFleet) -> None:
+    def check_target(self, observed: ObservedFleet) -> None:
         """Refuse a CA to go to that nobody would accept now; `SpecError`."""
-        goals.check_target(world.certificates[self._goal.target], now=self._site.clock())
+        goals.check_target(observed.certificates[self._goal.target], now=self._site.clock())
 
     def identities(
-        self, world: ObservedFleet, origins: Collection[Fingerprint]
+        self, observed: ObservedFleet, origins: Collection[Fingerprint]
     ) -> tuple[Identity, ...]:
         """Return those of the versions that the rotation is about, and of those in use now."""
         goal = self._goal
-        versions = {goal.target, *goal.trusted, *origins, *world.trusted_versions()}
+        versions = {goal.target, *goal.trusted, *origins, *observed.trusted_versions()}
         return tuple(
             identity
             for identity in self._site.known.identities(goal.authority)
@@ -182,7 +180,7 @@ class AuthoritySupply:
         found = self._site.authorities.signing(self._goal.authority, version)
         return Signer(certificate=found.certificate, key=SecretBytes(to_pem(found.key)))
 
-    def foreseen(self, plan: Plan, _world: ObservedFleet) -> Plan:
+    def foreseen(self, plan: Plan, _observed: ObservedFleet) -> Plan:
         """Return a plan with what has to be known of the way back: nothing, versions are kept."""
         return plan
 

@@ -23,13 +23,12 @@ from rollover.pki.stacks import Verifier
 from rollover.rules.certificates import describe_doubt
 from rollover.rules.handshakes import Handshakes, JudgedHandshake
 
-# A look at a whole fleet that asks for no goal: for `check`, `topology` and lists of versions.
-#
-# Unlike the look before a rollout it goes on when an instance was never seen: that is a finding.
-
 
 class FleetObservation:
-    """A fleet as it was observed, and what can be asked about its certificates."""
+    """A fleet as it was observed without a goal: for `check`, `topology` and lists of versions.
+
+    Unlike before a rollout, an instance that was never seen is no error: it is a finding.
+    """
 
     def __init__(self, fleet: Fleet, *, keys: frozenset[Fingerprint], at: datetime) -> None:
         self.fleet = fleet
@@ -82,8 +81,7 @@ def _issuers_of_leaves(fleet: Fleet) -> dict[Fingerprint, Fingerprint]:
     return found
 
 
-# Who presents what, who trusts what, what expires when, and which links work now.
-
+# The topology as it is shown.
 
 _SECONDS_OF_DAY = 86_400
 
@@ -170,56 +168,63 @@ def topology_now(site: FleetContext, *, every_link: bool = False) -> Topology:
     return topology_of(observe_without_goal(site), every_link=every_link)
 
 
-def topology_of(seen: FleetObservation, *, every_link: bool = False) -> Topology:
+def topology_of(observed: FleetObservation, *, every_link: bool = False) -> Topology:
     """Return the topology of a fleet that was observed. Pure."""
-    handshakes = Handshakes(seen.fleet, accepts=seen.accepts, shape=seen.shape, now=seen.at)
-    judged = [(link, handshakes.on(link)) for link in seen.fleet.links]
+    handshakes = Handshakes(
+        observed.fleet, accepts=observed.accepts, shape=observed.shape, now=observed.at
+    )
+    judged = [(link, handshakes.on(link)) for link in observed.fleet.links]
     return Topology(
-        fleet=seen.fleet.name,
-        at=seen.at,
-        groups=tuple(_group_view(group, seen) for group in seen.fleet.groups),
-        links=tuple(_summaries(seen.fleet, judged)),
+        fleet=observed.fleet.name,
+        at=observed.at,
+        groups=tuple(_group_view(group, observed) for group in observed.fleet.groups),
+        links=tuple(_summaries(observed.fleet, judged)),
         every_link=tuple(_link_view(link, shake) for link, shake in judged) if every_link else (),
     )
 
 
-def _group_view(group: Group, seen: FleetObservation) -> GroupView:
+def _group_view(group: Group, observed: FleetObservation) -> GroupView:
     return GroupView(
         name=group.name,
         platform=group.platform,
         touch=group.touch.value,
-        instances=tuple(_instance_view(instance, seen) for instance in group.instances),
+        instances=tuple(_instance_view(instance, observed) for instance in group.instances),
     )
 
 
-def _instance_view(instance: Instance, seen: FleetObservation) -> InstanceView:
+def _instance_view(instance: Instance, observed: FleetObservation) -> InstanceView:
     return InstanceView(
         name=instance.name,
         availability=instance.availability.value,
         why=instance.why,
         unconfirmed=bool(instance.may_be),
         doubt=describe_doubt(instance),
-        endpoints=tuple(_endpoint_view(endpoint, seen) for endpoint in instance.endpoints),
+        endpoints=tuple(_endpoint_view(endpoint, observed) for endpoint in instance.endpoints),
     )
 
 
-def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
-    labels = _labels(seen.fleet)
+def _endpoint_view(endpoint: Endpoint, observed: FleetObservation) -> EndpointView:
+    labels = _labels(observed.fleet)
     trusts = endpoint.trusts
     view = EndpointView(
         name=endpoint.name,
         role=endpoint.role.value,
         stack=endpoint.stack.value,
         address=endpoint.address or "",
-        trusts=None if trusts is None else tuple(_label(trust, seen, labels) for trust in trusts),
+        trusts=None
+        if trusts is None
+        else tuple(_label(trust, observed, labels) for trust in trusts),
     )
     if not endpoint.presents:
         return view
-    leaf = seen.fleet.certificates[endpoint.presents[0]]
+    leaf = observed.fleet.certificates[endpoint.presents[0]]
     issuer = next(
-        (seen.issuers[present] for present in endpoint.presents if present in seen.issuers), None
+        (observed.issuers[present] for present in endpoint.presents if present in observed.issuers),
+        None,
     )
-    expires = min(certificate.not_after for certificate in _chain(endpoint, issuer, seen.fleet))
+    # The CA counts too, also where it is not sent: the chain is worth nothing after it.
+    chain = (*endpoint.presents, *((issuer,) if issuer else ()))
+    expires = min(observed.fleet.certificates[fingerprint].not_after for fingerprint in chain)
     return msgspec.structs.replace(
         view,
         subject=leaf.subject,
@@ -227,18 +232,13 @@ def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
         fingerprint="" if endpoint.source is not None else leaf.fingerprint,
         issuer=labels[issuer] if issuer else leaf.issuer_name,
         expires=expires,
-        days_left=_days(expires - seen.at),
+        days_left=_days(expires - observed.at),
     )
 
 
 def _days(left: timedelta) -> float:
     """Return days, rounded down: what has ended a second ago has less than none left."""
     return math.floor(left.total_seconds() / _SECONDS_OF_DAY * 1e4) / 1e4
-
-
-def _chain(endpoint: Endpoint, issuer: Fingerprint | None, fleet: Fleet) -> Iterator[Certificate]:
-    for fingerprint in (*endpoint.presents, *((issuer,) if issuer else ())):
-        yield fleet.certificates[fingerprint]
 
 
 def _labels(fleet: Fleet) -> dict[Fingerprint, str]:
@@ -249,8 +249,10 @@ def _labels(fleet: Fleet) -> dict[Fingerprint, str]:
     }
 
 
-def _label(fingerprint: Fingerprint, seen: FleetObservation, labels: dict[Fingerprint, str]) -> str:
-    certificate = seen.fleet.certificates.get(fingerprint)
+def _label(
+    fingerprint: Fingerprint, observed: FleetObservation, labels: dict[Fingerprint, str]
+) -> str:
+    certificate = observed.fleet.certificates.get(fingerprint)
     return labels.get(fingerprint) or (certificate.subject if certificate else fingerprint)
 
 

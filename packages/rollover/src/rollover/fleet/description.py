@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain as flatten
 from typing import Literal
 
 import msgspec
@@ -236,8 +237,7 @@ class FleetDescription(_Described, frozen=True, kw_only=True):
     """How long, between two rollouts, people may take: certificates must stay valid that long."""
 
 
-# From what is described and what was observed to the fleet that is planned on. Pure.
-
+# From what is described and what was observed to the fleet that is planned on.
 
 MOST_LINKS = 5_000_000
 """A description that asks for more links than this is taken for a mistake."""
@@ -257,7 +257,7 @@ def assemble(
     """
     certificates = dict(known or {})
     for observation in observations.values():
-        for seen in _all_observed(observation):
+        for seen in (*observation.endpoints, *flatten.from_iterable(observation.may_use)):
             for certificate in (*seen.presents, *(seen.trusts or ())):
                 certificates[certificate.fingerprint] = certificate
     groups = tuple(_group(group, observations) for group in description.groups)
@@ -268,12 +268,6 @@ def assemble(
         authorities=tuple(authorities),
         certificates=certificates,
     )
-
-
-def _all_observed(observation: Observation) -> Iterator[ObservedEndpoint]:
-    yield from observation.endpoints
-    for state in observation.may_use:
-        yield from state
 
 
 def _group(described: GroupDescription, observations: Mapping[InstanceName, Observation]) -> Group:
@@ -340,12 +334,12 @@ def _endpoint(
     *,
     bundle_file: str | None,
 ) -> Endpoint:
-    presents = tuple(present.fingerprint for present in seen.presents) if seen else ()
-    trusts = (
-        tuple(trust.fingerprint for trust in seen.trusts)
-        if seen is not None and seen.trusts is not None
-        else None
-    )
+    presents = _fingerprints(seen.presents) if seen else ()
+    trusts = None if seen is None or seen.trusts is None else _fingerprints(seen.trusts)
+    source = None
+    if described.source is not None:
+        group, _, source_endpoint = described.source.rpartition("/")
+        source = SourceRef(GroupName(group), EndpointName(source_endpoint))
     return Endpoint(
         name=described.name,
         role=described.role,
@@ -355,16 +349,9 @@ def _endpoint(
         chain_slot=chain_slot,
         bundle_slot=bundle_slot,
         address=described.address,
-        source=_source(described),
+        source=source,
         bundle_file=bundle_file,
     )
-
-
-def _source(described: EndpointDescription) -> SourceRef | None:
-    if described.source is None:
-        return None
-    group, _, endpoint = described.source.rpartition("/")
-    return SourceRef(GroupName(group), EndpointName(endpoint))
 
 
 def _state(described: InstanceDescription, seen: tuple[ObservedEndpoint, ...]) -> State:
@@ -374,12 +361,16 @@ def _state(described: InstanceDescription, seen: tuple[ObservedEndpoint, ...]) -
         for endpoint in described.endpoints
     ]
     return State(
-        tuple(tuple(c.fingerprint for c in endpoint.presents) for endpoint in chosen),
+        tuple(_fingerprints(endpoint.presents) for endpoint in chosen),
         tuple(
-            None if endpoint.trusts is None else tuple(c.fingerprint for c in endpoint.trusts)
+            None if endpoint.trusts is None else _fingerprints(endpoint.trusts)
             for endpoint in chosen
         ),
     )
+
+
+def _fingerprints(certificates: Sequence[Certificate]) -> tuple[Fingerprint, ...]:
+    return tuple(certificate.fingerprint for certificate in certificates)
 
 
 def slots(

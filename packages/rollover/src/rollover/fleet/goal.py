@@ -1,7 +1,7 @@
-"""What a rotation is to end with: a tagged union of goals, each asked what an endpoint shall have.
+"""What a rotation is to end with: a tagged union of goals.
 
-What an endpoint shall present and trust is asked of the goal, by its place and by what it has now;
-nobody else looks at which kind of goal it is.
+Each says what an endpoint shall present and trust, by its place and by what it has now; nobody
+else looks at which kind of goal it is.
 """
 
 from __future__ import annotations

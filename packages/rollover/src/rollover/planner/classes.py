@@ -44,7 +44,7 @@ class _EdgeKey(NamedTuple):
 
 
 class _Located(NamedTuple):
-    """The class of an instance, with its leaf names by endpoint."""
+    """An instance, and the class that it is in."""
 
     node: int
     instance: Instance
@@ -80,14 +80,13 @@ class Classifier:
         units: list[Unit] = []
         located: dict[InstanceName, _Located] = {}
         for position, group in enumerate(self._fleet.groups):
-            members = self._members(
-                tuple(
-                    graph.with_own_files(item, self._goal.installed_on(item.name))
-                    for item in group.instances
-                )
-            )
+            alike: dict[Hashable, list[Instance]] = {}
+            for described in group.instances:
+                installed = self._goal.installed_on(described.name)
+                instance = graph.with_own_files(described, installed)
+                alike.setdefault(self._instance_key(instance), []).append(instance)
             first = len(nodes)
-            for instances in members:
+            for instances in alike.values():
                 nodes.append(self._node(len(nodes), position, instances))
                 for instance in instances:
                     located[instance.name] = _Located(nodes[-1].index, instance)
@@ -102,18 +101,15 @@ class Classifier:
             collides=self._collides,
         )
 
-    def _members(self, instances: tuple[Instance, ...]) -> list[list[Instance]]:
-        members: dict[Hashable, list[Instance]] = {}
-        for instance in instances:
-            members.setdefault(self._instance_key(instance), []).append(instance)
-        return list(members.values())
-
     def _instance_key(self, instance: Instance) -> Hashable:
         return (
             instance.availability is Availability.READY,
             tuple(self._endpoint_key(endpoint) for endpoint in instance.endpoints),
             tuple(self._installed_key(instance)),
-            tuple(self._state_key(state) for state in instance.may_be),
+            tuple(
+                (tuple(map(self._chain_key, state.presents)), state.trusts)
+                for state in instance.may_be
+            ),
         )
 
     def _installed_key(self, instance: Instance) -> Iterator[Hashable]:
@@ -133,9 +129,6 @@ class Classifier:
             endpoint.bundle_slot,
             endpoint.source,
         )
-
-    def _state_key(self, state: State) -> Hashable:
-        return tuple(self._chain_key(chain) for chain in state.presents), state.trusts
 
     def _chain_key(self, chain: Chain) -> Hashable:
         """Return what decides verdicts on a chain: its shape, and dates as far as they matter."""
@@ -238,8 +231,11 @@ class Classifier:
                 if endpoint.source is None:
                     continue
                 source = self._positions[endpoint.source.group]
-                model = self._fleet.groups[source].instances[0].endpoints
-                origin = next(item for item in model if item.name == endpoint.source.endpoint)
+                endpoints = {
+                    candidate.name: candidate
+                    for candidate in self._fleet.groups[source].instances[0].endpoints
+                }
+                origin = endpoints[endpoint.source.endpoint]
                 if endpoint.presents:
                     feeds[
                         Feed(graph.chain_slot_name(endpoint), source, graph.chain_slot_name(origin))
@@ -255,26 +251,26 @@ class Classifier:
     def _edges(
         self, nodes: list[Node], located: Mapping[InstanceName, _Located]
     ) -> tuple[Edge, ...]:
-        # One pass over all links: plain tuples, and names looked up once for each.
+        # There may be millions of links: keys are plain tuples, and each name is judged once.
         found: dict[tuple[int, int, int, int, bool, bool, bool, Chain], list[Link]] = {}
         positions = [
             {endpoint.name: at for at, endpoint in enumerate(node.endpoints)} for node in nodes
         ]
         covered: dict[tuple[Chain, str], bool] = {}
         for link in self._fleet.links:
-            one, other = link.dialer, link.acceptor
-            node, acceptor = located[one.instance].node, located[other.instance]
-            accepting = positions[acceptor.node][other.endpoint]
+            dialer, acceptor = link.dialer, link.acceptor
+            dialing, accepting = located[dialer.instance].node, located[acceptor.instance]
+            position = positions[accepting.node][acceptor.endpoint]
             named = link.name is None or self._covers(
-                acceptor.instance.endpoints[accepting].presents, link.name, covered
+                accepting.instance.endpoints[position].presents, link.name, covered
             )
             key = (
-                node,
-                positions[node][one.endpoint],
-                acceptor.node,
-                accepting,
+                dialing,
+                positions[dialing][dialer.endpoint],
+                accepting.node,
+                position,
                 link.mutual,
-                one.instance == other.instance,
+                dialer.instance == acceptor.instance,
                 named,
                 self._misnamed(link, covered) if self._chains_installed else (),
             )
@@ -288,7 +284,7 @@ class Classifier:
         )
 
     def _misnamed(self, link: Link, covered: dict[tuple[Chain, str], bool]) -> Chain:
-        """Return the chain installed on the acceptor, where it does not bear its name."""
+        """Return the chain installed on the acceptor, where it does not cover the link's name."""
         part = self._goal.installed_on(link.acceptor.instance).get(link.acceptor.endpoint)
         if part is None or not part.chain or link.name is None:
             return ()

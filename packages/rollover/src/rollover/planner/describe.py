@@ -31,10 +31,11 @@ class Describer:
         group = graph.units[proven.step.unit].group
         nodes = [graph.nodes[index] for index in proven.after]
         changes = tuple(dict.fromkeys(self._changes(graph, proven)))
+        phases = set(self._phases(graph, proven))
         return Rollout(
             number=number,
             group=group.name,
-            phases=_in_order(self._phases(graph, proven)),
+            phases=tuple(phase for phase in Phase if phase in phases),
             changes=changes,
             assignments=tuple(_assignment(node, proven.after[node.index]) for node in nodes),
             touch=group.touch,
@@ -113,11 +114,6 @@ class Describer:
 
 def _path(value: Value) -> str | None:
     return value.path if isinstance(value, BundleFile) else None
-
-
-def _in_order(phases: Iterator[Phase]) -> tuple[Phase, ...]:
-    found = set(phases)
-    return tuple(phase for phase in Phase if phase in found)
 
 
 def _pair(before: Possible, after: Vector, port: int | None) -> tuple[Value, Value] | None:

@@ -1,8 +1,4 @@
-"""Groups that look alike to all their peers are searched as one.
-
-Two groups without a link between them, with the same classes and the same links to the same
-others, may follow the same schedule: if one of them has a cheaper one, the other can copy it.
-"""
+"""What makes a search short: groups that are alike, and what each group needs at least."""
 
 from __future__ import annotations
 
@@ -16,6 +12,12 @@ import msgspec
 from rollover.planner.graph import Edge, Graph, Held, Possible, Unit
 from rollover.planner.safety import Judge, Window
 from rollover.planner.step_limits import Scope
+
+# Symmetric groups.
+#
+# Two groups without a link between them, with the same classes and the same links to the same
+# others, may follow the same schedule: if one of them has a cheaper one, the other can copy it.
+# So one of them is searched for all.
 
 
 class SymmetricGroups(msgspec.Struct, frozen=True):
@@ -66,7 +68,7 @@ def class_numbers(graph: Graph) -> list[int]:
     ]
 
 
-# What groups still need at least, seen with a few others only: bounds that are never too high.
+# Estimates: what groups still need at least, by bounds that are never too high.
 #
 # A safe plan of a fleet, seen through some of its groups, is a safe plan of those: fewer links
 # and no sources only make it cheaper. What one group needs while its neighbours' rollouts cost
@@ -144,7 +146,7 @@ class Estimate:
         for unit, parts in self._views.items():
             for other in {number for part in parts for number in part.units}:
                 found[other].append(unit)
-        return {unit: tuple(sorted(each)) for unit, each in found.items()}
+        return {unit: tuple(sorted(dependent)) for unit, dependent in found.items()}
 
     def neighbours(self, unit: int) -> Counter[int]:
         """Return the groups that a group is linked with, with the number of edges to each."""
@@ -157,7 +159,7 @@ class Estimate:
     def cost(self, part: Part, state: Held) -> int:
         """Return what the cheapest plan of a part costs."""
         if part not in self._known:
-            self._known[part] = self._alike.setdefault(self._looks(part), {})
+            self._known[part] = self._alike.setdefault(self._part_shape(part), {})
         nodes = [index for unit in part.units for index in self._graph.units[unit].nodes]
         key = tuple(state[index] for index in nodes)
         known = self._known[part].get(key)
@@ -165,8 +167,8 @@ class Estimate:
             return self._cost(part, dict(zip(nodes, key, strict=True)))
         return known
 
-    def _looks(self, part: Part) -> Hashable:
-        """Return what parts have in common whose costs are the same."""
+    def _part_shape(self, part: Part) -> Hashable:
+        """Return the same value for parts whose costs are the same."""
         units = [self._graph.units[unit] for unit in part.units]
         nodes = [index for unit in units for index in unit.nodes]
         place = {index: at for at, index in enumerate(nodes)}
@@ -197,7 +199,7 @@ class Estimate:
         key = tuple(held.values())
         if key in known:
             return known[key]
-        best = 0 if self._arrived(part, held) else NEVER
+        best = 0 if all(self._graph.arrived(held, unit) for unit in part.units) else NEVER
         if best:
             for scope, cost in zip(self._scopes_of(part), part.costs, strict=True):
                 found = scope.furthest(held, self._during, {})
@@ -206,6 +208,3 @@ class Estimate:
                     best = min(best, cost + self._cost(part, after))
         known[key] = best
         return best
-
-    def _arrived(self, part: Part, held: Held) -> bool:
-        return all(self._graph.arrived(held, unit) for unit in part.units)

@@ -16,8 +16,7 @@ from rollover.fleet.plan import BrokenLink, Caution, Side, Violation, Witness
 from rollover.planner.graph import Edge, Graph, Node, Possible, Vector, certificates_of
 from rollover.planner.safety import Broken, Judge, Knowledge, Refusal
 
-# From a breakage to words: the rule, one witness link, and what would lift the refusal.
-
+# Refusals.
 
 TRUST_BEFORE_USE = RuleId("trust-before-use")
 REISSUE_BEFORE_WITHDRAW = RuleId("reissue-before-withdraw")
@@ -112,7 +111,12 @@ _LIFTS = {
 def left_behind_violations(graph: Graph, last: Sequence[Possible]) -> Iterator[Violation]:
     """Yield one violation for each class that is not at the goal after the last step."""
     for node in graph.nodes:
-        if all(_arrived(node, state) for state in last[node.index]):
+        ends = [slot.ends for slot in node.slots]
+        if all(
+            value in slot_ends
+            for state in last[node.index]
+            for value, slot_ends in zip(state, ends, strict=True)
+        ):
             continue
         names = ", ".join(f"`{name}`" for name in node.instances[:MOST_NAMED])
         beyond = len(node.instances) - MOST_NAMED
@@ -134,12 +138,7 @@ def cut_off_violation(source: Node, group: GroupName) -> Violation:
     )
 
 
-def _arrived(node: Node, state: Sequence[object]) -> bool:
-    return all(value in slot.ends for value, slot in zip(state, node.slots, strict=True))
-
-
-# What lifts a refusal: where material is supplied, gateways are named first, and why.
-
+# What lifts refusals where material is supplied.
 
 _GATEWAYS = frozenset((Role.GATEWAY, Role.GATEWAY_REMOTE))
 
@@ -177,21 +176,18 @@ def _of_material(fleet: Fleet, violations: Iterable[Violation]) -> tuple[Violati
         for endpoint in instance.endpoints
     }
 
-    def behind(each: Violation) -> bool:
-        seen = each.witness
+    def spares_gateways(violation: Violation) -> bool:
+        seen = violation.witness
         return seen is None or not _GATEWAYS & {roles[seen.dialer], roles[seen.acceptor]}
 
-    return tuple(sorted(_with_material_lifts(violations), key=behind))
+    lifted = (
+        msgspec.structs.replace(violation, lift=_MATERIAL_LIFTS.get(violation.rule, violation.lift))
+        for violation in violations
+    )
+    return tuple(sorted(lifted, key=spares_gateways))
 
 
-def _with_material_lifts(violations: Iterable[Violation]) -> Iterator[Violation]:
-    for violation in violations:
-        lift = _MATERIAL_LIFTS.get(violation.rule, violation.lift)
-        yield msgspec.structs.replace(violation, lift=lift)
-
-
-# What an operator has to know of a plan that is safe all the same.
-
+# Cautions: what an operator has to know of a plan that is safe all the same.
 
 STACKS_DISAGREE = RuleId("stacks-disagree")
 BROKEN_NOW = RuleId("broken-now")
@@ -238,7 +234,11 @@ def plan_cautions(
                 remedy="use `nats_rotating_client` in them, or expect one reconnect in each "
                 "rollout that changes their certificate",
             )
-    unverified = [edge for edge in graph.edges if _unverified(graph, edge)]
+    unverified = [
+        edge
+        for edge in graph.edges
+        if graph.nodes[edge.dialer].ports[edge.dialer_endpoint].bundle is None
+    ]
     if unverified:
         link = unverified[0].example
         yield Caution(
@@ -246,10 +246,6 @@ def plan_cautions(
             message=f"{sum(edge.links for edge in unverified)} links are not verified by their "
             f"dialer (for example {link}): they cannot break, and prove nothing",
         )
-
-
-def _unverified(graph: Graph, edge: Edge) -> bool:
-    return graph.nodes[edge.dialer].ports[edge.dialer_endpoint].bundle is None
 
 
 def _disagreements(

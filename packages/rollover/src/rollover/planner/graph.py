@@ -18,7 +18,7 @@ from rollover.fleet.fleet import Endpoint, Group, Instance, Link
 from rollover.fleet.goal import BundleCourse, ChainCourse, Installation
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName, SlotName
 
-# The places that hold material, and the stages that a rotation takes each of them through.
+# Slots hold material; a rotation takes each of them through stages.
 
 
 class BundleFile(msgspec.Struct, frozen=True):
@@ -87,8 +87,8 @@ class Slot(msgspec.Struct, frozen=True):
         return max(
             (
                 stage
-                for (stage, _), each in zip(self.values, self.marks, strict=True)
-                if mark is not None and each == mark
+                for (stage, _), known in zip(self.values, self.marks, strict=True)
+                if mark is not None and known == mark
             ),
             default=Stage.KEEP,
         )
@@ -116,10 +116,13 @@ def chain_slot(name: str, course: ChainCourse) -> Slot:
 
 def bundle_slot(name: str, bundle: Bundle, course: BundleCourse, *, collides: bool) -> Slot:
     """Return the stages of a bundle: as it is, both trusted where that helps, the goal's."""
+    values: tuple[tuple[Stage, Bundle], ...]
     if course.joined:
         values = _bundle_stages(bundle, course.end, collides=collides)
+    elif bundle == course.end:
+        values = ((Stage.KEEP, bundle),)
     else:
-        values = _two_stages(bundle, course.end)
+        values = ((Stage.KEEP, bundle), (Stage.END, course.end))
     if not course.versions:
         marks: tuple[Hashable, ...] = tuple(frozenset(held) for _, held in values)
     else:
@@ -133,10 +136,6 @@ def file_slot(name: str, now: BundleFile, wanted: BundleFile) -> Slot:
         return fixed_slot(name, now, is_chain=False, mark=now)
     values = ((Stage.KEEP, now), (Stage.END, wanted))
     return Slot(name, False, values, frozenset((wanted,)), (now, wanted))
-
-
-def _two_stages(start: Bundle, end: Bundle) -> tuple[tuple[Stage, Bundle], ...]:
-    return ((Stage.KEEP, start),) if start == end else ((Stage.KEEP, start), (Stage.END, end))
 
 
 def _bundle_mark(bundle: Bundle, of_authority: Iterable[str], *, in_order: bool) -> Hashable:
@@ -153,15 +152,12 @@ def return_slot(slot: Slot, start: Value, end: Value, *, collides: bool) -> Slot
         values: tuple[tuple[Stage, Value], ...] = ((Stage.KEEP, start), (Stage.END, end))
     else:
         values = _bundle_stages(start, end, collides=collides)
-    both = _united_marks(slot.mark(start), slot.mark(end))
+    both: Hashable = None
+    one, other = slot.mark(start), slot.mark(end)
+    if isinstance(one, frozenset) and isinstance(other, frozenset):
+        both = one | other
     marks = tuple(both if held not in (start, end) else slot.mark(held) for _, held in values)
     return Slot(slot.name, slot.is_chain, values, frozenset((end,)), marks)
-
-
-def _united_marks(one: Hashable, other: Hashable) -> Hashable:
-    if isinstance(one, frozenset) and isinstance(other, frozenset):
-        return one | other
-    return None
 
 
 def _bundle_stages(
@@ -183,11 +179,7 @@ def joined_bundle(first: Bundle, second: Bundle) -> Bundle:
     return tuple(dict.fromkeys((*first, *second)))
 
 
-# The graph that the planner searches: classes of instances, and the links between classes.
-#
-# Endpoints of a group in the same state are one class; links between two classes are judged once.
-# So a proof costs one pass over the links and classes squared verdicts, not instances squared.
-
+# Classes of instances, and the links between classes.
 
 Vector = tuple[Value, ...]
 """What each slot of a class holds, in the order of its slots."""
@@ -322,11 +314,10 @@ def edges_by_unit(
     for index, edge in enumerate(edges):
         for unit in sorted({nodes[edge.dialer].group, nodes[edge.acceptor].group}):
             touching[unit].append(index)
-    return tuple(tuple(row) for row in touching)
+    return tuple(map(tuple, touching))
 
 
-# The slots of an instance: which there are, their names, and which endpoint uses which.
-
+# Which slots an instance has, and which endpoint uses which.
 
 Installed = Mapping[EndpointName, Installation]
 """What the goal installs as it is on the endpoints of one instance."""

@@ -190,7 +190,7 @@ def _plan(
     least: Bound,
 ) -> Plan:
     last = state_after(replayed.steps[-1]) if replayed.steps else None
-    state = tuple(pair[0] for pair in last) if last else work.graph.start()
+    state = tuple(possible[0] for possible in last) if last else work.graph.start()
     return Plan(
         fleet=work.fleet.name,
         goal=work.goal,
@@ -201,7 +201,7 @@ def _plan(
         weight=sum(rollout.weight for rollout in rollouts),
         weight_lower_bound=least.weight,
         whole=len(found.steps),
-        blocked=_told(work, replayed.blocked),
+        blocked=with_lifts(work.fleet, work.goal, replayed.blocked)[:MOST_VIOLATIONS],
         cautions=tuple(
             explain.plan_cautions(work.fleet, work.graph, work.knowledge, work.now, state)
         ),
@@ -215,8 +215,13 @@ def _plan(
 def _emergency(work: _Work) -> Plan:
     search = work.search()
     steps = prove.least_harm(search)
-    replayed = prove.prove_least_harm(
-        work.graph, work.judge, steps, now=work.now, margin=work.goal.step_margin
+    replayed = replay_steps(
+        work.graph,
+        work.judge,
+        steps,
+        now=work.now,
+        margin=work.goal.step_margin,
+        may_break=True,
     )
     described = _described(work, replayed, ways_back=False)
     rollouts = prove.with_breaks(work.graph, work.judge, replayed.steps, described)
@@ -226,7 +231,7 @@ def _emergency(work: _Work) -> Plan:
 
 
 def _at_once(work: _Work) -> Plan:
-    """Return the plan of exactly the rollouts that bring what is given, safe or not."""
+    """Return the plan of exactly the rollouts that bring what is supplied, safe or not."""
     moving = {node.group for node in work.graph.nodes if any(slot.moves for slot in node.slots)}
     steps = tuple(step for step in _straight_steps(work) if step.unit in moving)
     replayed = replay_steps(
@@ -239,11 +244,6 @@ def _at_once(work: _Work) -> Plan:
     rollouts = _described(work, replayed, ways_back=False)
     found = FoundSteps(steps=steps, weight=weight, exact=True, states=0)
     return _plan(work, replayed, rollouts, found=found, least=Bound(weight, len(steps)))
-
-
-def _told(work: _Work, violations: Sequence[Violation]) -> tuple[Violation, ...]:
-    """Return what is told of violations: as many as people read, the gravest first."""
-    return with_lifts(work.fleet, work.goal, violations)[:MOST_VIOLATIONS]
 
 
 def _impossible(work: _Work) -> Plan:

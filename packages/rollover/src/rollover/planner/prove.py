@@ -38,13 +38,14 @@ from rollover.planner.step_limits import (
     straight_choice,
 )
 
-# The proof: every step of a plan replayed on everything that instances may hold.
+# The proof.
 #
 # The search works with what was observed; the proof with all states that an instance may be in,
 # and without the instances that cannot be changed now. It ends where a step would break a link.
 
 
 MOST_VIOLATIONS = 10
+"""As many as people read."""
 
 
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,37 +68,40 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replay_steps(
-    graph: Graph, judge: Judge, steps: Sequence[Step], *, now: datetime, margin: timedelta
+    graph: Graph,
+    judge: Judge,
+    steps: Sequence[Step],
+    *,
+    now: datetime,
+    margin: timedelta,
+    may_break: bool = False,
 ) -> Replay:
-    """Prove steps in order, up to the first that would break a link."""
-    proven: list[Proven] = []
-    last: tuple[Possible, ...] = tuple(node.states for node in graph.nodes)
-    for examine_step in examine_steps(graph, judge, steps, now=now, margin=margin):
-        if lacking := tuple(starved_groups(graph, examine_step)):
-            return Replay(steps=tuple(proven), blocked=lacking, complete=False)
-        if not examine_step.proof.holds:
+    """Prove steps in order, up to the first that would break a link, or whose source is away.
+
+    `may_break`: links may be broken. Who is not at the goal after the last step is left behind.
+    """
+    taken: list[Proven] = []
+    last: tuple[Possible, ...] = graph.possible()
+    for proven in examine_steps(graph, judge, steps, now=now, margin=margin):
+        if lacking := tuple(starved_groups(graph, proven)):
+            return Replay(steps=tuple(taken), blocked=lacking, complete=False)
+        if not (proven.proof.holds or may_break):
             found = tuple(
-                violation_of(graph, broken)
-                for broken in examine_step.checked.broken[:MOST_VIOLATIONS]
+                violation_of(graph, broken) for broken in proven.checked.broken[:MOST_VIOLATIONS]
             )
-            return Replay(steps=tuple(proven), blocked=found, complete=False)
-        proven.append(examine_step)
-        last = state_after(examine_step)
-    return replay_end(graph, proven, last)
-
-
-def replay_end(graph: Graph, proven: Sequence[Proven], last: Sequence[Possible]) -> Replay:
-    """Return steps of which nothing stops the last; who is not at the goal then is left behind."""
+            return Replay(steps=tuple(taken), blocked=found, complete=False)
+        taken.append(proven)
+        last = state_after(proven)
     behind = tuple(left_behind_violations(graph, last))
-    return Replay(steps=tuple(proven), blocked=behind, complete=not behind)
+    return Replay(steps=tuple(taken), blocked=behind, complete=not behind)
 
 
 def starved_groups(graph: Graph, proven: Proven) -> Iterator[Violation]:
     """Yield what a step would need of its sources and cannot get, because they are out of reach."""
     unit = graph.units[proven.step.unit]
-    given = dictated_stages(graph, unit, proven.before)
+    dictated = dictated_stages(graph, unit, proven.before)
     wanted = dict(zip(unit.slot_names, proven.step.choice, strict=True))
-    actual = tuple(given.get(name, stage) for name, stage in wanted.items())
+    actual = tuple(dictated.get(name, stage) for name, stage in wanted.items())
     if _vectors_after(graph, unit, actual, proven.before) == proven.after:
         return
     for source in dict.fromkeys(feed.group for feed in unit.feeds):
@@ -113,7 +117,7 @@ def examine_steps(
 
     Steps that change no instance that can be changed now are left out.
     """
-    possible: tuple[Possible, ...] = tuple(node.states for node in graph.nodes)
+    possible: tuple[Possible, ...] = graph.possible()
     starts = now
     for step in steps:
         unit = graph.units[step.unit]
@@ -169,8 +173,7 @@ def _proof(judge: Judge, checked: Checked, during: Window) -> Proof:
     )
 
 
-# How to return: a plan from any state on the way to the state at the start, by the same rule.
-
+# The way back: a plan from any state on the way to the state at the start, by the same rule.
 
 MOST_STATES_BACK = 200
 """How hard a shorter way back than the one that was built is looked for."""
@@ -238,6 +241,7 @@ def least_harm(search: Search) -> tuple[Step, ...]:
     pending = frozenset(kin.unit for kin in search.kin if not search.graph.arrived(start, kin.unit))
     if len(pending) > MOST_ORDERED:
         return search.expanded(_greedy(search, start, pending))
+    # The number in a row decides between equals: steps and states have no order.
     order = count()
     queue: list[tuple[float, int, frozenset[int], State, tuple[Step, ...]]] = []
     heappush(queue, (0.0, next(order), pending, start, ()))
@@ -260,7 +264,7 @@ def _greedy(search: Search, state: State, pending: frozenset[int]) -> tuple[Step
     left = set(pending)
     while left:
         tried = [(_taken(search, state, unit), unit) for unit in _ready(search.graph, left)]
-        (state, step, _), unit = min(tried, key=lambda item: item[0][2])
+        (state, step, _), unit = min(tried, key=lambda result: result[0][2])
         path.append(step)
         left.discard(unit)
     return tuple(path)
@@ -297,20 +301,6 @@ def _taken(search: Search, state: State, unit: int) -> tuple[State, Step, float]
 def _dials_out(graph: Graph, edge: Edge, unit: int) -> bool:
     nodes = graph.nodes
     return nodes[edge.dialer].group == unit != nodes[edge.acceptor].group
-
-
-def prove_least_harm(
-    graph: Graph, judge: Judge, steps: Sequence[Step], *, now: datetime, margin: timedelta
-) -> Replay:
-    """Replay steps that may break links, up to one whose source is out of reach."""
-    found: list[Proven] = []
-    last: tuple[Possible, ...] = graph.possible()
-    for examine_step in examine_steps(graph, judge, steps, now=now, margin=margin):
-        if lacking := tuple(starved_groups(graph, examine_step)):
-            return Replay(steps=tuple(found), blocked=lacking, complete=False)
-        found.append(examine_step)
-        last = state_after(examine_step)
-    return replay_end(graph, found, last)
 
 
 def with_breaks(

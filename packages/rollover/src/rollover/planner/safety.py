@@ -1,10 +1,15 @@
-"""What the planner has to be told about certificates, as functions: it parses none itself."""
+"""The safety rule: a rollout breaks no link that works now, in any mixture, until the next can end.
+
+A link works when a new handshake on it would succeed. It has two ends, so *any mixture* of changed
+and unchanged instances comes down to four combinations for each link of two classes, and to two
+where both ends sit on one instance. An instance that could not be confirmed may be in any of its
+possible states; the rule then ranges over those.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from copy import copy
 from datetime import datetime, timedelta
 from itertools import chain as flatten
 from typing import NamedTuple
@@ -28,7 +33,7 @@ from rollover.planner.graph import Edge, Graph, Held, Node, Value, Vector, certi
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
-    """The judgements that the planner asks for. All are pure functions.
+    """What the planner has to be told about certificates: it parses none. All functions are pure.
 
     `certificates` knows every certificate of the fleet and of the prospects (it may grow as
     prospects are asked for). `accepts` answers questions of trust. `shape` gives chains that are
@@ -40,15 +45,6 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     accepts: Accepts
     shape: Callable[[Chain], Hashable]
     prospect: Callable[[Chain], Prospect | None]
-
-
-# The safety rule: a rollout breaks no link that works now, in any mixture, until the next can
-# end.
-#
-# A link works when a new handshake on it would succeed. It has two ends, so *any mixture* of
-# changed and unchanged instances comes down to four combinations for each link of two classes,
-# and to two where both ends sit on one instance. An instance that could not be confirmed may be
-# in any of its possible states; the rule then ranges over those.
 
 
 _INSTANT = timedelta(microseconds=1)
@@ -120,21 +116,28 @@ class Checked(msgspec.Struct, frozen=True):
     combinations: int
 
 
+class _Answers(NamedTuple):
+    """What was found out so far. It holds for every graph that is made from the same values."""
+
+    dates: list[datetime]
+    faults: dict[tuple[object, ...], tuple[Fault, ...]]
+    links: dict[tuple[object, ...], Refusal | None]
+
+
 class Judge:
     """Judges links of one graph. Answers are kept: a verdict changes only when a date passes."""
 
-    def __init__(self, graph: Graph, knowledge: Knowledge) -> None:
+    def __init__(
+        self, graph: Graph, knowledge: Knowledge, *, answers: _Answers | None = None
+    ) -> None:
         self._graph = graph
         self._knowledge = knowledge
-        self._known: dict[tuple[object, ...], tuple[Fault, ...]] = {}
-        self._links: dict[tuple[object, ...], Refusal | None] = {}
-        self._dates = _dates(graph, knowledge)
+        self._answers = answers or _Answers(_dates(graph, knowledge), {}, {})
+        self._dates, self._known, self._links = self._answers
 
     def on(self, graph: Graph) -> Judge:
         """Return a judge of a graph made from this one's values; answers are shared."""
-        other = copy(self)
-        other._graph = graph  # noqa: SLF001 - a copy of our own kind
-        return other
+        return Judge(graph, self._knowledge, answers=self._answers)
 
     @property
     def verdicts(self) -> int:
@@ -158,6 +161,8 @@ class Judge:
         self, edge: Edge, dialer: Vector, acceptor: Vector, instant: datetime
     ) -> Refusal | None:
         """Return why a new handshake would fail in these two states; None when it would not."""
+        # The key holds values, not indices: links of other classes, and of graphs of the way back,
+        # that come to the same handshake share one answer.
         epoch = self.epoch(instant)
         dials = self._graph.nodes[edge.dialer].ports[edge.dialer_endpoint]
         accepts = self._graph.nodes[edge.acceptor].ports[edge.acceptor_endpoint]
@@ -282,6 +287,7 @@ class Judge:
         instants = self.instants(window)
         for dialer, acceptor in starting_pairs(edge, before):
             if self.link(edge, dialer, acceptor, window.starts) is not None:
+                # What is broken already cannot be broken again: that is how recovery is planned.
                 continue
             for mixture in _mixtures(edge, (dialer, acceptor), after):
                 for instant in instants:

@@ -1,8 +1,8 @@
 """The cheapest safe path from what a fleet is to what it shall be.
 
 A* over the states of the classes; an edge is one safe rollout of one group, its weight what
-touching that group costs. Only the furthest rollouts of a group are tried (see `scope`), except
-for the slots of a source, for what those hold decides what others get.
+touching that group costs. Only the furthest rollouts of a group are tried (see
+`step_limits.Scope`), except for the slots of a source, for what those hold decides what others get.
 """
 
 from __future__ import annotations
@@ -184,8 +184,8 @@ class Search:
     def _left(self, needs: Sequence[int]) -> Cost:
         costs = [self.costs[kin.unit] for kin in self.kin]
         return Cost(
-            sum(each * cost.weight for each, cost in zip(needs, costs, strict=True)),
-            sum(each * cost.rollouts for each, cost in zip(needs, costs, strict=True)),
+            sum(rollouts * cost.weight for rollouts, cost in zip(needs, costs, strict=True)),
+            sum(rollouts * cost.rollouts for rollouts, cost in zip(needs, costs, strict=True)),
         )
 
     def needed(self, unit: int, state: Held) -> int:
@@ -207,9 +207,9 @@ class Search:
         if key not in self._moves:
             self._looks += 1 + len(scope.looks_at)
             found = (
-                step
+                move
                 for fixed in self._fixed(scope, path.state)
-                for step in self._tried(scope, path.state, during, fixed)
+                for move in self._tried(scope, path.state, during, fixed)
             )
             self._moves[key] = tuple(dict.fromkeys(found))
         return self._moves[key]
@@ -224,26 +224,26 @@ class Search:
 
     def _fixed(self, scope: Scope, state: State) -> Iterator[dict[str, Stage]]:
         """Yield the stages that are not free: dictated ones, with each that feeds others."""
-        given = scope.dictated(state)
-        feeds = sorted(self._feeding.get(scope.unit.index, frozenset()) - given.keys())
+        dictated = scope.dictated(state)
+        feeds = sorted(self._feeding.get(scope.unit.index, frozenset()) - dictated.keys())
         options = (reversed(scope.options(state, name)) for name in feeds)
         for stages in product(*options):
-            yield {**given, **dict(zip(feeds, stages, strict=True))}
+            yield {**dictated, **dict(zip(feeds, stages, strict=True))}
 
-    def taken(self, path: Path, step: Move) -> Path:
+    def taken(self, path: Path, move: Move) -> Path:
         """Return a path with one more rollout."""
-        after = step.applied(path.state)
+        after = move.applied(path.state)
         needs = list(path.needs)
         left = path.left
-        for unit in self._dependents[step.unit]:
+        for unit in self._dependents[move.unit]:
             place = self._places[unit]
             now, needs[place] = needs[place], self.needed(unit, after)
             left = left.plus(self.costs[unit], needs[place] - now)
         return Path(
-            Trail(path.trail, Step(step.unit, step.choice)),
+            Trail(path.trail, Step(move.unit, move.choice)),
             after,
-            path.paid.plus(self.costs[step.unit], 1),
-            path.elapsed + self._lasts[step.unit],
+            path.paid.plus(self.costs[move.unit], 1),
+            path.elapsed + self._lasts[move.unit],
             tuple(needs),
             left,
         )
@@ -256,6 +256,7 @@ class Search:
         Among equals the path that is nearest to the goal goes on first, so that a good estimate
         leads straight there. `below`: paths that cost as much as that are of no interest.
         """
+        # The number in a row decides between equals: paths themselves have no order.
         order = count()
         queue: list[tuple[Cost, Cost, int, Path]] = []
         self._push(queue, self.start(), next(order), below)
@@ -271,8 +272,8 @@ class Search:
                 continue
             closed.add(place)
             for kin in self.kin:
-                for step in self.moves(kin.unit, path):
-                    self._push(queue, self.taken(path, step), next(order), below)
+                for move in self.moves(kin.unit, path):
+                    self._push(queue, self.taken(path, move), next(order), below)
         return SearchOutcome(None, not queue and self.thorough, len(closed))
 
     def _push(
@@ -320,10 +321,7 @@ def working_edges(graph: Graph, judge: Judge, state: State, instant: datetime) -
     )
 
 
-# How few rollouts any safe plan needs, where the exact search gave up.
-#
-# What disjoint parts of a fleet cost alone adds up to a bound for the whole (see `estimate`).
-
+# The lower bound: what disjoint parts of a fleet cost alone adds up for the whole (see `estimate`).
 
 PART_SIZE = 4
 """How many groups a part has at most: more tighten the bound, and take far longer."""
@@ -358,7 +356,7 @@ def _unit_parts(search: Search) -> Iterator[tuple[int, ...]]:
         part = [next(iter(left))]
         del left[part[0]]
         while len(part) < PART_SIZE:
-            near = sum((search.estimate.neighbours(item) for item in part), start=Counter[int]())
+            near = sum((search.estimate.neighbours(unit) for unit in part), start=Counter[int]())
             best = [unit for unit, _ in near.most_common() if unit in left]
             if not best:
                 break

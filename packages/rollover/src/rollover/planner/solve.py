@@ -1,8 +1,8 @@
-"""A safe plan where an exact search would take too long: one good rollout after another.
+"""The cheapest plan: one is built rollout by rollout, and searches show whether it is cheapest.
 
-Each rollout is safe by the same rule; only the claim that no cheaper plan exists is given up.
-Because going further never makes a later rollout harder, a plan is found wherever there is one
-(of fleets without sources).
+Each rollout that is built is safe by the same rule as a searched one; only the claim that no
+cheaper plan exists is left to the search. Because going further never makes a later rollout
+harder, a plan is built wherever there is one (of fleets without sources).
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Constructor:
                 heappush(self._queue, (ranked[0], unit, self._ages[unit], ranked[1]))
         self._due = {}
         while self._queue:
+            # A group that was ranked again has older entries: they are passed over here.
             _, unit, age, best = heappop(self._queue)
             if age == self._ages[unit]:
                 self._due = dict.fromkeys((unit, *self._near[unit], *self._fed[unit]))
@@ -78,13 +79,13 @@ class Constructor:
         """Return the best rollout of a group, with how much dearer it makes the whole."""
         before = self._outlook(unit, path.state)
         ranked: list[_Ranked] = []
-        for step in self._search.moves(unit, path):
-            after = step.applied(path.state)
+        for move in self._search.moves(unit, path):
+            after = move.applied(path.state)
             outlook = self._outlook(unit, after)
             if outlook < NEVER:
                 dearer = self._costs[unit] + outlook - before
-                ranked.append(((dearer, *self._haste(step, path.state)), step))
-        return min(ranked, key=lambda each: each[0]) if ranked else None
+                ranked.append(((dearer, *self._haste(move, path.state)), move))
+        return min(ranked, key=lambda order_and_move: order_and_move[0]) if ranked else None
 
     def _outlook(self, unit: int, state: State) -> int:
         """Return what a group and its neighbours still cost, as far as this group matters."""
@@ -92,7 +93,7 @@ class Constructor:
         needed = [(number, self._search.needed(number, state)) for number in (unit, *near)]
         if any(rollouts >= NEVER for _, rollouts in needed):
             return NEVER
-        alone = sum(self._costs[each] * rollouts for each, rollouts in needed)
+        alone = sum(self._costs[number] * rollouts for number, rollouts in needed)
         return alone + sum(self._strife(unit, number, state) for number in near)
 
     def _strife(self, one: int, other: int, state: State) -> int:
@@ -103,7 +104,7 @@ class Constructor:
         first, second = cost(Part(units, (1, 0)), state), cost(Part(units, (0, 1)), state)
         return together - first * self._costs[units[0]] - second * self._costs[units[1]]
 
-    def _haste(self, step: Move, state: State) -> tuple[bool, bool, int]:
+    def _haste(self, move: Move, state: State) -> tuple[bool, bool, int]:
         """Return what orders rollouts that cost the same: trust first, withdrawal last.
 
         So the way back stays short for as long as it can.
@@ -111,7 +112,7 @@ class Constructor:
         nodes = self._search.graph.nodes
         changes = [
             (slot, slot.stage(now), slot.stage(later))
-            for index, vector in step.after
+            for index, vector in move.after
             for slot, now, later in zip(nodes[index].slots, state[index][0], vector, strict=True)
             if now != later
         ]
@@ -120,7 +121,7 @@ class Constructor:
         return withdraws, reissues, -sum(later - now for _, now, later in changes)
 
 
-# The cheapest plan, and what may be said of it: which searches it takes to be sure.
+# Which searches it takes to be sure.
 #
 # A plan is built first; where a bound shows that none is cheaper, no search is needed. Otherwise
 # a search tries only the furthest rollouts, which is exact as long as going further is never

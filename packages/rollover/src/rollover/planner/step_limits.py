@@ -31,7 +31,7 @@ from rollover.planner.graph import (
 )
 from rollover.planner.safety import Half, Judge, Window, halves, starting_pairs
 
-# What a rollout of a group does to its classes, and what its sources dictate.
+# Moves: what a rollout of a group does to its classes, and what its sources dictate.
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -112,11 +112,7 @@ def feeding_slots(graph: Graph) -> dict[int, frozenset[str]]:
     return found
 
 
-# How a link limits a rollout: which stages keep it working, and the furthest that agree.
-#
-# Arc consistency (Mackworth 1977), on stages: where the accepted pairs are closed under maximum,
-# the latest stages that survive are together a safe choice (Jeavons and Cooper 1995).
-
+# Limits: the stages of a rollout that keep a link working.
 
 Outcomes = tuple[Value, ...]
 """What a slot holds after a rollout, by the stage that it is taken to."""
@@ -206,6 +202,7 @@ class Limiter:
                 self._judge.link(seen.edge, *start, instant) is None for instant in instants
             )
             if not next(verdicts):
+                # It does not work when the step begins: the rule protects only what does.
                 continue
             if not all(verdicts):
                 allowed += self._unchanged(seen.edge, state)
@@ -261,7 +258,9 @@ class Limiter:
             for at, name in enumerate(self._own[index]):
                 after = self._outcomes(HalfEnd(index, at, name), state)
                 now = {vector[at] for vector in state[index]}
-                yield AllowedStages(name, frozenset(each for each in Stage if {after[each]} == now))
+                yield AllowedStages(
+                    name, frozenset(stage for stage in Stage if {after[stage]} == now)
+                )
 
     def _outcomes(self, end: HalfEnd, state: Held) -> Outcomes:
         return self._outcomes_of(end.node, end.slot, state[end.node][0][end.slot])
@@ -285,12 +284,7 @@ def settle_domains(domains: Domains, limits: Iterable[EdgeLimits]) -> bool:
     return False
 
 
-# The safe rollouts of one group: the furthest, found without enumeration, or every one.
-#
-# Where the accepted pairs of stages are *closed under maximum* (with two accepted pairs, the pair
-# of their later stages is accepted too) so are the safe choices of a group: there is one
-# furthest, and going further never makes a later rollout harder. `closed` checks that premise.
-
+# Scopes: the furthest safe rollout of a group, found without enumeration, or every one.
 
 MOST_CHOICES = 4096
 """How many choices of one group are enumerated at most, where enumeration is needed."""
@@ -311,7 +305,7 @@ class Scope:
         }
         names = {(i, at): name for i, held in self._own.items() for at, name in enumerate(held)}
         found = (touched_edge(graph, graph.edges[index], names) for index in edges)
-        self._touches = tuple(pair for pair in found if pair is not None)
+        self._touches = tuple(touch for touch in found if touch is not None)
         self._raised: dict[tuple[int, int, Value], Outcomes] = {}
         self._limiter = Limiter(judge, self._own, self._outcomes)
         self._limits: dict[tuple[object, ...], EdgeLimits] = {}
