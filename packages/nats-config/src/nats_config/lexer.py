@@ -19,9 +19,6 @@ from typing import NamedTuple
 from nats_config.errors import NatsConfigError
 from nats_config.tree import Position, fold
 
-# One text of a configuration, and the way from an offset in it to a line and column.
-
-
 MOST_SHOWN = 400
 """Characters of a message; a name in it may be as long as the file."""
 
@@ -64,10 +61,7 @@ class SourceText:
         return NatsConfigError(clip(message), place=str(self.place(offset)), hint=hint)
 
 
-# Scanning of single values: strings, numbers, dates, addresses, blocks.
-#
-# Follows the states of nats-server's conf/lex.go, with its oddities: they decide what a running
-# server was told. A NUL character counts as the end of the text wherever that file says so.
+# Single values: strings, numbers, dates, addresses, blocks.
 
 
 class TokenKind(Enum):
@@ -315,11 +309,7 @@ def _joined(parts: list[str]) -> str:
     return "".join(parts).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
-# The structure of a configuration text: keys, values, maps, arrays, includes, comments.
-#
-# One function for each state of nats-server's conf/lex.go that decides what may follow. A state
-# is given the lexer, consumes text and returns the state after it; None ends the text.
-
+# The structure: keys, values, maps, arrays, includes, comments. One function is one state.
 
 # Go's unicode.IsSpace, which is narrower than Python's.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -336,7 +326,7 @@ _State = Callable[["_Lexer"], "_State | None"]
 
 
 def tokens(source: SourceText) -> Iterator[Token]:
-    """Yield the tokens of a text up to `Kind.END`; raise NatsConfigError where it is malformed.
+    """Yield the tokens of a text up to its END; raise NatsConfigError where it is malformed.
 
     Lazy: the tokens before an error come first.
     """

@@ -18,8 +18,7 @@ from nats_config.sections import Located, Section
 from nats_config.tls import TlsBlock, TlsContext, read_tls
 from nats_config.tree import ConfigRemark, Field, Position, Table, fold
 
-# The accounts of a configuration and the names of their users, never their passwords.
-
+# Accounts, and the names of their users, never their passwords.
 
 DEFAULT_SYSTEM_ACCOUNT = "$SYS"
 GLOBAL_ACCOUNT = "$G"
@@ -95,8 +94,7 @@ def _user(section: Section, *, account: str) -> tuple[User, ...]:
     return (User(name=name.value, account=account, has_password=has_password, place=name.place),)
 
 
-# Addresses in a configuration: where a server listens, and the URLs that it dials.
-
+# Addresses: where a server listens, and the URLs that it dials.
 
 DEFAULT_HOST = "0.0.0.0"  # noqa: S104 - what nats-server binds to when nothing is said
 DEFAULT_CLIENT_PORT = 4222
@@ -239,14 +237,12 @@ def _dialable(
     for text in texts:
         url = _url(text, default_port)
         if url is None:
-            section.remarks.append(_no_url(f"{section.name}.{name}", text.place))
+            path = f"{section.name}.{name}"
+            message = f"an entry of `{path}` is no URL with a host, and will never connect"
+            remark = ConfigRemark(code="not-a-url", place=text.place, message=message)
+            section.remarks.append(remark)
         else:
             yield url
-
-
-def _no_url(path: str, place: Position) -> ConfigRemark:
-    message = f"an entry of `{path}` is no URL with a host, and will never connect"
-    return ConfigRemark(code="not-a-url", place=place, message=message)
 
 
 def _url(text: Located[str], default_port: int) -> Url | None:
@@ -270,7 +266,7 @@ def _url(text: Located[str], default_port: int) -> Url | None:
     )
 
 
-# What a configuration makes of a server: its ports, peers, TLS and accounts, typed.
+# The server as a whole.
 
 
 class GatewayRemote(msgspec.Struct, frozen=True, kw_only=True):
@@ -321,12 +317,12 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def listener(self, kind: PortKind) -> ServerListener | None:
         """Return the listener of a kind, None when the server does not open that port."""
-        return next((one for one in self.listeners if one.port_kind is kind), None)
+        return next((listener for listener in self.listeners if listener.port_kind is kind), None)
 
     def block(self, context: TlsContext, *, remote: str = "") -> TlsBlock | None:
         """Return the `tls` block of a context, None when it has none."""
         wanted = (context, remote)
-        return next((one for one in self.tls if (one.context, one.remote) == wanted), None)
+        return next((block for block in self.tls if (block.context, block.remote) == wanted), None)
 
 
 _CONTEXTS = (
@@ -352,7 +348,7 @@ def read_server_config(config: Config, *, cwd: str | os.PathLike[str]) -> Server
     gateway, leafnodes = top.map("gateway"), top.map("leafnodes", "leaf")
     remotes = tuple(_gateway_remotes(gateway, directory)) if gateway else ()
     leaf_remotes = tuple(_leaf_remotes(leafnodes, directory)) if leafnodes else ()
-    dialed = [*(one.tls for one in remotes), *(one.tls for one in leaf_remotes)]
+    dialed = [*(remote.tls for remote in remotes), *(remote.tls for remote in leaf_remotes)]
     blocks = [*_blocks(top, directory), *(block for block in dialed if block)]
     cluster = top.map("cluster")
     _remark_unknown(top, "", config)
@@ -457,7 +453,8 @@ def _listeners(top: Section) -> Iterator[ServerListener]:
 
 def _monitoring(top: Section, client_host: str) -> Iterator[ServerListener]:
     """Yield the monitoring ports, whose host is that of the client port if not set."""
-    hosts = ""
+    # Both ports share one host (HTTPHost of server/opts.go): what the last of them said.
+    host = ""
     for kind, listen, ports in (
         (PortKind.HTTP, "http", ("http_port", "monitor_port")),
         (PortKind.HTTPS, "https", ("https_port",)),
@@ -468,8 +465,8 @@ def _monitoring(top: Section, client_host: str) -> Iterator[ServerListener]:
         if address is None and port is not None:
             address = ListenAddress(host="", port=port.value, place=port.place)
         if address is not None and address.port:
-            hosts = address.host or hosts
-            yield make_listener(kind, address, host=hosts or client_host)
+            host = address.host or host
+            yield make_listener(kind, address, host=host or client_host)
 
 
 def _store_dir(top: Section) -> str:
