@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, cast
 
 import nats.errors
@@ -22,8 +24,6 @@ from nats_rotating_client.errors import (
     ServerUnreachable,
 )
 from nats_rotating_client.material import LoadedMaterial
-
-# The message that a subscription hands over: nats-py's, and whether it is a copy.
 
 
 @dataclass
@@ -71,8 +71,7 @@ def answer_through(received: Msg, answers: Answers) -> NatsMessage:
     return received
 
 
-# One nats-py connection, opened with one TLS context, and the work under way on it.
-
+# The connection.
 
 FOREVER = -1
 """nats-py: no limit to reconnect attempts."""
@@ -105,23 +104,23 @@ Options = Mapping[str, Any]
 """Keyword arguments of `nats.connect` that nobody here looks into."""
 
 
-class LinkEvents(Protocol):
-    """What a link tells the one who opened it; every call is short and does not block."""
+class LinkChange(Enum):
+    """What nats-py tells of a connection that was opened."""
 
-    def lost(self, link: ClientLink) -> None:
-        """Tell that the connection broke; nats-py is trying to get it back."""
+    LOST = auto()
+    """It broke, and nats-py is trying to get it back."""
+    REGAINED = auto()
+    ENDED = auto()
+    """It is closed and stays so."""
+    ASKED_TO_LEAVE = auto()
+    """The server sent its lame-duck notice."""
 
-    def regained(self, link: ClientLink) -> None:
-        """Tell that the connection is back."""
 
-    def ended(self, link: ClientLink) -> None:
-        """Tell that the connection is closed and stays so."""
+Observer = Callable[["ClientLink", LinkChange], None]
+"""Called on the event loop: it must not block."""
 
-    def asked_to_leave(self, link: ClientLink) -> None:
-        """Tell that the server sent this client its lame-duck notice."""
-
-    def failed(self, error: Exception) -> None:
-        """Tell what nats-py reported."""
+OnError = Callable[[Exception], None]
+"""Takes an error that nats-py reported and that ended nothing; must not block either."""
 
 
 class ConnectTarget(NamedTuple):
@@ -153,7 +152,20 @@ class ClientLink:
         self._idle.set()
         self._steady = asyncio.Event()
         self._steady.set()
-        self._jetstream: JetStreamContext | None = None
+        self._observers: list[Observer] = []
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` from now on what happens to the connection."""
+        self._observers.append(observer)
+
+    def note(self, change: LinkChange) -> None:
+        """Take in what nats-py told, and tell the observers."""
+        if change is LinkChange.LOST:
+            self._steady.clear()
+        elif change in (LinkChange.REGAINED, LinkChange.ENDED):
+            self._steady.set()  # closed for good: nobody needs to wait for it any more
+        for observer in self._observers:
+            observer(self, change)
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[Client]:
@@ -176,14 +188,6 @@ class ClientLink:
         await self.client.flush(timeout_seconds)
         await self.client.flush(timeout_seconds)
 
-    def lost(self) -> None:
-        """Note that nats-py is trying to get the connection back."""
-        self._steady.clear()
-
-    def regained(self) -> None:
-        """Note that the connection is back, or closed for good."""
-        self._steady.set()
-
     async def finish(self) -> None:
         """Wait for what is under way, send what is held back, and close. Bounded by the caller.
 
@@ -196,12 +200,10 @@ class ClientLink:
             await self.flush()
             await self.client.close()
 
-    @property
+    @cached_property
     def jetstream(self) -> JetStreamContext:
         """nats-py's JetStream context of this connection."""
-        if self._jetstream is None:
-            self._jetstream = JetStreamContext(self.client)
-        return self._jetstream
+        return JetStreamContext(self.client)
 
     @property
     def connected(self) -> bool:
@@ -246,7 +248,7 @@ class ClientLink:
 
 
 async def open_link(
-    target: ConnectTarget, material: LoadedMaterial, events: LinkEvents
+    target: ConnectTarget, material: LoadedMaterial, *, on_error: OnError
 ) -> ClientLink:
     """Connect to the first of `target.servers` that accepts `material`, in their order.
 
@@ -257,9 +259,9 @@ async def open_link(
     try:
         async with asyncio.timeout(target.timeout_seconds):
             for server in target.servers:
-                others = tuple(text for text in target.servers if text != server)
+                others = tuple(other for other in target.servers if other != server)
                 attempt = target._replace(servers=(server, *others))
-                link = await _attempt(attempt, material, events, refusals)
+                link = await _attempt(attempt, material, refusals, on_error=on_error)
                 if link is not None:
                     return link
     except TimeoutError as error:
@@ -268,7 +270,11 @@ async def open_link(
 
 
 async def _attempt(
-    target: ConnectTarget, material: LoadedMaterial, events: LinkEvents, refusals: list[Exception]
+    target: ConnectTarget,
+    material: LoadedMaterial,
+    refusals: list[Exception],
+    *,
+    on_error: OnError,
 ) -> ClientLink | None:
     """Connect to the first server that answers; None, and why in `refusals`, when it refuses.
 
@@ -281,7 +287,7 @@ async def _attempt(
 
     async def failed(error: Exception) -> None:
         if client.is_connected or client.is_reconnecting:
-            events.failed(error)
+            on_error(error)
         else:
             refusals.append(error)
 
@@ -291,7 +297,7 @@ async def _attempt(
             **_first_options(target),
             tls=material.context,
             error_cb=failed,
-            **_callbacks(link, events),
+            **_callbacks(link),
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
         refusals.append(error)
@@ -323,27 +329,18 @@ def _stay_connected(client: Client, options: Options) -> None:
     client.options["dont_randomize"] = options.get("dont_randomize", False)
 
 
-def _callbacks(link: ClientLink, events: LinkEvents) -> dict[str, Any]:
-    async def lost() -> None:
-        link.lost()
-        events.lost(link)
+def _callbacks(link: ClientLink) -> dict[str, Any]:
+    def noting(change: LinkChange) -> Callable[[], Awaitable[None]]:
+        async def note() -> None:
+            link.note(change)
 
-    async def regained() -> None:
-        link.regained()
-        events.regained(link)
-
-    async def ended() -> None:
-        link.regained()
-        events.ended(link)
-
-    async def asked_to_leave() -> None:
-        events.asked_to_leave(link)
+        return note
 
     return {
-        "disconnected_cb": lost,
-        "reconnected_cb": regained,
-        "closed_cb": ended,
-        "lame_duck_mode_cb": asked_to_leave,
+        "disconnected_cb": noting(LinkChange.LOST),
+        "reconnected_cb": noting(LinkChange.REGAINED),
+        "closed_cb": noting(LinkChange.ENDED),
+        "lame_duck_mode_cb": noting(LinkChange.ASKED_TO_LEAVE),
     }
 
 
