@@ -24,12 +24,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.pem import first_block, generate_rsa_key, pkcs1_pem
 from bosh_interpolate.reading import Misfit, misfit_error
-from bosh_interpolate.values import MOST_SIGNED, Key, Tree, text_of
-from bosh_interpolate.variables import Definition
+from bosh_interpolate.values import MOST_SIGNED, Key, Tree, octets, text_of
+from bosh_interpolate.variables import Definition, UnknownVariable
 from bosh_interpolate.writing import emit
 
-# The options of a variable definition, checked field by field as `bosh` checks them.
-
+# The options of a definition.
 
 FieldType: TypeAlias = Literal["string", "bool", "int", "int64", "[]string"]
 
@@ -111,12 +110,11 @@ def _texts(value: Tree) -> tuple[str, ...]:
 
 
 def _undeserializable(options: Tree, misfits: list[Misfit]) -> ManifestError:
-    cause = misfit_error(emit(options).encode("utf-8", "surrogateescape"), misfits)
+    cause = misfit_error(octets(emit(options)), misfits)
     return ManifestError("Expected input to be deserializable", cause=cause)
 
 
-# Certificates as `bosh` generates them into a vars store: RSA and SHA-256 throughout.
-
+# Certificates: RSA and SHA-256 throughout, as in `bosh`.
 
 KEY_LENGTHS = (2048, 3072, 4096)
 KEY_LENGTH = 3072
@@ -180,8 +178,6 @@ def generate_certificate(options: Tree, by_name: Callable[[str], Tree]) -> Tree:
 
 
 def _issuer(name: str, by_name: Callable[[str], Tree]) -> Issuer:
-    from bosh_interpolate.variables import UnknownVariable  # noqa: PLC0415
-
     try:
         return _read_issuer(by_name(name), name)
     except UnknownVariable:
@@ -212,13 +208,13 @@ def _credential(value: Tree, name: str) -> dict[Key, Tree]:
     if value is not None and not isinstance(value, dict):
         misfits = [Misfit((), "opts.CertVal")]
     if misfits:
-        problem = misfit_error(emit(value).encode("utf-8", "surrogateescape"), misfits)
+        problem = misfit_error(octets(emit(value)), misfits)
         raise ManifestError(f"Expected variable '{name}' to be deserializable", cause=problem)
     return fields
 
 
 def _read_certificate(text: str) -> x509.Certificate:
-    block = first_block(text.encode("utf-8", "surrogateescape"))
+    block = first_block(octets(text))
     if block is None:
         raise ManifestError("Certificate did not contain PEM formatted block")
     try:
@@ -229,7 +225,7 @@ def _read_certificate(text: str) -> x509.Certificate:
 
 
 def _read_key(text: str) -> rsa.RSAPrivateKey:
-    block = first_block(text.encode("utf-8", "surrogateescape"))
+    block = first_block(octets(text))
     if block is None:
         raise ManifestError("Private key did not contain PEM formatted block")
     try:
@@ -365,8 +361,7 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
-# Makes the values of typed variables: passwords, RSA and SSH keys, certificates.
-
+# Values by the type of their definition.
 
 PASSWORD_LENGTH = 20
 KEY_BITS = 2048

@@ -28,8 +28,6 @@ from bosh_interpolate.values import (
     type_name,
 )
 
-# Values of the wrong type for a field: the error texts of gopkg.in/yaml.v2, with their lines.
-
 
 class Misfit(NamedTuple):
     """A value at a path (keys and indexes) that does not fit the Go type `into`."""
@@ -72,11 +70,7 @@ def _node_text(node: yaml.Node | None) -> str:
     return f"!!{kind} `{cut(node.value)}`"
 
 
-# Reads YAML as gopkg.in/yaml.v2 does: merges, aliases, tags, and its error texts.
-#
-# PyYAML's C parser makes the events; this module builds plain values from them, with limits on
-# size, depth and what aliases expand to. Only the first document of a stream is read.
-
+# The reader.
 
 MOST_BYTES = 64 * 1024 * 1024
 MOST_DEPTH = 100
@@ -87,8 +81,9 @@ _MERGE = "<<"
 _KNOWN_TAGS = {_TAGS + name for name in ("str", "bool", "int", "float", "null", "timestamp")}
 _T = TypeVar("_T")
 
-_LITTLE, _MUCH = 400_000, 4_000_000
-"""Between these counts of values the part that may come from aliases falls from 99 % to 10 %."""
+_ALIAS_RANGE_LOW, _ALIAS_RANGE_HIGH = 400_000, 4_000_000
+"""Between these counts of values the part that may come from aliases falls from 99 % to 10 %
+(decode.go, allowedAliasRatio)."""
 
 
 class Anchored(NamedTuple):
@@ -271,6 +266,7 @@ class _Reader:
             raise ManifestError(f"yaml: unknown anchor '{event.anchor}' referenced")
         if not found.complete:
             raise _Undecodable(f"yaml: anchor '{event.anchor}' value contains itself")
+        # Counted before it is copied: a few lines of aliases can stand for gigabytes.
         self._count += 1 + found.values
         self._from_aliases += found.values
         if self._aliases_too_much():
@@ -281,7 +277,8 @@ class _Reader:
         """Apply the library's rule against documents that grow by their aliases."""
         if self._from_aliases <= 100 or self._count <= 1000:  # noqa: PLR2004 - the library's
             return False
-        over = min(max(self._count - _LITTLE, 0) / (_MUCH - _LITTLE), 1)
+        width = _ALIAS_RANGE_HIGH - _ALIAS_RANGE_LOW
+        over = min(max(self._count - _ALIAS_RANGE_LOW, 0) / width, 1)
         return self._from_aliases / self._count > 0.99 - 0.89 * over
 
 
