@@ -1,4 +1,4 @@
-"""Name constraints as Go applies them to the SANs below a CA (RFC 5280 §4.2.1.10)."""
+"""Path building and validation as Go's crypto/x509 does it (verify.go of Go 1.25 and later)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from cryptography import x509
 from rollover.fleet.certificate import Certificate, Fault, FaultKind, Usage
 from rollover.pki.certificate import Anatomy, Signed, anatomy
 from rollover.pki.names import labels
+
+# Name constraints, as Go applies them to the SANs below a CA (RFC 5280 §4.2.1.10).
 
 COMPARISON_LIMIT = 250_000
 """verify.go, maxConstraintComparisons: Go refuses a CA whose constraints take more."""
@@ -115,8 +117,7 @@ def domain_within(name: str, limit: str, *, excluding: bool = False) -> bool:
     return given[len(given) - len(wanted) :] == wanted
 
 
-# Path building and validation as Go's crypto/x509 does it (verify.go of Go 1.25 and later).
-
+# Paths.
 
 SIGNATURE_CHECK_LIMIT = 100
 """verify.go, maxChainSignatureChecks: Go gives up when building one chain takes more."""
@@ -188,7 +189,9 @@ class Pool:
             return
         yield from self._by_key_id.get((subject, wanted), ())
         yield from self._by_key_id.get((subject, ""), ())
-        yield from (pair for pair in found if pair.certificate.subject_key_id not in ("", wanted))
+        yield from (
+            parent for parent in found if parent.certificate.subject_key_id not in ("", wanted)
+        )
 
 
 class PathSearch:

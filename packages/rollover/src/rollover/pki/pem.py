@@ -20,8 +20,7 @@ from rollover.fleet.names import short
 from rollover.pki.certificate import anatomy, parse_der
 from rollover.pki.der import DamagedDerError, first_element
 
-# Splits PEM text into its blocks, tolerantly: what a person would see in the file.
-
+# The tolerant reader: what a person would see in the file.
 
 BEGIN = b"-----BEGIN "
 END = b"-----END "
@@ -141,11 +140,8 @@ def _content(body: bytes) -> tuple[bytes, bool, str]:
     return content, len(encoded) < len(lines), "" if content else "it is empty"
 
 
-# Reads PEM exactly as Go's encoding/pem does, quirks included, to know what a Go peer loads.
-#
-# A port of the rules of `pem.Decode` and `CertPool.AppendCertsFromPEM`: no error is ever reported
-# there; what does not fit is skipped.
-
+# Go's reader: a port of the rules of `pem.Decode` and `CertPool.AppendCertsFromPEM`. No error is
+# ever reported there; what does not fit is skipped.
 
 _BEGIN = b"-----BEGIN "
 _END_LINE = b"\n-----END "
@@ -236,8 +232,7 @@ def _base64(body: bytes) -> bytes | None:
         return None
 
 
-# Reads and writes PEM files of certificates, and says what each TLS stack would make of them.
-
+# Files of certificates.
 
 PEM_LIMIT = 4 * 1024 * 1024
 """Octets: some 3,000 certificates."""
@@ -341,7 +336,7 @@ def loaded_by_go(data: bytes) -> tuple[Certificate, ...]:
 
 def write_certificates(certificates: Iterable[Certificate]) -> bytes:
     """Return the certificates as PEM, in order, each block on lines of its own."""
-    return b"".join(_block(one.der) for one in certificates)
+    return b"".join(_block(certificate.der) for certificate in certificates)
 
 
 def _block(der: bytes) -> bytes:

@@ -68,7 +68,9 @@ class Verifier:
         return found
 
     def _known(self, fingerprints: Sequence[Fingerprint]) -> list[PathLink]:
-        return [self._link(one) for one in fingerprints if one != SYSTEM_ROOTS]
+        return [
+            self._link(fingerprint) for fingerprint in fingerprints if fingerprint != SYSTEM_ROOTS
+        ]
 
     def _link(self, fingerprint: Fingerprint) -> PathLink:
         found = self._links.get(fingerprint)
