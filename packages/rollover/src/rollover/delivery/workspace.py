@@ -15,9 +15,6 @@ from urllib.parse import quote
 from rollover import files
 from rollover.errors import AdapterError, Conflict, Denied, NotFound, Rejected
 
-# What the system's own errors mean for a delivery: one table.
-
-
 _CAUSES: Final[dict[int, tuple[type[AdapterError], str, str]]] = {
     errno.EACCES: (Denied, "permission denied", "give this user the right to write there"),
     errno.EPERM: (Denied, "not permitted", "check owner and attributes (`lsattr`) of the file"),
@@ -65,9 +62,6 @@ def refusing(instance: str, operation: str, path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise refused(error, instance=instance, operation=operation, path=path) from None
-
-
-# A private directory for each instance, locked while something is delivered to it.
 
 
 LOCK_SECONDS: Final = 60.0

@@ -156,7 +156,7 @@ def _dotted(body: bytes) -> str:
         raise DamagedDerError("an object identifier is empty")
     # X.690 §8.19.4: the first two arcs are one number, and only below 2 is the second under 40.
     top = min(arcs[0] // 40, 2)
-    return ".".join(str(part) for part in (top, arcs[0] - 40 * top, *arcs[1:]))
+    return ".".join(str(arc) for arc in (top, arcs[0] - 40 * top, *arcs[1:]))
 
 
 # Writing: names and extensions go in byte for byte as they were given.

@@ -283,6 +283,7 @@ def _whole_second(instant: datetime) -> datetime:
             f"the instant {instant.isoformat()} has no time zone",
             hint="give an aware datetime, such as `datetime.now(UTC)`",
         )
+    # The times of a certificate have no fractions (RFC 5280 §4.1.2.5); cut off, never rounded up.
     return instant.astimezone(UTC).replace(microsecond=0)
 
 

@@ -15,8 +15,6 @@ from cryptography import x509
 
 from rollover.errors import SpecError
 
-# Covering.
-
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 

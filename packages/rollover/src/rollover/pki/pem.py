@@ -132,7 +132,7 @@ def _line_end(data: bytes, after: int, limit: int) -> int:
 def _content(body: bytes) -> tuple[bytes, bool, str]:
     """Return the decoded base64, whether headers stand before it, and the damage."""
     lines = body.split(b"\n")
-    encoded = [part for part in lines if b":" not in part]
+    encoded = [line for line in lines if b":" not in line]
     try:
         content = base64.b64decode(b"".join(b"".join(encoded).split()), validate=True)
     except binascii.Error as error:

@@ -44,6 +44,7 @@ class Verifier:
         if not question.chain:
             return _NOTHING_PRESENTED
         faults = self._faults(question)
+        # Another anchor may have accepted it; only a refusal can be wrong for want of the roots.
         if faults and SYSTEM_ROOTS in question.bundle:
             faults = _with_unknown_roots(faults)
         return Verdict(tuple(faults))
