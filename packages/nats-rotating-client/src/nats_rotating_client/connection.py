@@ -179,7 +179,7 @@ class Connection:
 
     def reload(self) -> None:
         """Look at the files now, and not only after `Pace.poll_seconds`."""
-        self._rotation.state.ask_for_look()
+        self._rotation.state.request_check()
 
     @property
     def status(self) -> ConnectionStatus:

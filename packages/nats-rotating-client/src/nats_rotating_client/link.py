@@ -71,14 +71,13 @@ def answer_through(received: Msg, answers: Answers) -> NatsMessage:
     return received
 
 
-# The connection.
-
 FOREVER = -1
 """nats-py: no limit to reconnect attempts."""
 
 _TRIES_PER_SERVER = 1
 _PAUSE_BETWEEN_TRIES_SECONDS = 0.1
 _FAILED_CLOSE_SECONDS = 0.1
+"""After a failed handshake nobody answers the farewell of TLS, and nothing is held back."""
 _OWNED = frozenset(
     {
         "allow_reconnect",
@@ -112,7 +111,7 @@ class LinkChange(Enum):
     REGAINED = auto()
     ENDED = auto()
     """It is closed and stays so."""
-    ASKED_TO_LEAVE = auto()
+    LAME_DUCK = auto()
     """The server sent its lame-duck notice."""
 
 
@@ -257,6 +256,7 @@ async def open_link(
     """
     refusals: list[Exception] = []
     try:
+        # One after the other, not as nats-py does: see `_attempt`.
         async with asyncio.timeout(target.timeout_seconds):
             for server in target.servers:
                 others = tuple(other for other in target.servers if other != server)
@@ -282,7 +282,7 @@ async def _attempt(
     waits for ever for the transport to close before it tries the next server.
     """
     client = Client()
-    client.msg_class = NatsMessage
+    client.msg_class = NatsMessage  # so that `duplicate` can be set on what nats-py hands over
     link = ClientLink(client)
 
     async def failed(error: Exception) -> None:
@@ -340,21 +340,21 @@ def _callbacks(link: ClientLink) -> dict[str, Any]:
         "disconnected_cb": noting(LinkChange.LOST),
         "reconnected_cb": noting(LinkChange.REGAINED),
         "closed_cb": noting(LinkChange.ENDED),
-        "lame_duck_mode_cb": noting(LinkChange.ASKED_TO_LEAVE),
+        "lame_duck_mode_cb": noting(LinkChange.LAME_DUCK),
     }
 
 
 def _refused(target: ConnectTarget, errors: list[Exception]) -> ConnectError:
-    told = [error for error in errors if not isinstance(error, nats.errors.NoServersError)]
+    reported = [error for error in errors if not isinstance(error, nats.errors.NoServersError)]
     where = {"client": target.name, "operation": "connect"}
     servers = ", ".join(_without_user(server) for server in target.servers)
-    for error in told:
+    for error in reported:
         if isinstance(error, _REFUSALS) and not isinstance(error, TimeoutError):
-            said = f"{servers} refused: {_reason(error)}"
-            return ServerRefused(said, hint=_REFUSED_HINT, **where)
-    if any(isinstance(error, TimeoutError) for error in told):
+            problem = f"{servers} refused: {_reason(error)}"
+            return ServerRefused(problem, hint=_REFUSED_HINT, **where)
+    if any(isinstance(error, TimeoutError) for error in reported):
         return ServerSilent(f"no answer from {servers} in {target.timeout_seconds:g} s", **where)
-    last = f": {told[-1]}" if told else ""
+    last = f": {reported[-1]}" if reported else ""
     return ServerUnreachable(f"nobody answers at {servers}{last}", **where)
 
 

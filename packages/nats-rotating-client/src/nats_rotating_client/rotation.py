@@ -1,11 +1,11 @@
 """Keeps one connection's certificates in step with its files: make before break.
 
-What a look at the files leads to:
+What a check of the files leads to:
 
 ========================================  ======================================================
 files unchanged                           nothing
-changed since the last look               wait until they have settled
-settled, but do not fit together          report once, keep what is in use, look again later
+changed since the last check              wait until they have settled
+settled, but do not fit together          report once, keep what is in use, check again later
 same leaf, other trust or intermediates   try a handshake, then use it for all that follow
 other leaf                                a second connection takes over, then the first is drained
 the server's lame-duck notice             likewise, with whatever fits
@@ -102,17 +102,17 @@ class RotationState:
         """Replaced connections that are still open, and what closes them."""
         self.swaps = 0
         self.error = ""
-        self.swap_asked = False
+        self.swap_requested = False
         self.retry_at = 0.0
         """The loop's time before which nothing is tried again."""
         self.wake = asyncio.Event()
 
-    def ask_for_swap(self) -> None:
+    def request_swap(self) -> None:
         """Ask for a swap at the next moment, also when no file has changed."""
-        self.swap_asked = True
-        self.ask_for_look()
+        self.swap_requested = True
+        self.request_check()
 
-    def ask_for_look(self) -> None:
+    def request_check(self) -> None:
         """Ask for a look at the files now."""
         self.retry_at = 0.0
         self.wake.set()
@@ -178,10 +178,10 @@ class Reporter:
 
     def link_changed(self, link: ClientLink, change: LinkChange) -> None:
         """Take in what happened to a link. Only the one in use matters: others are meant to go."""
-        if change is LinkChange.ASKED_TO_LEAVE:
+        if change is LinkChange.LAME_DUCK:
             if link not in self._state.retiring:
                 self.happened(EventKind.LAME_DUCK, link.url)
-                self._state.ask_for_swap()
+                self._state.request_swap()
             return
         if self._leaving or link is not self._state.link:
             return
@@ -191,7 +191,7 @@ class Reporter:
             case LinkChange.REGAINED:
                 self.happened(EventKind.RECONNECTED, link.url)
             case LinkChange.ENDED:  # nats-py has given it up
-                self._state.ask_for_swap()
+                self._state.request_swap()
 
     # What subscriptions tell.
 
@@ -263,9 +263,9 @@ class CertificateRotation:
                 async with asyncio.timeout(self._pace.poll_seconds):
                     await self.state.wake.wait()
             self.state.wake.clear()
-            await self._look()
+            await self._check_files()
 
-    async def _look(self) -> None:
+    async def _check_files(self) -> None:
         found = stamp_files(self._files)
         if found != self._seen:
             self._seen = found
@@ -274,7 +274,7 @@ class CertificateRotation:
             if stamp_files(self._files) != found:
                 self.state.wake.set()
                 return
-        if found == self.state.material.stamps and not self.state.swap_asked:
+        if found == self.state.material.stamps and not self.state.swap_requested:
             if self.state.error:
                 self.state.error = ""
                 self._reporter.happened(EventKind.ADOPTED, "the files are again those in use")
@@ -305,14 +305,14 @@ class CertificateRotation:
         try:
             return await _load(self._files, self._make_context)
         except MaterialError as error:
-            if not self.state.swap_asked:
+            if not self.state.swap_requested:
                 raise
             self._refuse(error)
             return self.state.material
 
     async def _take_up(self, fresh: LoadedMaterial) -> None:
         used = self.state.material
-        if self.state.swap_asked or fresh.leaf != used.leaf:
+        if self.state.swap_requested or fresh.leaf != used.leaf:
             await self._swap(fresh)
             return
         if (fresh.chain, fresh.authorities) != (used.chain, used.authorities):
@@ -346,7 +346,7 @@ class CertificateRotation:
 
     async def _swap(self, fresh: LoadedMaterial) -> None:
         # What is asked for while this one is under way is another swap.
-        asked, self.state.swap_asked = self.state.swap_asked, False
+        requested, self.state.swap_requested = self.state.swap_requested, False
         try:
             second = await self._open(fresh)
             try:
@@ -356,7 +356,7 @@ class CertificateRotation:
                 await self._give_up(second)
                 raise
         except BaseException:
-            self.state.swap_asked = self.state.swap_asked or asked
+            self.state.swap_requested = self.state.swap_requested or requested
             raise
         self._adopt(fresh)
         await self._leave(first, second)
@@ -392,6 +392,8 @@ class CertificateRotation:
         Returns the first.
         """
         first = self.state.link
+        # Who publishes now waits: the second's server may be ahead of the first's, and messages
+        # of one publisher would overtake each other.
         self._open_to_publish.clear()
         try:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
