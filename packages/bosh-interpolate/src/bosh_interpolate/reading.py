@@ -70,8 +70,6 @@ def _node_text(node: yaml.Node | None) -> str:
     return f"!!{kind} `{cut(node.value)}`"
 
 
-# The reader.
-
 MOST_BYTES = 64 * 1024 * 1024
 MOST_DEPTH = 100
 """`bosh` stops at 10,000; the deepest manifest of cf-deployment has 12."""
@@ -255,10 +253,10 @@ class _Reader:
         value = self._value(event, depth + 1, flow=flow)
         several = isinstance(event, yaml.SequenceStartEvent) and isinstance(value, list)
         # The first map of a list wins: it is laid over the others.
-        for part in reversed(value) if several and isinstance(value, list) else (value,):
-            if not isinstance(part, dict):
+        for merged in reversed(value) if several and isinstance(value, list) else (value,):
+            if not isinstance(merged, dict):
                 raise _Undecodable("yaml: map merge requires map or sequence of maps as the value")
-            found.update(part)
+            found.update(merged)
 
     def _aliased(self, event: yaml.AliasEvent) -> Tree:
         found = self._anchors.get(event.anchor or "")
@@ -331,9 +329,9 @@ def _split_by_mark(event: yaml.ScalarEvent, closing: str) -> ManifestError:
 
 def _event_misfit(event: yaml.Event, into: str) -> ManifestError:
     line = event.start_mark.line + 1 if event.start_mark else 1
-    said = "!!seq" if isinstance(event, yaml.SequenceStartEvent) else "!!map"
+    shown = "!!seq" if isinstance(event, yaml.SequenceStartEvent) else "!!map"
     if isinstance(event, yaml.ScalarEvent):
-        said = f"!!{_kind(_scalar(event))} `{cut(event.value)}`"
+        shown = f"!!{_kind(_scalar(event))} `{cut(event.value)}`"
     return _Undecodable(
-        f"yaml: unmarshal errors:\n  line {line}: cannot unmarshal {said} into {into}"
+        f"yaml: unmarshal errors:\n  line {line}: cannot unmarshal {shown} into {into}"
     )

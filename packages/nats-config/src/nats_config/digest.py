@@ -56,13 +56,13 @@ def _map(table: Table) -> Iterator[str]:
     yield "}" if table.fields else "{}"
 
 
-def _array(items: tuple[ValueNode, ...]) -> Iterator[str]:
+def _array(nodes: tuple[ValueNode, ...]) -> Iterator[str]:
     separator = "["
-    for item in items:
+    for node in nodes:
         yield separator
-        yield from encoded(item.value)
+        yield from encoded(node.value)
         separator = ","
-    yield "]" if items else "[]"
+    yield "]" if nodes else "[]"
 
 
 def _string(text: str) -> str:

@@ -269,7 +269,7 @@ def _bare(source: SourceText, offset: int, position: int) -> Token:
                 part, start = _escape(source, end)
                 position = start
                 parts.append(part)
-            case "'":
+            case "'":  # ends it, and is dropped, although none began it (lexString)
                 return Token(TokenKind.STRING, _joined(parts), offset, end + 1)
             case _ if len(parts) > 1:
                 return Token(TokenKind.STRING, _joined(parts), offset, end)

@@ -136,6 +136,7 @@ class _Parser:
             )
 
     def _finish(self, previous: Token) -> None:
+        # As conf/parse.go, which lets a text end with `}` so that JSON is a configuration, too.
         if previous.kind is TokenKind.KEY and previous.text != "}":
             raise self.source.error(
                 previous.offset,
@@ -366,7 +367,7 @@ def read_float(token: Token, source: SourceText) -> float:
 
 def read_date(token: Token, source: SourceText) -> Date:
     """Return the moment; raise NatsConfigError when the calendar has no such day or time."""
-    numbers = [int(part) for part in re.findall(r"\d+", token.text)]
+    numbers = [int(digits) for digits in re.findall(r"\d+", token.text)]
     year, *rest = numbers
     try:
         # The calendar repeats every 400 years; Python has no year 0, Go has.

@@ -232,27 +232,27 @@ def read_url_or_urls(section: Section, *names: str, default_port: int = 0) -> tu
 
 
 def _dialable(
-    section: Section, name: str, texts: Iterable[Located[str]], default_port: int
+    section: Section, name: str, entries: Iterable[Located[str]], default_port: int
 ) -> Iterator[Url]:
-    for text in texts:
-        url = _url(text, default_port)
+    for entry in entries:
+        url = _url(entry, default_port)
         if url is None:
             path = f"{section.name}.{name}"
             message = f"an entry of `{path}` is no URL with a host, and will never connect"
-            remark = ConfigRemark(code="not-a-url", place=text.place, message=message)
+            remark = ConfigRemark(code="not-a-url", place=entry.place, message=message)
             section.remarks.append(remark)
         else:
             yield url
 
 
-def _url(text: Located[str], default_port: int) -> Url | None:
+def _url(entry: Located[str], default_port: int) -> Url | None:
     try:
-        parts = urlsplit(text.value.strip())
+        parts = urlsplit(entry.value.strip())
         port = parts.port
     except ValueError:
         raise NatsConfigError(
             "this is not a URL",
-            place=str(text.place),
+            place=str(entry.place),
             hint="write `nats://host:port`; put `[` and `]` around an IPv6 address",
         ) from None
     if not parts.scheme or not parts.hostname:
@@ -262,7 +262,7 @@ def _url(text: Located[str], default_port: int) -> Url | None:
         host=parts.hostname,
         port=default_port if port is None else port,
         user=unquote(parts.username or ""),
-        place=text.place,
+        place=entry.place,
     )
 
 
