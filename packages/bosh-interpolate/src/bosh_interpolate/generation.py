@@ -28,90 +28,58 @@ from bosh_interpolate.values import MOST_SIGNED, Key, Tree, octets, text_of
 from bosh_interpolate.variables import Definition, UnknownVariable
 from bosh_interpolate.writing import emit
 
-# The options of a definition.
-
-FieldType: TypeAlias = Literal["string", "bool", "int", "int64", "[]string"]
-
-
-class Fields(NamedTuple):
-    """Options that fit: a field that is not there has Go's zero value."""
-
-    texts: Mapping[str, str]
-    numbers: Mapping[str, int]
-    flags: Mapping[str, bool]
-    lists: Mapping[str, tuple[str, ...]]
+PASSWORD_LENGTH = 20
+KEY_BITS = 2048
+LONGEST_PASSWORD = 1_000_000
+_PASSWORD_ALPHABET = string.ascii_lowercase + string.digits
 
 
-def check_options(options: Tree, known: Mapping[str, FieldType], *, purpose: str) -> Fields:
-    """Return the options; `ManifestError` for a field that is not known or does not fit."""
-    try:
-        return _check_fields(options, known)
-    except ManifestError as error:
-        raise ManifestError(
-            f"Failed to generate {purpose}, parameters are invalid", cause=error
-        ) from None
+def generate_value(definition: Definition, by_name: Callable[[str], Tree]) -> Tree:
+    """Return a new value of the type that the definition names.
+
+    `by_name` returns the value of another variable: the authority of a certificate.
+    """
+    match definition.type:
+        case "password":
+            return _password(definition.options)
+        case "ssh":
+            return _ssh_key()
+        case "rsa":
+            return _rsa_key()
+        case "certificate":
+            return generate_certificate(definition.options, by_name)
+        case _:
+            raise ManifestError(f"Unsupported value type: {definition.type}")
 
 
-def _check_fields(options: Tree, known: Mapping[str, FieldType]) -> Fields:
-    if options is not None and not isinstance(options, dict):
-        raise _undeserializable(options, [Misfit((), "map[string]interface {}")])
-    given = {text_of(key): value for key, value in (options or {}).items() if isinstance(key, str)}
-    for name in sorted(str(key) for key in options or {}):
-        if name not in known:
-            raise ManifestError(f"Unsupported parameter '{name}'")
-    fields = {name: given.get(name) for name in known}
-    misfits = [
-        misfit for name, value in fields.items() for misfit in _misfits(name, value, known[name])
-    ]
-    if misfits:
-        raise _undeserializable(options, misfits)
-    return Fields(
-        texts={name: text_of(fields[name]) or "" for name in _of(known, "string")},
-        numbers={name: _number(fields[name]) for name in _of(known, "int", "int64")},
-        flags={name: fields[name] is True for name in _of(known, "bool")},
-        lists={name: _texts(fields[name]) for name in _of(known, "[]string")},
-    )
+def _password(options: Tree) -> str:
+    length = check_options(options, {"length": "int"}, purpose="password").numbers["length"]
+    if length < 0:
+        raise ManifestError("Failed to generate password, 'length' param cannot be negative")
+    if length > LONGEST_PASSWORD:
+        raise ManifestError(f"Failed to generate password, longer than {LONGEST_PASSWORD:,}")
+    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(length or PASSWORD_LENGTH))
 
 
-def _of(known: Mapping[str, FieldType], *types: FieldType) -> Iterator[str]:
-    return (name for name, kind in known.items() if kind in types)
+def _rsa_key() -> Tree:
+    key = generate_rsa_key(KEY_BITS)
+    public = key.public_key()
+    return {
+        "private_key": pkcs1_pem(key),
+        "public_key": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+    }
 
 
-def _misfits(name: str, value: Tree, kind: FieldType) -> Iterator[Misfit]:
-    if value is None:
-        return
-    if kind == "[]string" and isinstance(value, list):
-        for place, item in enumerate(value):
-            if text_of(item) is None:
-                yield Misfit((name, place), "string")
-    elif not _FITS[kind](value):
-        yield Misfit((name,), kind)
-
-
-def _fits_number(value: Tree) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value <= MOST_SIGNED
-
-
-_FITS: dict[FieldType, Callable[[Tree], bool]] = {
-    "string": lambda value: not isinstance(value, dict | list),
-    "bool": lambda value: isinstance(value, bool),
-    "int": _fits_number,
-    "int64": _fits_number,
-    "[]string": lambda value: isinstance(value, list),
-}
-
-
-def _number(value: Tree) -> int:
-    return int(value) if isinstance(value, int | float) else 0
-
-
-def _texts(value: Tree) -> tuple[str, ...]:
-    return tuple(text_of(item) or "" for item in value) if isinstance(value, list) else ()
-
-
-def _undeserializable(options: Tree, misfits: list[Misfit]) -> ManifestError:
-    cause = misfit_error(octets(emit(options)), misfits)
-    return ManifestError("Expected input to be deserializable", cause=cause)
+def _ssh_key() -> Tree:
+    key = generate_rsa_key(KEY_BITS)
+    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    # A fingerprint in the form that ssh-keygen had for long; MD5 protects nothing here.
+    digest = hashlib.md5(base64.b64decode(line.split()[1]), usedforsecurity=False)
+    return {
+        "private_key": pkcs1_pem(key),
+        "public_key": line.decode() + "\n",
+        "public_key_fingerprint": digest.digest().hex(":"),
+    }
 
 
 # Certificates: RSA and SHA-256 throughout, as in `bosh`.
@@ -361,57 +329,87 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
-# Values by the type of their definition.
+# Options of a definition, checked field by field as `bosh` checks them.
 
-PASSWORD_LENGTH = 20
-KEY_BITS = 2048
-LONGEST_PASSWORD = 1_000_000
-_PASSWORD_ALPHABET = string.ascii_lowercase + string.digits
+FieldType: TypeAlias = Literal["string", "bool", "int", "int64", "[]string"]
 
 
-def generate_value(definition: Definition, by_name: Callable[[str], Tree]) -> Tree:
-    """Return a new value of the type that the definition names.
+class Fields(NamedTuple):
+    """Options that fit: a field that is not there has Go's zero value."""
 
-    `by_name` returns the value of another variable: the authority of a certificate.
-    """
-    match definition.type:
-        case "password":
-            return _password(definition.options)
-        case "ssh":
-            return _ssh_key()
-        case "rsa":
-            return _rsa_key()
-        case "certificate":
-            return generate_certificate(definition.options, by_name)
-        case _:
-            raise ManifestError(f"Unsupported value type: {definition.type}")
+    texts: Mapping[str, str]
+    numbers: Mapping[str, int]
+    flags: Mapping[str, bool]
+    lists: Mapping[str, tuple[str, ...]]
 
 
-def _password(options: Tree) -> str:
-    length = check_options(options, {"length": "int"}, purpose="password").numbers["length"]
-    if length < 0:
-        raise ManifestError("Failed to generate password, 'length' param cannot be negative")
-    if length > LONGEST_PASSWORD:
-        raise ManifestError(f"Failed to generate password, longer than {LONGEST_PASSWORD:,}")
-    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(length or PASSWORD_LENGTH))
+def check_options(options: Tree, known: Mapping[str, FieldType], *, purpose: str) -> Fields:
+    """Return the options; `ManifestError` for a field that is not known or does not fit."""
+    try:
+        return _check_fields(options, known)
+    except ManifestError as error:
+        raise ManifestError(
+            f"Failed to generate {purpose}, parameters are invalid", cause=error
+        ) from None
 
 
-def _rsa_key() -> Tree:
-    key = generate_rsa_key(KEY_BITS)
-    public = key.public_key()
-    return {
-        "private_key": pkcs1_pem(key),
-        "public_key": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-    }
+def _check_fields(options: Tree, known: Mapping[str, FieldType]) -> Fields:
+    if options is not None and not isinstance(options, dict):
+        raise _undeserializable(options, [Misfit((), "map[string]interface {}")])
+    named = {text_of(key): value for key, value in (options or {}).items() if isinstance(key, str)}
+    for name in sorted(str(key) for key in options or {}):
+        if name not in known:
+            raise ManifestError(f"Unsupported parameter '{name}'")
+    fields = {name: named.get(name) for name in known}
+    misfits = [
+        misfit for name, value in fields.items() for misfit in _misfits(name, value, known[name])
+    ]
+    if misfits:
+        raise _undeserializable(options, misfits)
+    return Fields(
+        texts={name: text_of(fields[name]) or "" for name in _of(known, "string")},
+        numbers={name: _number(fields[name]) for name in _of(known, "int", "int64")},
+        flags={name: fields[name] is True for name in _of(known, "bool")},
+        lists={name: _texts(fields[name]) for name in _of(known, "[]string")},
+    )
 
 
-def _ssh_key() -> Tree:
-    key = generate_rsa_key(KEY_BITS)
-    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    # A fingerprint in the form that ssh-keygen had for long; MD5 protects nothing here.
-    digest = hashlib.md5(base64.b64decode(line.split()[1]), usedforsecurity=False)
-    return {
-        "private_key": pkcs1_pem(key),
-        "public_key": line.decode() + "\n",
-        "public_key_fingerprint": digest.digest().hex(":"),
-    }
+def _of(known: Mapping[str, FieldType], *types: FieldType) -> Iterator[str]:
+    return (name for name, kind in known.items() if kind in types)
+
+
+def _misfits(name: str, value: Tree, kind: FieldType) -> Iterator[Misfit]:
+    if value is None:
+        return
+    if kind == "[]string" and isinstance(value, list):
+        for place, item in enumerate(value):
+            if text_of(item) is None:
+                yield Misfit((name, place), "string")
+    elif not _FITS[kind](value):
+        yield Misfit((name,), kind)
+
+
+def _fits_number(value: Tree) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value <= MOST_SIGNED
+
+
+_FITS: dict[FieldType, Callable[[Tree], bool]] = {
+    "string": lambda value: not isinstance(value, dict | list),
+    "bool": lambda value: isinstance(value, bool),
+    "int": _fits_number,
+    "int64": _fits_number,
+    "[]string": lambda value: isinstance(value, list),
+}
+
+
+def _number(value: Tree) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _texts(value: Tree) -> tuple[str, ...]:
+    return tuple(text_of(item) or "" for item in value) if isinstance(value, list) else ()
+
+
+def _undeserializable(options: Tree, misfits: list[Misfit]) -> ManifestError:
+    cause = misfit_error(octets(emit(options)), misfits)
+    return ManifestError("Expected input to be deserializable", cause=cause)

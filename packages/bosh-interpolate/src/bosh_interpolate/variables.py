@@ -252,23 +252,23 @@ Make: TypeAlias = Callable[[Definition, "Callable[[str], Tree]"], Tree]
 
 
 class Sources:
-    """All variables that there are: given ones first, then the store, which generates."""
+    """All variables that there are: supplied ones first, then the store, which generates."""
 
-    def __init__(self, given: Variables, store: VarsStore | None, make: Make) -> None:
-        self._given = given
+    def __init__(self, supplied: Variables, store: VarsStore | None, make: Make) -> None:
+        self._supplied = supplied
         self._store = store
         self._make = make
 
     def names(self) -> set[str]:
         """Return the names of all variables that exist."""
         stored = self._store.variables() if self._store else {}
-        return {*self._given, *(name.partition(".")[0] for name in stored)}
+        return {*self._supplied, *(name.partition(".")[0] for name in stored)}
 
     def value(self, definition: Definition) -> Tree:
         """Return the value of a variable, made now where it has a type."""
         name = definition.name
-        if name in self._given:
-            return self._given[name]
+        if name in self._supplied:
+            return self._supplied[name]
         if self._store is None:
             raise UnknownVariable(name)
         stored = self._store.variables()

@@ -322,6 +322,8 @@ _QUOTED_KEYS = {"'": re.compile(r"[^'\0]*"), '"': re.compile(r'[^"\0]*')}
 _INCLUDE = re.compile(r"[^\n\r\0;}\t ']*")
 _NOT_INCLUDED = re.compile(r"[\[{(\d\\\n\r-]")
 
+_VALUE_END_HINT = "end a value with a new line, `,` or `;`, and put values with spaces in quotes"
+
 _State = Callable[["_Lexer"], "_State | None"]
 
 
@@ -406,9 +408,6 @@ def _after_top_value(lexer: _Lexer) -> _State | None:
         case "":
             return _top
     raise lexer.unexpected("after a value", _VALUE_END_HINT)
-
-
-_VALUE_END_HINT = "end a value with a new line, `,` or `;`, and put values with spaces in quotes"
 
 
 def _block(lexer: _Lexer) -> _State | None:

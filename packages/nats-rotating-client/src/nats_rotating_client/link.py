@@ -65,7 +65,7 @@ class Answers(Protocol):
 def answer_through(received: Msg, answers: Answers) -> NatsMessage:
     """Return `received` so that its answers go through `answers`, not the link it came over."""
     if not isinstance(received, NatsMessage):
-        raise TypeError(f"expected a `Message` from the link, got `{type(received).__name__}`")
+        raise TypeError(f"expected a `NatsMessage` from the link, got `{type(received).__name__}`")
     # nats-py uses nothing but `publish` and `request` of it.
     received._client = cast("Client", answers)  # noqa: SLF001  - there is no public way to set it
     return received

@@ -247,7 +247,7 @@ class CertificateRotation:
         self._make_context = make_context
         self._open_to_publish = asyncio.Event()
         self._open_to_publish.set()
-        self._seen = state.material.stamps
+        self._last_stamps = state.material.stamps
         self._failures = 0
 
     async def publisher(self) -> ClientLink:
@@ -267,8 +267,8 @@ class CertificateRotation:
 
     async def _check_files(self) -> None:
         found = stamp_files(self._files)
-        if found != self._seen:
-            self._seen = found
+        if found != self._last_stamps:
+            self._last_stamps = found
             self._failures, self.state.retry_at = 0, 0.0
             await asyncio.sleep(self._pace.settle_seconds)
             if stamp_files(self._files) != found:
@@ -324,7 +324,7 @@ class CertificateRotation:
     def _adopt(self, fresh: LoadedMaterial) -> None:
         """Use `fresh` for every handshake from now on, also for nats-py's own reconnects."""
         self.state.material = fresh
-        if fresh.stamps == self._seen:
+        if fresh.stamps == self._last_stamps:
             self.state.error = ""
         for link in (self.state.link, *self.state.retiring):
             link.use(fresh.context)

@@ -333,12 +333,12 @@ class OperatorCommandDelivery:
         self, packed: Path, manifest: DeliveryManifest, *, keys: tuple[SecretBytes, ...] = ()
     ) -> CommandResult:
         """Run the command to its end; raise only when it cannot be started."""
-        told = {"VERB": manifest.verb, "INSTANCE": manifest.instance, "DIRECTORY": str(packed)}
+        arguments = {"VERB": manifest.verb, "INSTANCE": manifest.instance, "DIRECTORY": str(packed)}
         try:
             return bounded_command.run(
-                (*self._argv, *told.values()),
+                (*self._argv, *arguments.values()),
                 environment=self._environment
-                | {f"{_OWN_VARIABLES}{name}": value for name, value in told.items()},
+                | {f"{_OWN_VARIABLES}{name}": value for name, value in arguments.items()},
                 timeout_seconds=self._timeout_seconds,
                 secrets=keys,
             )

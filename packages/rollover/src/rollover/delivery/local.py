@@ -19,10 +19,10 @@ from typing import Final
 
 import msgspec
 
-from rollover.delivery.workspace import locked, missing, refused, refusing, rejected, write_private
+from rollover.delivery.workspace import locked, missing, refused, refusing, rejected
 from rollover.engine.ports import Delivered, DeliveredFile, Receipt
 from rollover.errors import AdapterError, Conflict, Rejected
-from rollover.files import NotRegular, TooLarge, read_regular, sync_directory
+from rollover.files import NotRegular, TooLarge, atomic_write, read_regular, sync_directory
 
 # The record.
 
@@ -98,7 +98,8 @@ def begin_record(instance: str, changes: tuple[FileChange, ...]) -> DeliveryReco
 def save_record(directory: Path, record: DeliveryRecord, *, phase: DeliveryPhase) -> DeliveryRecord:
     """Write the record down in a phase, durable when this returns."""
     entered = msgspec.structs.replace(record, phase=phase)
-    write_private(_record_file(directory, record.delivery), msgspec.json.encode(entered))
+    file = _record_file(directory, record.delivery)
+    atomic_write(file, msgspec.json.encode(entered), mode=SECRET_MODE, durable=True)
     return entered
 
 

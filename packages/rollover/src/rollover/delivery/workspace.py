@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from rollover import files
 from rollover.errors import AdapterError, Conflict, Denied, NotFound, Rejected
 
 _CAUSES: Final[dict[int, tuple[type[AdapterError], str, str]]] = {
@@ -87,11 +86,6 @@ def locked(state: Path, instance: str, *, operation: str) -> Iterator[Path]:
         yield directory
     finally:
         os.close(descriptor)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a 0600 file wholly or not at all, durable when this returns."""
-    files.atomic_write(path, content, mode=0o600, durable=True)
 
 
 def _wait_for_lock(descriptor: int, instance: str, operation: str) -> None:

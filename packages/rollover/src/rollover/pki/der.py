@@ -184,6 +184,9 @@ def tlv(tag: int, *parts: bytes) -> bytes:
     return bytes((tag, _LONG_FORM | len(octets))) + octets + body
 
 
+_TRUE = tlv(BOOLEAN, b"\xff")
+
+
 def integer(value: int) -> bytes:
     """Return a number that is not negative."""
     # Always room for a bit that is 0: with the highest one set it would be negative.
@@ -249,9 +252,6 @@ def basic_constraints(*, is_ca: bool, path_length: int | None) -> bytes:
     if not is_ca:
         return tlv(SEQUENCE)
     return tlv(SEQUENCE, _TRUE, b"" if path_length is None else integer(path_length))
-
-
-_TRUE = tlv(BOOLEAN, b"\xff")
 
 
 def _encode_extension(found: RawExtension) -> bytes:

@@ -19,6 +19,10 @@ from rollover.pki import go, openssl
 from rollover.pki.certificate import Signed, check_signature
 from rollover.pki.paths import PathLink, Pool, path_link
 
+_NOTHING_PRESENTED = Verdict(
+    (Fault(kind=FaultKind.NO_CERTIFICATE, detail="no certificate is presented"),)
+)
+
 
 class Verifier:
     """Answers questions about the certificates that it was made with; implements `Accepts`.
@@ -97,11 +101,6 @@ class Verifier:
             found = check_signature(child.parts, by=parent.parts)
             self._signatures[pair] = found
         return found
-
-
-_NOTHING_PRESENTED = Verdict(
-    (Fault(kind=FaultKind.NO_CERTIFICATE, detail="no certificate is presented"),)
-)
 
 
 def _offers_by_list(question: Question) -> bool:

@@ -122,7 +122,7 @@ class NatsConnection:
         self._parser = Parser(payload_limit=options.payload_limit)
         self._events = deque(self._parser.feed(greeting.rest))
         self._inbox = f"_INBOX.{secrets.token_hex(12)}"
-        self._asked = 0
+        self._requests = 0
 
     def request(self, subject: str, payload: bytes = b"", *, timeout_seconds: float) -> bytes:
         """Send a request and return the payload of the first reply.
@@ -199,8 +199,8 @@ class NatsConnection:
                 f"a request of {len(payload)} octets; the server takes {self.info.max_payload}",
                 hint="send less, or raise `max_payload` on the server",
             )
-        self._asked += 1
-        reply = f"{self._inbox}.{self._asked}"
+        self._requests += 1
+        reply = f"{self._inbox}.{self._requests}"
         self._stream.send(nats_protocol.publish(subject, payload, reply=reply), deadline)
         return reply
 
@@ -227,7 +227,7 @@ class NatsConnection:
             if isinstance(event, Ping):
                 self._stream.send(nats_protocol.PONG, deadline)
             if isinstance(event, ServerRefusal):
-                step = "connect" if not self._asked else "request"
+                step = "connect" if not self._requests else "request"
                 raise Denied(
                     f"the server answers `{event.text}`",
                     system=self._system,
