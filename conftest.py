@@ -47,8 +47,6 @@ settings.load_profile("patient")
 
 READY = "TESTS_READY_KEYS"
 """Names the directory of keys that labs of this session leave for each other."""
-REPEATING = ("properties", "soak", "test_rotation_crashes.py", "test_rotation_sources.py")
-"""Folders and files that `make coverage` alone measures."""
 CPU = "cpu_seconds"
 """What a worker tells at its end: user and system time, its own and its children's."""
 _of_workers: list[tuple[float, float]] = []
@@ -74,15 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first, then what starts processes; else the order stays as it is.
-
-    And leave repetition out of what `make test` measures of coverage: a tracer doubles what pure
-    code takes, and the thousandth example of a property covers what the tenth did.
-    """
+    """Put long files first, then what starts processes; else the order stays as it is."""
     items.sort(key=_place)
-    for item in items:
-        if item.path.parent.name in REPEATING or item.path.name in REPEATING:
-            item.add_marker(pytest.mark.no_cover)
 
 
 def _place(item: pytest.Item) -> int:

@@ -95,7 +95,7 @@ class Bench:
     def hand_out(self, *bundle: Certificate) -> IssuedCredentials:
         """Have the new CA sign from now on, with that bundle."""
         handout = IssuedCredentials(signer=certificate(self._new), bundle=bundle)
-        self._ledger.handed_out(handout, at=now())
+        self._ledger.record_issued(handout, at=now())
         return handout
 
     def give(

@@ -65,7 +65,7 @@ def certificate(name: str) -> Certificate:
     return Certificate(
         fingerprint=Fingerprint(name),
         subject=f"CN={name}",
-        issuer=f"CN={name.partition('/')[0]}",
+        issuer_name=f"CN={name.partition('/')[0]}",
         serial=1,
         not_before=NOW - timedelta(days=100),
         not_after=NOW + timedelta(days=100),

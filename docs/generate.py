@@ -1,4 +1,7 @@
-"""Writes docs/reference from the code; `--check` says what is out of date and changes nothing."""
+"""Writes docs/reference and the maps of the packages from the code.
+
+`--check` says what is out of date and changes nothing.
+"""
 
 # ruff: noqa: INP001, S101 - a script, which asserts what it takes for granted of our own code
 
@@ -8,6 +11,7 @@ import ast
 import inspect
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -282,13 +286,107 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
+ROOT = Path(__file__).parents[1]
+PRODUCT = ROOT / "packages" / "rollover" / "src" / "rollover"
+
+
+def layers() -> tuple[tuple[str, ...], ...]:
+    """Return the layers of the product from top to bottom, as import-linter checks them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = [
+        contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    assert len(found) == 1, "one contract has the layers"
+    return tuple(tuple(layer.split(" | ")) for layer in found[0])
+
+
+def distributions() -> Iterator[tuple[Path, str, Path]]:
+    """Yield the directory of each distribution, its name, and the package that it brings."""
+    for project in sorted(ROOT.glob("packages/*/pyproject.toml")):
+        about = tomllib.loads(project.read_text(encoding="utf-8"))
+        packages = about["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+        for package in packages:
+            yield project.parent, about["project"]["name"], project.parent / package
+
+
+def distribution_map() -> str:
+    """Return the distributions of the workspace, with what each is for."""
+    rows = [
+        f"| [`{name}`]({_path(directory)}) | `{package.name}` | {_first_line(package)} |"
+        for directory, name, package in distributions()
+    ]
+    return "\n".join(["| distribution | import | what |", "|---|---|---|", *rows])
+
+
+def layer_map() -> str:
+    """Return the packages of the product, the highest layer first; the lowest has the number 1."""
+    rows = [
+        _layer_row(number, package)
+        for number, layer in reversed(list(enumerate(reversed(layers()), start=1)))
+        for name in layer
+        for package in _packages(PRODUCT / name)
+    ]
+    return "\n".join(["| layer | package of `rollover` | what |", "|---|---|---|", *rows])
+
+
+def _packages(package: Path) -> tuple[Path, ...]:
+    """Return a package, or module, and the packages in it."""
+    return (package, *sorted(module.parent for module in package.glob("*/__init__.py")))
+
+
+def _layer_row(number: int, package: Path) -> str:
+    name = package.relative_to(PRODUCT).as_posix()
+    return f"| {number} | [`{name}`]({_path(_module(package))}) | {_first_line(package)} |"
+
+
+def _module(place: Path) -> Path:
+    return place if place.is_dir() else place.with_suffix(".py")
+
+
+def _path(place: Path) -> str:
+    return place.relative_to(ROOT).as_posix()
+
+
+def _first_line(package: Path) -> str:
+    module = _module(package)
+    file = module / "__init__.py" if module.is_dir() else module
+    said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert said, f"{file} says nothing of what it is for"
+    return _one_line(said.partition("\n\n")[0])
+
+
+MAPPED = ("README.md", "CONTRIBUTING.md")
+MAPS: dict[str, Callable[[], str]] = {
+    "distributions": distribution_map,
+    "layers": layer_map,
+}
+
+
+def with_maps(text: str) -> str:
+    """Return a page with the maps of today; whatever stands between their markers is replaced."""
+    for name, drawn in MAPS.items():
+        begin, end = f"<!-- {name}: written by docs/generate.py -->", f"<!-- end of {name} -->"
+        assert text.count(begin) == text.count(end) == 1, f"no place for the map of {name}"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{drawn()}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
 def outdated() -> tuple[str, ...]:
     """Return the pages that are not what the code says."""
-    return tuple(
+    pages = tuple(
         name
         for name, page in PAGES.items()
         if not (REFERENCE / name).exists() or (REFERENCE / name).read_text() != _whole(page)
     )
+    maps = (name for name in MAPPED if with_maps(_read(name)) != _read(name))
+    return (*pages, *maps)
+
+
+def _read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def _whole(page: Callable[[], str]) -> str:
@@ -300,6 +398,8 @@ def write() -> None:
     REFERENCE.mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (REFERENCE / name).write_text(_whole(page))
+    for name in MAPPED:
+        (ROOT / name).write_text(with_maps(_read(name)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,15 +20,24 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(
     path
-    for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
-    if path.is_file()
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "examples/**/*.md",
+        "benchmarks/*.md",
+        "packages/*/*.md",
+    )
+    for path in ROOT.glob(pattern)
+    if "_build" not in path.parts
 )
 WRITTEN = [path for path in PAGES if path.parent != DOCS / "reference"]
 
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 INLINE = re.compile(r"`(rollover [^`]+)`")
 CALL = re.compile(r"^ *(?:\$ )?(?:[\w ./-]+ )?(rollover(?: .+)?)$")
+DISTRIBUTIONS = 5
+FEATURES = 10
 PUNCTUATION = {"|", "&&", "||", ">", ";", "#"}
 
 
@@ -120,8 +129,47 @@ def _anchors(text: str) -> set[str]:
 
 
 def test_the_reference_is_what_the_code_says(generator: ModuleType) -> None:
-    """`make docs` would change nothing: help texts, fields, codes and rules have not drifted."""
+    """`make docs` would change nothing: help texts, fields, rules and maps have not drifted."""
     assert generator.outdated() == ()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_the_maps_leave_no_package_out(page: str) -> None:
+    """Every distribution, and every package and module of the product, has a line in the maps."""
+    text = (ROOT / page).read_text()
+    distributions = [path.parent for path in ROOT.glob("packages/*/pyproject.toml")]
+    product = ROOT / "packages" / "rollover" / "src" / "rollover"
+    modules = [path for path in product.glob("*.py") if not path.name.startswith("__")]
+    packages = [path.parent for path in product.glob("*/__init__.py")]
+    platforms = [path.parent for path in product.glob("platforms/*/__init__.py")]
+    assert len(distributions) == DISTRIBUTIONS
+    for path in (*distributions, *modules, *packages, *platforms):
+        link = f"]({path.relative_to(ROOT).as_posix()})"
+        assert text.count(link) >= 1, link
+
+
+def test_a_map_that_was_changed_by_hand_is_out_of_date(generator: ModuleType) -> None:
+    """Whatever stands between the markers is what the packages say, and nothing around them."""
+    page = (ROOT / "README.md").read_text()
+    changed = page.replace("<!-- end of layers -->", "| 14 | `web` | |\n<!-- end of layers -->")
+    assert changed != page
+    assert generator.with_maps(changed) == page
+
+
+def test_ten_features_have_one_file_each() -> None:
+    """The architecture names, for ten features of the README, the one file where each lives."""
+    page = DOCS / "explanation" / "architecture.md"
+    _, _, section = page.read_text().partition("## Where a feature lives\n")
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == FEATURES
+    files = set()
+    for row in rows:
+        feature, file = (cell.strip() for cell in row.strip("|").split("|"))
+        assert feature
+        [target] = LINK.findall(file)
+        assert (page.parent / target).is_file(), target
+        files.add((page.parent / target).resolve())
+    assert len(files) == FEATURES
 
 
 def test_every_command_has_an_example() -> None:

@@ -15,7 +15,7 @@ from conftest import LONGEST
 ROOT = Path(__file__).parents[2]
 TESTS = sorted((*ROOT.glob("packages/*/tests/**/test_*.py"), *ROOT.glob("tests/**/test_*.py")))
 LARGEST_TEXT = 2_000_000
-OUTSIDE = {"__pycache__", "build", "dist", "node_modules"}
+OUTSIDE = {"__pycache__", "_build", "build", "dist", "node_modules"}
 HIDDEN_AND_OURS = {".ci", ".gitignore"}
 
 REGISTRIES = tuple(

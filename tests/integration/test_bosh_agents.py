@@ -24,14 +24,14 @@ def lab(tmp_path: Path) -> Iterator[BoshLab]:
 def test_a_rotation_by_the_director_and_then_directly(lab: BoshLab, tmp_path: Path) -> None:
     """Both rounds are proven agent by agent; every agent answers after each `create-env`."""
     rig = AgentsRig(lab, tmp_path / "state")
-    old = rig.handout().signer
+    old = rig.issued_credentials().signer
     seen = rig.observe()
     assert {value.availability for value in seen.values()} == {Availability.READY}, seen
     assert rig.bundles() == {(old,)}
     assert "bosh-connections-unseen" not in {f.rule for f in rig.platform.findings(Moment.CHECK)}
 
     lab.create_env(lab.ops_file("add.json", add_new_ca()))
-    new = rig.handout().signer
+    new = rig.issued_credentials().signer
     evidence = list(rig.platform.handshakes(rig.names, accepted=(), refused=()))
     assert [item.observed for item in evidence] == ["pong"] * 4
     assert rig.bundles() == {(old,)}
@@ -97,6 +97,6 @@ def test_recovery_recreates_a_dead_agent_with_the_new_ca(lab: BoshLab, tmp_path:
     assert [type(result) for result in results] == [Applied] * 4, results
     after = {instance.name: instance.agent_id for instance in lab.instances()}
     assert after[dead.name] != dead.agent_id
-    assert rig.bundles() == {rig.handout().bundle}
+    assert rig.bundles() == {rig.issued_credentials().bundle}
     gate = list(rig.platform.handshakes(rig.names, accepted=(), refused=()))
     assert [evidence.observed for evidence in gate] == ["pong"] * 4

@@ -131,7 +131,7 @@ class Rotation:
     def signers_left(self) -> set[str]:
         """The retired CA as holdouts name it; empty: nobody is left, `?`: nobody knows."""
         held = self.vm.holdouts([DIRECTOR_VM], retired=[self.old.ca])
-        return {holdout.issuer or "?" for holdout in held}
+        return {holdout.issuer_name or "?" for holdout in held}
 
     def connected(self) -> bool:
         """Whether both agents are back."""
@@ -198,8 +198,8 @@ def test_a_director_vm_goes_there_and_back_and_to_the_end(lab: BoshLab) -> None:
     rotation.apply(both_trusted(old, new))
     assert rotation.observed() == rotation.named(old, new, 2)
     rotation.lets_in("old", "new")
-    assert vm.handout().signer == new.ca
-    assert vm.handout().since is not None
+    assert vm.issued_credentials().signer == new.ca
+    assert vm.issued_credentials().since is not None
     bosh_lab.eventually(rotation.connected)
     assert rotation.signers_left() <= {old.ca.subject, "?"}
     assert rotation.signers_left()
@@ -214,7 +214,7 @@ def test_a_director_vm_goes_there_and_back_and_to_the_end(lab: BoshLab) -> None:
     rotation.apply(back(rotation))
     assert rotation.observed() == rotation.named(old, old, 1)
     rotation.lets_in("old")
-    assert [*vm.tidy()]
+    assert [*vm.clean_up()]
     assert lab.layout.credentials.read_bytes() == plain_store
 
     rotation.apply(both_trusted(old, new))
@@ -226,9 +226,9 @@ def test_a_director_vm_goes_there_and_back_and_to_the_end(lab: BoshLab) -> None:
     bosh_lab.eventually(rotation.connected)
     assert rotation.signers_left() == set()
 
-    told = [*vm.tidy()]
+    told = [*vm.clean_up()]
     assert all(evidence.holds for evidence in told)
-    assert [*vm.tidy()] == []
+    assert [*vm.clean_up()] == []
     assert [*vm.findings(Moment.AFTER)] == []
     assert rotation.observed() == rotation.named(new, new, 1)
     assert "Skipping deploy" in lab.create_env()

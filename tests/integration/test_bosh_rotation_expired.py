@@ -8,7 +8,7 @@ from rigs.bosh_lab import NAMES, bosh_lab, eventually, in_a_hurry
 from rigs.bosh_rotating import command, create_envs, instance, machines, rotate, variables
 from rollover.errors import ExitCode
 from rollover_lab.bosh import expiry
-from rollover_lab.bosh import lab as rollover_lab_bosh_lab
+from rollover_lab.bosh.lab import create_env_call
 
 
 def test_an_expired_ca_is_recovered_from_in_a_window(tmp_path: Path) -> None:
@@ -20,9 +20,7 @@ def test_an_expired_ca_is_recovered_from_in_a_window(tmp_path: Path) -> None:
         database = instance(lab, "cf", "database")
         (disk,) = (lab.layout.cloud / "disks").iterdir()
         (disk / "data").write_text("precious")
-        expiry.expire(
-            lab.layout, lab.cloud, request=rollover_lab_bosh_lab.create_env_call(lab.layout)
-        )
+        expiry.expire(lab.layout, lab.cloud, request=create_env_call(lab.layout))
 
         checked = command(lab, "check")
         assert checked.code == ExitCode.REFUSED, checked.said

@@ -27,7 +27,7 @@ from rigs.bosh_rotating import (
 )
 from rollover.errors import ExitCode
 from rollover_lab.bosh import expiry
-from rollover_lab.bosh import lab as rollover_lab_bosh_lab
+from rollover_lab.bosh.lab import create_env_call
 from rollover_lab.bosh.layout import CloudLayout
 
 
@@ -143,9 +143,7 @@ def test_a_runbook_recovers_by_hand_from_a_ca_that_has_expired(tmp_path: Path) -
         before, vms = variables(lab), machines(lab)
         (disk,) = (lab.layout.cloud / "disks").iterdir()
         (disk / "data").write_text("precious")
-        expiry.expire(
-            lab.layout, lab.cloud, request=rollover_lab_bosh_lab.create_env_call(lab.layout)
-        )
+        expiry.expire(lab.layout, lab.cloud, request=create_env_call(lab.layout))
 
         book = written(lab, tmp_path, "--recover")
         assert "**This is not safe.**" in book.text

@@ -27,6 +27,7 @@ from rollover.fleet.description import FleetDescription, KubernetesVolume
 from rollover.fleet.description import KubernetesDelivery as Settings
 from rollover.fleet.evidence import Applied, Failed
 from rollover.pki.pem import write_certificates
+from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.servers import NatsServers
 
 SYNC_SECONDS = 3.0
@@ -74,10 +75,8 @@ def delivery(folder: Path, pod: Pod, kubeconfig: Path) -> ApiServerDelivery:
 def platform(fleet: Rig, by: ApiServerDelivery) -> NatsServers:
     """Return the platform of the servers, with this delivery."""
     return NatsServers(
-        fleet.group(),
-        delivery=by,
+        DescribedGroup(fleet.group(), delivery=by, base=fleet.base),
         system=None,
-        base=fleet.base,
         known=fleet,
         clock=now,
     )

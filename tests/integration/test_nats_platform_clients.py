@@ -194,7 +194,7 @@ def test_holdouts_are_those_with_a_retired_or_unknown_issuer(single: Rig) -> Non
                 single.names, retired=[single.old.certificate]
             )
         )
-    assert {holdout.peer: holdout.issuer for holdout in found} == {
+    assert {holdout.peer: holdout.issuer_name for holdout in found} == {
         "old-one": "CN=old",
         "stranger": "",
     }

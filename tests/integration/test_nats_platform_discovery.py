@@ -11,7 +11,6 @@ from rollover.fleet.certificate import Stack
 from rollover.fleet.description import FleetDescription, links
 from rollover.fleet.fleet import Availability, Touch
 from rollover.platforms.nats.discovery import discover_fleet
-from rollover.platforms.nats.servers import NatsServers
 
 
 def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) -> None:
@@ -36,15 +35,7 @@ def test_a_live_cluster_is_described_so_that_it_can_be_observed(tmp_path: Path) 
             )
         for part, server in zip(parts, running.servers, strict=True):
             (described, *_) = part.description.groups
-            platform = running.platform()
-            platform = NatsServers(
-                described,
-                delivery=platform._delivery,
-                system=None,
-                base=tmp_path,
-                known=running,
-                clock=platform._clock,
-            )
+            platform = running.platform(system=False, group=described)
             (observed,) = platform.observe([server.name])
             assert observed.availability is Availability.READY, observed.why
             assert len(observed.endpoints) == 2

@@ -340,6 +340,8 @@ def test_the_connection_that_asks_is_not_among_those_listed(single: Rig) -> None
 
 _RESTART = """
 import os, signal, subprocess, sys, time
+sys.path.insert(0, {tests!r})
+from rigs.patience import Patience
 os.chdir({folder!r})
 old = int(open("server.pid").read())
 os.kill(old, signal.SIGKILL)
@@ -357,7 +359,10 @@ def test_a_group_that_must_restart_is_restarted_by_its_command(single: Rig) -> N
     """The operator's command runs, and the server comes back with what was delivered."""
     server = single.servers[0]
     script = single.base / "restart.py"
-    script.write_text(_RESTART.format(folder=str(server.folder), binary=str(NATS_SERVER)))
+    tests = Path(__file__).resolve().parents[1]
+    script.write_text(
+        _RESTART.format(folder=str(server.folder), binary=str(NATS_SERVER), tests=str(tests))
+    )
     group = single.group()
     instance = msgspec.structs.replace(group.instances[0], restart=(sys.executable, str(script)))
     group = msgspec.structs.replace(group, touch=Touch.RESTART, instances=(instance,))

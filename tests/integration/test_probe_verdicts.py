@@ -100,7 +100,7 @@ def test_other_identities_are_refused_with_the_reason(
 def test_https_monitoring_never_asks(running: Running, who: str, versions: Versions) -> None:
     """The monitoring port serves its chain and asks nobody for one."""
     seen = dial(running, Port.MONITORING, who, versions=versions)
-    assert seen.client_verdict is ClientVerdict.NOT_ASKED
+    assert seen.client_verdict is ClientVerdict.NOT_REQUESTED
     assert (seen.advertised, seen.failure, seen.protocol) == ((), Failure.NONE, versions)
     assert [certificate.subject for certificate in seen.presented] == ["CN=server"]
 
@@ -161,7 +161,7 @@ def test_a_client_port_without_verify_asks_nobody(tmp_path: Path) -> None:
     write_material(tmp_path, server=SERVER, trusted=TRUSTED.pem)
     with server(tmp_path, wanted=(Port.CLIENT,), verify=False) as one:
         seen = dial(one, Port.CLIENT, "trusted", versions=Versions.ANY)
-    assert seen.client_verdict is ClientVerdict.NOT_ASKED
+    assert seen.client_verdict is ClientVerdict.NOT_REQUESTED
     assert (seen.advertised, seen.failure, seen.info.tls_verify) == ((), Failure.NONE, False)
 
 

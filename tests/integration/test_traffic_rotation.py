@@ -16,9 +16,11 @@ from rigs.client_cluster import Cluster, running, system_request, wait_until
 from rigs.client_pki import Authority, bundle, deliver
 from rollover.delivery import client_status
 from rollover.errors import SpecError
+from rollover_lab.nats.foundation import cast_clients
+from rollover_lab.nats.spec import preset_named
 from rollover_lab.traffic import report as reports
 from rollover_lab.traffic.report import ClientReport, TrafficPhase, TrafficReport
-from rollover_lab.traffic.spec import CastClient, ClientRole, ClientSpec, TrafficSpec, standard_cast
+from rollover_lab.traffic.spec import CastClient, ClientRole, ClientSpec, TrafficSpec
 
 
 class Lab:
@@ -126,7 +128,7 @@ def test_a_whole_rotation_loses_nothing(tmp_path: Path) -> None:
     """Trust both, present the new, trust the new only: no message lost, no connection broken."""
     old, new = Authority("old"), Authority("new")
     with running(tmp_path, old, ca=old.certificate) as cluster:
-        lab = Lab(tmp_path, cluster, standard_cast())
+        lab = Lab(tmp_path, cluster, cast_clients(preset_named("cluster")))
         lab.deliver(old, ca=old.certificate)
         with traffic(lab, lab.spec()) as process:
             both = bundle(old, new)
@@ -188,7 +190,7 @@ def test_a_killed_server_is_survived_and_counted(tmp_path: Path) -> None:
     """Clients of a killed server reconnect elsewhere; JetStream loses nothing, and it says so."""
     authority = Authority("only")
     with running(tmp_path, authority, ca=authority.certificate) as cluster:
-        lab = Lab(tmp_path, cluster, standard_cast())
+        lab = Lab(tmp_path, cluster, cast_clients(preset_named("cluster")))
         lab.deliver(authority, ca=authority.certificate)
         with traffic(lab, lab.spec()) as process:
             report = lab.report()

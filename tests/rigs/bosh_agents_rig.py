@@ -67,7 +67,7 @@ class AgentsRig:
             self.group,
             settings=self.settings,
             director=lab.director,
-            handout=self.handout,
+            handout=self.issued_credentials,
             signer_key=self.signer_key,
             mbus=self.mbus,
             ledger=self.ledger,
@@ -86,7 +86,7 @@ class AgentsRig:
         path = self.lab.layout.director_vm.director_config
         return msgspec.json.decode(path.read_bytes(), type=DirectorConfig)
 
-    def handout(self) -> IssuedCredentials:
+    def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out."""
         agents = self.config().agents
         signer = read_certificates(Path(agents.client_ca_certificate).read_bytes())
@@ -125,7 +125,7 @@ class AgentsRig:
         """Return the issuers of what all agents present, without doubt."""
         seen = self.observe().values()
         assert not [observation.instance for observation in seen if observation.may_use]
-        return {observation.endpoints[0].presents[0].issuer for observation in seen}
+        return {observation.endpoints[0].presents[0].issuer_name for observation in seen}
 
     def bundles(self) -> set[tuple[Certificate, ...] | None]:
         """Return what all agents trust."""
@@ -133,7 +133,7 @@ class AgentsRig:
 
     def orders(self) -> list[Order]:
         """Return orders for what is handed out now."""
-        handout = self.handout()
+        handout = self.issued_credentials()
         material = EndpointMaterial(endpoint=MBUS, issuer=handout.signer, bundle=handout.bundle)
         return [Order(instance=name, endpoints=(material,)) for name in self.names]
 

@@ -59,7 +59,7 @@ def certificate(
     return Certificate(
         fingerprint=Fingerprint(name),
         subject=f"CN={name}",
-        issuer=f"CN={issuer}",
+        issuer_name=f"CN={issuer}",
         serial=1,
         not_before=not_before,
         not_after=not_after,

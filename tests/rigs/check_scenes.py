@@ -41,7 +41,7 @@ def world(**changes: dict[str, Any]) -> build.World:
             "is_ca": ":" not in name,
             "key_identity": f"key of {name}",
             "subject_key_id": f"id of {name}",
-            "authority_key_id": f"id of {known.issuer.removeprefix('CN=')}",
+            "authority_key_id": f"id of {known.issuer_name.removeprefix('CN=')}",
         }
         changed = {**plain, **changes.get(name.replace(":", "__"), {})}
         made.add(msgspec.structs.replace(known, **changed))

@@ -253,7 +253,7 @@ class MemoryFleet:
 
     def issuers(self) -> set[str]:
         """Return the issuers of the leaves that are presented."""
-        return {seen.presents[0].issuer for _, each in self.instances() for seen in each.state}
+        return {seen.presents[0].issuer_name for _, each in self.instances() for seen in each.state}
 
 
 class Through:
@@ -296,7 +296,7 @@ class Through:
 def _accepts(verifier: ObservedEndpoint, presenter: ObservedEndpoint) -> bool:
     for anchor in verifier.trusts or ():
         for present in presenter.presents:
-            if anchor.subject == present.issuer:
+            if anchor.subject == present.issuer_name:
                 return check_signature(anatomy(present), by=anatomy(anchor)) is Signed.GOOD
     return False
 

@@ -441,6 +441,6 @@ def _holdout(
         connection=connection.number,
         peer=connection.peer,
         certificate=connection.certificate.fingerprint,
-        issuer=issuer,
+        issuer_name=issuer,
         role=connection.role,
     )

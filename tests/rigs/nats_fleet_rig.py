@@ -47,6 +47,7 @@ from rollover.pki.issue import LEAF_NODE, issue_authority, issue_leaf
 from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.clients import NatsClients
+from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.servers import NatsServers
 from rollover.probe.monitoring import Monitor
 
@@ -272,10 +273,8 @@ class Rig:
         """Return the platform of the servers."""
         account = SystemAccount(user=USER, password_file="system.password")
         return NatsServers(
-            group or self.group(),
-            delivery=LocalDelivery(state=self.base / "state"),
+            self.described(group or self.group()),
             system=account if system else None,
-            base=self.base,
             known=self,
             clock=now,
             notice_seconds=notice_seconds,
@@ -284,12 +283,16 @@ class Rig:
     def clients(self, group: GroupDescription, servers: NatsServers | None = None) -> NatsClients:
         """Return the platform of a group of clients."""
         return NatsClients(
-            group,
-            delivery=LocalDelivery(state=self.base / "state"),
-            base=self.base,
+            self.described(group),
             servers=(servers or self.platform(),),
             clock=now,
             known=self.of_authorities,
+        )
+
+    def described(self, group: GroupDescription) -> DescribedGroup:
+        """Return a group with a delivery to the files of this machine."""
+        return DescribedGroup(
+            group, delivery=LocalDelivery(state=self.base / "state"), base=self.base
         )
 
     # What platforms are told of the authorities (`Recognition`).

@@ -110,7 +110,11 @@ def trusted_and_presented(lab: Lab) -> tuple[set[str], set[str]]:
     trusted = {one for endpoint in endpoints for one in endpoint.trusts or ()}
     return (
         {world.certificates[one].subject for one in trusted},
-        {world.certificates[one].issuer for endpoint in endpoints for one in endpoint.presents[:1]},
+        {
+            world.certificates[one].issuer_name
+            for endpoint in endpoints
+            for one in endpoint.presents[:1]
+        },
     )
 
 

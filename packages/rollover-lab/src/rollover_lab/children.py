@@ -17,8 +17,8 @@ from rollover.errors import NotFound, Rejected
 from rollover.store.leases import life
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_ORPHANED = 70
-_LOOK_SECONDS = 0.02
+_ORPHANED = 70  # EX_SOFTWARE of sysexits.h; nobody is left to read it
+_POLL_SECONDS = 0.02
 
 
 class ProcessId(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +110,11 @@ def send_signal(process: ProcessId, number: signal.Signals) -> bool:
 def await_end(process: ProcessId, *, seconds: float) -> bool:
     """Wait until the process has ended; say whether it did in time. Reaps it if it is ours."""
     deadline = time.monotonic() + seconds
+    # Looked at again and again: most often it is no child of ours, and waitpid(2) would not do.
     while is_alive(process):
         if time.monotonic() >= deadline:
             return False
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     reap(process)
     return True
 

@@ -163,9 +163,9 @@ def _operation(request: LabRequest) -> str:
 
 def listen(path: Path) -> socket.socket:
     """Return the listening socket at `path`, which is made anew, for its owner alone."""
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # a supervisor that was killed leaves its own
     listener = socket.socket(socket.AF_UNIX)
-    with _short(path) as name:
+    with _short_name(path) as name:
         listener.bind(name)
     path.chmod(PRIVATE_FILE)
     listener.listen()
@@ -187,7 +187,7 @@ def _connect(path: Path, timeout_seconds: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(timeout_seconds)
     try:
-        with _short(path) as name:
+        with _short_name(path) as name:
             connection.connect(name)
     except OSError:
         connection.close()
@@ -196,7 +196,7 @@ def _connect(path: Path, timeout_seconds: float) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def _short_name(path: Path) -> Iterator[str]:
     """Yield another name of `path`: a socket's name has at most 107 bytes (unix(7))."""
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -24,7 +24,7 @@ READY_SECONDS = 30.0
 END_SECONDS = 60.0
 """Longer than all processes may take to end in order."""
 _ASK_SECONDS = 2.0
-_LOOK_SECONDS = 0.03
+_POLL_SECONDS = 0.03
 _LOCK_DESCRIPTOR = 3
 
 Missing = Callable[[], str]
@@ -87,6 +87,7 @@ def _remove_stateless(lab: LabDirectory) -> None:
 
 
 def _check_new(lab: LabDirectory) -> None:
+    # The lock first: one that runs has a state too, and is to be ended, not removed.
     if lab.lock.exists():
         descriptor = os.open(lab.lock, os.O_RDWR)
         try:
@@ -161,11 +162,11 @@ def spawn(lab: LabDirectory, lock: int) -> int:
 
 
 def _await_answer(lab: LabDirectory, supervisor: ProcessId) -> None:
-    supervisor_behind = Control(lab.control, timeout_seconds=_ASK_SECONDS)
+    control = Control(lab.control, timeout_seconds=_ASK_SECONDS)
 
     def missing() -> str:
         try:
-            supervisor_behind.tell(ReportState())
+            control.tell(ReportState())
         except RolloverError as error:
             return error.message
         return ""
@@ -197,7 +198,7 @@ def await_nothing_missing(
                 operation="wait",
                 hint="the logs are in the lab's directory; is the machine busy with other work?",
             )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def end_processes(lab: LabDirectory) -> tuple[ProcessId, ...]:
@@ -211,6 +212,7 @@ def end_processes(lab: LabDirectory) -> tuple[ProcessId, ...]:
     found = tuple(process for process in known.ids() if children.is_alive(process))
     if known.supervisor is not None and children.send_signal(known.supervisor, SIGTERM):
         children.await_end(known.supervisor, seconds=END_SECONDS)
+    # Read again: until its end the supervisor may have started others. It is the last one here.
     for process in state.read(lab.state).ids():
         if children.send_signal(process, SIGKILL) and not children.await_end(
             process, seconds=END_SECONDS

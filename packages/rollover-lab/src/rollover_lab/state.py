@@ -1,4 +1,8 @@
-"""What every lab has in its directory."""
+"""A lab on the disk: the paths that every lab has, and `lab.json`, which says what runs.
+
+`lab.json` is written by the supervisor alone and read by everybody else. It has one shape for labs
+of nats-servers and for BOSH labs; what only one kind has is in `content`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,13 @@ from rollover.errors import SpecError
 from rollover_lab import children, machine
 from rollover_lab.children import ProcessId
 from rollover_lab.nats.spec import LabSpec
+
+MAX_BYTES = 16 * 1024 * 1024
+TRAFFIC = "traffic"
+"""The name of the process that plays all clients."""
+
+LAST_LINES = 12
+_TAIL_BYTES = 16 * 1024
 
 
 class LabDirectory(NamedTuple):
@@ -39,20 +50,6 @@ class LabDirectory(NamedTuple):
     def supervisor_log(self) -> Path:
         """What the supervisor itself has to say."""
         return self.root / "supervisor.log"
-
-
-# What runs in a lab: the file `lab.json`, kept by the supervisor and read by everybody else.
-#
-# It has one shape for labs of nats-servers and for BOSH labs; what only one kind has is in
-# `content`.
-
-
-MAX_BYTES = 16 * 1024 * 1024
-TRAFFIC = "traffic"
-"""The name of the process that plays all clients."""
-
-LAST_LINES = 12
-_TAIL_BYTES = 16 * 1024
 
 
 class ProcessState(StrEnum):
@@ -163,7 +160,7 @@ class LabStateFile:
 
     def note(self, process: ProcessRecord) -> None:
         """Take down a process, in the place of what was known of the one with its name."""
-        known = {process_record.name: process_record for process_record in self.now.processes}
+        known = {record.name: record for record in self.now.processes}
         known[process.name] = process
         self.change(processes=tuple(known.values()))
 
@@ -219,6 +216,7 @@ def _tail(log: Path, size_before: int) -> list[str]:
     try:
         with log.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
+            # Not before its start: what an earlier run said would explain another end.
             file.seek(max(size_before, end - _TAIL_BYTES))
             return file.read(_TAIL_BYTES).decode(errors="replace").splitlines()
     except OSError:

@@ -82,6 +82,7 @@ class Supervisor:
 
     def hear_starter(self) -> None:
         """Read from the process that started the lab: its end is the lab's, if not released."""
+        # Nobody writes there: it becomes readable when the other end is closed.
         if not os.read(_STANDARD_INPUT, 4096):
             asyncio.get_running_loop().remove_reader(_STANDARD_INPUT)
             if not self._released:
@@ -108,21 +109,19 @@ class Supervisor:
         return ControlAnswer(result=msgspec.Raw(msgspec.json.encode(result)))
 
     async def _do(self, line: bytes) -> object:
-        match self._read(line):
+        try:
+            request = self._decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise ControlRefusal(FailureKind.REJECTED, f"not a request: {error}") from None
+        match request:
             case ReportState():
                 self._processes.note_ends()
                 return self._file.now
             case ReleaseLab():
                 self._released = True
                 return None
-            case request:
+            case _:
                 return await self._workload.answer(request)
-
-    def _read(self, line: bytes) -> LabRequest:
-        try:
-            return self._decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ControlRefusal(FailureKind.REJECTED, f"not a request: {error}") from None
 
 
 async def serve(lab: LabDirectory) -> None:
@@ -137,6 +136,8 @@ async def serve(lab: LabDirectory) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.ending.set)
     loop.add_reader(_STANDARD_INPUT, supervisor.hear_starter)
+    # Before anything is started: a lab that nobody can ask would have to be killed. Who asks
+    # meanwhile waits, and is answered once everything was begun.
     listener = control.listen(lab.control)
     try:
         await workload.begin()
@@ -171,6 +172,8 @@ def _locked(lab: LabDirectory, inherited: int | None) -> Iterator[None]:
     if descriptor is None:
         descriptor = os.open(lab.lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
+        # A lock belongs to the open file (flock(2)): whoever was given the descriptor has it
+        # already, and the starter's end does not give it back.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:

@@ -116,7 +116,9 @@ def test_vms_are_listed_as_nats_sync_wants_them(rig: DirectorRig) -> None:
 
 def test_instances_are_listed_as_the_health_monitor_wants_them(rig: DirectorRig) -> None:
     """Errands expect no VM."""
-    shown = {each["job"]: each["expects_vm"] for each in rig.get("/deployments/zk/instances")}
+    shown = {
+        instance["job"]: instance["expects_vm"] for instance in rig.get("/deployments/zk/instances")
+    }
     assert shown == {"zookeeper": True, "smoke": False}
 
 
@@ -221,8 +223,8 @@ def test_tasks_are_listed_by_state_kind_and_deployment(rig: DirectorRig) -> None
     """Listings of VMs only with `verbose=2`; the newest first."""
     rig.run("GET", "/deployments/zk/vms?format=full")
     every = rig.get("/tasks?verbose=2&limit=30&deployment=zk")
-    assert [each["id"] for each in every] == sorted((e["id"] for e in every), reverse=True)
-    assert "retrieve vm-stats" in {each["description"] for each in every}
+    assert [task["id"] for task in every] == sorted((task["id"] for task in every), reverse=True)
+    assert "retrieve vm-stats" in {task["description"] for task in every}
     assert {e["description"] for e in rig.get("/tasks?verbose=1")} <= {
         *("create deployment", "create deployment (dry run)", "restart instance"),
         *("run errand smoke from deployment zk", "recreate instance", "stop instance"),
@@ -238,7 +240,7 @@ def test_a_context_id_is_kept_with_its_task(rig: DirectorRig) -> None:
     path = "/deployments/zk/jobs/*?state=started&dry_run=true"
     number = rig.begin("PUT", path, headers=headers)
     assert rig.ended(number).task["description"] == "create deployment (dry run)"
-    assert [each["id"] for each in rig.get("/tasks?context_id=mine")] == [number]
+    assert [task["id"] for task in rig.get("/tasks?context_id=mine")] == [number]
     headers["X-Bosh-Context-Id"] = "x" * 65
     response = rig.call("PUT", path, headers=headers)
     assert (response.status_code, response.json()["code"]) == (400, 70010)
@@ -276,7 +278,9 @@ def test_configs_are_kept_listed_compared_and_deleted(rig: DirectorRig) -> None:
     assert made.status_code == 201
     assert made.json()["current"] is True
     shown = rig.get("/configs?latest=true&limit=1&type=cloud&name=default")
-    assert [(each["id"], each["content"]) for each in shown] == [(made.json()["id"], CLOUD_CONFIG)]
+    assert [(config["id"], config["content"]) for config in shown] == [
+        (made.json()["id"], CLOUD_CONFIG)
+    ]
     assert rig.get(f"/configs/{made.json()['id']}")["name"] == "default"
     stale = rig.call("POST", "/configs", json=new | {"content": "a: 1", "expected_latest_id": "7"})
     assert stale.status_code == 412
@@ -364,7 +368,7 @@ def test_ignored_instances_say_so_and_cannot_be_changed(
     assert rig.call("PUT", path, json={"ignore": True}).status_code == 200
     try:
         shown = [instance for instance in rig.instances() if instance["ignore"]]
-        assert [record["id"] for record in shown] == [server["id"]]
+        assert [instance["id"] for instance in shown] == [server["id"]]
         state = f"/deployments/zk/jobs/zookeeper/{server['id']}?state=recreate"
         done = rig.run("PUT", state, headers=YAML)
         assert done.events[-1]["error"]["code"] == 140021
@@ -377,13 +381,16 @@ def test_ignored_instances_say_so_and_cannot_be_changed(
 def test_certificate_expiry_lists_what_the_real_one_lists(rig: DirectorRig) -> None:
     """Neither NATS's own nor the agents'."""
     shown = rig.get("/director/certificate_expiry")
-    assert [each["certificate_path"] for each in shown] == [
+    assert [certificate["certificate_path"] for certificate in shown] == [
         "director.ssl.cert",
         "nats.tls.ca",
         "nats.tls.client_ca.certificate",
         "nats.tls.director.certificate",
     ]
-    assert all(each["days_left"] > 0 and each["expiry"].endswith("Z") for each in shown)
+    assert all(
+        certificate["days_left"] > 0 and certificate["expiry"].endswith("Z")
+        for certificate in shown
+    )
 
 
 def test_resurrection_is_paused_and_then_refuses(rig: DirectorRig) -> None:
@@ -399,7 +406,7 @@ def test_resurrection_is_paused_and_then_refuses(rig: DirectorRig) -> None:
 def test_events_say_who_did_what(rig: DirectorRig) -> None:
     """They can be filtered, and asked for one by one."""
     found = rig.get("/events?deployment=zk&object_type=deployment&action=create")
-    assert [(each["object_name"], each["user"]) for each in found] == [("zk", USER)]
+    assert [(event["object_name"], event["user"]) for event in found] == [("zk", USER)]
     assert rig.get(f"/events/{found[0]['id']}") == found[0]
     assert rig.call("GET", "/events/99999").status_code == 404
 
@@ -409,7 +416,7 @@ def test_a_deployment_comes_and_goes(rig: DirectorRig) -> None:
     assert rig.deploy(manifest("new")).task["result"] == "/deployments/new"
     done = rig.run("DELETE", "/deployments/new?force=true")
     assert done.task["state"] == "done"
-    assert [each["name"] for each in rig.get("/deployments")] == ["zk"]
+    assert [deployment["name"] for deployment in rig.get("/deployments")] == ["zk"]
     assert len(rig.cloud.vms()) == 1
 
 

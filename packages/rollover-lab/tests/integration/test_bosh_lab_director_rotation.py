@@ -58,7 +58,7 @@ def deployed(rig: DirectorRig, text: str) -> list[dict[str, Any]]:
 def servers(rig: DirectorRig) -> list[dict[str, Any]]:
     """Return the instances that are no errands, by index."""
     found = [instance for instance in rig.instances() if instance["job_name"] == "zookeeper"]
-    return sorted(found, key=lambda each: each["index"])
+    return sorted(found, key=lambda server: server["index"])
 
 
 def both_trusted(rig: DirectorRig) -> Authority:
@@ -107,7 +107,9 @@ def test_a_ca_is_rotated_in_four_steps_without_new_vms(rig: DirectorRig) -> None
     rig.restart()
     all_answer(rig)
     assert rig.deploy(manifest(instances=2)).steps()[-1][0] == "Updating instance"
-    assert [each["agent_id"] for each in servers(rig)] == [each["agent_id"] for each in before]
+    assert [server["agent_id"] for server in servers(rig)] == [
+        server["agent_id"] for server in before
+    ]
     again = rig.deploy(manifest(instances=2))
     assert "Updating instance" not in {stage for stage, _ in again.steps()}
 
@@ -344,6 +346,6 @@ def test_a_short_lived_deployment_comes_and_goes(tmp_path: Path) -> None:
         def came_and_went() -> bool:
             tasks = rig.get("/tasks?verbose=2")
             ours = [task for task in tasks if task["deployment"] == "bosh-health-1"]
-            return {item["description"] for item in ours if item["state"] == "done"} == done
+            return {task["description"] for task in ours if task["state"] == "done"} == done
 
         wait_until(came_and_went, "it came and went", seconds=120)

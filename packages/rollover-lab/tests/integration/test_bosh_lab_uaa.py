@@ -19,8 +19,8 @@ from rollover.platforms.bosh.director_api import Director
 from rollover_lab.bosh import director_access, director_manifest
 from rollover_lab.bosh.create_env import interpolated
 from rollover_lab.bosh.director_manifest import UaaProperties
-from rollover_lab.bosh.health_monitor import roster
-from rollover_lab.bosh.lab import create_env_call as create_env_command
+from rollover_lab.bosh.health_monitor.roster import MonitorStatus
+from rollover_lab.bosh.lab import create_env_call
 
 TOKEN_SECONDS = 2.0
 FORM = "application/x-www-form-urlencoded"
@@ -44,7 +44,7 @@ def http(lab: BoshLab) -> Iterator[httpx2.Client]:
 
 
 def _uaa(lab: BoshLab) -> UaaProperties:
-    text = interpolated(create_env_command(lab.layout))
+    text = interpolated(create_env_call(lab.layout))
     found = director_manifest.read_director_manifest(text, path="bosh.yml").group.properties.uaa
     assert found is not None
     return found
@@ -119,12 +119,14 @@ def test_the_health_monitor_logs_in_as_a_client_of_its_own(lab: BoshLab) -> None
     path = lab.layout.director_vm.health_monitor_status
     begun = datetime.now(UTC)
 
+    def status() -> MonitorStatus:
+        return msgspec.json.decode(path.read_bytes(), type=MonitorStatus)
+
     def later() -> bool:
-        seen = roster.read_status(path)
-        return (seen.written_at - begun).total_seconds() > 2 * TOKEN_SECONDS
+        return (status().written_at - begun).total_seconds() > 2 * TOKEN_SECONDS
 
     eventually(later)
-    seen = roster.read_status(path)
+    seen = status()
     assert {agent.agent_id for agent in seen.agents} == {vm.agent_id for vm in lab.cloud.vms()}
     assert not [alert for alert in seen.alerts if alert.created_at > begun]
 

@@ -31,9 +31,8 @@ from rollover.errors import ExitCode, StaleError
 from rollover.platforms.bosh.director_records import DeployExtent, TaskState
 from rollover_lab import children, state
 from rollover_lab.bosh import expiry, shape
-from rollover_lab.bosh import lab as rollover_lab_bosh_lab
 from rollover_lab.bosh.create_env import CreateEnvStateFile, manifest_sha
-from rollover_lab.bosh.lab import BoshLabSpec
+from rollover_lab.bosh.lab import BoshLabSpec, create_env_call, find_agent, status, up
 from rollover_lab.bosh.shape import DeploymentShape, GroupShape, Shape
 
 COMMAND = (str(Path(sys.executable).parent / "rollover"),)
@@ -97,7 +96,7 @@ def test_status_shows_the_director_vm_and_the_agents(lab: BoshLab) -> None:
     seen = json.loads(done.stdout)["lab"]
     assert done.returncode == 0, done.stderr
     assert seen["up"]
-    assert {each["name"] for each in seen["director"] if each["running"]} == {
+    assert {process["name"] for process in seen["director"] if process["running"]} == {
         "nats-server",
         "director",
         "health_monitor",
@@ -108,8 +107,8 @@ def test_status_shows_the_director_vm_and_the_agents(lab: BoshLab) -> None:
 def test_a_second_lab_in_the_same_directory_is_refused(lab: BoshLab) -> None:
     """The one that runs is not touched."""
     with pytest.raises(StaleError, match="a lab runs in"):
-        rollover_lab_bosh_lab.up(in_a_hurry(), lab.layout.root)
-    assert rollover_lab_bosh_lab.status(lab.layout.root).up
+        up(in_a_hurry(), lab.layout.root)
+    assert status(lab.layout.root).up
 
 
 def test_the_fleet_file_describes_this_director(lab: BoshLab) -> None:
@@ -141,7 +140,7 @@ def test_the_operators_own_command_line_finds_nothing_to_do(lab: BoshLab) -> Non
 
 def test_an_agent_that_hangs_is_found_by_pings(lab: BoshLab) -> None:
     """Its pings are lost, those of the others are not; healed, it answers again."""
-    agent = rollover_lab_bosh_lab.find_agent("cf/router/0", lab.layout, lab.cloud)
+    agent = find_agent("cf/router/0", lab.layout, lab.cloud)
     with pinging_of(lab, timeout_seconds=5.0) as pings:
         every_agent_answers(lab, pings)
         assert _run("fault", "cf/router/0", "hung", lab=lab).returncode == 0
@@ -159,10 +158,10 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
     bystander = subprocess.Popen((sys.executable, "-c", "input()"), stdin=subprocess.PIPE)
     try:
         directory = tmp_path / "lab"
-        layout = rollover_lab_bosh_lab.up(in_a_hurry(agents=1, deployments=1), directory)
+        layout = up(in_a_hurry(agents=1, deployments=1), directory)
         running = state.read(layout.lab.state).ids()
         assert len(running) == 4
-        assert all(children.is_alive(process_id) for process_id in running)
+        assert all(children.is_alive(process) for process in running)
         done = subprocess.run(
             (*COMMAND, "lab", "down", "--remove", "--directory", str(directory)),
             capture_output=True,
@@ -171,7 +170,7 @@ def test_the_end_ends_exactly_the_processes_of_the_lab(tmp_path: Path) -> None:
             check=True,
         )
         assert "ended 4 processes" in done.stderr
-        assert not any(children.is_alive(process_id) for process_id in running)
+        assert not any(children.is_alive(process) for process in running)
         assert not directory.exists()
         assert bystander.poll() is None
     finally:
@@ -193,7 +192,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         starting.send_signal(signal.SIGINT)
         _, said = starting.communicate(timeout=1200)
         assert starting.returncode == ExitCode.STOPPED, said
-        assert not any(children.is_alive(process_id) for process_id in running)
+        assert not any(children.is_alive(process) for process in running)
         assert not directory.exists()
     finally:
         starting.kill()
@@ -256,17 +255,15 @@ def test_an_expired_ca_cuts_agents_off_and_the_documented_way_out_works(tmp_path
     spec = in_a_hurry(agents=2, deployments=1, persistent=1)
     with bosh_lab(tmp_path / "lab", spec) as lab:
         kept = _disk_file(lab)
-        done = expiry.expire(
-            lab.layout, lab.cloud, request=rollover_lab_bosh_lab.create_env_call(lab.layout)
-        )
+        done = expiry.expire(lab.layout, lab.cloud, request=create_env_call(lab.layout))
         assert done.state_updated
         assert done.agents == 2
         eventually(lambda: lab.states() == {UNRESPONSIVE})
         assert "Skipping deploy." in lab.create_env()
-        assert {
-            certificate_expiry.days_left < 0
-            for certificate_expiry in lab.director.certificate_expiry()
-        } == {True, False}
+        assert {certificate.days_left < 0 for certificate in lab.director.certificate_expiry()} == {
+            True,
+            False,
+        }
         (name,) = lab.deployments()
         number = lab.director.deploy(name, lab.director.manifest(name))
         assert lab.ended(number) is TaskState.ERROR

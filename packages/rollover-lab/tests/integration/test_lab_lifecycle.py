@@ -141,9 +141,11 @@ def test_killing_the_process_that_started_it_ends_the_lab(tmp_path: Path) -> Non
 def test_a_detached_lab_runs_until_it_is_taken_down(tmp_path: Path) -> None:
     """Another process finds it, changes it, ends it by its recorded ids, and removes it."""
     directory = tmp_path / "lab"
-    script = HOLDER.replace('with lab.running(preset("single"), Path(sys.argv[1])):', "if True:")
+    script = HOLDER.replace(
+        'with lab.running(preset_named("single"), Path(sys.argv[1])):', "if True:"
+    )
     script = script.replace(
-        'print("up", flush=True)', 'lab.up(preset("single"), Path(sys.argv[1]), detach=True)'
+        'print("up", flush=True)', 'lab.up(preset_named("single"), Path(sys.argv[1]), detach=True)'
     )
     subprocess.run(
         [sys.executable, "-c", script, directory],

@@ -39,7 +39,7 @@ def _await(condition: Callable[[], bool], what: str) -> None:
 
 def _all_stand(fleet: Lab) -> bool:
     found = observe_gateways(fleet)
-    return bool(found) and all(gateway_link.stands for gateway_link in found)
+    return bool(found) and all(link.stands for link in found)
 
 
 def test_the_command_knows_every_intermediate_and_trust() -> None:
@@ -82,8 +82,8 @@ def test_a_renewal_by_another_intermediate_parts_the_clusters(tmp_path: Path) ->
         by_hand = ("lab", "renew", "b", "--by", "E1", "--restart", "--directory", tmp_path / "lab")
         ran = commands.run(*by_hand, "--output", "json")
         assert ran.code == ExitCode.STOPPED
-        assert {each["stands"] for each in ran.json["gateways"]} == {False}
-        assert not any(observe_gateway.stands for observe_gateway in observe_gateways(fleet))
+        assert {gateway["stands"] for gateway in ran.json["gateways"]} == {False}
+        assert not any(link.stands for link in observe_gateways(fleet))
 
 
 def test_with_a_curated_bundle_the_same_renewal_passes(tmp_path: Path) -> None:

@@ -10,21 +10,27 @@ import pytest
 from rigs.workspace import EXAMPLES
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
-from rollover_lab.nats import spec as nats_spec
-from rollover_lab.nats.spec import PRESETS, ClusterSpec, LabSpec, preset_named
+from rollover_lab.nats.spec import (
+    PRESETS,
+    ClusterSpec,
+    LabSpec,
+    load_lab_file,
+    preset_named,
+    read_lab_file,
+)
 
 EXAMPLE = EXAMPLES / "nats-cluster" / "lab.yml"
 
 
 def test_a_name_is_enough() -> None:
     """Everything but the name has a default: the demo fleet."""
-    spec = nats_spec.read_lab_file(b"name: mine\n", place="lab.yml")
+    spec = read_lab_file(b"name: mine\n", place="lab.yml")
     assert spec == LabSpec(name="mine", clusters=(ClusterSpec(servers=3),), clients=20)
 
 
 def test_the_example_shows_the_preset_cluster() -> None:
     """The example file says what the preset `cluster` is."""
-    assert nats_spec.load_lab_file(EXAMPLE) == preset_named("cluster")
+    assert load_lab_file(EXAMPLE) == preset_named("cluster")
 
 
 def test_the_example_shows_every_field() -> None:
@@ -37,7 +43,7 @@ def test_the_example_shows_every_field() -> None:
 def test_json_is_read_too() -> None:
     """A lab file may be JSON."""
     data = b'{"name": "mine", "certificates": {"leaf_key": "rsa-3072"}}'
-    assert nats_spec.read_lab_file(data, place="lab.json").certificates.leaf_key is KeyKind.RSA_3072
+    assert read_lab_file(data, place="lab.json").certificates.leaf_key is KeyKind.RSA_3072
 
 
 @pytest.mark.parametrize(
@@ -55,7 +61,7 @@ def test_json_is_read_too() -> None:
 def test_what_cannot_be_is_refused_with_its_place(content: str, place: str, field: str) -> None:
     """A refusal names file, line and field, and says what to do."""
     with pytest.raises(SpecError) as refused:
-        nats_spec.read_lab_file(content.encode(), place="lab.yml")
+        read_lab_file(content.encode(), place="lab.yml")
     assert refused.value.message.startswith(place)
     assert refused.value.field.startswith(field)
     assert refused.value.hint
@@ -64,13 +70,13 @@ def test_what_cannot_be_is_refused_with_its_place(content: str, place: str, fiel
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A lab file that is not there is an error with its path."""
     with pytest.raises(SpecError, match=r"absent\.yml: cannot be read"):
-        nats_spec.load_lab_file(tmp_path / "absent.yml")
+        load_lab_file(tmp_path / "absent.yml")
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_keep_to_the_limits_of_a_file(name: str) -> None:
     """A preset written to a file reads back the same."""
-    assert nats_spec.read_lab_file(msgspec.json.encode(PRESETS[name]), place=name) == PRESETS[name]
+    assert read_lab_file(msgspec.json.encode(PRESETS[name]), place=name) == PRESETS[name]
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

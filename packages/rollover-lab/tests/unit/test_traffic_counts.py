@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from rollover_lab.traffic import tally as ledgers
 from rollover_lab.traffic.spec import ClientRole, ClientSpec
 from rollover_lab.traffic.tally import (
     GREETING,
     LOST_AFTER_SECONDS,
+    MAX_GAPS,
     ConnectionState,
     Latencies,
     Parcel,
     SequenceLedger,
     Tally,
+    unpack_parcel,
 )
 
 STANDING = ConnectionState(connected=True, server="tls://localhost:4222", swaps=1)
@@ -89,9 +90,9 @@ def test_the_longest_gap_counts_also_while_it_lasts() -> None:
 def test_memory_stays_bounded_when_every_other_number_is_lost() -> None:
     """The oldest gaps are written off as lost, not forgotten."""
     ledger = SequenceLedger()
-    for number in range(2, 2 * (ledgers.MAX_GAPS + 100), 2):
+    for number in range(2, 2 * (MAX_GAPS + 100), 2):
         ledger.take(number, at=0.0)
-    assert ledger.missing == ledgers.MAX_GAPS + 99
+    assert ledger.missing == MAX_GAPS + 99
     assert not ledger.complete(0)
 
 
@@ -99,8 +100,8 @@ def test_memory_stays_bounded_when_every_other_number_is_lost() -> None:
 def test_quantiles_are_within_five_percent(share: float) -> None:
     """A bucket's middle stands for all in it."""
     latencies = Latencies()
-    for value in range(1, 1001):
-        latencies.add(value / 10)
+    for tenths in range(1, 1001):
+        latencies.add(tenths / 10)
     assert latencies.quantile(share) == pytest.approx(share * 100, rel=0.051)
     assert latencies.max_ms == 100
 
@@ -120,5 +121,5 @@ def test_latencies_of_several_clients_make_one_quantile() -> None:
 def test_a_parcel_survives_the_wire_and_foreign_payloads_are_told() -> None:
     """Only payloads of the right size are of the traffic."""
     parcel = Parcel(run=7, sender=3, number=2**40, sent_ns=2**60)
-    assert ledgers.unpack_parcel(parcel.pack()) == parcel
-    assert ledgers.unpack_parcel(b"hello") is None
+    assert unpack_parcel(parcel.pack()) == parcel
+    assert unpack_parcel(b"hello") is None

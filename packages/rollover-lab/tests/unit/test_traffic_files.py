@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from rollover.errors import SpecError
+from rollover_lab.nats.foundation import cast_clients
+from rollover_lab.nats.spec import preset_named
 from rollover_lab.traffic import report as reports
 from rollover_lab.traffic import spec as specs
 from rollover_lab.traffic.report import ClientReport, TrafficPhase, TrafficReport
-from rollover_lab.traffic.spec import MQTT, ClientRole, ClientSpec, TrafficSpec, standard_cast
+from rollover_lab.traffic.spec import MQTT, ClientRole, ClientSpec, TrafficSpec
 
 
 def client(**changes: object) -> ClientSpec:
@@ -62,9 +64,9 @@ def test_a_missing_spec_ends_the_process_with_a_plain_error(tmp_path: Path) -> N
     assert "Traceback" not in ended.stderr
 
 
-def test_the_standard_cast_has_twenty_clients_and_five_hundred_deliveries_a_second() -> None:
+def test_the_cast_of_a_cluster_has_twenty_clients_and_five_hundred_deliveries_a_second() -> None:
     """Every role of a NATS client is there, names are unique, and the load is modest."""
-    cast = standard_cast()
+    cast = cast_clients(preset_named("cluster"))
     assert len({part.name for part in cast}) == len(cast) == 20
     assert {part.role for part in cast} == set(ClientRole) - MQTT
     sent = sum(part.rate_per_second for part in cast if part.role is ClientRole.PUBLISHER)

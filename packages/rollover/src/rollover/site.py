@@ -35,6 +35,7 @@ from rollover.fleet.description import KubernetesDelivery as KubernetesSettings
 from rollover.fleet.names import InstanceName
 from rollover.platforms.nats import discovery, instance_files
 from rollover.platforms.nats.clients import NatsClients
+from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.discovery import Discovery as NatsDiscovery
 from rollover.platforms.nats.discovery import DiscoveryRemark, discover_fleet
 from rollover.platforms.nats.servers import NatsServers, configured
@@ -339,26 +340,27 @@ class GroupPlatforms:
 
     def _servers(self, group: GroupDescription) -> NatsServers:
         return NatsServers(
-            group,
-            delivery=self._delivery(group),
+            self._described_group(group),
             system=self._described.system,
-            base=self._base,
             known=self._known,
-            environment=self._environment,
-            shared=self._shared,
             clock=now,
         )
 
     def _clients(self, group: GroupDescription) -> NatsClients:
         return NatsClients(
+            self._described_group(group),
+            servers=self._all_servers(),
+            known=self._known.of_authorities,
+            clock=now,
+        )
+
+    def _described_group(self, group: GroupDescription) -> DescribedGroup:
+        return DescribedGroup(
             group,
             delivery=self._delivery(group),
             base=self._base,
-            servers=self._all_servers(),
-            known=self._known.of_authorities,
             environment=self._environment,
             shared=self._shared,
-            clock=now,
         )
 
     def _director_vm(self, group: GroupDescription) -> DirectorVm:

@@ -36,7 +36,7 @@ def certificate(name: str, *, is_ca: bool = True) -> Certificate:
     return Certificate(
         fingerprint=Fingerprint(name),
         subject=f"CN={name}",
-        issuer="",
+        issuer_name="",
         serial=1,
         not_before=NOW - timedelta(days=1),
         not_after=NOW + timedelta(days=1),
@@ -129,7 +129,7 @@ def test_holdouts_of_unknown_issuers_are_told_and_can_be_cut() -> None:
     made.instance(ONE).connect("stranger", leaf, None)
     made.instance(ONE).connect("fine", leaf, NEW.fingerprint)
     (holdout,) = made.holdouts((ONE,), retired=[OLD])
-    assert (holdout.peer, holdout.issuer) == ("stranger", "")
+    assert (holdout.peer, holdout.issuer_name) == ("stranger", "")
     assert all(evidence.holds for evidence in made.cycle((holdout,)))
     assert list(made.holdouts((ONE,), retired=[OLD])) == []
 

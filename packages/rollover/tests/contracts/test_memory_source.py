@@ -35,7 +35,7 @@ def certificate(name: str) -> Certificate:
     return Certificate(
         fingerprint=Fingerprint(name),
         subject=f"CN={name}",
-        issuer="",
+        issuer_name="",
         serial=1,
         not_before=NOW - timedelta(days=1),
         not_after=NOW + timedelta(days=1),

@@ -29,7 +29,7 @@ CHOSEN = st.lists(st.sampled_from(POOL), min_size=1, max_size=12)
 @examples(40)
 def test_a_bundle_is_its_own_source(chosen: list[object], annotate: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     """Built from what was built: the same bytes; Go loads the same; first places decide order."""
-    offers = BundleCandidates(offers=tuple(BundleCandidate(value, "x") for value in chosen))  # type: ignore[arg-type]  # see CHOSEN
+    offers = BundleCandidates(candidates=tuple(BundleCandidate(value, "x") for value in chosen))  # type: ignore[arg-type]  # see CHOSEN
     bundle = build(offers, now=NOW)
     assert list(bundle.certificates) == list(dict.fromkeys(chosen))
     content = bundle_files.render(bundle.certificates, annotate=annotate)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
@@ -24,22 +23,16 @@ from rollover.fleet.description import (
 from rollover.fleet.names import AuthorityName
 from rollover.pki.pem import read_certificates
 from rollover.platforms.bosh.director_api import Director
-from rollover.platforms.bosh.director_http import HttpRequest, HttpServer
-from rollover.platforms.bosh.director_records import DirectorTask, TaskState
+from rollover.platforms.bosh.director_http import Authorization, HttpRequest, HttpServer
+from rollover.platforms.bosh.director_records import (
+    BoshInstance,
+    DirectorTask,
+    TaskEvent,
+    TaskState,
+)
 from rollover.platforms.bosh.login import BasicLogin, ClientTokens, DirectorAccess, access_to
 from rollover_lab import machine
 from rollover_lab.bosh.layout import BoshLayout
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from rollover.platforms.bosh.director_http import Authorization
-    from rollover.platforms.bosh.director_records import BoshInstance, TaskEvent
-    from rollover.platforms.bosh.login import DirectorAccess
-
-
-# The files of a BOSH lab for people and for Rollover: env.sh, create-env.sh, fleet.yml.
-
 
 AUTHORITY = AuthorityName("nats_ca")
 USER = "admin"
@@ -67,7 +60,7 @@ class OperatorSecrets(msgspec.Struct, frozen=True, kw_only=True):
     nats_ca: str
 
     def __repr__(self) -> str:
-        return "Secrets(…)"
+        return "OperatorSecrets(…)"
 
 
 def operator_secrets(layout: BoshLayout) -> OperatorSecrets:
@@ -109,8 +102,10 @@ def write_create_env(layout: BoshLayout) -> None:
     With `--tty`, so that whoever keeps its output has the stages: without a terminal it says no
     more than bosh does, nothing.
     """
+    # By its name where the shell finds it.
+    beside = Path(sys.executable).with_name("rollover")
     words = (
-        _program(),
+        "rollover" if shutil.which("rollover") else str(beside),
         *("lab", "create-env", layout.manifest.name, "--tty"),
         *(word for ops_file in ops_files(layout) for word in ("-o", f"./{Path(ops_file).name}")),
         *("--state", f"./{layout.state.name}"),
@@ -118,7 +113,8 @@ def write_create_env(layout: BoshLayout) -> None:
         *("-l", f"./{layout.variables.name}"),
     )
     text = f"#!/bin/sh\n# How this director is deployed. Run it here.\n{shlex.join(words)}\n"
-    _executable(layout.create_env, text)
+    machine.write_private(layout.create_env, text.encode())
+    layout.create_env.chmod(_EXECUTABLE)
 
 
 def write_operator_files(layout: BoshLayout, addresses: LabAddresses) -> None:
@@ -158,18 +154,6 @@ def _fleet(layout: BoshLayout, addresses: LabAddresses, found: OperatorSecrets) 
             monitor=f"http://{addresses.monitor}",
         ),
     )
-
-
-def _executable(path: Path, text: str) -> None:
-    machine.write_private(path, text.encode())
-    path.chmod(_EXECUTABLE)
-
-
-def _program() -> str:
-    """Return what calls Rollover: by its name where the shell finds it."""
-    if shutil.which("rollover"):
-        return "rollover"
-    return str(Path(sys.executable).parent / "rollover")
 
 
 # The calls to a director that only a lab makes; all others are those of the platform.
@@ -236,7 +220,7 @@ class DirectorSetup:
 
     def stop(self, instance: BoshInstance, *, hard: bool = False) -> None:
         """Stop an instance, with `hard` without its VM, and wait for it."""
-        where = "/".join(quote(text) for text in (instance.group, instance.id))
+        where = "/".join(quote(name) for name in (instance.group, instance.id))
         request = HttpRequest(
             path=f"/deployments/{quote(instance.deployment)}/jobs/{where}",
             method="PUT",
@@ -256,10 +240,9 @@ class DirectorSetup:
             self._uaa = HttpServer(uaa, system="uaa", ca=self._access.ca)
         return ClientTokens(self._uaa, client=client, secret=secret)
 
-    def finish(self, number: int, on_event: Callable[[TaskEvent], None] | None = None) -> None:
+    def finish(self, number: int) -> None:
         """Wait until a task has ended; `Rejected` with its own words when it failed."""
-        following = self.director.follow(number, deadline_seconds=TASK_SECONDS)
-        task = _followed(following, on_event)
+        task = _followed(self.director.follow(number, deadline_seconds=TASK_SECONDS))
         if task.state is not TaskState.DONE:
             raise Rejected(
                 f"it ended as `{task.state}`: {task.result}",
@@ -283,15 +266,11 @@ def why_director_is_silent(url: str, ca: bytes) -> str:
     return ""
 
 
-def _followed(
-    following: Generator[TaskEvent, None, DirectorTask],
-    on_event: Callable[[TaskEvent], None] | None,
-) -> DirectorTask:
+def _followed(following: Generator[TaskEvent, None, DirectorTask]) -> DirectorTask:
+    """Pass over a task's events, and return the task as it ended."""
     while True:
         try:
-            event = next(following)
+            next(following)
         except StopIteration as ended:
             task: DirectorTask = ended.value
             return task
-        if on_event is not None:
-            on_event(event)

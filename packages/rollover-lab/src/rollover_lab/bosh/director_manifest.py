@@ -281,9 +281,6 @@ UAA_OPS_TEXT = """\
 """The text of `uaa.yml`, an ops file shaped like bosh-deployment's."""
 
 
-# What the lab's `create-env` takes out of an interpolated director manifest.
-
-
 LAB = "lab:"
 """Scheme of releases and stemcells that are names only: `lab:NAME/VERSION`."""
 
@@ -299,7 +296,7 @@ class CertificateProperties(_Part, frozen=True, kw_only=True):
     private_key: str
 
     def __repr__(self) -> str:
-        return "Pair(…)"
+        return "CertificateProperties(…)"
 
 
 class NatsTlsProperties(_Part, frozen=True, kw_only=True):
@@ -334,7 +331,7 @@ class DirectorAccountProperties(_Part, frozen=True, kw_only=True):
     password: str
 
     def __repr__(self) -> str:
-        return f"Account({self.name!r}, …)"
+        return f"DirectorAccountProperties({self.name!r}, …)"
 
 
 class LocalUsers(_Part, frozen=True, kw_only=True):
@@ -473,7 +470,7 @@ class UaaProperties(_Part, frozen=True, kw_only=True):
     jwt: Jwt
 
     def __repr__(self) -> str:
-        return f"Uaa({self.url!r}, …)"
+        return f"UaaProperties({self.url!r}, …)"
 
 
 class LabProperties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -589,7 +586,7 @@ def read_director_manifest(text: str, *, path: str) -> DirectorManifest:
     for present, purpose in (
         (len(manifest.instance_groups) == 1, "There must only be one job"),
         (
-            all(instance_group.instances == 1 for instance_group in manifest.instance_groups),
+            all(group.instances == 1 for group in manifest.instance_groups),
             "It must have 1 instance",
         ),
         (bool(manifest.resource_pools), "There must be a resource pool"),

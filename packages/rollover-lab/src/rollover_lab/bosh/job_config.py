@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-# What `create-env` renders for the jobs of the director VM: one JSON file for each.
-
 
 class _Rendered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Unknown fields are refused. All paths are absolute."""

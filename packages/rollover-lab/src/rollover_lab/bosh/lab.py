@@ -24,111 +24,15 @@ from rollover_lab.bosh.director_access import DirectorSetup, LabAddresses
 from rollover_lab.bosh.director_manifest import MANIFEST_TEXT, UAA_OPS_TEXT, LabProperties
 from rollover_lab.bosh.job_config import DirectorTiming
 from rollover_lab.bosh.layout import BoshLayout
-from rollover_lab.bosh.shape import DeploymentShape, Shape
+from rollover_lab.bosh.shape import DeploymentShape, GroupShape, Shape
 from rollover_lab.children import ProcessId
 from rollover_lab.control import Control, ReleaseLab
 from rollover_lab.lifecycle import claimed_directory, filled_directory, spawn
 from rollover_lab.machine import LOOPBACK, FindPorts, free_ports
 from rollover_lab.state import BoshContent, LabState
 
-# Finds the agent that a person names: by its id, its VM, or its instance.
-
-
-def find_agent(name: str, layout: BoshLayout, cloud: LabCloud) -> str:
-    """Return an agent's id.
-
-    `name`: an agent's id, a VM's cid, or `[deployment/]group/id` with an instance's id or index;
-    the director is asked for the latter. `NotFound` when none has it, or several do.
-    """
-    for vm in cloud.vms():
-        if name in (vm.agent_id, vm.vm_cid):
-            return vm.agent_id
-    found = tuple(
-        placed_instance
-        for placed_instance in _placed_instances(layout)
-        if name in _names_of_instance(placed_instance)
-    )
-    agents = tuple(
-        bosh_instance.agent_id for bosh_instance in found if bosh_instance.agent_id is not None
-    )
-    if len(agents) != 1:
-        raise NotFound(
-            f"{len(agents)} agents of {len(found)} instances are called `{name}`",
-            system="lab",
-            operation="look it up",
-            hint="`rollover lab status` lists agents; or write `deployment/group/index`",
-        )
-    return agents[0]
-
-
-def _placed_instances(layout: BoshLayout) -> Iterator[BoshInstance]:
-    with Director(director_access.director_access(layout)) as director:
-        for deployment in director.deployments():
-            yield from director.placed(deployment.name)
-
-
-def _names_of_instance(instance: BoshInstance) -> Iterator[str]:
-    for which in (instance.id, str(instance.index)):
-        yield f"{instance.group}/{which}"
-        yield f"{instance.deployment}/{instance.group}/{which}"
-
-
-# Says what runs of a BOSH lab, reaches its cloud, and ends it all.
-
-
-_ASK_SECONDS = 10.0
-
-
-class BoshLabStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs of a BOSH lab, for people and scripts."""
-
-    directory: str
-    name: str
-    up: bool
-    """Whether its supervisor runs."""
-    director: tuple[JobProcessStatus, ...] = ()
-    vms: tuple[CloudVm, ...] = ()
-
-
-def status(directory: Path) -> BoshLabStatus:
-    """Return what runs; `Unreachable` or `TimedOut` when it is up and does not answer."""
-    layout = BoshLayout(directory.absolute())
-    known = state.read(layout.lab.state)
-    seen = BoshLabStatus(directory=str(layout.root), name=known.content.name, up=known.up)
-    if not seen.up:
-        return seen
-    cloud = LabCloud(layout.lab.control, timeout_seconds=_ASK_SECONDS)
-    return msgspec.structs.replace(
-        seen, director=cloud.director_vm("status").processes, vms=cloud.vms()
-    )
-
-
-def attach_cloud(directory: Path) -> tuple[BoshLayout, LabCloud]:
-    """Return a lab that runs; `Unreachable` when it has ended, or never was."""
-    layout = BoshLayout(directory.absolute())
-    if not state.holds_bosh(layout.lab.state) or not state.read(layout.lab.state).up:
-        raise Unreachable(
-            f"no BOSH lab runs in `{layout.root}`",
-            system="lab",
-            operation="attach",
-            hint=f"`rollover lab up bosh --directory {directory}` starts one",
-        )
-    return layout, LabCloud(layout.lab.control)
-
-
-def down(directory: Path, *, remove: bool = False) -> tuple[ProcessId, ...]:
-    """End the lab in a directory as `spawning.end` does; `remove` deletes the directory."""
-    layout = BoshLayout(directory.absolute())
-    ended = lifecycle.end_processes(layout.lab)
-    if remove:
-        shutil.rmtree(layout.root)
-    return ended
-
-
-# Starts a BOSH lab: the cloud, a director by `create-env`, and what the director deploys.
-
-
 ASK_SECONDS = 30.0
+_STATUS_SECONDS = 10.0
 CREATE_ENV_LOG = "create-env.log"
 TOKEN_SECONDS = 120.0
 """How long a token of the UAA lasts; that of `bosh_cli` in bosh-deployment does."""
@@ -204,6 +108,7 @@ def _start(
     say("starting the cloud …")
     content = BoshContent(name=layout.root.name, pace=HURRY if spec.quick else 1.0)
     state.write(layout.lab.state, LabState(content=content))
+    # Until it is released, the lab ends with this process: also when it is killed half-way.
     lifeline = spawn(layout.lab, lock)
     try:
         say("create-env: certificates, NATS, director, health monitor …")
@@ -295,17 +200,95 @@ def _settle(deployment: DeploymentShape, api: DirectorSetup) -> None:
         return
     found = api.director.placed(deployment.name)
     for group in deployment.groups:
-        own = [bosh_instance for bosh_instance in found if bosh_instance.group == group.name]
-        _settle_group(own, (group.detached, group.stopped, group.ignored), api)
+        _settle_group(group, [instance for instance in found if instance.group == group.name], api)
 
 
-def _settle_group(
-    own: list[BoshInstance], counts: tuple[int, int, int], api: DirectorSetup
-) -> None:
-    detached, stopped, ignored = counts
-    for instance in own[:detached]:
+def _settle_group(group: GroupShape, own: list[BoshInstance], api: DirectorSetup) -> None:
+    for instance in own[: group.detached]:
         api.stop(instance, hard=True)
-    for instance in own[detached : detached + stopped]:
+    for instance in own[group.detached : group.detached + group.stopped]:
         api.stop(instance)
-    for instance in own[max(0, len(own) - ignored) :] if ignored else ():
+    # From the other end, and last: an ignored instance is not stopped any more.
+    for instance in own[max(0, len(own) - group.ignored) :] if group.ignored else ():
         api.director.ignore(instance, ignored=True)
+
+
+class BoshLabStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs of a BOSH lab, for people and scripts."""
+
+    directory: str
+    name: str
+    up: bool
+    """Whether its supervisor runs."""
+    director: tuple[JobProcessStatus, ...] = ()
+    vms: tuple[CloudVm, ...] = ()
+
+
+def status(directory: Path) -> BoshLabStatus:
+    """Return what runs; `Unreachable` or `TimedOut` when it is up and does not answer."""
+    layout = BoshLayout(directory.absolute())
+    known = state.read(layout.lab.state)
+    found = BoshLabStatus(directory=str(layout.root), name=known.content.name, up=known.up)
+    if not found.up:
+        return found
+    cloud = LabCloud(layout.lab.control, timeout_seconds=_STATUS_SECONDS)
+    return msgspec.structs.replace(
+        found, director=cloud.director_vm("status").processes, vms=cloud.vms()
+    )
+
+
+def attach_cloud(directory: Path) -> tuple[BoshLayout, LabCloud]:
+    """Return a lab that runs; `Unreachable` when it has ended, or never was."""
+    layout = BoshLayout(directory.absolute())
+    if not state.holds_bosh(layout.lab.state) or not state.read(layout.lab.state).up:
+        raise Unreachable(
+            f"no BOSH lab runs in `{layout.root}`",
+            system="lab",
+            operation="attach",
+            hint=f"`rollover lab up bosh --directory {directory}` starts one",
+        )
+    return layout, LabCloud(layout.lab.control)
+
+
+def down(directory: Path, *, remove: bool = False) -> tuple[ProcessId, ...]:
+    """End the lab in a directory as `lifecycle.end_processes` does; `remove` deletes it all."""
+    layout = BoshLayout(directory.absolute())
+    ended = lifecycle.end_processes(layout.lab)
+    if remove:
+        shutil.rmtree(layout.root)
+    return ended
+
+
+def find_agent(name: str, layout: BoshLayout, cloud: LabCloud) -> str:
+    """Return an agent's id.
+
+    `name`: an agent's id, a VM's cid, or `[deployment/]group/id` with an instance's id or index;
+    the director is asked for the latter. `NotFound` when none has it, or several do.
+    """
+    for vm in cloud.vms():
+        if name in (vm.agent_id, vm.vm_cid):
+            return vm.agent_id
+    found = tuple(
+        instance for instance in _placed_instances(layout) if name in _names_of_instance(instance)
+    )
+    agents = tuple(instance.agent_id for instance in found if instance.agent_id is not None)
+    if len(agents) != 1:
+        raise NotFound(
+            f"{len(agents)} agents of {len(found)} instances are called `{name}`",
+            system="lab",
+            operation="look it up",
+            hint="`rollover lab status` lists agents; or write `deployment/group/index`",
+        )
+    return agents[0]
+
+
+def _placed_instances(layout: BoshLayout) -> Iterator[BoshInstance]:
+    with Director(director_access.director_access(layout)) as director:
+        for deployment in director.deployments():
+            yield from director.placed(deployment.name)
+
+
+def _names_of_instance(instance: BoshInstance) -> Iterator[str]:
+    for which in (instance.id, str(instance.index)):
+        yield f"{instance.group}/{which}"
+        yield f"{instance.deployment}/{instance.group}/{which}"

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from rollover_lab.bosh.agent.directory import AgentDirectory
 from rollover_lab.state import LabDirectory
 
-# Where everything of a BOSH lab is, inside its directory.
-
 
 class BoshLayout(NamedTuple):
     """The paths below one lab's directory, which is absolute."""
@@ -174,9 +172,6 @@ class DirectorVmLayout(NamedTuple):
         return self.persistent / "director-uuid"
 
 
-# Where the cloud keeps what, inside a lab's directory.
-
-
 class VmLayout(NamedTuple):
     """The directory of one VM; it goes with the VM."""
 
@@ -224,4 +219,4 @@ class CloudLayout(NamedTuple):
 
     def jobs(self, name: str, file: str) -> Path:
         """Return a rendered file of a job of the director VM."""
-        return self.lab / "vm" / name / file
+        return BoshLayout(self.lab).director_vm.ephemeral / name / file

@@ -1,4 +1,14 @@
-"""Pings every agent of a lab all the time, as the director would, and counts the answers."""
+"""Pings every agent of a lab all the time, as its director would, and counts the answers.
+
+::
+
+    with pinging.pinging_agents(layout) as pings:
+        ...
+    print(pings.report().longest_silence_seconds)
+
+It runs in threads of its own. When NATS goes away it comes back with the certificates that the
+director has then.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +33,6 @@ from rollover_lab import machine
 from rollover_lab.bosh.cloud.client import LabCloud
 from rollover_lab.bosh.job_config import DirectorConfig
 from rollover_lab.bosh.layout import BoshLayout
-
-# What a continuous ping of agents counts: told of every ping and every answer, and of the time.
-#
-# Instants are aware datetimes in UTC. A ping that is not answered in time is lost; that there was
-# no connection to send one on is an outage of NATS, and told apart.
 
 
 class TimeSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +99,9 @@ class PingReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, agent: str) -> AgentPings:
         """Return one agent's; KeyError when it was never pinged."""
-        for agent_pings in self.agents:
-            if agent_pings.agent == agent:
-                return agent_pings
+        for pings in self.agents:
+            if pings.agent == agent:
+                return pings
         raise KeyError(agent)
 
 
@@ -126,7 +131,11 @@ class _PingedAgent:
 
 
 class PingTally:
-    """Counts pings. Every method is told the instant."""
+    """Counts pings: told of every ping and every answer, and of the instant (UTC).
+
+    A ping that is not answered in time is lost; that there was no connection to send one on is an
+    outage of NATS, and told apart.
+    """
 
     def __init__(self, *, now: datetime, timeout: timedelta) -> None:
         self._began = now
@@ -215,16 +224,6 @@ class PingTally:
         )
 
 
-# Pings every agent of a lab all the time, as its director would, and counts the answers.
-#
-# ::
-#
-# with pinging.running(layout) as pings: ... print(pings.report().longest_silence_seconds)
-#
-# It runs in threads of its own. When NATS goes away it comes back with the certificates that the
-# director has then.
-
-
 INTERVAL_SECONDS = 0.5
 TIMEOUT_SECONDS = 2.0
 MOST_PER_SECOND = 250.0
@@ -232,7 +231,7 @@ MOST_PER_SECOND = 250.0
 _CONNECT_SECONDS = 3.0
 _SEND_SECONDS = 2.0
 _RETRY_SECONDS = 0.2
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 
 
@@ -249,17 +248,17 @@ class Pinging:
         self._layout = layout
         self._cloud = LabCloud(layout.lab.control)
         self._interval = interval_seconds
-        self._book = PingTally(now=_now(), timeout=timedelta(seconds=timeout_seconds))
+        self._tally = PingTally(now=_now(), timeout=timedelta(seconds=timeout_seconds))
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._threads = tuple(
-            threading.Thread(target=item, name="pinging", daemon=True)
-            for item in (self._ping, self._look)
+            threading.Thread(target=work, name="pinging", daemon=True)
+            for work in (self._ping, self._watch_vms)
         )
 
     def start(self) -> None:
         """Begin: the agents that there are now are known when this returns."""
-        self._take_in()
+        self._list_vms()
         for thread in self._threads:
             thread.start()
 
@@ -277,34 +276,36 @@ class Pinging:
     def report(self) -> PingReport:
         """Return what was heard up to now."""
         with self._lock:
-            return self._book.report(_now())
+            return self._tally.report(_now())
 
     def _ping(self) -> None:
         while not self._stopping.is_set():
+            # While the director VM is made anew its files may be missing or unfinished, and NATS
+            # away: all of that is an outage.
             with contextlib.suppress(OSError, BadProtocol, RolloverError, msgspec.MsgspecError):
                 requests = AgentRequests()
                 with _connected(self._layout, requests.options) as connection:
                     self._ping_on(connection, requests)
             if not self._stopping.wait(_RETRY_SECONDS):
                 with self._lock:
-                    self._book.disconnected(_now())
+                    self._tally.disconnected(_now())
 
     def _ping_on(self, connection: NatsConnection, requests: AgentRequests) -> None:
         """Ping until the connection is lost."""
         with self._lock:
-            self._book.connected(_now())
+            self._tally.connected(_now())
         turn, due = 0, time.monotonic()
         while not self._stopping.is_set():
             self._hear(connection, requests, until=due)
             with self._lock:
-                self._book.expire(_now())
-                targets = self._book.targets()
+                self._tally.expire(_now())
+                targets = self._tally.targets()
             due = time.monotonic() + self._pause(len(targets))
             if targets:
                 turn += 1
                 agent = targets[turn % len(targets)]
                 with self._lock:
-                    self._book.sent(agent, _now())
+                    self._tally.sent(agent, _now())
                 connection.send(requests.ask(agent, "ping"), Deadline(_SEND_SECONDS))
 
     def _pause(self, targets: int) -> float:
@@ -315,20 +316,20 @@ class Pinging:
         messages = connection.messages(Deadline(until - time.monotonic()))
         for answer in requests.answers(messages):
             with self._lock:
-                self._book.heard(answer.agent, _now())
+                self._tally.heard(answer.agent, _now())
             if self._stopping.is_set():
                 return
 
-    def _look(self) -> None:
-        while not self._stopping.wait(_LOOK_SECONDS):
+    def _watch_vms(self) -> None:
+        while not self._stopping.wait(_POLL_SECONDS):
             with contextlib.suppress(RolloverError):
-                self._take_in()
+                self._list_vms()
 
-    def _take_in(self) -> None:
+    def _list_vms(self) -> None:
         """Ask the cloud which agents there are."""
         agents = frozenset(vm.agent_id for vm in self._cloud.vms())
         with self._lock:
-            self._book.present(agents, _now())
+            self._tally.present(agents, _now())
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from rollover_lab import machine
 from rollover_lab.bosh import job_config
 from rollover_lab.bosh.director_manifest import (
     CertificateProperties,
-    DirectorJobProperties,
     JobProperties,
     UaaClient,
     UaaProperties,
@@ -73,7 +72,9 @@ def subject(pem: str) -> str:
             cause=ManifestError("unable to load certificate from `nats.tls`"),
         ) from None
     return ", ".join(
-        " + ".join(f"{each.rfc4514_attribute_name} = {_text(each.value)}" for each in rdn)
+        " + ".join(
+            f"{attribute.rfc4514_attribute_name} = {_text(attribute.value)}" for attribute in rdn
+        )
         for rdn in name.rdns
     )
 
@@ -144,14 +145,18 @@ def _bus(properties: JobProperties, home: Path) -> MessageBus:
 
 def _director(properties: JobProperties, layout: BoshLayout, *, director_id: str) -> DirectorConfig:
     director, vm, tls = properties.director, layout.director_vm, properties.nats.tls
+    issuer = director.user_management.issuer
     return DirectorConfig(
         name=director.name,
         uuid=director_id,
         listen=f"{director.address}:{director.port}",
         certificate=str(vm.director / "api.pem"),
         private_key=str(vm.director / "api.key"),
-        users=_users(director),
-        uaa=_issuer(director),
+        users=tuple(
+            DirectorUser(name=account.name, password=account.password)
+            for account in director.user_management.local.users
+        ),
+        uaa=None if issuer is None else TokenIssuer(url=issuer.url, public_key=issuer.public_key),
         nats=_bus(properties, vm.director),
         agents=AgentCredentials(
             client_ca_certificate=str(vm.director / "client-ca.pem"),
@@ -174,16 +179,6 @@ def _director(properties: JobProperties, layout: BoshLayout, *, director_id: str
         ready_keys=properties.lab.ready_keys,
         timing=properties.lab.timing,
     )
-
-
-def _users(director: DirectorJobProperties) -> tuple[DirectorUser, ...]:
-    accounts = director.user_management.local.users
-    return tuple(DirectorUser(name=account.name, password=account.password) for account in accounts)
-
-
-def _issuer(director: DirectorJobProperties) -> TokenIssuer | None:
-    issuer = director.user_management.issuer
-    return None if issuer is None else TokenIssuer(url=issuer.url, public_key=issuer.public_key)
 
 
 def _health_monitor(properties: JobProperties, vm: DirectorVmLayout) -> HealthMonitorConfig:
@@ -217,7 +212,7 @@ def _uaa_files(uaa: UaaProperties, vm: DirectorVmLayout) -> dict[Path, bytes]:
         certificate=str(home / "uaa.pem"),
         private_key=str(home / "uaa.key"),
         signing_key=str(home / "jwt.key"),
-        clients=tuple(_client(name, each) for name, each in uaa.clients.items()),
+        clients=tuple(_client(name, client) for name, client in uaa.clients.items()),
         members=tuple(
             UaaUser(name=user.name, password=user.password, groups=user.groups)
             for user in uaa.scim.users
@@ -247,4 +242,4 @@ def _client(name: str, client: UaaClient) -> Client:
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    return tuple(each for each in (part.strip() for part in text.split(",")) if each)
+    return tuple(part for part in map(str.strip, text.split(",")) if part)

@@ -82,7 +82,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     def stemcells(self) -> tuple[StemcellName, ...]:
         """Those that are used, each once."""
         return tuple(
-            dict.fromkeys(one for deployment in self.deployments for one in deployment.stemcells)
+            dict.fromkeys(
+                stemcell for deployment in self.deployments for stemcell in deployment.stemcells
+            )
         )
 
 
@@ -115,15 +117,15 @@ def shape_of_numbers(
         itertools.repeat("database", persistent),
         itertools.repeat("plain"),
     )
-    each = [list(itertools.islice(kinds, count)) for count in _shares(agents, deployments)]
+    shares = [list(itertools.islice(kinds, count)) for count in _shares(agents, deployments)]
     return Shape(
         deployments=tuple(
             DeploymentShape(
                 name=_deployment_name(number),
-                groups=tuple(_groups_of_kinds(kinds)),
+                groups=tuple(_groups_of_kinds(share)),
                 max_in_flight=max_in_flight,
             )
-            for number, kinds in enumerate(each)
+            for number, share in enumerate(shares)
         )
     )
 
@@ -218,17 +220,14 @@ def _group_manifest(group: GroupShape, stemcell: str) -> Tree:
     return found
 
 
-# Reads the shape of a real director through its API: nothing is changed there.
-
-
 _STOPPED, _DETACHED = "stopped", "detached"
 
 
 def shape_of_director(director: Director) -> Shape:
     """Return what a director deploys: groups, counts, stemcells, disks, ignored and stopped ones.
 
-    Asks every agent for its state, as `bosh instances` does. Raises what the director's client
-    raises.
+    Nothing is changed there; every agent is asked for its state, as by `bosh instances`. Raises
+    what the director's client raises.
     """
     found = (_shape_of_deployment(director, deployment) for deployment in director.deployments())
     return Shape(deployments=tuple(shape for shape in found if shape.groups))

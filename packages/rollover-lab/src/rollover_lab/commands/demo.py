@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from rollover.cli.printer import Printer
     from rollover.engine.events import CertificateLine, Outcome, RolloutReport
     from rollover_lab.nats.lab import Lab
+    from rollover_lab.nats.spec import LabSpec
     from rollover_lab.traffic.report import TrafficReport
-
-
-# The demo's report: what was done, what proves it, and what the traffic saw of it.
 
 
 MOST_CERTIFICATES = 4
@@ -83,18 +81,18 @@ def show_report(printer: Printer, report: DemoReport) -> None:
         printer.line(f"hint: {report.outcome.hint}")
 
 
-def _rollout_row(each: RolloutReport) -> tuple[str, ...]:
-    facts = sum(len(result.evidence) for result in each.results)
-    confirmed = sum(isinstance(result, Applied) for result in each.results)
+def _rollout_row(report: RolloutReport) -> tuple[str, ...]:
+    facts = sum(len(result.evidence) for result in report.results)
+    confirmed = sum(isinstance(result, Applied) for result in report.results)
     return (
-        str(each.number),
-        each.rollout.group,
-        ", ".join(each.rollout.phases),
-        f"{confirmed}/{each.rollout.instances}",
-        f"{each.rollout.proof.links:,}",
-        f"{each.rollout.proof.combinations:,}",
+        str(report.number),
+        report.rollout.group,
+        ", ".join(report.rollout.phases),
+        f"{confirmed}/{report.rollout.instances}",
+        f"{report.rollout.proof.links:,}",
+        f"{report.rollout.proof.combinations:,}",
         str(facts),
-        f"{each.seconds:.2f} s",
+        f"{report.seconds:.2f} s",
     )
 
 
@@ -147,9 +145,6 @@ def _verdict(report: DemoReport) -> str:
     )
 
 
-# `rollover demo`: a real fleet, its CA rotated under traffic, and a report.
-
-
 WARM_UP_SECONDS = 2.0
 COOL_DOWN_SECONDS = 2.0
 
@@ -180,8 +175,13 @@ def command(**values: Any) -> int:
         with recording(printer, values["picture"]):
             printer.say(f"starting {len(spec.servers)} nats-servers and {spec.clients} clients …")
             with running(spec, directory / "fleet") as lab:
-                report = _rehearse(lab, printer, values)
-            report = _with_last_words(report, lab)
+                outcome = _rehearse(lab, printer, values)
+            # Only now the traffic has said its last words: what never came counts as lost.
+            report = DemoReport(
+                outcome=outcome,
+                traffic=lab.traffic(),
+                announced=_announced_disconnects(outcome, lab.spec),
+            )
             if printer.json:
                 fields = msgspec.structs.asdict(report)
                 printer.data("demo", {**fields, "outcome": outcome_fields(report.outcome)})
@@ -195,7 +195,7 @@ def command(**values: Any) -> int:
     return ExitCode.DONE if report.good else ExitCode.STOPPED
 
 
-def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
+def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> Outcome:
     from rollover.cli import plan as plan_view  # noqa: PLC0415
     from rollover.cli.goal_options import request_of  # noqa: PLC0415
     from rollover.cli.running import conducted  # noqa: PLC0415 - imports certificates
@@ -211,12 +211,13 @@ def _rehearse(lab: Lab, printer: Printer, values: dict[str, Any]) -> DemoReport:
         with conducted(printer, yes=True, ticker=lambda: traffic_line(lab.traffic())) as conduct:
             outcome = library.rotate(request, conduct)
     time.sleep(COOL_DOWN_SECONDS)
-    return DemoReport(outcome=outcome, traffic=lab.traffic(), announced=0)
+    return outcome
 
 
-def _with_last_words(report: DemoReport, lab: Lab) -> DemoReport:
-    """Return the report with the traffic's last words: what never came counts as lost."""
-    plain = 0 if lab.spec.rotating_clients else lab.spec.clients
-    reissues = sum("reissue" in rollout.rollout.phases for rollout in report.outcome.rollouts
-                   if rollout.rollout.group == "clients")  # fmt: skip
-    return DemoReport(outcome=report.outcome, traffic=lab.traffic(), announced=plain * reissues)
+def _announced_disconnects(outcome: Outcome, spec: LabSpec) -> int:
+    """Return how many there will be: a plain client's new certificate costs its connection."""
+    plain = 0 if spec.rotating_clients else spec.clients
+    return plain * sum(
+        report.rollout.group == "clients" and "reissue" in report.rollout.phases
+        for report in outcome.rollouts
+    )

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from rollover_lab.nats.naive_swap import NaiveReport, NaiveStep
 
 
-# How the naive swap looks: what the planner said beforehand, and what then happened.
-
-
 MOST_LINKS_SHOWN = 4
 
 
@@ -39,10 +36,10 @@ def show_refusal(printer: Printer, violations: tuple[Violation, ...]) -> None:
 def step_reporter(printer: Printer) -> Callable[[NaiveStep], None]:
     """Return what says how the fleet stands after each step."""
 
-    def say(each: NaiveStep) -> None:
-        after = each.reconnected
+    def say(step: NaiveStep) -> None:
+        after = step.reconnected
         printer.say(
-            f"{each.instance}: {len(after.broken)} links broken, "
+            f"{step.instance}: {len(after.broken)} links broken, "
             f"{len(after.missing_routes)} routes missing, "
             f"{len(after.disconnected)} clients cut off, {after.lost} messages lost"
         )
@@ -64,9 +61,6 @@ def show_naive_report(printer: Printer, report: NaiveReport) -> None:
         f"{report.disconnects} disconnects, longest gap {report.longest_gap_ms:.0f} ms",
         "bad",
     )
-
-
-# `rollover lab renew`: what an issuer that changes its intermediate does to a supercluster.
 
 
 INTERMEDIATES = ("R3", "R4", "E1", "E2")
@@ -128,9 +122,6 @@ def _show_gateways(printer: Printer, links: Sequence[GatewayLink]) -> None:
         printer.line(f"{down} of {len(links)} gateways are down: the clusters are parted")
 
 
-# `rollover lab`: real fleets on this machine, to rehearse on.
-
-
 NAME = click.argument("name")
 
 
@@ -159,11 +150,10 @@ def up(**values: Any) -> None:
 
 def _up_cluster(what: str, directory: Path, printer: Printer) -> None:
     from rollover_lab.nats import foundation, lab  # noqa: PLC0415
-    from rollover_lab.nats import spec as nats_spec  # noqa: PLC0415
-    from rollover_lab.nats.spec import preset_named  # noqa: PLC0415
+    from rollover_lab.nats.spec import load_lab_file, preset_named  # noqa: PLC0415
 
     path = Path(what)
-    spec = nats_spec.load_lab_file(path) if path.is_file() else preset_named(what)
+    spec = load_lab_file(path) if path.is_file() else preset_named(what)
     clients = len(foundation.cast_clients(spec))
     printer.say(f"starting {len(spec.servers)} nats-servers and {clients} clients …")
     fleet = lab.up(spec, directory, detach=True)
@@ -201,11 +191,11 @@ def status(**values: Any) -> int:
     printer = settings_of(values).printer()
     if _holds_bosh(values):
         return lab_bosh.show_status(printer, values["directory"])
-    seen = lab.status(values["directory"])
+    found = lab.status(values["directory"])
     if printer.json:
-        printer.data("lab", seen)
-        return ExitCode.DONE if seen.up else ExitCode.STOPPED
-    printer.line(f"{seen.name}: {'up' if seen.up else 'down'}")
+        printer.data("lab", found)
+        return ExitCode.DONE if found.up else ExitCode.STOPPED
+    printer.line(f"{found.name}: {'up' if found.up else 'down'}")
     printer.table(
         ("process", "state", "pid"),
         (
@@ -214,12 +204,12 @@ def status(**values: Any) -> int:
                 process.state.value,
                 str(process.process.pid) if process.process else "–",
             )
-            for process in seen.processes
+            for process in found.processes
         ),
     )
-    if seen.up:
+    if found.up:
         printer.line(traffic_line(lab.attach(values["directory"]).traffic()))
-    return ExitCode.DONE if seen.up else ExitCode.STOPPED
+    return ExitCode.DONE if found.up else ExitCode.STOPPED
 
 
 @command.command(epilog="Example:\n\n  rollover lab stop n2 --kill")
@@ -288,14 +278,14 @@ def naive(**values: Any) -> int:
     return ExitCode.REFUSED
 
 
-for _of_some in (
+for _subcommand in (
     lab_bosh.create_env,
     lab_bosh.expire,
     lab_bosh.fault,
     lab_bosh.ping,
     renew,
 ):
-    command.add_command(_of_some)
+    command.add_command(_subcommand)
 
 
 def _holds_bosh(values: dict[str, Any]) -> bool:

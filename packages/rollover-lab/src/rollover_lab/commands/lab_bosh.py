@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from rollover_lab.bosh.shape import Shape
 
 
-# The parts of `rollover lab` for a BOSH lab.
-
-
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FAULTS = ("none", "hung", "dead", "slow", "crash-before-save")
 DIRECTORY = click.option(
@@ -40,23 +37,23 @@ def show_status(printer: Printer, directory: Path) -> int:
     """Show what runs of a BOSH lab."""
     from rollover_lab.bosh import lab  # noqa: PLC0415 - imports certificates
 
-    seen = lab.status(directory)
+    status = lab.status(directory)
     if printer.json:
-        printer.data("lab", seen)
+        printer.data("lab", status)
     else:
-        _show_status(printer, seen)
-    return ExitCode.DONE if seen.up else ExitCode.STOPPED
+        _show_status(printer, status)
+    return ExitCode.DONE if status.up else ExitCode.STOPPED
 
 
-def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
-    printer.line(f"{seen.name}: {'up' if seen.up else 'down'}")
-    if not seen.up:
+def _show_status(printer: Printer, status: BoshLabStatus) -> None:
+    printer.line(f"{status.name}: {'up' if status.up else 'down'}")
+    if not status.up:
         return
     printer.table(
         ("process", "state", "pid"),
         (
-            (status.name, "running" if status.running else "down", str(status.pid or "–"))
-            for status in seen.director
+            (process.name, "running" if process.running else "down", str(process.pid or "–"))
+            for process in status.director
         ),
     )
     printer.line()
@@ -70,7 +67,7 @@ def _show_status(printer: Printer, seen: BoshLabStatus) -> None:
                 vm.fault.value,
                 str(vm.starts),
             )
-            for vm in seen.vms
+            for vm in status.vms
         ),
     )
 
@@ -108,16 +105,17 @@ def create_env(**values: Any) -> int:
     from rollover_lab.bosh.create_env import create_env as run  # noqa: PLC0415
 
     values.pop("non_interactive")
-    said = _said(shown=values.pop("tty") or sys.stdout.isatty())
+    shown = values.pop("tty") or sys.stdout.isatty()
+    write: Callable[[str], None] = _write if shown else lambda _: None
     try:
-        run(CreateEnv(**values), said)
+        run(CreateEnv(**values), write)
     except ManifestError as error:
-        _write("\n")
+        _write("\n")  # as bosh does, also where nothing else is shown
         sys.stderr.write(f"{error.report()}\n")
-        said("\n")
+        write("\n")
         sys.stderr.write(f"Exit code {int(ExitCode.USAGE)}\n")
         return ExitCode.USAGE
-    said("\nSucceeded\n")
+    write("\nSucceeded\n")
     return ExitCode.DONE
 
 
@@ -201,8 +199,8 @@ def ping(**values: Any) -> int:
     printer = settings_of(values).printer()
     layout, _ = lab.attach_cloud(values["directory"])
     # Also where a shell has told it not to mind Ctrl-C, as it does in the background.
-    for literal in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(literal, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     with pinging.pinging_agents(layout, interval_seconds=values["interval"]) as pings:
         pings.wait(values["seconds"])
     report = pings.report()
@@ -244,16 +242,9 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _said(*, shown: bool) -> Callable[[str], None]:
-    return _write if shown else lambda _: None
-
-
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-# `rollover lab up bosh`: its options, and what they mean.
 
 
 BOSH = "bosh"

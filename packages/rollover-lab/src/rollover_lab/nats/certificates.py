@@ -27,9 +27,6 @@ from rollover_lab import machine
 from rollover_lab.nats.layout import MaterialPaths, NatsLayout
 from rollover_lab.nats.spec import CertificateSpec, GatewayTrust, Intermediate, LabServer
 
-# The certificates of a lab: its authorities, and what its servers and clients present.
-
-
 SERVER_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -131,12 +128,6 @@ def _with_keys(
         yield from zip(subjects, pool.map(keys.generate, [kind] * len(subjects)), strict=True)
 
 
-# A public-style issuer: one root, several intermediates, and leaves from whichever it likes.
-#
-# Its like is what clusters in several places get their gateway certificates from. It may change
-# from one intermediate to its standby any day, and tells nobody.
-
-
 GATEWAY_ORGANIZATION = "Public Issuer of the Lab"
 GATEWAY_ROOT = "Lab Root X1"
 ROOT_FILE, BUNDLE_FILE = "root.pem", "cabundle.pem"
@@ -144,7 +135,11 @@ _LIFETIME = timedelta(days=3650)
 
 
 class GatewayIssuer(NamedTuple):
-    """The issuer, with the keys of all of its intermediates."""
+    """A public-style issuer: one root, several intermediates, and leaves from any of them.
+
+    Its like is what clusters in several places get their gateway certificates from. It may change
+    from one intermediate to its standby any day, and tells nobody.
+    """
 
     root: Certificate
     intermediates: dict[Intermediate, LabAuthority]
@@ -198,10 +193,10 @@ def new_gateway_issuer(spec: CertificateSpec, *, now: datetime) -> GatewayIssuer
         lifetime=_LIFETIME,
     )
     intermediates = {}
-    for each in Intermediate:
+    for name in Intermediate:
         key = keys.generate(spec.authority_key)
         own = issue_authority(
-            common_name=each.value,
+            common_name=name.value,
             organization=GATEWAY_ORGANIZATION,
             key=key,
             not_before=now,
@@ -209,7 +204,7 @@ def new_gateway_issuer(spec: CertificateSpec, *, now: datetime) -> GatewayIssuer
             path_length=0,
         )
         signed = cross_sign(own, by=root, by_key=root_key, not_before=now)
-        intermediates[each] = LabAuthority(signed, key)
+        intermediates[name] = LabAuthority(signed, key)
     return GatewayIssuer(root, intermediates)
 
 
@@ -224,9 +219,9 @@ def keep_gateway_issuer(layout: NatsLayout, issuer: GatewayIssuer) -> None:
 
 
 def load_gateway_issuer(layout: NatsLayout) -> GatewayIssuer:
-    """Read what `keep` wrote; OSError when the lab has no such issuer."""
+    """Read what `keep_gateway_issuer` wrote; OSError when the lab has no such issuer."""
     (root,) = pem.read_certificates((layout.issuer / ROOT_FILE).read_bytes()).certificates
-    return GatewayIssuer(root, {each: _gateway_authority(layout, each) for each in Intermediate})
+    return GatewayIssuer(root, {name: _gateway_authority(layout, name) for name in Intermediate})
 
 
 def _gateway_authority(layout: NatsLayout, name: Intermediate) -> LabAuthority:

@@ -57,23 +57,41 @@ def describe(
     What goes beyond one cluster is described by what `rollover discover` reads in the
     configurations, which have been written by then.
     """
-    if not spec.plain:
-        found = _discovered(layout, spec, clients=clients, binary=binary)
-        return msgspec.structs.replace(
-            found,
-            name=spec.name,
-            authorities=_authorities(authorities, public),
-            system=_system(layout) if spec.system_account else None,
-            state=layout.state.name,
-        )
+    fleet = (
+        _plain(layout, spec, ports=ports, clients=clients, binary=binary)
+        if spec.plain
+        else _discovered(layout, spec, clients=clients, binary=binary)
+    )
+    issuers = [AuthorityDescription(name=AUTHORITY, certificates=authorities)]
+    if public:
+        issuers.append(AuthorityDescription(name=PUBLIC, certificates=public))
+    system = SystemAccount(user=SYSTEM_USER, password_file=str(layout.system_password))
+    return msgspec.structs.replace(
+        fleet,
+        name=spec.name,
+        authorities=tuple(issuers),
+        system=system if spec.system_account else None,
+        state=layout.state.name,
+    )
+
+
+def _plain(
+    layout: NatsLayout,
+    spec: LabSpec,
+    *,
+    ports: dict[str, ServerPorts],
+    clients: tuple[CastClient, ...],
+    binary: Path,
+) -> FleetDescription:
+    """Describe one cluster by hand: what a person would write, and no more."""
     servers = GroupName(spec.clusters[0].name)
     groups = [
         GroupDescription(
             name=servers,
             platform=SERVER_PLATFORM,
             instances=tuple(
-                _server(layout, spec, name, ports=each, alone=len(ports) == 1, binary=binary)
-                for name, each in ports.items()
+                _server(layout, spec, name, ports=own, alone=len(ports) == 1, binary=binary)
+                for name, own in ports.items()
             ),
         )
     ]
@@ -87,15 +105,7 @@ def describe(
         links.append(
             LinkDescription(dialer=f"{CLIENTS}/{CLIENT}", acceptor=f"{servers}/{CLIENT_PORT}")
         )
-    return FleetDescription(
-        version=1,
-        name=spec.name,
-        groups=tuple(groups),
-        links=tuple(links),
-        authorities=(AuthorityDescription(name=AUTHORITY, certificates=authorities),),
-        system=_system(layout) if spec.system_account else None,
-        state=layout.state.name,
-    )
+    return FleetDescription(version=1, name=spec.name, groups=tuple(groups), links=tuple(links))
 
 
 def _discovered(
@@ -141,19 +151,6 @@ def _gatherings(spec: LabSpec) -> Iterator[tuple[str, ClientProtocol, GroupName]
             words += [cluster.name] if spec.supercluster else []
             words += [port.value] if port is not ClientProtocol.NATS else []
             yield cluster.name, port, GroupName("-".join(words))
-
-
-def _authorities(
-    own: tuple[Fingerprint, ...], public: tuple[Fingerprint, ...]
-) -> tuple[AuthorityDescription, ...]:
-    found = [AuthorityDescription(name=AUTHORITY, certificates=own)]
-    if public:
-        found.append(AuthorityDescription(name=PUBLIC, certificates=public))
-    return tuple(found)
-
-
-def _system(layout: NatsLayout) -> SystemAccount:
-    return SystemAccount(user=SYSTEM_USER, password_file=str(layout.system_password))
 
 
 def _server(

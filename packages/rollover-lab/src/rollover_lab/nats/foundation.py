@@ -28,7 +28,7 @@ from rollover_lab.nats.certificates import LabAuthority, LabIssuer
 from rollover_lab.nats.description import AUTHORITY, describe
 from rollover_lab.nats.layout import NatsLayout
 from rollover_lab.nats.server_config import ServerPorts, address, server_config
-from rollover_lab.nats.spec import ClusterSpec, LabSpec, RateSpec
+from rollover_lab.nats.spec import LabSpec, RateSpec
 from rollover_lab.state import LabState, NatsContent, ProcessRecord, Program
 from rollover_lab.traffic.spec import (
     CastClient,
@@ -37,117 +37,6 @@ from rollover_lab.traffic.spec import (
     ClientSpec,
     TrafficSpec,
 )
-
-# Shares the parts of the traffic out among a lab's clients.
-
-
-MOST_DELIVERIES_PER_SECOND = 800.0
-"""Of each kind: what clients in one Python process take in on two cores, with time left for a
-rotation beside them."""
-
-_SHARES = {
-    ClientRole.PUBLISHER: 4,
-    ClientRole.SUBSCRIBER: 8,
-    ClientRole.REQUESTER: 2,
-    ClientRole.RESPONDER: 2,
-    ClientRole.JS_PUBLISHER: 2,
-    ClientRole.JS_CONSUMER: 2,
-}
-"""Out of 20 clients. In the order in which a small lab gives out its first parts."""
-
-_JETSTREAM = frozenset({ClientRole.JS_PUBLISHER, ClientRole.JS_CONSUMER})
-
-
-def cast_clients(spec: LabSpec) -> tuple[CastClient, ...]:
-    """Return a part for each client of the lab: all roles where there are enough clients.
-
-    Every subscriber hears every publisher; the senders of a kind slow down so far that all
-    deliveries stay below `MOST_DELIVERIES_PER_SECOND`. Several clusters have the clients in turn.
-    """
-    return (*_placed(_of_nats(spec), spec), *_of_mqtt(spec))
-
-
-def _of_nats(spec: LabSpec) -> tuple[CastClient, ...]:
-    stores = any(cluster.jetstream for cluster in spec.clusters)
-    roles = [role for role in _SHARES if stores or role not in _JETSTREAM]
-    counts = _shared_out(spec.clients, {role: _SHARES[role] for role in roles})
-    return tuple(
-        CastClient(f"{role}-{number}", role, _rate(role, counts, spec.rates))
-        for role in roles
-        for number in range(1, counts[role] + 1)
-    )
-
-
-def _placed(parts: tuple[CastClient, ...], spec: LabSpec) -> Iterator[CastClient]:
-    """Yield the parts with their clusters, every second one of those with `websocket` there."""
-    if spec.plain:
-        yield from parts
-        return
-    counts: Counter[str] = Counter()
-    for part, cluster in zip(parts, cycle(spec.clusters), strict=False):
-        through = cluster.websocket and counts[cluster.name] % 2 == 0
-        counts[cluster.name] += 1
-        port = ClientProtocol.WEBSOCKET if through else ClientProtocol.NATS
-        yield part._replace(cluster=cluster.name, port=port)
-
-
-def _of_mqtt(spec: LabSpec) -> Iterator[CastClient]:
-    """Yield MQTT clients, publishers and subscribers in turn."""
-    clusters = [mqtt_client for cluster in spec.clusters for mqtt_client in _mqtt_clients(cluster)]
-    roles = cycle((ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER))
-    pairs = list(zip(clusters, roles, strict=False))
-    counts = Counter(role for _, role in pairs)
-    numbers: Counter[ClientRole] = Counter()
-    for cluster, role in pairs:
-        numbers[role] += 1
-        name, rate = f"{role}-{numbers[role]}", _rate(role, counts, spec.rates)
-        yield CastClient(name, role, rate, cluster=cluster.name, port=ClientProtocol.MQTT)
-
-
-def _mqtt_clients(cluster: ClusterSpec) -> tuple[ClusterSpec, ...]:
-    return (cluster,) * cluster.mqtt_clients if cluster.mqtt else ()
-
-
-def _shared_out(total: int, shares: dict[ClientRole, int]) -> dict[ClientRole, int]:
-    """Share `total` out by d'Hondt's rule, after one for each as far as that goes."""
-    counts = dict.fromkeys(shares, 0)
-    for role in _turns(total, shares, counts):
-        counts[role] += 1
-    return counts
-
-
-def _turns(
-    total: int, shares: dict[ClientRole, int], counts: dict[ClientRole, int]
-) -> Iterator[ClientRole]:
-    first = list(shares)[:total]
-    yield from first
-    for _ in range(total - len(first)):
-        yield max(shares, key=lambda role: shares[role] / (counts[role] + 1))
-
-
-def _rate(role: ClientRole, counts: Mapping[ClientRole, int], rates: RateSpec) -> float:
-    match role:
-        case ClientRole.PUBLISHER:
-            return _bounded(rates.publish_per_second, counts[role] * counts[ClientRole.SUBSCRIBER])
-        case ClientRole.REQUESTER:
-            return _bounded(rates.request_per_second, counts[role])
-        case ClientRole.JS_PUBLISHER:
-            return _bounded(
-                rates.jetstream_per_second, counts[role] * counts[ClientRole.JS_CONSUMER]
-            )
-        case ClientRole.MQTT_PUBLISHER:
-            hearings = counts[role] * counts[ClientRole.MQTT_SUBSCRIBER]
-            return _bounded(rates.jetstream_per_second, hearings)
-        case _:
-            return 0.0
-
-
-def _bounded(per_second: float, hearings: int) -> float:
-    return min(per_second, MOST_DELIVERIES_PER_SECOND / max(1, hearings))
-
-
-# Writes everything that a lab needs into its directory, before anything is started.
-
 
 AUTHORITY_PATH = f"/authorities/{AUTHORITY}"
 STREAM_REPLICAS = 3
@@ -259,11 +148,12 @@ def _store(layout: NatsLayout, authorities: list[LabAuthority], *, now: datetime
 
 
 def _choose(spec: LabSpec, find_ports: FindPorts) -> dict[str, ServerPorts]:
-    each = _PLAIN_PORTS if spec.plain else _ALL_PORTS
-    found = find_ports(len(spec.servers) * each)
+    count = _PLAIN_PORTS if spec.plain else _ALL_PORTS
+    # All at once: asked for one after another, two servers could be given the same.
+    found = find_ports(len(spec.servers) * count)
     return {
-        server: ServerPorts(*found[at * each : (at + 1) * each])
-        for at, server in enumerate(spec.servers)
+        server: ServerPorts(*found[number * count : (number + 1) * count])
+        for number, server in enumerate(spec.servers)
     }
 
 
@@ -331,3 +221,103 @@ def _traffic_program(layout: NatsLayout) -> Program:
         directory=str(layout.root),
         output=str(layout.traffic_log),
     )
+
+
+# How the parts of the traffic are shared out among a lab's clients.
+
+
+MOST_DELIVERIES_PER_SECOND = 800.0
+"""Of each kind: what clients in one Python process take in on two cores, with time left for a
+rotation beside them."""
+
+_SHARES = {
+    ClientRole.PUBLISHER: 4,
+    ClientRole.SUBSCRIBER: 8,
+    ClientRole.REQUESTER: 2,
+    ClientRole.RESPONDER: 2,
+    ClientRole.JS_PUBLISHER: 2,
+    ClientRole.JS_CONSUMER: 2,
+}
+"""Out of 20 clients. In the order in which a small lab gives out its first parts."""
+
+_JETSTREAM = frozenset({ClientRole.JS_PUBLISHER, ClientRole.JS_CONSUMER})
+
+
+def cast_clients(spec: LabSpec) -> tuple[CastClient, ...]:
+    """Return a part for each client of the lab: all roles where there are enough clients.
+
+    Every subscriber hears every publisher; the senders of a kind slow down so far that all
+    deliveries stay below `MOST_DELIVERIES_PER_SECOND`. Several clusters have the clients in turn.
+    """
+    return (*_placed(_of_nats(spec), spec), *_of_mqtt(spec))
+
+
+def _of_nats(spec: LabSpec) -> tuple[CastClient, ...]:
+    stores = any(cluster.jetstream for cluster in spec.clusters)
+    roles = [role for role in _SHARES if stores or role not in _JETSTREAM]
+    counts = _shared_out(spec.clients, {role: _SHARES[role] for role in roles})
+    return tuple(
+        CastClient(f"{role}-{number}", role, _rate(role, counts, spec.rates))
+        for role in roles
+        for number in range(1, counts[role] + 1)
+    )
+
+
+def _placed(parts: tuple[CastClient, ...], spec: LabSpec) -> Iterator[CastClient]:
+    """Yield the parts with their clusters, every second one of those with `websocket` there."""
+    if spec.plain:
+        yield from parts
+        return
+    counts: Counter[str] = Counter()
+    for part, cluster in zip(parts, cycle(spec.clusters), strict=False):
+        through = cluster.websocket and counts[cluster.name] % 2 == 0
+        counts[cluster.name] += 1
+        port = ClientProtocol.WEBSOCKET if through else ClientProtocol.NATS
+        yield part._replace(cluster=cluster.name, port=port)
+
+
+def _of_mqtt(spec: LabSpec) -> Iterator[CastClient]:
+    """Yield MQTT clients, publishers and subscribers in turn."""
+    clusters = [
+        cluster
+        for cluster in spec.clusters
+        for _ in range(cluster.mqtt_clients if cluster.mqtt else 0)
+    ]
+    roles = cycle((ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER))
+    parts = list(zip(clusters, roles, strict=False))
+    counts = Counter(role for _, role in parts)
+    numbers: Counter[ClientRole] = Counter()
+    for cluster, role in parts:
+        numbers[role] += 1
+        name, rate = f"{role}-{numbers[role]}", _rate(role, counts, spec.rates)
+        yield CastClient(name, role, rate, cluster=cluster.name, port=ClientProtocol.MQTT)
+
+
+def _shared_out(total: int, shares: dict[ClientRole, int]) -> dict[ClientRole, int]:
+    """Share `total` out by d'Hondt's rule, after one for each as far as that goes."""
+    first = list(shares)[:total]
+    counts = {role: int(role in first) for role in shares}
+    for _ in range(total - len(first)):
+        counts[max(shares, key=lambda role: shares[role] / (counts[role] + 1))] += 1
+    return counts
+
+
+def _rate(role: ClientRole, counts: Mapping[ClientRole, int], rates: RateSpec) -> float:
+    match role:
+        case ClientRole.PUBLISHER:
+            return _bounded(rates.publish_per_second, counts[role] * counts[ClientRole.SUBSCRIBER])
+        case ClientRole.REQUESTER:
+            return _bounded(rates.request_per_second, counts[role])
+        case ClientRole.JS_PUBLISHER:
+            return _bounded(
+                rates.jetstream_per_second, counts[role] * counts[ClientRole.JS_CONSUMER]
+            )
+        case ClientRole.MQTT_PUBLISHER:
+            hearings = counts[role] * counts[ClientRole.MQTT_SUBSCRIBER]
+            return _bounded(rates.jetstream_per_second, hearings)
+        case _:
+            return 0.0
+
+
+def _bounded(per_second: float, hearings: int) -> float:
+    return min(per_second, MOST_DELIVERIES_PER_SECOND / max(1, hearings))

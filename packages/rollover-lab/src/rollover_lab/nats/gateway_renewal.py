@@ -1,7 +1,7 @@
 """What a certificate manager does some day: new gateway certificates from another intermediate.
 
-For labs only. Nothing breaks at once: connections outlive it. `disturb` makes them anew, as a
-network or a node does some day, and `gateways` says what is left.
+For labs only. Nothing breaks at once: connections outlive it. `restart_cluster` makes them anew, as
+a network or a node does some day, and `observe_gateways` says what is left.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from rollover.probe.monitoring import Monitor
 from rollover_lab import machine
 from rollover_lab.nats import certificates
 from rollover_lab.nats.lab import Lab
-from rollover_lab.nats.naive_swap import reload_server
 from rollover_lab.nats.spec import GatewayTrust, Intermediate, LabServer
 
 _REQUEST_SECONDS = 2.0
 _SETTLE_SECONDS = 15.0
 """A gateway that may connect does so within a second or two."""
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
 class GatewayLink(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +46,7 @@ def renew(lab: Lab, cluster: str, *, by: Intermediate, trust: GatewayTrust | Non
         issuer.write(paths, name=member.name, by=by, spec=lab.spec.certificates, now=now)
         if trust is GatewayTrust.ISSUER:
             machine.write_private(paths.ca, issuer.trust(by, trust))
-        reload_server(lab, member.name)
+        lab.reload_server(member.name)
 
 
 def restart_cluster(lab: Lab, cluster: str) -> None:
@@ -85,7 +84,7 @@ def await_gateways(lab: Lab) -> tuple[GatewayLink, ...]:
         links = observe_gateways(lab)
         if all(link.stands for link in links) or time.monotonic() > deadline:
             return links
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _members(lab: Lab, cluster: str) -> list[LabServer]:

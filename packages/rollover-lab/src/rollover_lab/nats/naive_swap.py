@@ -1,4 +1,10 @@
-"""Dials the links of a lab the way their dialers do, with what lies in their files now."""
+"""What would have happened: every party gets new-only certificates, one after another.
+
+For labs only. The order is the one of many runbooks: server by server a new leaf and the new CA
+alone, reloaded, and the clients at the end. Each reload succeeds and breaks nothing that is open;
+so every server is restarted behind it, which is what a network or a node does some day. After each
+step every link is dialled, to see which would not come back.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
-from signal import SIGHUP
 
 import msgspec
 
-from rollover.errors import SpecError, Unreachable
+from rollover.errors import SpecError
 from rollover.fleet.certificate import Stack
 from rollover.fleet.description import (
     EndpointDescription,
@@ -25,11 +29,13 @@ from rollover.fleet.fleet import EndpointRef, Link, Role
 from rollover.probe import handshake
 from rollover.probe.monitoring import Monitor
 from rollover.probe.target import Port, Target
-from rollover_lab import children, state
-from rollover_lab.lifecycle import READY_SECONDS, await_nothing_missing
 from rollover_lab.nats import certificates
 from rollover_lab.nats.certificates import LabAuthority, LabIssuer
 from rollover_lab.nats.lab import Lab
+
+OBSERVE_SECONDS = 3.0
+SECOND_GENERATION, THIRD_GENERATION = 2, 3
+_REQUEST_SECONDS = 2.0
 
 TIMEOUT_SECONDS = 3.0
 CONCURRENCY = 8
@@ -56,87 +62,6 @@ class UndialableLink(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.dialer} → {self.acceptor}: {self.reason}"
-
-
-def broken_links(description: FleetDescription) -> tuple[UndialableLink, ...]:
-    """Dial every link once, by OpenSSL whatever the dialer's stack is; return those that fail."""
-    endpoints = dict(_every_link(description))
-    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="dial") as pool:
-        tried = pool.map(lambda link: _try(link, endpoints), links(description))
-        return tuple(broken for broken in tried if broken is not None)
-
-
-def _try(link: Link, endpoints: Mapping[EndpointRef, EndpointDescription]) -> UndialableLink | None:
-    try:
-        _dial(endpoints[link.dialer], endpoints[link.acceptor], name=link.name)
-    except OSError as error:
-        return UndialableLink(
-            dialer=str(link.dialer), acceptor=str(link.acceptor), reason=_reason(error)
-        )
-    return None
-
-
-def _dial(dialer: EndpointDescription, acceptor: EndpointDescription, *, name: str | None) -> None:
-    """Shake hands, and wait for a word inside TLS: TLS 1.3 refuses a dialer only behind that."""
-    context = ssl.create_default_context(cafile=dialer.ca)
-    if dialer.stack is Stack.GO:
-        # Go takes any CA of its bundle as an anchor, an intermediate too.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_cert_chain(dialer.certificate or "", dialer.key)
-    host, _, port = (acceptor.address or "").rpartition(":")
-    greets_in_clear = acceptor.role in {Role.CLIENT_PORT, Role.LEAFNODE}
-    answers = _ANSWERS.get(acceptor.role, (_GREETING,))
-    with socket.create_connection((host, int(port)), TIMEOUT_SECONDS) as connection:
-        if greets_in_clear:
-            _await(connection, _GREETING)
-        with context.wrap_socket(connection, server_hostname=name) as tls:
-            if greets_in_clear:
-                tls.sendall(_HELLO)
-            elif acceptor.role in _PROMPTED:
-                target = Target(address=acceptor.address or "", port=_PROMPTED[acceptor.role])
-                tls.sendall(handshake.prompt(target))
-            _await(tls, *answers)
-
-
-def _await(connection: socket.socket, *wanted: bytes) -> None:
-    """Read until a line begins with one of `wanted`."""
-    said = bytearray()
-    while len(said) <= _LINE_LIMIT:
-        part = connection.recv(4096)
-        if not part:
-            break
-        said += part
-        if any(line.startswith(wanted) for line in bytes(said).splitlines()):
-            return
-    raise ConnectionResetError("the server closed the connection without an answer")
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the dialer refuses: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"the acceptor refuses: {(error.reason or 'TLS error').lower().replace('_', ' ')}"
-    return error.strerror or str(error)
-
-
-def _every_link(description: FleetDescription) -> Iterator[tuple[EndpointRef, EndpointDescription]]:
-    for group in description.groups:
-        for instance in group.instances:
-            for endpoint in instance.endpoints:
-                yield EndpointRef(instance.name, endpoint.name), endpoint
-
-
-# What would have happened: every party is given new-only certificates, one after another.
-#
-# For labs only. The order is the one of many runbooks: server by server a new leaf and the new CA
-# alone, reloaded, and the clients at the end. Each reload succeeds and breaks nothing that is
-# open; so every server is restarted behind it, which is what a network or a node does some day.
-
-
-OBSERVE_SECONDS = 3.0
-SECOND_GENERATION, THIRD_GENERATION = 2, 3
-_REQUEST_SECONDS = 2.0
-_RELOADED = b"Reloaded server configuration"
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,7 +166,7 @@ def _server_step(
     separate = lab.spec.certificates.separate_files
     subjects = certificates.server_subjects(lab.layout, server.name, separate=separate)
     issuer.write(subjects, trusted=issuer.authority.pem)
-    reload_server(lab, server.name)
+    lab.reload_server(server.name)
     reloaded = _damage(lab)
     lab.restart_server(server.name, settled=False)
     return NaiveStep(
@@ -261,31 +186,6 @@ def _clients_step(lab: Lab, issuer: LabIssuer, *, observe_seconds: float) -> Nai
         reloaded=_damage(lab),
         reconnected=_damage_after(lab, observe_seconds),
     )
-
-
-def reload_server(lab: Lab, server: str) -> None:
-    """Have a server read its files, and wait until its log says that it did."""
-    log = lab.layout.log(server)
-    before = log.stat().st_size
-    process = state.read(lab.layout.lab.state).process(server).process
-    if process is None or not children.send_signal(process, SIGHUP):
-        raise Unreachable(
-            "it does not run",
-            system=f"`{server}`",
-            operation="reload",
-            hint=f"start it: `rollover lab start {server}`",
-        )
-    await_nothing_missing(
-        lambda: "" if _RELOADED in _from(log, before) else f"`{server}` has not reloaded",
-        lambda: None,
-        seconds=READY_SECONDS,
-    )
-
-
-def _from(log: Path, offset: int) -> bytes:
-    with log.open("rb") as file:
-        file.seek(offset)
-        return file.read()
 
 
 def _damage_after(lab: Lab, seconds: float) -> Damage:
@@ -316,3 +216,72 @@ def _missing_routes(servers: tuple[InstanceDescription, ...]) -> Iterator[str]:
         standing = {route.remote_name for route in monitor.routez().routes}
         for peer in sorted(names - standing - {server.name}):
             yield f"{server.name} → {peer}"
+
+
+# Dials the links of a lab the way their dialers do, with what lies in their files now.
+
+
+def broken_links(description: FleetDescription) -> tuple[UndialableLink, ...]:
+    """Dial every link once, by OpenSSL whatever the dialer's stack is; return those that fail."""
+    endpoints = {
+        EndpointRef(instance.name, endpoint.name): endpoint
+        for group in description.groups
+        for instance in group.instances
+        for endpoint in instance.endpoints
+    }
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="dial") as pool:
+        tried = pool.map(lambda link: _try(link, endpoints), links(description))
+        return tuple(broken for broken in tried if broken is not None)
+
+
+def _try(link: Link, endpoints: Mapping[EndpointRef, EndpointDescription]) -> UndialableLink | None:
+    try:
+        _dial(endpoints[link.dialer], endpoints[link.acceptor], name=link.name)
+    except OSError as error:
+        return UndialableLink(
+            dialer=str(link.dialer), acceptor=str(link.acceptor), reason=_reason(error)
+        )
+    return None
+
+
+def _dial(dialer: EndpointDescription, acceptor: EndpointDescription, *, name: str | None) -> None:
+    """Shake hands, and wait for a word inside TLS: TLS 1.3 refuses a dialer only behind that."""
+    context = ssl.create_default_context(cafile=dialer.ca)
+    if dialer.stack is Stack.GO:
+        # Go takes any CA of its bundle as an anchor, an intermediate too.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_cert_chain(dialer.certificate or "", dialer.key)
+    host, _, port = (acceptor.address or "").rpartition(":")
+    greets_in_clear = acceptor.role in {Role.CLIENT_PORT, Role.LEAFNODE}
+    answers = _ANSWERS.get(acceptor.role, (_GREETING,))
+    with socket.create_connection((host, int(port)), TIMEOUT_SECONDS) as connection:
+        if greets_in_clear:
+            _await(connection, _GREETING)
+        with context.wrap_socket(connection, server_hostname=name) as tls:
+            if greets_in_clear:
+                tls.sendall(_HELLO)
+            elif acceptor.role in _PROMPTED:
+                target = Target(address=acceptor.address or "", port=_PROMPTED[acceptor.role])
+                tls.sendall(handshake.prompt(target))
+            _await(tls, *answers)
+
+
+def _await(connection: socket.socket, *wanted: bytes) -> None:
+    """Read until a line begins with one of `wanted`."""
+    said = bytearray()
+    while len(said) <= _LINE_LIMIT:
+        part = connection.recv(4096)
+        if not part:
+            break
+        said += part
+        if any(line.startswith(wanted) for line in bytes(said).splitlines()):
+            return
+    raise ConnectionResetError("the server closed the connection without an answer")
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the dialer refuses: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"the acceptor refuses: {(error.reason or 'TLS error').lower().replace('_', ' ')}"
+    return error.strerror or str(error)

@@ -96,15 +96,15 @@ def await_traffic(path: Path, report: AskState, *, seconds: float = READY_SECOND
 
     def missing() -> str:
         try:
-            seen = traffic_report.read(path)
+            traffic = traffic_report.read(path)
         except SpecError:
             return "the traffic has not said anything yet"
-        if seen.phase is TrafficPhase.RUNNING:
+        if traffic.phase is TrafficPhase.RUNNING:
             return ""
-        told = next(
-            (f"; {client.name}: {client.error}" for client in seen.clients if client.error), ""
+        error = next(
+            (f"; {client.name}: {client.error}" for client in traffic.clients if client.error), ""
         )
-        return f"the traffic is {seen.phase}{told}"
+        return f"the traffic is {traffic.phase}{error}"
 
     await_nothing_missing(
         missing, lambda: check_crashes(report(), {state.TRAFFIC}), seconds=seconds
@@ -142,7 +142,7 @@ def expected_peers(spec: LabSpec, running: Collection[str]) -> dict[str, Expecte
         ]
         for cluster in spec.clusters
     }
-    others = {name: sum(1 for text in own if text != name and own[text]) for name in own}
+    others = {name: sum(1 for other in own if other != name and own[other]) for name in own}
     found = {leaf.name: ExpectedPeers(leaf=bool(own[leaf.cluster.name])) for leaf in leaves}
     for name, servers in own.items():
         for server in servers:
@@ -155,6 +155,7 @@ def _lack(
 ) -> str:
     """Return what a server still lacks; without monitoring only the client port can tell."""
     try:
+        # A port that was found free may be that of somebody else's server by now.
         if _greeting(_port(server)).server_name != server.name:
             return "another server answers on its port"
         if server.monitor is None or not settled:
@@ -169,8 +170,10 @@ def _lack_by_monitoring(url: str, *, peers: ExpectedPeers, jetstream: bool) -> s
     connected = {route.remote_name for route in monitor.routez().routes}
     if len(connected) < peers.routes:
         return f"routes to {len(connected)} of {peers.routes} servers"
-    if peers.gateways and (lack := _lack_of_gateways(monitor, peers.gateways)):
-        return lack
+    # Outbound only; inbound, a cluster may all come to another server.
+    gateways = len(monitor.gatewayz().outbound_gateways) if peers.gateways else 0
+    if gateways < peers.gateways:
+        return f"gateways to {gateways} of {peers.gateways} clusters"
     if peers.leaf:
         return "" if monitor.leafz().leafs else "its hub has not let it in"
     return _lack_of_jetstream(url, monitor, alone=not peers.joined) if jetstream else ""
@@ -184,12 +187,6 @@ def _lack_of_jetstream(url: str, monitor: Monitor, *, alone: bool) -> str:
         return ""
     jsz = read_page(f"{url}/jsz", into=_Jsz, timeout_seconds=_REQUEST_SECONDS)
     return "" if jsz.meta_cluster.leader else "JetStream has no leader"
-
-
-def _lack_of_gateways(monitor: Monitor, wanted: int) -> str:
-    """Return what is missing outbound; inbound, a cluster may all come to another server."""
-    count = len(monitor.gatewayz().outbound_gateways)
-    return "" if count >= wanted else f"gateways to {count} of {wanted} clusters"
 
 
 def _port(server: InstanceDescription) -> int:

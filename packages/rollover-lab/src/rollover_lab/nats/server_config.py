@@ -45,24 +45,26 @@ def server_config(
 
     Paths are absolute: they mean the same from every working directory.
     """
-    own, member = ports[name], next(pair for pair in spec.members if pair.name == name)
+    own, member = ports[name], next(server for server in spec.members if server.name == name)
     peers = {
-        pair.name: ports[pair.name]
-        for pair in spec.members
-        if pair.cluster is member.cluster and not pair.leaf
+        peer.name: ports[peer.name]
+        for peer in spec.members
+        if peer.cluster is member.cluster and not peer.leaf
     }
     blocks = [
         f"server_name: {name}",
-        f"listen: {_text(address(own.client))}",
-        f"pid_file: {_text(layout.pid_file(name))}",
-        f"log_file: {_text(layout.log(name))}",
+        f"listen: {_quoted(address(own.client))}",
+        f"pid_file: {_quoted(layout.pid_file(name))}",
+        f"log_file: {_quoted(layout.log(name))}",
         _tls(layout.client_port(name), verify=True),
         _accounts(spec, member, system_password),
     ]
     if spec.monitoring:
-        blocks.insert(2, f"http: {_text(address(own.monitor))}")
+        blocks.insert(2, f"http: {_quoted(address(own.monitor))}")
     if member.cluster.jetstream and not member.leaf:
-        blocks.append(f"jetstream {{\n  store_dir: {_text(layout.server(name) / 'jetstream')}\n}}")
+        blocks.append(
+            f"jetstream {{\n  store_dir: {_quoted(layout.server(name) / 'jetstream')}\n}}"
+        )
     if member.leaf:
         blocks.append(f"cluster {{\n  name: {name}\n}}")
     elif len(peers) > 1 or spec.supercluster:
@@ -77,13 +79,13 @@ def _cluster(
     name = member.name
     files = layout.route_port(name, separate=spec.certificates.separate_files)
     routes = "\n".join(
-        f"    {_text(f'nats-route://{address(each.route)}')}"
-        for peer, each in peers.items()
+        f"    {_quoted(f'nats-route://{address(other.route)}')}"
+        for peer, other in peers.items()
         if peer != name
     )
     return (
         f"cluster {{\n  name: {member.cluster.name}\n"
-        f"  listen: {_text(address(peers[name].route))}\n"
+        f"  listen: {_quoted(address(peers[name].route))}\n"
         f"  {_tls(files, verify=False, indent='  ')}\n"
         f"  routes: [\n{routes}\n  ]\n}}"
     )
@@ -108,7 +110,7 @@ def _joined(
             section = "leafnodes" if kind == "leafnode" else kind
             timed = kind != "websocket"  # there the server knows no `timeout`
             block = _tls(layout.port(name, kind), verify=True, timed=timed, indent="  ")
-            yield f"{section} {{\n  listen: {_text(address(port))}\n  {block}\n}}"
+            yield f"{section} {{\n  listen: {_quoted(address(port))}\n  {block}\n}}"
 
 
 def _gateway(
@@ -125,14 +127,14 @@ def _gateway(
     own = _tls(layout.port(member.name, "gateway"), verify=False, indent="  ")
     return (
         f"gateway {{\n  name: {member.cluster.name}\n"
-        f"  listen: {_text(address(ports[member.name].gateway))}\n  {own}\n"
+        f"  listen: {_quoted(address(ports[member.name].gateway))}\n  {own}\n"
         f"  gateways: [\n{remotes}\n  ]\n}}"
     )
 
 
 def _gateway_urls(spec: LabSpec, cluster: ClusterSpec, ports: dict[str, ServerPorts]) -> str:
     return "\n".join(
-        f"        {_text(f'tls://{address(ports[member.name].gateway)}')}"
+        f"        {_quoted(f'tls://{address(ports[member.name].gateway)}')}"
         for member in spec.members
         if member.cluster is cluster and not member.leaf
     )
@@ -142,9 +144,9 @@ def _leaf_remote(
     layout: NatsLayout, spec: LabSpec, member: LabServer, *, ports: dict[str, ServerPorts]
 ) -> str:
     urls = "\n".join(
-        f"        {_text(f'tls://app:app@{address(ports[pair.name].leafnode)}')}"
-        for pair in spec.members
-        if pair.cluster is member.cluster and not pair.leaf
+        f"        {_quoted(f'tls://app:app@{address(ports[hub.name].leafnode)}')}"
+        for hub in spec.members
+        if hub.cluster is member.cluster and not hub.leaf
     )
     block = _tls(layout.port(member.name, "leaf-remote"), verify=False, indent="      ")
     return (
@@ -156,9 +158,9 @@ def _leaf_remote(
 def _tls(files: MaterialPaths, *, verify: bool, timed: bool = True, indent: str = "") -> str:
     """Return a `tls` block. Routes verify in any case: there the word would say nothing."""
     lines = [
-        f"cert_file: {_text(files.certificate)}",
-        f"key_file: {_text(files.key)}",
-        f"ca_file: {_text(files.ca)}",
+        f"cert_file: {_quoted(files.certificate)}",
+        f"key_file: {_quoted(files.key)}",
+        f"ca_file: {_quoted(files.ca)}",
         *(["verify: true"] if verify else []),
         *([f"timeout: {TLS_TIMEOUT_SECONDS}"] if timed else []),
     ]
@@ -169,11 +171,12 @@ def _accounts(spec: LabSpec, member: LabServer, system_password: str) -> str:
     stores = member.cluster.jetstream and not member.leaf
     jetstream = "jetstream: enabled, " if stores else ""
     system = (
-        f"  SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {_text(system_password)} }} ] }}\n"
+        f"  SYS {{ users: [ {{ user: {SYSTEM_USER}, password: {_quoted(system_password)} }} ] }}\n"
         if spec.system_account
         else ""
     )
     named = "system_account: SYS\n" if spec.system_account else ""
+    # Clients prove who they are by their certificates alone, and all are the one user.
     return (
         f"accounts {{\n{system}"
         f"  {APPLICATION_ACCOUNT} {{ {jetstream}users: [ {{ user: app, password: app }} ] }}\n}}\n"
@@ -181,6 +184,6 @@ def _accounts(spec: LabSpec, member: LabServer, system_password: str) -> str:
     )
 
 
-def _text(value: object) -> str:
+def _quoted(value: object) -> str:
     """Return a quoted string of the configuration language; it shares JSON's escapes here."""
     return json.dumps(str(value), ensure_ascii=False)

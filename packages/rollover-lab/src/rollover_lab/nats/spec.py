@@ -14,9 +14,6 @@ from rollover.codec import strict_yaml
 from rollover.errors import SpecError
 from rollover.fleet.certificate import KeyKind
 
-# What a lab consists of: the nouns of a lab file, and the limits on them.
-
-
 LAB_VERSION: Literal[1] = 1
 MOST_SERVERS = 32
 MOST_CLIENTS = 5000
@@ -70,7 +67,8 @@ class ClusterSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class RateSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Messages and requests that each client of a kind sends, at most.
 
-    Where many clients hear each other, senders go slower: `cast.play` says by how much.
+    Where many clients hear each other, senders go slower: `foundation.cast_clients` says by how
+    much.
     """
 
     publish_per_second: PerSecond = 15.0
@@ -156,9 +154,6 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return tuple(member.name for member in self.members)
 
 
-# Labs that go by a name.
-
-
 PRESETS: Mapping[str, LabSpec] = MappingProxyType(
     {
         spec.name: spec
@@ -192,11 +187,8 @@ def preset_named(name: str) -> LabSpec:
     return PRESETS[name]
 
 
-# Reads a lab file (YAML or JSON) into a `LabSpec`.
-
-
 def load_lab_file(path: Path) -> LabSpec:
-    """Read the lab file at `path`; `SpecError` names the file, the line and the field."""
+    """Read a lab file, YAML or JSON; `SpecError` names the file, the line and the field."""
     try:
         with path.open("rb") as file:
             data = file.read(strict_yaml.MOST_BYTES + 1)

@@ -37,8 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 async def _run(wanted: TrafficSpec) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for literal in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(literal, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     await run.run(wanted, stop)
 
 

@@ -96,7 +96,7 @@ class MqttWire:
             self._tally.error = f"it does no more: {error!r}"
 
     async def publish_acked(self, topic: str, payload: bytes) -> None:
-        """Publish a message and wait until the server has it; `Failure` when it may not."""
+        """Publish a message and wait until the server has it; `MqttFailure` when it may not."""
         async with self._turn:
             await self._up.wait()
             if self._line is not None:
@@ -127,7 +127,7 @@ class MqttWire:
         self._line = None
         self._tell()
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
         return ConnectionState(self._line is not None, self._url, self._swaps)
 
@@ -148,7 +148,7 @@ class MqttWire:
             await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     async def _session(self, server: str) -> None:
-        """Have one connection until it is time to leave it; `Failure` when it ends by itself."""
+        """Stay on one connection until it is to be left; `MqttFailure` when it ends by itself."""
         reading: asyncio.Task[None] | None = None
         try:
             async with self._connection(server, self._material, self._client.name) as line:
@@ -167,12 +167,12 @@ class MqttWire:
                 await self._rest(reading)
 
     def _connection(self, server: str, material: LoadedMaterial, identifier: str) -> aiomqtt.Client:
-        where = urlsplit(server)
+        url = urlsplit(server)
         return aiomqtt.Client(
-            where.hostname or "",
-            where.port or 0,
+            url.hostname or "",
+            url.port or 0,
             identifier=identifier,
-            clean_session=identifier != self._client.name,
+            clean_session=identifier != self._client.name,  # a trial leaves no session behind
             tls_context=material.context,
             timeout=CONNECT_SECONDS if identifier == self._client.name else TRIAL_SECONDS,
         )
@@ -223,6 +223,7 @@ class MqttWire:
             found = stamp_files(self._files)
             if found == self._material.stamps:
                 continue
+            # Key and certificate are replaced one after the other: not in between.
             await asyncio.sleep(SETTLE_SECONDS)
             try:
                 await self._take_up(await asyncio.to_thread(load_material, self._files))
@@ -240,6 +241,7 @@ class MqttWire:
         """Use new certificates from now on, when a server takes them."""
         async with self._connection(self._servers[0], fresh, f"{self._client.name}{_TRIAL}"):
             pass
+        # Another bundle alone breaks nothing that is open: it counts at the next connection.
         other, self._refusal = fresh.leaf != self._material.leaf, ""
         async with self._turn:
             self._material = fresh

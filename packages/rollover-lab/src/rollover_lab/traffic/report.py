@@ -133,8 +133,8 @@ class TrafficReport(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def longest_gap_ms(self) -> float:
         """The longest time that any subscriber of core messages went without one."""
-        gaps = (c.longest_gap_ms for c in self.clients if c.role is ClientRole.SUBSCRIBER)
-        return max(gaps, default=0.0)
+        subscribers = [client for client in self.clients if client.role is ClientRole.SUBSCRIBER]
+        return max((client.longest_gap_ms for client in subscribers), default=0.0)
 
     @property
     def latency_max_ms(self) -> float:

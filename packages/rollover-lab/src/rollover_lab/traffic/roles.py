@@ -17,9 +17,6 @@ from rollover_lab.traffic.spec import ClientRole, TrafficSpec
 from rollover_lab.traffic.tally import GREETING, Parcel, Tally, unpack_parcel
 from rollover_lab.traffic.wire import Fetches, Wire
 
-# What each client of the traffic does with its connection, until it is told to stop.
-
-
 RESPONDERS = "responders"
 _CATCH_UP_SECONDS = 1.0
 """What a sender that was held up makes good at most; the rest of its schedule is dropped."""
@@ -67,7 +64,7 @@ async def pause(seconds: float, stop: asyncio.Event) -> None:
         return
 
 
-def _next(actor: Actor) -> Parcel:
+def _next(actor: Actor | MqttActor) -> Parcel:
     return Parcel(actor.run, actor.number, actor.tally.sent + 1, time.monotonic_ns())
 
 
@@ -92,7 +89,7 @@ async def _publish(actor: Actor, _stop: asyncio.Event) -> None:
     try:
         await actor.wire.publish(actor.subject(ClientRole.PUBLISHER), _next(actor).pack())
     except _FAILURES as error:
-        _failed(actor, error)
+        _failed(actor, error)  # it was not sent: the next one has its number
     else:
         actor.tally.sent += 1
 
@@ -192,10 +189,7 @@ async def _take(actor: Actor, message: Msg) -> None:
     await message.ack()
 
 
-# What each MQTT client of the traffic does with its connection, until it is told to stop.
-
-
-_MQTT_RETRY_SECONDS = 0.1
+# The same over MQTT, where there are no queue groups, and every message is acknowledged.
 
 
 class MqttActor(NamedTuple):
@@ -243,7 +237,7 @@ async def send_mqtt(actor: MqttActor, stop: asyncio.Event) -> None:
 
 async def _publish_mqtt(actor: MqttActor, stop: asyncio.Event) -> None:
     """Publish one number until it is acknowledged: QoS 1 says that it may come more than once."""
-    parcel = Parcel(actor.run, actor.number, actor.tally.sent + 1, time.monotonic_ns())
+    parcel = _next(actor)
     while True:
         try:
             await actor.wire.publish_acked(actor.topic, parcel.pack())
@@ -253,7 +247,7 @@ async def _publish_mqtt(actor: MqttActor, stop: asyncio.Event) -> None:
                 actor.tally.failures += 1
                 return
             actor.tally.retries += 1
-            await pause(_MQTT_RETRY_SECONDS, stop)
+            await pause(_RETRY_SECONDS, stop)
         else:
             actor.tally.sent += 1
             actor.tally.latencies.add((time.monotonic_ns() - parcel.sent_ns) / 1e6)

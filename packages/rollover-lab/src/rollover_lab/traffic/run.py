@@ -16,8 +16,7 @@ import nats.js.errors
 from nats.js.api import StreamConfig
 
 from rollover.errors import TimedOut
-from rollover_lab.traffic import report as reports
-from rollover_lab.traffic import roles
+from rollover_lab.traffic import report, roles
 from rollover_lab.traffic.mqtt_wire import MqttFailure, MqttWire, open_mqtt
 from rollover_lab.traffic.report import TrafficPhase, TrafficReport
 from rollover_lab.traffic.roles import Actor, MqttActor
@@ -28,7 +27,7 @@ from rollover_lab.traffic.wire import Fetches, Wire, open_wire
 _LISTENERS = frozenset({ClientRole.SUBSCRIBER, ClientRole.RESPONDER})
 AnyWire = Wire | MqttWire
 AnyActor = Actor | MqttActor
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _STREAM_MAX_BYTES = 64 * 1024 * 1024
 _DEDUPLICATE_SECONDS = 120.0
 
@@ -112,8 +111,8 @@ class Traffic:
             for actor in self._playing(*_LISTENERS):
                 await roles.listen(actor)
                 await actor.wire.flush()
-            for pair in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
-                await roles.listen_mqtt(pair)
+            for subscriber in self._playing_mqtt(ClientRole.MQTT_SUBSCRIBER):
+                await roles.listen_mqtt(subscriber)
         async with self._start_timeout("every subscriber to hear every publisher"):
             await self._greet()
         return [
@@ -164,7 +163,7 @@ class Traffic:
                 await (await actor.wire.context()).add_stream(config)
             except (nats.errors.Error, TimeoutError) as error:
                 actor.tally.error = str(error)
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
             else:
                 actor.tally.error = ""
                 return
@@ -173,12 +172,12 @@ class Traffic:
         while not self._all_heard(ClientRole.PUBLISHER, ClientRole.SUBSCRIBER):
             for actor in self._playing(ClientRole.PUBLISHER):
                 await roles.greet(actor)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         while not self._all_heard(ClientRole.MQTT_PUBLISHER, ClientRole.MQTT_SUBSCRIBER):
-            for pair in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
+            for publisher in self._playing_mqtt(ClientRole.MQTT_PUBLISHER):
                 with contextlib.suppress(MqttFailure):
-                    await roles.greet_mqtt(pair)
-            await asyncio.sleep(_LOOK_SECONDS)
+                    await roles.greet_mqtt(publisher)
+            await asyncio.sleep(_POLL_SECONDS)
 
     def _all_heard(self, sender: ClientRole, listener: ClientRole) -> bool:
         everybody = {actor.number for actor in self._actors if actor.role is sender}
@@ -186,19 +185,20 @@ class Traffic:
 
     async def _send_until(self, stop: asyncio.Event) -> None:
         self._phase = TrafficPhase.RUNNING
-        sending = [asyncio.create_task(_send(a, stop)) for a in self._actors if a.role in SENDERS]
+        senders = [actor for actor in self._actors if actor.role in SENDERS]
+        sending = [asyncio.create_task(_send(actor, stop)) for actor in senders]
         try:
             await self._wait_for(stop)
         finally:
-            stop.set()
+            stop.set()  # by which senders end, also when the time is over or this is cancelled
             await asyncio.gather(*sending)
 
     async def _wait_for(self, stop: asyncio.Event) -> None:
         """Wait for `stop`, the end of the set time, or the end of the parent."""
+        # A parent that is killed sends no signal; the number changes.
         parent = os.getppid()
-        ends = self._spec.duration_seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ends):
+            async with asyncio.timeout(self._spec.duration_seconds):
                 while not stop.is_set():
                     await roles.pause(self._spec.snapshot_seconds, stop)
                     if self._spec.ends_with_parent and os.getppid() != parent:
@@ -225,17 +225,14 @@ class Traffic:
         )
 
     async def _last_numbers(self, sender: ClientRole, listener: ClientRole, seconds: float) -> None:
-        last = self._last(sender)
+        last = {actor.number: actor.tally.sent for actor in self._actors if actor.role is sender}
         tallies = self._tallies(listener)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not all(tally.complete(last) for tally in tallies):  # noqa: ASYNC110  - counts
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
         for tally in tallies:
             tally.finish(last, at=time.monotonic())
-
-    def _last(self, sender: ClientRole) -> dict[int, int]:
-        return {actor.number: actor.tally.sent for actor in self._actors if actor.role is sender}
 
     async def _snapshots(self) -> None:
         while True:
@@ -243,7 +240,7 @@ class Traffic:
             await asyncio.sleep(self._spec.snapshot_seconds)
 
     def _write(self) -> None:
-        reports.write(Path(self._spec.report), self._report())
+        report.write(Path(self._spec.report), self._report())
 
     def _report(self) -> TrafficReport:
         at, final = time.monotonic(), self._phase is TrafficPhase.DONE
@@ -254,7 +251,7 @@ class Traffic:
             at=datetime.now(UTC),
             phase=self._phase,
             clients=tuple(
-                actor.tally.report(actor.wire.standing(), at=at, final=final)
+                actor.tally.report(actor.wire.connection_state(), at=at, final=final)
                 for actor in self._actors
             ),
             latency_p99_ms=round(together.quantile(0.99), 3),

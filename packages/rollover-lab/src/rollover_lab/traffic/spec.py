@@ -107,24 +107,6 @@ class CastClient(NamedTuple):
     port: ClientProtocol = ClientProtocol.NATS
 
 
-def standard_cast() -> tuple[CastClient, ...]:
-    """Return 20 clients that make about 500 deliveries a second."""
-    return (
-        *_parts(ClientRole.PUBLISHER, count=4, rate_per_second=15.0),
-        *_parts(ClientRole.SUBSCRIBER, count=8),
-        *_parts(ClientRole.REQUESTER, count=2, rate_per_second=10.0),
-        *_parts(ClientRole.RESPONDER, count=2),
-        *_parts(ClientRole.JS_PUBLISHER, count=2, rate_per_second=10.0),
-        *_parts(ClientRole.JS_CONSUMER, count=2),
-    )
-
-
-def _parts(role: ClientRole, *, count: int, rate_per_second: float = 0.0) -> tuple[CastClient, ...]:
-    return tuple(
-        CastClient(f"{role}-{number}", role, rate_per_second) for number in range(1, count + 1)
-    )
-
-
 def read(path: Path) -> TrafficSpec:
     """Return the spec in the JSON file at `path`; `SpecError` with place when it is none."""
     try:

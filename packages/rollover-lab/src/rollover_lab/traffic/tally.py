@@ -11,10 +11,7 @@ from typing import NamedTuple
 from rollover_lab.traffic.report import ClientReport
 from rollover_lab.traffic.spec import ClientRole, ClientSpec
 
-# The payload of the traffic: which run it belongs to, who sent it, its number, and when.
-
-
-_PARCEL_LAYOUT = struct.Struct("!IHQQ")
+_PARCEL_LAYOUT = struct.Struct("!IHQQ")  # run, sender, number, sent_ns
 
 GREETING = 0
 """The number of messages that only find out whether everybody hears everybody."""
@@ -43,7 +40,8 @@ def unpack_parcel(payload: bytes) -> Parcel | None:
     return Parcel(*_PARCEL_LAYOUT.unpack(payload))
 
 
-# Quantiles of latencies in constant memory: counts in buckets that grow by a tenth each.
+# Quantiles of latencies in constant memory: counts in buckets that grow by a tenth each. The middle
+# of a bucket is told, so what is told is within half a tenth of what was measured.
 
 
 _GROWTH = 1.1
@@ -69,8 +67,8 @@ class Latencies:
     def merge(self, other: Latencies) -> None:
         """Count those of another too."""
         self.max_ms = max(self.max_ms, other.max_ms)
-        pairs = zip(self._counts, other.counts, strict=True)
-        self._counts = [mine + theirs for mine, theirs in pairs]
+        counts = zip(self._counts, other.counts, strict=True)
+        self._counts = [mine + theirs for mine, theirs in counts]
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -85,10 +83,10 @@ class Latencies:
     def quantile(self, share: float) -> float:
         """Return the latency that `share` (0 to 1) of all stay below, within 5 percent."""
         rank = math.ceil(share * sum(self._counts))
-        seen = 0
+        counted = 0
         for bucket, count in enumerate(self._counts):
-            seen += count
-            if count and seen >= rank:
+            counted += count
+            if count and counted >= rank:
                 return min(_SMALLEST_MS * math.pow(_GROWTH, bucket + 0.5), self.max_ms)
         return 0.0
 
@@ -97,9 +95,6 @@ def _bucket(milliseconds: float) -> int:
     if milliseconds <= _SMALLEST_MS:
         return 0
     return min(int(math.log(milliseconds / _SMALLEST_MS, _GROWTH)), _BUCKETS - 1)
-
-
-# Which numbers of one sender have arrived: gaps, late ones and doubles, in little memory.
 
 
 MAX_GAPS = 10_000
@@ -169,12 +164,9 @@ class SequenceLedger:
         for position, gap in enumerate(self._gaps):
             if gap.first <= number <= gap.last:
                 rest = (gap._replace(last=number - 1), gap._replace(first=number + 1))
-                self._gaps[position : position + 1] = [pair for pair in rest if pair.size]
+                self._gaps[position : position + 1] = [gap for gap in rest if gap.size]
                 return True
         return False
-
-
-# What one client of the traffic counts while it runs.
 
 
 LOST_AFTER_SECONDS = 2.0
@@ -218,7 +210,9 @@ class Tally:
         self.heard.add(parcel.sender)
         if parcel.number == GREETING:
             return
-        self._gap(at)
+        if self._last_arrival is not None:
+            self._longest_gap = max(self._longest_gap, at - self._last_arrival)
+        self._last_arrival = at
         if self._ledgers[parcel.sender].take(parcel.number, at=at):
             self.latencies.add(at * 1e3 - parcel.sent_ns / 1e6)
         elif announced:
@@ -230,11 +224,6 @@ class Tally:
         """Count an answer, or a request answered."""
         self._answers += 1
         self.latencies.add(milliseconds)
-
-    def _gap(self, at: float) -> None:
-        if self._last_arrival is not None:
-            self._longest_gap = max(self._longest_gap, at - self._last_arrival)
-        self._last_arrival = at
 
     def complete(self, last: dict[int, int]) -> bool:
         """Say whether all numbers of every sender have arrived."""

@@ -14,8 +14,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from nats_rotating_client import connection as nats_rotating_client_nats
-from nats_rotating_client.connection import Connection
+from nats_rotating_client.connection import Connection, open_connection
 from nats_rotating_client.errors import MaterialError
 from nats_rotating_client.jetstream import JetStream, PullConsumer
 from nats_rotating_client.material import MaterialFiles, load_material
@@ -69,7 +68,7 @@ class Wire(Protocol):
     async def drain(self) -> None:
         """Finish and close."""
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
 
 
@@ -107,7 +106,7 @@ async def open_rotating(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> 
                 pass
 
     with client_errors():
-        connection = await nats_rotating_client_nats.open_connection(
+        connection = await open_connection(
             client.servers or spec.servers,
             material=_files(client),
             name=client.name,
@@ -166,7 +165,7 @@ class RotatingWire:
         """Finish and close."""
         await self._connection.drain()
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
         status = self._connection.status
         return ConnectionState(status.connected, status.connected_url, status.swaps)
@@ -211,6 +210,7 @@ async def open_plain(client: ClientSpec, spec: TrafficSpec, tally: Tally) -> Wir
         raise Unreachable(
             tally.error or str(error), system=f"nats client `{client.name}`", operation="connect"
         ) from error
+    # For ever from here on: a client that gave up would count no more losses.
     connection.options["max_reconnect_attempts"] = -1
     return PlainWire(connection)
 
@@ -260,7 +260,7 @@ class PlainWire:
             await self._connection.drain()
         await self._connection.close()
 
-    def standing(self) -> ConnectionState:
+    def connection_state(self) -> ConnectionState:
         """Return how the connection stands."""
         url = self._connection.connected_url
         server = f"{url.scheme}://{url.hostname}:{url.port}" if url is not None else ""

@@ -136,7 +136,7 @@ def test_what_was_applied_comes_back_and_vitals_only_when_full(scene: Scene) -> 
     assert {key: plain[key] for key in SPEC if key != "job"} == {
         key: value for key, value in SPEC.items() if key != "job"
     }
-    assert [each["name"] for each in plain["processes"]] == ["gorouter"]
+    assert [process["name"] for process in plain["processes"]] == ["gorouter"]
     assert "vitals" not in plain
     assert isinstance(full["vitals"]["mem"]["kb"], str)
 

@@ -9,8 +9,7 @@ from click.testing import CliRunner, Result
 
 from rigs.commands import run
 from rollover.cli.app import root
-from rollover_lab import children
-from rollover_lab import state as rollover_lab_state
+from rollover_lab import children, state
 from rollover_lab.children import ProcessId
 from rollover_lab.state import BoshContent, LabState
 
@@ -67,8 +66,8 @@ def test_servers_of_a_bosh_lab_cannot_be_stopped(tmp_path: Path) -> None:
     other = children.identify(1)
     assert other is not None
     ended = ProcessId(pid=1, started=other.started + 1)
-    state = LabState(content=BoshContent(name="lab"), supervisor=ended)
-    rollover_lab_state.write(tmp_path / "lab.json", state)
+    lab = LabState(content=BoshContent(name="lab"), supervisor=ended)
+    state.write(tmp_path / "lab.json", lab)
     done = _run("stop", "n1", "--directory", str(tmp_path))
     assert done.exception is not None
     assert "it holds a BOSH lab" in str(done.exception)
@@ -80,8 +79,8 @@ def test_create_env_fails_as_that_of_bosh(tmp_path: Path, *, shown: bool) -> Non
     """The error on stderr with `Exit code 1`; without a terminal stdout has one empty line."""
     manifest = tmp_path / "bosh.yml"
     manifest.write_text("name: ((missing))\n")
-    state = tmp_path / "state.json"
-    done = run(*("lab", "create-env", manifest, "--state", state), *(("--tty",) if shown else ()))
+    kept = tmp_path / "state.json"
+    done = run(*("lab", "create-env", manifest, "--state", kept), *(("--tty",) if shown else ()))
     assert done.code == 1
     assert done.talk == (
         f"Parsing release set manifest '{manifest}':\n"
@@ -92,7 +91,7 @@ def test_create_env_fails_as_that_of_bosh(tmp_path: Path, *, shown: bool) -> Non
     )
     assert done.out == (
         f"Deployment manifest: '{manifest}'\n"
-        f"Deployment state: '{state}'\n"
+        f"Deployment state: '{kept}'\n"
         "\n"
         "Started validating\n"
         "Failed validating (00:00:00)\n"

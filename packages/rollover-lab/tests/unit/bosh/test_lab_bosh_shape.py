@@ -38,7 +38,7 @@ def test_a_shape_has_what_was_asked_for(
     assert len({deployment.name for deployment in shape.deployments}) == deployments
     assert sum(group.instances for group in groups if group.persistent_disk_mb) == persistent
     aged = [group for group in groups if ignores_mbus(group.stemcell.name, group.stemcell.version)]
-    assert sum(group_shape.instances for group_shape in aged) == old
+    assert sum(group.instances for group in aged) == old
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_a_manifest_names_the_stemcell_of_each_group() -> None:
     shape = shape_of_numbers(agents=4, deployments=1, persistent=1, old_stemcell=1, max_in_flight=3)
     found = deployment_manifest(shape.deployments[0])
     text = msgspec.json.decode(msgspec.json.encode(found))
-    by_alias = {each["alias"]: each["version"] for each in text["stemcells"]}
-    groups = {each["name"]: each for each in text["instance_groups"]}
+    by_alias = {stemcell["alias"]: stemcell["version"] for stemcell in text["stemcells"]}
+    groups = {group["name"]: group for group in text["instance_groups"]}
     assert by_alias[groups["legacy"]["stemcell"]] == "1.10"
     assert by_alias[groups["database"]["stemcell"]] == "1.651"
     assert groups["database"]["persistent_disk"] > 0

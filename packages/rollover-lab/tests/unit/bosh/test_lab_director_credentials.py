@@ -56,7 +56,7 @@ def test_a_certificate_is_that_of_the_real_director(tmp_path: Path, authority: A
     usage = "X509v3 Extended Key Usage: critical\n                TLS Web Client Authentication"
     assert usage in shown
     assert "Key Identifier" not in shown
-    begin, end = (_date(shown, literal) for literal in ("Not Before: ", "Not After : "))
+    begin, end = (_date(shown, label) for label in ("Not Before: ", "Not After : "))
     assert end - begin == timedelta(days=730)
     assert end > authority.certificate.not_after
     assert made.private_key.startswith("-----BEGIN RSA PRIVATE KEY-----")
@@ -74,7 +74,7 @@ def test_a_vm_is_born_with_a_name_of_its_own(tmp_path: Path, authority: Authorit
 def test_the_fingerprint_is_that_of_the_three_files(tmp_path: Path, authority: Authority) -> None:
     """`sha1(client_ca.cert + client_ca.key + nats.tls.ca)`, the texts as they are."""
     known = credentials(tmp_path, authority)
-    parts = b"".join((tmp_path / n).read_bytes() for n in ("ca.pem", "ca.key", "bundle.pem"))
+    parts = b"".join((tmp_path / name).read_bytes() for name in ("ca.pem", "ca.key", "bundle.pem"))
     assert known.nats_config_sha1 == hashlib.sha1(parts, usedforsecurity=False).hexdigest()
 
 

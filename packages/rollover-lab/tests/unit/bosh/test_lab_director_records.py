@@ -116,7 +116,7 @@ def test_groups_grow_and_shrink_by_index(database: DirectorDatabase) -> None:
     """New instances get the lowest free index, the highest ones go."""
     known = made(database, 3)
     grown = place_instances(known, size=5, azs=())
-    assert [new_instance.index for new_instance in grown.new] == [3, 4]
+    assert [new.index for new in grown.new] == [3, 4]
     shrunk = place_instances(known, size=1, azs=())
     assert (shrunk.kept, [instance.index for instance in shrunk.obsolete]) == (known[:1], [1, 2])
 
@@ -124,7 +124,7 @@ def test_groups_grow_and_shrink_by_index(database: DirectorDatabase) -> None:
 def test_new_instances_go_where_fewest_are(database: DirectorDatabase) -> None:
     """Zones are filled evenly."""
     placed = place_instances(made(database, 1, az="z1"), size=4, azs=("z1", "z2"))
-    assert [new_instance.az for new_instance in placed.new] == ["z2", "z1", "z2"]
+    assert [new.az for new in placed.new] == ["z2", "z1", "z2"]
 
 
 def test_an_ignored_instance_cannot_go(database: DirectorDatabase) -> None:
@@ -207,9 +207,9 @@ def test_configs_have_versions(database: DirectorDatabase) -> None:
     for content in ("a: 1", "a: 1", "a: 2"):
         configs.add(kind="cloud", name="default", content=content)
     configs.add(kind="runtime", name="default", content="a: 3")
-    assert [stored_config.content for stored_config in configs.find(kind="cloud")] == ["a: 2"]
+    assert [config.content for config in configs.find(kind="cloud")] == ["a: 2"]
     both = configs.find(kind="cloud", limit=9)
-    assert [(stored_config.content, stored_config.current) for stored_config in both] == [
+    assert [(config.content, config.current) for config in both] == [
         ("a: 2", True),
         ("a: 1", False),
     ]
@@ -233,7 +233,7 @@ def test_events_are_found_by_what_they_are_about(database: DirectorDatabase) -> 
         history.add(
             Happening(user="admin", action="update", object_type="deployment", deployment=name)
         )
-    assert [record["deployment"] for record in history.find({})] == ["two", "one"]
+    assert [event["deployment"] for event in history.find({})] == ["two", "one"]
     (found,) = history.find({"deployment": "one", "before_id": "2"})
     assert (found["id"], found["user"]) == ("1", "admin")
     assert "error" not in found
@@ -245,7 +245,7 @@ def test_bootstrap_users_go_when_credentials_are_permanent(database: DirectorDat
     known = made(database, 2)
     vms = [vm_of(database, one, f"a{number}") for number, one in enumerate(known)]
     InstanceTable(database).change_vm(vms[0], permanent_nats_credentials=1)
-    found = [one.vm for one in InstanceTable(database).of("zk") if one.vm]
+    found = [instance.vm for instance in InstanceTable(database).of("zk") if instance.vm]
     users = msgspec.to_builtins(
         tuple(process.nats_users("C = US, CN = d", "C = US, CN = h", found))
     )

@@ -18,8 +18,7 @@ from rollover.pki.certificate import anatomy
 from rollover.pki.pem import PemReading, RemarkKind
 from rollover.platforms.nats.rules.context import issued
 
-# What is wrong with the members of a bundle, and on which TLS stacks that matters. Pure.
-
+# What is wrong with the members of a bundle, and on which TLS stacks that matters.
 
 BOTH = (Stack.GO, Stack.OPENSSL)
 NO_ROOT = "intermediate-without-root"
@@ -102,7 +101,8 @@ def _reaches_root(member: Certificate, named: Mapping[bytes, list[Certificate]])
     waiting = [member]
     while waiting:
         current = waiting.pop()
-        for parent in named.get(anatomy(current).raw_issuer, ()):
+        for parent in named.get(anatomy(current).raw_issuer_name, ()):
+            # CAs may have signed each other, in a circle that would never end.
             if parent in seen or not issued(current, parent):
                 continue
             if parent.self_signed:
@@ -123,9 +123,6 @@ def _unreadable(members: Sequence[Certificate]) -> Iterator[BundleRemark]:
                 certificates=(member.fingerprint,),
                 fails=True,
             )
-
-
-# From offers to a bundle: order kept, each CA once, nothing in it that is none. Pure.
 
 
 MOST_TOLD = 5
@@ -156,27 +153,29 @@ class BuiltBundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build(
-    offers: BundleCandidates,
+    candidates: BundleCandidates,
     *,
     now: datetime,
     wider: BundleCandidates | None = None,
     drop_expired: bool = False,
 ) -> BuiltBundle:
-    """Return the bundle of these offers, in their order, then of `wider`.
+    """Return the bundle of these candidates, in their order, then of `wider`.
 
     Members that are expired or not yet valid are named, and left out with `drop_expired` only: an
     OpenSSL peer that verifies by time of signing, or a clock that is wrong, may still need them.
-    Raises `PemError` for offers that are no CA, and when nothing is left.
+    Raises `PemError` for candidates that are no CA, and when nothing is left.
     """
     more = wider or BundleCandidates()
-    _check_authorities((*offers.offers, *more.offers))
-    members = _members((*offers.offers, *more.offers))
-    today = set(offers.certificates)
+    _check_authorities((*candidates.candidates, *more.candidates))
+    members = _members((*candidates.candidates, *more.candidates))
+    today = set(candidates.certificates)
     members = tuple(
         msgspec.structs.replace(member, wider=member.certificate not in today) for member in members
     )
     kept = tuple(
-        member for member in members if not drop_expired or _valid(member.certificate, now)
+        member
+        for member in members
+        if not drop_expired or member.certificate.not_before <= now <= member.certificate.not_after
     )
     if not kept:
         raise PemError(
@@ -186,34 +185,31 @@ def build(
     return BuiltBundle(
         members=kept,
         dropped=tuple(member for member in members if member not in kept),
-        remarks=remarks_on_members(
-            tuple(bundle_member.certificate for bundle_member in kept), now=now
-        ),
-        notes=(*offers.notes, *more.notes),
+        remarks=remarks_on_members(tuple(member.certificate for member in kept), now=now),
+        notes=(*candidates.notes, *more.notes),
     )
 
 
-def _members(offers: Iterable[BundleCandidate]) -> tuple[BundleMember, ...]:
+def _members(candidates: Iterable[BundleCandidate]) -> tuple[BundleMember, ...]:
     places: dict[Certificate, list[str]] = {}
-    for offer in offers:
-        places.setdefault(offer.certificate, []).append(offer.place)
+    for candidate in candidates:
+        places.setdefault(candidate.certificate, []).append(candidate.place)
     return tuple(
-        BundleMember(certificate=each, place=found[0], again=tuple(found[1:]))
-        for each, found in places.items()
+        BundleMember(certificate=certificate, place=found[0], again=tuple(found[1:]))
+        for certificate, found in places.items()
     )
 
 
-def _valid(certificate: Certificate, now: datetime) -> bool:
-    return certificate.not_before <= now <= certificate.not_after
-
-
-def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
-    wrong = [offer for offer in offers if not offer.certificate.is_ca]
+def _check_authorities(candidates: Sequence[BundleCandidate]) -> None:
+    wrong = [candidate for candidate in candidates if not candidate.certificate.is_ca]
     if not wrong:
         return
-    told = "; ".join(_no_authority(pair) for pair in wrong[:MOST_TOLD])
+    told = "; ".join(
+        f"{place}: `{certificate.subject}` ({short(certificate.fingerprint)}) is no CA"
+        for certificate, place in wrong[:MOST_TOLD]
+    )
     more = f" and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
-    issuers = dict.fromkeys(pair.certificate.issuer for pair in wrong[:MOST_TOLD])
+    issuers = dict.fromkeys(certificate.issuer_name for certificate, _ in wrong[:MOST_TOLD])
     raise PemError(
         f"{told}{more}",
         hint=f"a bundle holds CAs: take the certificate of the issuer instead "
@@ -221,13 +217,7 @@ def _check_authorities(offers: Sequence[BundleCandidate]) -> None:
     )
 
 
-def _no_authority(offer: BundleCandidate) -> str:
-    found = offer.certificate
-    return f"{offer.place}: `{found.subject}` ({short(found.fingerprint)}) is no CA"
-
-
-# Bundles that are changed a little: CAs put in, CAs taken out. Pure.
-
+# Bundles that are changed a little: CAs put in, CAs taken out.
 
 LEAST_DIGITS = 8
 MOST_NAMED = 10
@@ -239,7 +229,7 @@ def extended(
 ) -> BundleCandidates:
     """Return what stands in a bundle's file, then what is put in."""
     here = tuple(BundleCandidate(certificate, place) for certificate in present)
-    return BundleCandidates(offers=(*here, *more.offers), notes=more.notes)
+    return BundleCandidates(candidates=(*here, *more.candidates), notes=more.notes)
 
 
 def without(
@@ -294,6 +284,7 @@ def _selected(
 
 def _names(certificate: Certificate) -> Iterator[str]:
     yield certificate.subject
+    # A comma within a value is escaped in the string form of a name (RFC 4514 §2.4).
     for part in re.split(r"(?<!\\),", certificate.subject):
         if part.startswith("CN="):
             yield part.removeprefix("CN=")

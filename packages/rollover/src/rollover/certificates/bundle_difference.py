@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,8 @@ import msgspec
 from nats_config.tls import ALWAYS_VERIFIED
 from rollover.engine.leaves import chain_shape
 from rollover.engine.topology import FleetObservation
-from rollover.fleet.certificate import Certificate, Usage
-from rollover.fleet.fleet import Endpoint, Fleet, Group, Instance, Link
+from rollover.fleet.certificate import Certificate, Fault, Usage
+from rollover.fleet.fleet import Endpoint, Fleet, Instance, Link
 from rollover.fleet.names import Fingerprint
 from rollover.pki.bundle import same_authority
 from rollover.pki.stacks import Verifier
@@ -83,82 +84,86 @@ def compare(old: Sequence[Certificate], new: Sequence[Certificate]) -> BundleCha
 
 
 def in_fleet(
-    seen: FleetObservation, old: Sequence[Certificate], new: Sequence[Certificate]
+    observed: FleetObservation, old: Sequence[Certificate], new: Sequence[Certificate]
 ) -> BundleEffect:
     """Return which links would stop and begin to work if all who trust `old` trusted `new`.
 
     Who trusts `old` is told by what was observed: the same set of CAs. Everything is judged by
     the peers' own stacks, before and after.
     """
-    wanted = frozenset(certificate.fingerprint for certificate in old)
+    fleet = observed.fleet
+    replaced = frozenset(certificate.fingerprint for certificate in old)
     later = tuple(dict.fromkeys(certificate.fingerprint for certificate in new))
     known = {
-        **seen.fleet.certificates,
+        **fleet.certificates,
         **{certificate.fingerprint: certificate for certificate in (*old, *new)},
     }
-    after = _changed(seen.fleet, wanted, later, known)
-    before_links = _handshakes(seen.fleet, known, seen)
-    after_links = _handshakes(after, known, seen)
+    before = _handshakes(fleet, known, now=observed.at)
+    after = _handshakes(_changed(fleet, replaced, later, known), known, now=observed.at)
     stops: list[BrokenPair] = []
     begins: list[BrokenPair] = []
-    for link in seen.fleet.links:
-        first, second = before_links.on(link), after_links.on(link)
-        if first.works and first.seen and not second.works:
-            stops.append(_broken(link, "; ".join(fault.detail for fault in second.faults)))
+    for link in fleet.links:
+        first, second = before.on(link), after.on(link)
+        if first.works and first.observed and not second.works:
+            stops.append(_broken(link, second.faults))
         elif not first.works and second.works:
-            begins.append(_broken(link, "; ".join(fault.detail for fault in first.faults)))
+            begins.append(_broken(link, first.faults))
     return BundleEffect(
         stops=tuple(stops),
         begins=tuple(begins),
-        using=tuple(_using(seen.fleet, wanted)),
-        unseen=tuple(_unseen(seen.fleet)),
-        links=len(seen.fleet.links),
+        using=tuple(
+            f"{instance.name}/{endpoint.name}"
+            for instance in fleet.instances()
+            for endpoint in instance.endpoints
+            if _trusts_just(endpoint, replaced)
+        ),
+        unseen=tuple(_unseen(fleet)),
+        links=len(fleet.links),
     )
 
 
-def _broken(link: Link, reason: str) -> BrokenPair:
-    return BrokenPair(link=str(link), reason="; ".join(dict.fromkeys(reason.split("; "))))
+def _broken(link: Link, faults: Iterable[Fault]) -> BrokenPair:
+    reasons = dict.fromkeys(fault.detail for fault in faults)
+    return BrokenPair(link=str(link), reason="; ".join(reasons))
 
 
 def _handshakes(
-    fleet: Fleet, known: dict[Fingerprint, Certificate], seen: FleetObservation
+    fleet: Fleet, known: dict[Fingerprint, Certificate], *, now: datetime
 ) -> Handshakes:
     return Handshakes(
         fleet,
         accepts=Verifier(known),
         shape=lambda chain: chain_shape(chain, known),
-        now=seen.at,
+        now=now,
     )
 
 
 def _changed(
     fleet: Fleet,
-    wanted: frozenset[Fingerprint],
+    replaced: frozenset[Fingerprint],
     later: tuple[Fingerprint, ...],
     known: dict[Fingerprint, Certificate],
 ) -> Fleet:
-    def endpoint(each: Endpoint) -> Endpoint:
-        if each.trusts is None or frozenset(each.trusts) != wanted:
-            return each
-        return msgspec.structs.replace(each, trusts=later)
+    """Return the fleet in which whoever trusts one set of CAs trusts another one."""
 
-    def instance(each: Instance) -> Instance:
-        changed = tuple(endpoint(one) for one in each.endpoints)
-        return msgspec.structs.replace(each, endpoints=changed)
+    def trusting(instance: Instance) -> Instance:
+        endpoints = tuple(
+            msgspec.structs.replace(endpoint, trusts=later)
+            if _trusts_just(endpoint, replaced)
+            else endpoint
+            for endpoint in instance.endpoints
+        )
+        return msgspec.structs.replace(instance, endpoints=endpoints)
 
-    def group(each: Group) -> Group:
-        changed = tuple(instance(one) for one in each.instances)
-        return msgspec.structs.replace(each, instances=changed)
-
-    groups = tuple(group(item) for item in fleet.groups)
+    groups = tuple(
+        msgspec.structs.replace(group, instances=tuple(map(trusting, group.instances)))
+        for group in fleet.groups
+    )
     return msgspec.structs.replace(fleet, groups=groups, certificates=known)
 
 
-def _using(fleet: Fleet, wanted: frozenset[Fingerprint]) -> Iterator[str]:
-    for instance in fleet.instances():
-        for endpoint in instance.endpoints:
-            if endpoint.trusts is not None and frozenset(endpoint.trusts) == wanted:
-                yield f"{instance.name}/{endpoint.name}"
+def _trusts_just(endpoint: Endpoint, authorities: frozenset[Fingerprint]) -> bool:
+    return endpoint.trusts is not None and frozenset(endpoint.trusts) == authorities
 
 
 def _unseen(fleet: Fleet) -> Iterator[str]:
@@ -179,13 +184,13 @@ def in_configs(
     using = tuple(_blocks_using(configs, old, path))
     named = {used.block.ca_file.path for used in using if used.block.ca_file}
     first, second = (
-        _refusals(_with_bundle(configs, named, tuple(dict.fromkeys(sequence))))
-        for sequence in (old, new)
+        _refusals(_with_bundle(configs, named, tuple(dict.fromkeys(bundle))))
+        for bundle in (old, new)
     )
     return BundleEffect(
-        stops=tuple(each for link, each in second.items() if link not in first),
-        begins=tuple(each for link, each in first.items() if link not in second),
-        using=tuple(pair.subject for pair in using),
+        stops=tuple(refusal for link, refusal in second.items() if link not in first),
+        begins=tuple(refusal for link, refusal in first.items() if link not in second),
+        using=tuple(used.subject for used in using),
     )
 
 
@@ -219,9 +224,9 @@ def _with_bundle(
     )
 
 
-def _same_file(one: str, other: Path) -> bool:
+def _same_file(written: str, other: Path) -> bool:
     try:
-        return Path(one).resolve() == other.resolve()
+        return Path(written).resolve() == other.resolve()
     except (OSError, RuntimeError):
         return False
 
@@ -229,9 +234,9 @@ def _same_file(one: str, other: Path) -> bool:
 def _refusals(configs: ConfigContext) -> dict[str, BrokenPair]:
     """Return who refuses whom, of all that these configurations and clients tell."""
     refusals: dict[str, BrokenPair] = {}
-    for peer_refusal in peers.peer_refusals(configs):
-        link = f"{peer_refusal.judge} refuses {peer_refusal.peer}"
-        refusals[link] = BrokenPair(link=link, reason=peer_refusal.why)
+    for refusal in peers.peer_refusals(configs):
+        link = f"{refusal.judge} refuses {refusal.peer}"
+        refusals[link] = BrokenPair(link=link, reason=refusal.why)
     for link, reason in _presented(configs):
         if reason:
             refusals[link] = BrokenPair(link=link, reason=reason)
@@ -250,7 +255,7 @@ def _presented(configs: ConfigContext) -> Iterator[tuple[str, str]]:
             continue
         own = configs.chain(used.block)
         if used.block.context in ALWAYS_VERIFIED and own:
-            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer}`"
+            link = f"{used.subject} refuses peers with the issuer `{own[0].issuer_name}`"
             yield link, why_refused(configs, own, bundle, usage=Usage.CLIENT)
             continue
         for chain in configs.clients:

@@ -25,9 +25,6 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import PEM_LIMIT, PemReading, read_certificates, write_certificates
 
-# The file of a bundle: read with everything that is odd about it, written whole or not at all.
-
-
 MODE = 0o644
 PRIVATE_MODE = 0o600
 LONGEST_COMMENT = 120
@@ -63,12 +60,13 @@ def comment(certificate: Certificate) -> bytes:
     """
     dates = f"{certificate.not_before:%Y-%m-%d} to {certificate.not_after:%Y-%m-%d}"
     room = LONGEST_COMMENT - len(dates) - len("# , ")
-    subject = "".join(_plain(each) for each in certificate.subject)[:room].replace("--", "-.")
+    plain = "".join(
+        letter if letter.isascii() and letter.isprintable() else "?"
+        for letter in certificate.subject
+    )
+    # Dashes in a row could end as `-----BEGIN`.
+    subject = plain[:room].replace("--", "-.")
     return f"# {subject}, {dates}\n".encode("ascii")
-
-
-def _plain(character: str) -> str:
-    return character if character.isascii() and character.isprintable() else "?"
 
 
 def write(path: Path, content: bytes, *, mode: int = MODE) -> bool:
@@ -104,7 +102,7 @@ def _holds(path: Path, content: bytes, *, mode: int) -> bool:
     return same_shape and path.read_bytes() == content
 
 
-# A bundle, and perhaps a certificate with its key, as an object of Kubernetes. Pure.
+# A bundle, and perhaps a certificate with its key, as an object of Kubernetes.
 
 
 def bundle_object(

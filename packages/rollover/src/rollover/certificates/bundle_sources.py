@@ -34,8 +34,6 @@ from rollover.fleet.fleet import Role
 from rollover.pki.pem import read_certificates, split_blocks
 from rollover.platforms.nats.rules.context import ConfigContext, UsedBlock
 
-# Certificates that a source offers for a bundle, and what could not be taken from it.
-
 
 class BundleCandidate(NamedTuple):
     """A certificate and where it stands: `file:line`, a field of a manifest, a port."""
@@ -47,25 +45,22 @@ class BundleCandidate(NamedTuple):
 class BundleCandidates(msgspec.Struct, frozen=True, kw_only=True):
     """What sources offer, in their order, and what a person should know about them."""
 
-    offers: tuple[BundleCandidate, ...] = ()
+    candidates: tuple[BundleCandidate, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """The certificates, as often as they are offered."""
-        return tuple(offer.certificate for offer in self.offers)
+        return tuple(candidate.certificate for candidate in self.candidates)
 
 
 def joined_candidates(several: Iterable[BundleCandidates]) -> BundleCandidates:
-    """Return the offers of several sources as one."""
-    each = tuple(several)
+    """Return the candidates of several sources as one."""
+    sources = tuple(several)
     return BundleCandidates(
-        offers=tuple(offer for one in each for offer in one.offers),
-        notes=tuple(note for one in each for note in one.notes),
+        candidates=tuple(candidate for source in sources for candidate in source.candidates),
+        notes=tuple(note for source in sources for note in source.notes),
     )
-
-
-# Sources of a bundle: files, directories, ports, configurations and manifests to offers.
 
 
 _MANIFESTS = (".yml", ".yaml", ".json")
@@ -98,7 +93,7 @@ def _from_target(target: str, ways: Ways) -> BundleCandidates:
 def _from_directory(directory: Path, ways: Ways) -> BundleCandidates:
     """Return what the files below a directory offer; those without certificates are passed over."""
     found = joined_candidates(_from_entries(directory, ways))
-    if not found.offers:
+    if not found.candidates:
         raise SpecError(
             "no certificate in any of its files",
             place=printable(str(directory)),
@@ -108,11 +103,11 @@ def _from_directory(directory: Path, ways: Ways) -> BundleCandidates:
 
 
 def _from_entries(directory: Path, ways: Ways) -> Iterator[BundleCandidates]:
-    patience = InspectionDeadline(READING_LIMIT)
+    deadline = InspectionDeadline(READING_LIMIT)
     for path in walk(directory):
         if isinstance(path, SpecError):
             raise path
-        if patience.over:
+        if deadline.over:
             raise SpecError(
                 f"this and what follows was not read within {READING_LIMIT.total_seconds():.0f} s",
                 place=printable(str(path)),
@@ -133,7 +128,7 @@ def _among_others(path: Path, ways: Ways) -> Iterator[BundleCandidates]:
         return
     is_manifest = suffix in _MANIFESTS and kubernetes.looks_like_manifest(data)
     holds_certificates = _BEGIN in data and any(
-        "CERTIFICATE" in x.label for x in split_blocks(data)
+        "CERTIFICATE" in block.label for block in split_blocks(data)
     )
     if is_manifest or suffix in _BINARY or holds_certificates:
         yield _from_target(str(path), ways)
@@ -141,22 +136,25 @@ def _among_others(path: Path, ways: Ways) -> Iterator[BundleCandidates]:
 
 def _manifest(data: bytes, *, place: str) -> BundleCandidates:
     objects = kubernetes.read_manifests(data, place=place)
-    offers = tuple(
-        offer for cluster_object in objects for offer in _object(cluster_object, place=place)
+    candidates = tuple(
+        candidate
+        for cluster_object in objects
+        for candidate in _object(cluster_object, place=place)
     )
-    if not offers:
+    if not candidates:
         raise SpecError(
             "no Secret or ConfigMap in it holds a CA",
             place=place,
             hint=f"of `{CERTIFICATE}` a party presents its own chain; CAs are in `ca.crt` and the "
             "like",
         )
-    return BundleCandidates(offers=offers)
+    return BundleCandidates(candidates=candidates)
 
 
 def _object(stored: ClusterObject, *, place: str) -> Iterator[BundleCandidate]:
     for key, value in stored.data.items():
         content = value.reveal()
+        # `tls.crt` is what a party presents: its chain is nobody's bundle.
         if key in (CERTIFICATE, KEY) or _BEGIN + b"CERTIFICATE" not in content:
             continue
         where = f"{place}: {stored.ref}: {key}"
@@ -190,7 +188,7 @@ def _of_source(found: InspectedSource) -> BundleCandidates:
     if found.kind is SourceKind.PORT:
         return _served(found)
     remarks = tuple(f"{found.name}: {remark}" for remark in found.remarks)
-    return BundleCandidates(offers=tuple(map(_candidate, found.certificates)), notes=remarks)
+    return BundleCandidates(candidates=tuple(map(_candidate, found.certificates)), notes=remarks)
 
 
 def _candidate(found: FoundCertificate) -> BundleCandidate:
@@ -198,33 +196,33 @@ def _candidate(found: FoundCertificate) -> BundleCandidate:
 
 
 def _trusted(found: InspectedSource) -> BundleCandidates:
-    places = {
-        certificate.certificate.fingerprint: certificate.place for certificate in found.certificates
-    }
-    offers = (
-        BundleCandidate(trust, places.get(trust.fingerprint, found.name)) for trust in found.trusts
+    places = {seen.certificate.fingerprint: seen.place for seen in found.certificates}
+    candidates = (
+        BundleCandidate(anchor, places.get(anchor.fingerprint, found.name))
+        for anchor in found.trusts
     )
     note = () if found.trusts else (f"{found.name} trusts no CA of a file of its own",)
-    return BundleCandidates(offers=tuple(offers), notes=note)
+    return BundleCandidates(candidates=tuple(candidates), notes=note)
 
 
 def _served(found: InspectedSource) -> BundleCandidates:
     """Return the CAs of a chain that a port serves; its leaf is nobody's trust anchor."""
-    offers = tuple(
-        map(
-            _candidate,
-            (certificate for certificate in found.certificates if certificate.certificate.is_ca),
-        )
+    candidates = tuple(
+        _candidate(served) for served in found.certificates if served.certificate.is_ca
     )
-    if offers:
+    if candidates:
         top = found.chain[-1]
-        note = () if top.self_signed else (f"{found.name} does not serve the root `{top.issuer}`",)
-        return BundleCandidates(offers=offers, notes=note)
+        note = (
+            ()
+            if top.self_signed
+            else (f"{found.name} does not serve the root `{top.issuer_name}`",)
+        )
+        return BundleCandidates(candidates=candidates, notes=note)
     leaf = found.chain[0]
     raise SpecError(
         f"it serves no CA, only `{leaf.subject}`",
         place=found.name,
-        hint=f"get the certificate of its issuer `{leaf.issuer}` from whoever runs that CA",
+        hint=f"get the certificate of its issuer `{leaf.issuer_name}` from whoever runs that CA",
     )
 
 
@@ -239,42 +237,39 @@ def trusted_today(configs: ConfigContext, *, roles: Sequence[Role] = ()) -> Bund
     such block. Notes say which blocks trust the roots of the operating system, which no bundle can
     equal, and where blocks do not trust the same: for them the bundle is wider than today.
     """
-    offers: list[BundleCandidate] = []
+    candidates: list[BundleCandidate] = []
     bundles: dict[frozenset[Certificate], UsedBlock] = {}
     notes: list[str] = []
     for used in _chosen(configs, roles):
         if used.block.ca_file is None:
-            if _verifies(used):
+            if used.block.demands_certificate or (
+                used.block.context.dials and not used.block.insecure
+            ):
                 notes.append(f"{used.subject} trusts the roots of the operating system")
             continue
         found = _loaded(configs, used)
         bundles.setdefault(frozenset(found), used)
-        offers += (BundleCandidate(certificate, used.place("ca_file")) for certificate in found)
+        candidates += (BundleCandidate(certificate, used.place("ca_file")) for certificate in found)
     if len(bundles) > 1:
         names = ", ".join(f"{bundle.subject}" for bundle in bundles.values())
         notes.append(
             f"not all blocks trust the same today, the bundle is wider for some ({names}): "
             "`--roles` takes those of some endpoints only"
         )
-    return BundleCandidates(offers=tuple(offers), notes=tuple(notes))
+    return BundleCandidates(candidates=tuple(candidates), notes=tuple(notes))
 
 
 def _chosen(configs: ConfigContext, roles: Sequence[Role]) -> tuple[UsedBlock, ...]:
     contexts = {CONTEXT_OF.get(role) for role in roles}
-    found = tuple(pair for pair in configs.used if not roles or pair.block.context in contexts)
+    found = tuple(used for used in configs.used if not roles or used.block.context in contexts)
     if roles and not found:
-        there = {pair.block.context for pair in configs.used}
+        there = {used.block.context for used in configs.used}
         others = [f"`{role}`" for role, context in CONTEXT_OF.items() if context in there]
         raise SpecError(
             f"no configuration has a `tls` block for {', '.join(f'`{role}`' for role in roles)}",
             hint=f"there are blocks of {', '.join(others) or 'nobody'}",
         )
     return found
-
-
-def _verifies(used: UsedBlock) -> bool:
-    block = used.block
-    return block.demands_certificate or (block.context.dials and not block.insecure)
 
 
 def _loaded(configs: ConfigContext, used: UsedBlock) -> tuple[Certificate, ...]:

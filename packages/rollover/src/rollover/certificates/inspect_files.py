@@ -98,11 +98,10 @@ def recognised(data: bytes) -> Unread | None:
         if data.startswith(beginning):
             return found
     known = (_OF_LABEL.get(block.label) for block in split_blocks(data))
-    return next((pair for pair in known if pair is not None), None)
+    return next((unread for unread in known if unread is not None), None)
 
 
 # Which format some bytes are in, and what they hold: PEM, DER, PKCS#7, PKCS#12.
-
 
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 """The object identifier with which a PKCS#7 message begins (RFC 2315 §14)."""
@@ -124,7 +123,7 @@ class Opening(NamedTuple):
     """What is needed to read: the password of PKCS#12 files (may be empty), and the time left."""
 
     password: SecretBytes
-    patience: InspectionDeadline
+    deadline: InspectionDeadline
 
 
 def holds_pem(data: bytes) -> bool:
@@ -145,8 +144,9 @@ def binary_format(data: bytes) -> Binary:
             return Binary.PKCS7
         second = element(data, first.end, limit=outer.end)
     except DamagedDerError:
-        # Cut short, or nonsense: what it was meant to be is a certificate, most of all.
+        # Cut short, or nonsense: most likely it was meant to be a certificate.
         return Binary.CERTIFICATE
+    # PKCS#12 and all forms of a private key begin with a version, the one of PKCS#12 is 3.
     if first.tag != INTEGER:
         return Binary.NONE if first.tag == OBJECT_IDENTIFIER else Binary.CERTIFICATE
     whole = data[first.start : first.end]
@@ -171,7 +171,7 @@ def binary_parts(data: bytes, *, place: str, opening: Opening) -> Iterator[Found
             yield from inspect_pem.pkcs7_certificates(data, place=place)
         case Binary.PKCS12:
             yield from inspect_pkcs12.parts_of_pkcs12(
-                data, place=place, password=opening.password, patience=opening.patience
+                data, place=place, password=opening.password, deadline=opening.deadline
             )
         case Binary.KEY:
             yield inspect_pem.key_of_der(data, place=place)
@@ -184,14 +184,13 @@ def parts_of(data: bytes, *, place: str, opening: Opening, by_line: bool = True)
     if holds_pem(data):
         return list(
             inspect_pem.parts_of_blocks(
-                data, place=place, patience=opening.patience, by_line=by_line
+                data, place=place, deadline=opening.deadline, by_line=by_line
             )
         )
     return list(binary_parts(data, place=place, opening=opening))
 
 
 # Certificates in YAML and JSON: Kubernetes objects, vars stores, manifests, anything with PEM.
-
 
 MOST_DOCUMENTS = 500
 _SEPARATOR = re.compile(rb"^---(?:[ \t].*)?\r?$", re.MULTILINE)
@@ -292,6 +291,7 @@ def _content(text: str, path: FieldPath, *, binary: bool) -> bytes:
         # JSON in an environment variable, and the like: the line ends are written out.
         plain = text if "\n" in text else text.replace("\\n", "\n")
         return plain.encode("utf-8", "replace")
+    # In Secrets all is base64 (`data`), in ConfigMaps only what is no text (`binaryData`).
     in_data = binary and len(path) > 1 and path[0] in ("data", "binaryData")
     if text.startswith(_BEGIN_IN_BASE64) or (in_data and str(path[-1]).endswith(_BINARY_NAMES)):
         try:
@@ -309,7 +309,6 @@ def _damaged(text: str) -> bytes:
 
 
 # Certificates that a configuration names: the `tls` blocks of nats-server, and fleet files.
-
 
 MOST_BLOCKS = 1_000
 
@@ -395,8 +394,8 @@ def _endpoint_party(
 ) -> _Party:
     home = path.parent / (instance.working_directory or "")
     chain, key, bundle = (
-        str(home / text) if text else ""
-        for text in (endpoint.certificate, endpoint.key, endpoint.ca)
+        str(home / file) if file else ""
+        for file in (endpoint.certificate, endpoint.key, endpoint.ca)
     )
     return _Party(
         name=printable(f"{path}: {instance.name}/{endpoint.name}"),
@@ -422,22 +421,18 @@ _USAGES: Mapping[Role, tuple[Usage, ...]] = MappingProxyType(
 
 
 def _read(party: _Party, opening: Opening) -> Iterator[Inspected]:
-    if opening.patience.over:
+    if opening.deadline.over:
         yield problem_of(
             SpecError("not read: the time is up", place=party.place, hint="inspect it by itself")
         )
         return
     contents: dict[str, bytes] = {}
     parts: list[FoundPart] = []
-    for file in dict.fromkeys(text for text in (party.chain, party.key, party.bundle) if text):
-        found = _file(file, party)
-        if isinstance(found, InspectionProblem):
-            parts.append(found)
-            continue
-        contents[file] = found
+    for file in dict.fromkeys(filter(None, (party.chain, party.key, party.bundle))):
         try:
-            parts += parts_of(found, place=printable(file), opening=opening)
-        except PemError as error:
+            contents[file] = read_file(Path(file), place=party.place)
+            parts += parts_of(contents[file], place=printable(file), opening=opening)
+        except RolloverError as error:
             parts.append(problem_of(error))
     certificates = tuple(part for part in parts if isinstance(part, FoundCertificate))
     if certificates or not any(isinstance(part, InspectionProblem) for part in parts):
@@ -452,13 +447,6 @@ def _read(party: _Party, opening: Opening) -> Iterator[Inspected]:
             stacks=party.stacks,
         )
     yield from (part for part in parts if isinstance(part, InspectionProblem))
-
-
-def _file(file: str, party: _Party) -> bytes | InspectionProblem:
-    try:
-        return read_file(Path(file), place=party.place)
-    except RolloverError as error:
-        return problem_of(error)
 
 
 def _loaded(data: bytes | None) -> tuple[Certificate, ...]:

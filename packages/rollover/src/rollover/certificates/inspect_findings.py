@@ -23,7 +23,6 @@ from rollover.fleet.secret import redacted
 
 # What was found: sources with their certificates and keys, and what could not be read.
 
-
 BOTH_STACKS = (Stack.GO, Stack.OPENSSL)
 
 
@@ -136,7 +135,6 @@ class InspectionDeadline:
 
 # Bytes from files, directories and standard input, within limits and without ever waiting.
 
-
 MOST_FILES = 20_000
 MOST_DEPTH = 16
 _CHUNK = 64 * 1024
@@ -166,12 +164,13 @@ def read_file(path: Path, *, place: str = "") -> bytes:
         ) from None
 
 
-def read_stream(descriptor: int, *, patience: InspectionDeadline) -> bytes:
+def read_stream(descriptor: int, *, deadline: InspectionDeadline) -> bytes:
     """Return everything up to the end of a stream; `SpecError` when it does not end in time."""
     data = bytearray()
     while len(data) <= MOST_BYTES:
-        ready, _, _ = select.select([descriptor], [], [], patience.seconds)
-        if not ready or patience.over:
+        # A pipe that nobody writes to and nobody closes would hold us for ever.
+        ready, _, _ = select.select([descriptor], [], [], deadline.seconds)
+        if not ready or deadline.over:
             raise SpecError(
                 "nothing more came, and no end", place="-", hint="end the input, or name a file"
             )
@@ -189,7 +188,7 @@ def walk(directory: Path) -> Iterator[Path | SpecError]:
     Directories named `..…` are left out: Kubernetes keeps the versions of a volume there. What
     cannot be listed, and where a limit ends the walk, is yielded as an error.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[int, int]] = set()  # by device and inode: two links may lead to one file
     waiting = [(directory, 0)]
     while waiting:
         current, depth = waiting.pop()

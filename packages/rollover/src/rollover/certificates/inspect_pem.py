@@ -30,6 +30,7 @@ MOST_BLOCKS = 5_000
 MOST_PROBLEMS = 100
 """That are told one by one of one source."""
 _CERTIFICATES = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
+"""OpenSSL's three; the last has settings of trust behind the certificate (PEM_read_X509(3))."""
 _PKCS7 = ("PKCS7", "CMS", "PKCS #7 SIGNED DATA")
 _SHOWN_OTHERWISE = (RemarkKind.GARBAGE, RemarkKind.PRIVATE_KEY)
 _DAMAGED = "fetch or issue it again"
@@ -37,9 +38,9 @@ _DAMAGED = "fetch or issue it again"
 FoundPart = FoundCertificate | FoundKey | InspectionProblem
 
 
-def read_pem(data: bytes, *, name: str, patience: InspectionDeadline) -> Iterator[Inspected]:
+def read_pem(data: bytes, *, name: str, deadline: InspectionDeadline) -> Iterator[Inspected]:
     """Yield a PEM file as one source, and a problem for every block that cannot be read."""
-    parts = list(parts_of_blocks(data, place=name, patience=patience))
+    parts = list(parts_of_blocks(data, place=name, deadline=deadline))
     yield from gathered(parts, name=name, kind=SourceKind.PEM, remarks=_remarks(data))
 
 
@@ -61,7 +62,7 @@ def gathered(
 
 
 def parts_of_blocks(
-    data: bytes, *, place: str, patience: InspectionDeadline, by_line: bool = True
+    data: bytes, *, place: str, deadline: InspectionDeadline, by_line: bool = True
 ) -> Iterator[FoundPart]:
     """Yield certificates, keys and problems of PEM text in their order.
 
@@ -72,7 +73,7 @@ def parts_of_blocks(
         return
     for number, block in enumerate(split_blocks(data)):
         where = place_of(block.line, file=place) if by_line else place
-        if number >= MOST_BLOCKS or patience.over:
+        if number >= MOST_BLOCKS or deadline.over:
             yield _broken("this and what follows was not read: too much", where, hint="split it")
             return
         yield from _block(block, where)
@@ -105,8 +106,8 @@ def pkcs7_certificates(der: bytes, *, place: str) -> Iterator[FoundCertificate |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library warns of BER, which it still reads
             found = [
-                load_der_pkcs7_certificate.public_bytes(Encoding.DER)
-                for load_der_pkcs7_certificate in pkcs7.load_der_pkcs7_certificates(der)
+                certificate.public_bytes(Encoding.DER)
+                for certificate in pkcs7.load_der_pkcs7_certificates(der)
             ]
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         yield _broken(f"the PKCS#7 message is damaged: {error}", place, hint=_DAMAGED)
@@ -117,15 +118,16 @@ def pkcs7_certificates(der: bytes, *, place: str) -> Iterator[FoundCertificate |
 
 def key_of_der(der: bytes, *, place: str) -> FoundKey:
     """Return what is known of an unencrypted key in DER, of whatever form."""
-    last = FoundKey(place=place, problem="it cannot be read")
+    # Without a label only reading shows the form: PKCS#8, PKCS#1, or SEC 1.
     for label in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"):
         found = _read_key(label, der, place)
         if not found.problem:
             return found
-    return last
+    return FoundKey(place=place, problem="it cannot be read")
 
 
 def _key(block: Block, place: str) -> FoundKey:
+    # PKCS#8 says so in its label, the older forms in a header (`Proc-Type: 4,ENCRYPTED`, RFC 1421).
     if "ENCRYPTED" in block.label or block.headers:
         return FoundKey(place=place, problem="it is encrypted")
     if not block.content:

@@ -42,10 +42,10 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def parts_of_pkcs12(
-    data: bytes, *, place: str, password: SecretBytes, patience: InspectionDeadline
+    data: bytes, *, place: str, password: SecretBytes, deadline: InspectionDeadline
 ) -> Iterator[FoundPart]:
     """Yield the certificates of a PKCS#12 file and that a key is there, or why it stays closed."""
-    answer = _ask(_Request(data, password.reveal()), patience)
+    answer = _ask(_Request(data, password.reveal()), deadline)
     if answer.problem:
         yield problem_of(PemError(answer.problem, place=place, hint=_HINT))
     for der in answer.certificates:
@@ -55,16 +55,17 @@ def parts_of_pkcs12(
         yield FoundKey(place=place, kind=answer.key, key_identity=answer.key_identity, problem=said)
 
 
-def _ask(request: _Request, patience: InspectionDeadline) -> _Answer:
+def _ask(request: _Request, deadline: InspectionDeadline) -> _Answer:
     if len(request.data) > PEM_LIMIT:
         return _Answer(problem=f"more than {PEM_LIMIT:,} bytes")
     try:
         ended = subprocess.run(
+            # `-P`: nothing is imported from the directory in which somebody inspects files.
             (sys.executable, "-P", "-m", __name__),
             input=msgspec.json.encode(request),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=min(OPENING_SECONDS, patience.seconds),
+            timeout=min(OPENING_SECONDS, deadline.seconds),
             check=False,
         )
         return msgspec.json.decode(ended.stdout, type=_Answer)
@@ -87,9 +88,7 @@ def _open(request: _Request) -> _Answer:
 
 def _content(found: library.PKCS12KeyAndCertificates) -> _Answer:
     held = [found.cert, *found.additional_certs]
-    certificates = tuple(
-        certificate.certificate.public_bytes(Encoding.DER) for certificate in held if certificate
-    )
+    certificates = tuple(entry.certificate.public_bytes(Encoding.DER) for entry in held if entry)
     if found.key is None:
         return _Answer(certificates=certificates)
     if not isinstance(found.key, SigningKey):
@@ -102,6 +101,7 @@ def _content(found: library.PKCS12KeyAndCertificates) -> _Answer:
 
 def main() -> None:
     """Answer the one request that standard input holds."""
+    # The file itself says how often its key is derived, and in how much memory.
     resource.setrlimit(resource.RLIMIT_CPU, (OPENING_SECONDS, OPENING_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)

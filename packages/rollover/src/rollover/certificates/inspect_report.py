@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from rollover.pki.pem import loaded_by_go
 JUDGING_LIMIT = timedelta(seconds=30)
 """Of all chains together: what is not judged by then is counted."""
 _DAY = timedelta(days=1)
+# Debian and Alpine, Fedora, macOS and the BSDs: where OpenSSL is built to look elsewhere.
 _ROOT_FILES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -133,12 +134,14 @@ def report_on(
     """
     everything = tuple(found)
     sources = tuple(source for source in everything if isinstance(source, InspectedSource))
-    scene = _Sources(sources, now=now)
-    trust = TrustedRoots(trusted or scene.roots(), given=bool(trusted), system=cache(system_roots))
+    inspected = _Sources(sources, now=now)
+    trust = TrustedRoots(
+        trusted or inspected.roots(), given=bool(trusted), system=cache(system_roots)
+    )
     return InspectionReport(
         at=now,
-        sources=tuple(scene.view(source, trust) for source in sources),
-        problems=tuple(source for source in everything if isinstance(source, InspectionProblem)),
+        sources=tuple(inspected.view(source, trust) for source in sources),
+        problems=tuple(found for found in everything if isinstance(found, InspectionProblem)),
     )
 
 
@@ -146,10 +149,10 @@ def certificates_of(found: Iterable[Inspected]) -> tuple[Certificate, ...]:
     """Return every certificate once, in the order in which they were found."""
     return tuple(
         dict.fromkeys(
-            certificate.certificate
+            held.certificate
             for source in found
             if isinstance(source, InspectedSource)
-            for certificate in source.certificates
+            for held in source.certificates
         )
     )
 
@@ -170,7 +173,7 @@ class _Sources:
 
     def __init__(self, sources: Sequence[InspectedSource], *, now: datetime) -> None:
         self._now = now
-        self._patience = InspectionDeadline(JUDGING_LIMIT)
+        self._deadline = InspectionDeadline(JUDGING_LIMIT)
         self._sources = sources
         everything = certificates_of(sources)
         self._signers = inspect_verdicts.signers(everything)
@@ -194,7 +197,9 @@ class _Sources:
         places: dict[Certificate, list[str]] = {}
         for found in source.certificates:
             places.setdefault(found.certificate, []).append(found.place)
-        judged = judge(source, trust, now=self._now, patience=self._patience)
+        judged = judge(source, trust, now=self._now, deadline=self._deadline)
+        is_bundle = bool(held) and all(certificate.is_ca for certificate in held)
+        on_bundle = findings(held, instant=self._now) if is_bundle else ()
         return SourceView(
             name=source.name,
             kind=source.kind,
@@ -205,13 +210,9 @@ class _Sources:
             keys=tuple(self._key(key) for key in source.keys),
             chains=judged.judgements,
             chains_not_judged=judged.left_out,
-            remarks=(*source.remarks, *self._bundle_remarks(held)),
+            remarks=(*source.remarks, *(finding.detail for finding in on_bundle)),
             live=source.live,
         )
-
-    def _bundle_remarks(self, held: Sequence[Certificate]) -> Iterator[str]:
-        if held and all(certificate.is_ca for certificate in held):
-            yield from (finding.detail for finding in findings(held, instant=self._now))
 
     def _key(self, found: FoundKey) -> KeyView:
         return KeyView(
@@ -224,33 +225,35 @@ class _Sources:
     def _certificate(
         self, row: inspect_verdicts.TreeRow, places: tuple[str, ...]
     ) -> CertificateView:
-        one, parts = row.certificate, anatomy(row.certificate)
-        signer = one if one.self_signed else self._signers.get(one.fingerprint)
+        certificate, parts = row.certificate, anatomy(row.certificate)
+        signer = (
+            certificate if certificate.self_signed else self._signers.get(certificate.fingerprint)
+        )
         return CertificateView(
-            subject=one.subject,
-            issuer=one.issuer,
+            subject=certificate.subject,
+            issuer=certificate.issuer_name,
             depth=row.depth,
             signed_by=signer.fingerprint if signer else None,
             places=places,
-            dns_names=one.dns_names,
-            ip_addresses=one.ip_addresses,
-            emails=one.emails,
-            uris=one.uris,
-            not_before=one.not_before,
-            not_after=one.not_after,
-            days_left=(one.not_after - self._now) // _DAY,
-            is_ca=one.is_ca,
-            self_signed=one.self_signed,
-            key_usages=one.key_usages,
-            extended_key_usages=one.extended_key_usages,
-            key=one.key,
-            key_places=self._key_places.get(one.key_identity, ()),
-            signature=one.signature,
-            serial=f"{one.serial:x}",
-            subject_key_id=one.subject_key_id,
-            authority_key_id=one.authority_key_id,
-            fingerprint=one.fingerprint,
-            spki_sha256=one.key_identity,
+            dns_names=certificate.dns_names,
+            ip_addresses=certificate.ip_addresses,
+            emails=certificate.emails,
+            uris=certificate.uris,
+            not_before=certificate.not_before,
+            not_after=certificate.not_after,
+            days_left=(certificate.not_after - self._now) // _DAY,
+            is_ca=certificate.is_ca,
+            self_signed=certificate.self_signed,
+            key_usages=certificate.key_usages,
+            extended_key_usages=certificate.extended_key_usages,
+            key=certificate.key,
+            key_places=self._key_places.get(certificate.key_identity, ()),
+            signature=certificate.signature,
+            serial=f"{certificate.serial:x}",
+            subject_key_id=certificate.subject_key_id,
+            authority_key_id=certificate.authority_key_id,
+            fingerprint=certificate.fingerprint,
+            spki_sha256=certificate.key_identity,
             not_understood=parts.unhandled,
             damage=parts.damage or parts.go_refusal,
         )

@@ -46,7 +46,6 @@ from rollover.probe.target import Port, Target
 
 # Live ports: which one a URL means, and what a handshake with it shows.
 
-
 TIMEOUT_SECONDS = 5.0
 
 
@@ -89,7 +88,7 @@ def target_of(url: str, *, server_name: str = "") -> Target:
     if found is None:
         raise SpecError(
             f"`{scheme}://` is not known",
-            hint=f"known are {', '.join(f'`{text}://`' for text in _SCHEMES)}",
+            hint=f"known are {', '.join(f'`{known}://`' for known in _SCHEMES)}",
         )
     number = number or found.number
     if not host or not number:
@@ -154,6 +153,7 @@ def _shake(target: Target, timeout_seconds: float) -> Handshake:
     if target.port is Port.PLAIN and shown.failure in {Failure.NOT_TLS, Failure.PROTOCOL}:
         # `tls://` is also what clients of NATS write, whose port greets before TLS.
         again = msgspec.structs.replace(target, port=Port.CLIENT)
+    # A server with `handshake_first` waits for TLS while we wait for its greeting.
     if target.greets_in_clear and shown.failure is Failure.TIMEOUT:
         again = msgspec.structs.replace(target, handshake_first=True)
     if again is None:
@@ -188,7 +188,6 @@ def _silent(name: str, shown: Handshake) -> Unreachable:
 
 
 # Targets to findings: which reader a file, directory, stream or URL needs.
-
 
 STANDARD_INPUT = "-"
 READING_LIMIT = timedelta(seconds=60)
@@ -230,7 +229,7 @@ def _caught(findings: Iterator[Inspected]) -> Iterator[Inspected]:
 
 def _target(target: str, ways: Ways, opening: Opening) -> Iterator[Inspected]:
     if target == STANDARD_INPUT:
-        data = read_stream(sys.stdin.fileno(), patience=opening.patience)
+        data = read_stream(sys.stdin.fileno(), deadline=opening.deadline)
         yield from _content(data, Path(STANDARD_INPUT), ways, opening)
     elif is_url(target):
         yield read_port(target, server_name=ways.server_name, timeout_seconds=ways.timeout_seconds)
@@ -248,7 +247,7 @@ def _directory(directory: Path, ways: Ways, opening: Opening) -> Iterator[Inspec
         if isinstance(path, SpecError):
             yield problem_of(path)
             continue
-        if opening.patience.over:
+        if opening.deadline.over:
             yield problem_of(_too_slow(path))
             return
         for finding in _quietly(path, ways, opening):
@@ -282,6 +281,7 @@ def _quietly(path: Path, ways: Ways, opening: Opening) -> Iterator[Inspected]:
 
 
 def _file_content(path: Path, ways: Ways, opening: Opening) -> Iterator[Inspected]:
+    # A generator, so that the file is read where its errors are caught.
     yield from _content(read_file(path), path, ways, opening)
 
 
@@ -289,6 +289,7 @@ def _content(data: bytes, path: Path, ways: Ways, opening: Opening) -> Iterator[
     name, suffix = printable(str(path)), path.suffix.lower()
     if not data.strip():
         raise SpecError("the file is empty", place=name, hint="write something into it")
+    # The name decides first: a nats.conf and a YAML may hold PEM, too.
     if suffix in _CONFIGURATIONS:
         yield from _configuration(path, ways, opening)
     elif suffix in _DOCUMENTS:
@@ -306,7 +307,7 @@ def _starts_a_line_with_pem(data: bytes) -> bool:
 
 
 def _pem(data: bytes, name: str, opening: Opening) -> Iterator[Inspected]:
-    findings = list(inspect_pem.read_pem(data, name=name, patience=opening.patience))
+    findings = list(inspect_pem.read_pem(data, name=name, deadline=opening.deadline))
     if not findings:
         raise _nothing(name, data)
     yield from findings

@@ -25,7 +25,6 @@ from rollover.pki.stacks import Verifier
 
 # Who signs whom: certificates as the rows of a tree, proven by their signatures.
 
-
 MOST_CANDIDATES = 8
 """CAs of one name that are tried for one certificate."""
 _SIGNED = (Signed.GOOD, Signed.WEAK)
@@ -53,11 +52,12 @@ class _Index:
 
     def candidates(self, child: Certificate) -> tuple[Certificate, ...]:
         """Return the few that most likely signed it: key identifiers only order them."""
-        issuer = anatomy(child).raw_issuer
+        issuer = anatomy(child).raw_issuer_name
         fitting = self._identified.get((issuer, child.authority_key_id), ())
         named = self._named.get(issuer, ())
         likely = (*fitting[:MOST_CANDIDATES], *named[:MOST_CANDIDATES])
-        return tuple(dict.fromkeys(item for item in likely if item != child))[:MOST_CANDIDATES]
+        others = (candidate for candidate in likely if candidate != child)
+        return tuple(dict.fromkeys(others))[:MOST_CANDIDATES]
 
 
 def signers(certificates: Iterable[Certificate]) -> Mapping[Fingerprint, Certificate]:
@@ -68,16 +68,11 @@ def signers(certificates: Iterable[Certificate]) -> Mapping[Fingerprint, Certifi
     for certificate in unique:
         if certificate.self_signed:
             continue
-        signer = next(
-            (one for one in index.candidates(certificate) if _signed(certificate, by=one)), None
-        )
-        if signer is not None:
-            found[certificate.fingerprint] = signer
+        for candidate in index.candidates(certificate):
+            if check_signature(anatomy(certificate), by=anatomy(candidate)) in _SIGNED:
+                found[certificate.fingerprint] = candidate
+                break
     return found
-
-
-def _signed(child: Certificate, *, by: Certificate) -> bool:
-    return check_signature(anatomy(child), by=anatomy(by)) in _SIGNED
 
 
 def rows_of_tree(
@@ -99,6 +94,7 @@ def rows_of_tree(
         else:
             below.setdefault(signer, []).append(certificate)
     found: dict[Certificate, TreeRow] = {}
+    # After the tops, what only a circle reaches: what is there already is passed over.
     for top in (*tops, *unique):
         _descend(top, below, found)
     return tuple(found.values())
@@ -122,7 +118,6 @@ def _descend(
 
 
 # Whether chains validate: by Go and by OpenSSL, for servers and for clients.
-
 
 MOST_CHAINS = 200
 """Of one source; the rest is counted."""
@@ -173,7 +168,7 @@ class Judged(NamedTuple):
 
 
 def judge(
-    source: InspectedSource, trust: TrustedRoots, *, now: datetime, patience: InspectionDeadline
+    source: InspectedSource, trust: TrustedRoots, *, now: datetime, deadline: InspectionDeadline
 ) -> Judged:
     """Return the verdicts on everything that the source presents, or could present.
 
@@ -183,11 +178,11 @@ def judge(
     found: list[Judgement] = []
     left_out = 0
     for number, chain in enumerate(chains):
-        bench = _Bench(chain, trust, beside=source.trusts)
-        if number >= MOST_CHAINS or patience.over or bench.too_large:
+        judging = _ChainJudge(chain, trust, beside=source.trusts)
+        if number >= MOST_CHAINS or deadline.over or judging.too_large:
             left_out += 1
             continue
-        found += (_judgement(question, bench) for question in _questions(chain, source, now))
+        found += (_judgement(question, judging) for question in _questions(chain, source, now))
     return Judged(tuple(found), left_out)
 
 
@@ -195,7 +190,8 @@ def _chains(source: InspectedSource) -> Iterator[tuple[Certificate, ...]]:
     if source.chain:
         yield source.chain
         return
-    held = dict.fromkeys(certificate.certificate for certificate in source.certificates)
+    # Of a pile of certificates nobody says what is presented: each leaf, with what may be above it.
+    held = dict.fromkeys(found.certificate for found in source.certificates)
     by_subject: dict[bytes, list[Certificate]] = {}
     for certificate in held:
         if certificate.is_ca and not certificate.self_signed:
@@ -212,7 +208,7 @@ def _above(
     found: dict[Certificate, None] = {}
     waiting = [leaf]
     while waiting and len(found) <= MOST_INTERMEDIATES:
-        named = by_subject.get(anatomy(waiting.pop()).raw_issuer, ())[:LONGEST_CHAIN]
+        named = by_subject.get(anatomy(waiting.pop()).raw_issuer_name, ())[:LONGEST_CHAIN]
         new = [certificate for certificate in named if certificate not in found]
         found.update(dict.fromkeys(new))
         waiting += new
@@ -243,19 +239,19 @@ def _questions(
             )
 
 
-def _judgement(question: Question, bench: _Bench) -> Judgement:
-    faults = bench.faults(question)
+def _judgement(question: Question, judging: _ChainJudge) -> Judgement:
+    faults = judging.faults(question)
     return Judgement(
         certificate=question.chain[0],
         usage=question.usage,
         stack=question.stack,
-        answer=_answer(faults, given=bench.trust.given),
+        answer=_answer(faults, given=judging.trust.given),
         expected_name=question.name or "",
         faults=faults,
     )
 
 
-class _Bench:
+class _ChainJudge:
     """Answers questions on one chain: by the anchors at hand, then by the system's."""
 
     def __init__(
@@ -268,8 +264,8 @@ class _Bench:
         self.trust = trust
         self._chain = chain
         anchors = trust.anchors if trust.given else (*beside, *trust.anchors)
-        self._own = _Court(chain, anchors)
-        self._system: _Court | None = None
+        self._own = _AnchoredChain(chain, anchors)
+        self._system: _AnchoredChain | None = None
 
     @property
     def too_large(self) -> bool:
@@ -282,23 +278,23 @@ class _Bench:
         if self.trust.given or not _lacks_path(faults):
             return faults
         if self._system is None:
-            self._system = _Court(self._chain, self.trust.system())
+            self._system = _AnchoredChain(self._chain, self.trust.system())
         by_system = self._system.faults(question)
         return faults if _lacks_path(by_system) else by_system
 
 
-class _Court:
+class _AnchoredChain:
     """One chain before one set of anchors; of these, the ones that can matter.
 
     Go and OpenSSL look for an issuer by its name, and for the certificate itself.
     """
 
     def __init__(self, chain: tuple[Certificate, ...], anchors: tuple[Certificate, ...]) -> None:
-        issuers = {anatomy(certificate).raw_issuer for certificate in chain}
+        issuers = {anatomy(certificate).raw_issuer_name for certificate in chain}
         fitting = tuple(
-            fromkey
-            for fromkey in dict.fromkeys(anchors)
-            if fromkey in chain or anatomy(fromkey).raw_subject in issuers
+            anchor
+            for anchor in dict.fromkeys(anchors)
+            if anchor in chain or anatomy(anchor).raw_subject in issuers
         )
         self.anchors = len(fitting)
         self._bundle = tuple(certificate.fingerprint for certificate in fitting)

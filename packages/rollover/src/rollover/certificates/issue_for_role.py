@@ -24,10 +24,15 @@ from rollover.files import NotRegular, TooLarge, read_regular
 from rollover.fleet.certificate import Certificate, KeyKind
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
-from rollover.pki import issue as pki_issue
 from rollover.pki import keys
 from rollover.pki.issue import (
+    CLIENT,
+    GATEWAY,
+    LEAF_NODE,
     LONGEST_COMMON_NAME,
+    MONITORING,
+    ROUTE,
+    SERVER,
     Profile,
     allowing_for_skew,
     issue_authority,
@@ -53,12 +58,12 @@ class LeafRole(StrEnum):
 
 PROFILE_OF_ROLE: Mapping[LeafRole, Profile] = MappingProxyType(
     {
-        LeafRole.SERVER: pki_issue.SERVER,
-        LeafRole.CLIENT: pki_issue.CLIENT,
-        LeafRole.ROUTE: pki_issue.ROUTE,
-        LeafRole.GATEWAY: pki_issue.GATEWAY,
-        LeafRole.LEAF: pki_issue.LEAF_NODE,
-        LeafRole.MONITORING: pki_issue.MONITORING,
+        LeafRole.SERVER: SERVER,
+        LeafRole.CLIENT: CLIENT,
+        LeafRole.ROUTE: ROUTE,
+        LeafRole.GATEWAY: GATEWAY,
+        LeafRole.LEAF: LEAF_NODE,
+        LeafRole.MONITORING: MONITORING,
     }
 )
 """Routes and gateways dial and accept with one certificate, and always verify in both directions.
@@ -68,8 +73,142 @@ the one that dials demands server authentication of the hub; servers in the midd
 """
 
 
-# What a certificate is issued for: the names and the user that somebody asked for.
+# The order, and what comes of it.
 
+DEFAULT_DAYS = 365
+
+
+class LeafOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants a certificate for. Files without a name get one in `directory`."""
+
+    role: LeafRole
+    names: tuple[str, ...]
+    user: str = ""
+    authority: Path
+    """The directory of the CA, made when it is missing."""
+    directory: Path
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    lifetime: timedelta = timedelta(days=DEFAULT_DAYS)
+    key_kind: KeyKind = KeyKind.P256
+    over: bool = False
+    """Write over files that are there."""
+
+
+class AuthorityFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The CA that signs here; never its key."""
+
+    file: str
+    subject: str
+    fingerprint: Fingerprint
+    not_after: datetime
+    made: bool
+    """It was made just now."""
+
+
+class IssuedLeaf(msgspec.Struct, frozen=True, kw_only=True):
+    """What was issued, where it is, and what to do with it. Holds no key."""
+
+    role: LeafRole
+    names: tuple[str, ...]
+    subject: str
+    fingerprint: Fingerprint
+    key_identity: str
+    """SHA-256 of the SPKI: what `pinned_certs` of nats-server takes."""
+    key_kind: str
+    extended_key_usages: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    clipped: bool
+    """It ends with its CA, sooner than asked for."""
+    certificate_file: str
+    key_file: str
+    authority: AuthorityFacts
+    nats_conf: str
+    command: str
+    """How the `nats` tool presents it; empty for roles of servers."""
+
+
+def issue(order: LeafOrder, *, now: datetime) -> IssuedLeaf:
+    """Write a chain and its key for a role and return what they are.
+
+    Nothing is written when the names are wrong; a CA that was made stays. Raises `SpecError` for
+    what cannot be issued, files that are there already among it, and `Conflict` when another
+    process holds the CA.
+    """
+    wanted = subject_for(order.role, names=order.names, user=order.user)
+    authority = open_authority(order.authority, now=now)
+    usual = default_pair(order.directory, order.role, wanted.names)
+    pair = PairOfFiles(
+        (order.certificate_file or usual.certificate).absolute(),
+        (order.key_file or usual.key).absolute(),
+    )
+    _spare(authority_files(order.authority), pair)
+    key = keys.generate(order.key_kind)
+    leaf = issue_leaf(
+        profile=PROFILE_OF_ROLE[order.role],
+        common_name=wanted.common_name,
+        organization=wanted.organization,
+        names=wanted.names,
+        key=key,
+        authority=authority.certificate,
+        authority_key=authority.key,
+        not_before=allowing_for_skew(now, order.lifetime),
+        lifetime=order.lifetime,
+    )
+    chain = write_certificates((leaf, *authority.intermediates))
+    write_pair(pair, chain=chain, key=SecretBytes(keys.to_pem(key)), over=order.over)
+    return _issued(order, leaf, authority=authority, pair=pair)
+
+
+def _spare(authority: PairOfFiles, pair: PairOfFiles) -> None:
+    """Refuse to write over the CA, whatever was said: nothing would bring it back."""
+    own = {os.path.realpath(path): path for path in authority}
+    for path in pair:
+        if os.path.realpath(path) in own:
+            raise SpecError(
+                "this file belongs to the CA itself",
+                place=str(path),
+                hint="name other files with `--cert-file` and `--key-file`",
+            )
+
+
+def _issued(
+    order: LeafOrder, leaf: Certificate, *, authority: LocalAuthority, pair: PairOfFiles
+) -> IssuedLeaf:
+    material = IssuedFiles(pair, authority.file.absolute(), order.user)
+    asked_until = leaf.not_before + order.lifetime
+    return IssuedLeaf(
+        role=order.role,
+        names=(*leaf.names, *leaf.emails, *leaf.uris),
+        subject=leaf.subject,
+        fingerprint=leaf.fingerprint,
+        key_identity=leaf.key_identity,
+        key_kind=leaf.key,
+        extended_key_usages=leaf.extended_key_usages or (),
+        not_before=leaf.not_before,
+        not_after=leaf.not_after,
+        clipped=leaf.not_after < asked_until,
+        certificate_file=str(pair.certificate),
+        key_file=str(pair.key),
+        authority=facts_of(authority),
+        nats_conf=nats_conf(order.role, material),
+        command=client_command(material) if order.role is LeafRole.CLIENT else "",
+    )
+
+
+def facts_of(authority: LocalAuthority) -> AuthorityFacts:
+    """Return what may be shown of a CA."""
+    return AuthorityFacts(
+        file=str(authority.file.absolute()),
+        subject=authority.certificate.subject,
+        fingerprint=authority.certificate.fingerprint,
+        not_after=authority.certificate.not_after,
+        made=authority.made,
+    )
+
+
+# What a certificate is issued for: the names and the user that somebody asked for.
 
 MOST_NAMES = 1000
 _DISTINGUISHED = re.compile(r"CN=([^,=+]+)(?:,\s*O=([^,=+]+))?")
@@ -100,6 +239,7 @@ def subject_for(role: LeafRole, *, names: tuple[str, ...], user: str = "") -> Su
     _check_names(role, wanted)
     if distinguished:
         return Subject(distinguished[1].strip(), (distinguished[2] or "").strip(), wanted)
+    # A common name is at most 64 characters (RFC 5280 appendix A.1); stacks go by the other names.
     first = wanted[0] if len(wanted[0]) <= LONGEST_COMMON_NAME else ""
     return Subject(first, "", wanted)
 
@@ -116,7 +256,9 @@ def _check_names(role: LeafRole, names: tuple[str, ...]) -> None:
     for name in names:
         general_name(name)
         _check_address(name)
-    if role is not LeafRole.CLIENT and not any(_dialled(name) for name in names):
+    if role is not LeafRole.CLIENT and not any(
+        recognise(name) in (NameForm.DNS, NameForm.IP) for name in names
+    ):
         raise SpecError(
             f"none of the names can be dialled: {', '.join(f'`{name}`' for name in names[:5])}",
             hint=f"a certificate for `{role}` needs the host names or IP addresses in its URLs",
@@ -130,6 +272,7 @@ def _check_address(name: str) -> None:
             f"`{name}` has a zone, which no certificate can hold",
             hint=f"give `{name.partition('%')[0]}`, or a host name",
         )
+    # The highest label of a host name is alphabetic (RFC 1123 §2.1).
     if recognise(name) is NameForm.DNS and name.rpartition(".")[2].isdecimal():
         raise SpecError(
             f"`{name}` is neither an IP address nor a host name: it ends with a number",
@@ -137,12 +280,7 @@ def _check_address(name: str) -> None:
         )
 
 
-def _dialled(name: str) -> bool:
-    return recognise(name) in (NameForm.DNS, NameForm.IP)
-
-
 # The files of `issue`: where they are, read with a limit, and never written over by accident.
-
 
 PUBLIC_FILE = 0o644
 PRIVATE_FILE = 0o600
@@ -192,6 +330,7 @@ def write_pair(pair: PairOfFiles, *, chain: bytes, key: SecretBytes, over: bool)
             place=str(pair.key),
             hint="name two files: a certificate may be read by all, its key by nobody else",
         )
+    # The key first: whoever finds the certificate then finds its key as well.
     with _kept(pair.key, over=over), _kept(pair.certificate, over=over):
         _replace(pair.key, key.reveal(), mode=PRIVATE_FILE)
         _replace(pair.certificate, chain, mode=PUBLIC_FILE)
@@ -205,7 +344,7 @@ def _kept(path: Path, *, over: bool) -> Iterator[None]:
         _reserve(path)
     try:
         yield
-    except BaseException:
+    except BaseException:  # an interruption from the keyboard leaves no empty files either
         with suppress(OSError):
             if before is None:
                 path.unlink()
@@ -245,6 +384,7 @@ def make_private_directory(directory: Path) -> None:
 
 
 def _make_directory(directory: Path) -> None:
+    # `Path.mkdir(parents=True)` gives its mode to the last directory only.
     if not directory.is_dir():
         if directory.parent != directory:
             _make_directory(directory.parent)
@@ -259,7 +399,6 @@ def unusable_file(path: Path, error: OSError) -> SpecError:
 
 
 # The local CA: two files in a private directory, made when there are none.
-
 
 AUTHORITY_CERTIFICATE_FILE = "ca.pem"
 AUTHORITY_KEY_FILE = "ca-key.pem"
@@ -290,7 +429,7 @@ class LocalAuthority(NamedTuple):
     @property
     def intermediates(self) -> tuple[Certificate, ...]:
         """What a leaf must be served with: everything above it that is no root."""
-        return tuple(item for item in self.chain if not item.self_signed)
+        return tuple(certificate for certificate in self.chain if not certificate.self_signed)
 
 
 def open_authority(
@@ -309,6 +448,7 @@ def open_authority(
             return _make_authority(files, now=now)
         if len(there) < len(files):
             raise _half_missing(present=there[0], files=files)
+    # Both files are there, and nobody changes those of a CA: reading them needs no lock.
     return _read_authority(files, now=now)
 
 
@@ -391,6 +531,7 @@ def _half_missing(*, present: Path, files: PairOfFiles) -> SpecError:
 
 @contextmanager
 def _lock_on_directory(directory: Path, wait_seconds: float) -> Iterator[None]:
+    # The directory itself is locked, so no lock file stays behind in it.
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -511,141 +652,3 @@ def _escaped(letter: str) -> str:
     if letter in '"\\':
         return f"\\{letter}"
     return f"\\x{ord(letter):02x}" if letter < " " else letter
-
-
-# Issues one certificate for a role: from the names asked for to files on the disk.
-
-
-DEFAULT_DAYS = 365
-
-
-class LeafOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants a certificate for. Files without a name get one in `directory`."""
-
-    role: LeafRole
-    names: tuple[str, ...]
-    user: str = ""
-    authority: Path
-    """The directory of the CA, made when it is missing."""
-    directory: Path
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    lifetime: timedelta = timedelta(days=DEFAULT_DAYS)
-    key_kind: KeyKind = KeyKind.P256
-    over: bool = False
-    """Write over files that are there."""
-
-
-class AuthorityFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The CA that signs here; never its key."""
-
-    file: str
-    subject: str
-    fingerprint: Fingerprint
-    not_after: datetime
-    made: bool
-    """It was made just now."""
-
-
-class IssuedLeaf(msgspec.Struct, frozen=True, kw_only=True):
-    """What was issued, where it is, and what to do with it. Holds no key."""
-
-    role: LeafRole
-    names: tuple[str, ...]
-    subject: str
-    fingerprint: Fingerprint
-    key_identity: str
-    """SHA-256 of the SPKI: what `pinned_certs` of nats-server takes."""
-    key_kind: str
-    extended_key_usages: tuple[str, ...]
-    not_before: datetime
-    not_after: datetime
-    clipped: bool
-    """It ends with its CA, sooner than asked for."""
-    certificate_file: str
-    key_file: str
-    authority: AuthorityFacts
-    nats_conf: str
-    command: str
-    """How the `nats` tool presents it; empty for roles of servers."""
-
-
-def issue(order: LeafOrder, *, now: datetime) -> IssuedLeaf:
-    """Write a chain and its key for a role and return what they are.
-
-    Nothing is written when the names are wrong; a CA that was made stays. Raises `SpecError` for
-    what cannot be issued, files that are there already among it, and `Conflict` when another
-    process holds the CA.
-    """
-    wanted = subject_for(order.role, names=order.names, user=order.user)
-    authority = open_authority(order.authority, now=now)
-    pair = _pair(order, wanted)
-    _spare(authority_files(order.authority), pair)
-    key = keys.generate(order.key_kind)
-    leaf = issue_leaf(
-        profile=PROFILE_OF_ROLE[order.role],
-        common_name=wanted.common_name,
-        organization=wanted.organization,
-        names=wanted.names,
-        key=key,
-        authority=authority.certificate,
-        authority_key=authority.key,
-        not_before=allowing_for_skew(now, order.lifetime),
-        lifetime=order.lifetime,
-    )
-    chain = write_certificates((leaf, *authority.intermediates))
-    write_pair(pair, chain=chain, key=SecretBytes(keys.to_pem(key)), over=order.over)
-    return _issued(order, leaf, authority=authority, pair=pair)
-
-
-def _pair(order: LeafOrder, wanted: Subject) -> PairOfFiles:
-    usual = default_pair(order.directory, order.role, wanted.names)
-    certificate, key = order.certificate_file or usual.certificate, order.key_file or usual.key
-    return PairOfFiles(certificate.absolute(), key.absolute())
-
-
-def _spare(authority: PairOfFiles, pair: PairOfFiles) -> None:
-    """Refuse to write over the CA, whatever was said: nothing would bring it back."""
-    own = {os.path.realpath(path): path for path in authority}
-    for path in pair:
-        if os.path.realpath(path) in own:
-            raise SpecError(
-                "this file belongs to the CA itself",
-                place=str(path),
-                hint="name other files with `--cert-file` and `--key-file`",
-            )
-
-
-def _issued(
-    order: LeafOrder, leaf: Certificate, *, authority: LocalAuthority, pair: PairOfFiles
-) -> IssuedLeaf:
-    material = IssuedFiles(pair, authority.file.absolute(), order.user)
-    asked_until = leaf.not_before + order.lifetime
-    return IssuedLeaf(
-        role=order.role,
-        names=(*leaf.names, *leaf.emails, *leaf.uris),
-        subject=leaf.subject,
-        fingerprint=leaf.fingerprint,
-        key_identity=leaf.key_identity,
-        key_kind=leaf.key,
-        extended_key_usages=leaf.extended_key_usages or (),
-        not_before=leaf.not_before,
-        not_after=leaf.not_after,
-        clipped=leaf.not_after < asked_until,
-        certificate_file=str(pair.certificate),
-        key_file=str(pair.key),
-        authority=facts_of(authority),
-        nats_conf=nats_conf(order.role, material),
-        command=client_command(material) if order.role is LeafRole.CLIENT else "",
-    )
-
-
-def facts_of(authority: LocalAuthority) -> AuthorityFacts:
-    """Return what may be shown of a CA."""
-    return AuthorityFacts(
-        file=str(authority.file.absolute()),
-        subject=authority.certificate.subject,
-        fingerprint=authority.certificate.fingerprint,
-        not_after=authority.certificate.not_after,
-        made=authority.made,
-    )

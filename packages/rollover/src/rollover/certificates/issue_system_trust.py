@@ -110,9 +110,8 @@ class _Nss(NamedTuple):
         return f"NSS {self.directory}"
 
     def install(self, certificate: Certificate) -> StoreResult:
-        self._run(
-            "-D", certificate, done=TrustOutcome.REMOVED
-        )  # else a second one of this nickname
+        # Else `-A` adds a second one of this nickname.
+        self._run("-D", certificate, done=TrustOutcome.REMOVED)
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:
             file.write(write_certificates((certificate,)))
             file.flush()
@@ -146,14 +145,14 @@ def _stores(machine: TrustingMachine) -> list[_Anchors | _Nss]:
 
 
 def _system_stores(machine: TrustingMachine) -> Iterator[_Anchors]:
-    for name, place, suffix, words in (
+    for name, place, suffix, command in (
         ("Debian", "usr/local/share/ca-certificates", ".crt", ("update-ca-certificates",)),
         ("Fedora", "etc/pki/ca-trust/source/anchors", ".pem", ("update-ca-trust", "extract")),
     ):
-        tool, directory = machine.tool(words[0]), machine.root / place
+        tool, directory = machine.tool(command[0]), machine.root / place
         if tool is None or not directory.is_dir():
             continue
-        added = (tool, *words[1:])
+        added = (tool, *command[1:])
         # Only from scratch does Debian's tool forget what is gone.
         removed = (*added, "--fresh") if name == "Debian" else added
         yield _Anchors(name, directory, suffix, added, removed, machine.environment)

@@ -155,7 +155,8 @@ def _not_installed(name: str) -> click.Command:
     def tell(words: tuple[str, ...]) -> None:  # noqa: ARG001 - whatever was asked for
         raise SpecError(
             f"`rollover {name}` comes with `{distribution}`, which is not installed",
-            hint=f"install it from the source tree: `pip install packages/{distribution}`",
+            hint="install it from the source tree: "
+            f"`pip install ./packages/nats-rotating-client ./packages/{distribution}`",
         )
 
     return click.Command(

@@ -83,7 +83,7 @@ def members_of(path: Path, values: dict[str, Any]) -> tuple[Certificate, ...]:
     return tuple(dict.fromkeys(offered.certificates))
 
 
-def scene_of(configs: Sequence[Path], values: dict[str, Any]) -> ConfigContext:
+def context_of(configs: Sequence[Path], values: dict[str, Any]) -> ConfigContext:
     """Return some configurations, read as nats-server reads them."""
     from rollover.platforms.nats.rules.reading import read_context  # noqa: PLC0415 - certificates
 
@@ -386,7 +386,7 @@ def _effect(
             "a fleet and configurations are given", hint=f"give one; ${FLEET_VARIABLE} is not read"
         )
     if values["configs"]:
-        configs = scene_of(values["configs"], values)
+        configs = context_of(values["configs"], values)
         return bundle_difference.in_configs(configs, old, new, path=path)
     if not values["fleet"]:
         return None
@@ -502,7 +502,7 @@ def _today(values: dict[str, Any]) -> BundleCandidates:
     roles = roles_of(values["roles"])
     if not values["today"]:
         return BundleCandidates()
-    return trusted_today(scene_of(values["today"], values), roles=roles)
+    return trusted_today(context_of(values["today"], values), roles=roles)
 
 
 def _manifest(bundle: bytes, values: dict[str, Any]) -> bytes:

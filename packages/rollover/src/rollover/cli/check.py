@@ -260,7 +260,7 @@ def _files(wanted: Wanted, settings: Settings | None, values: dict[str, Any]) ->
 
 def _fleet(wanted: Wanted, settings: Settings, values: dict[str, Any]) -> Report:
     from rollover.cli.config_checks import with_configs  # noqa: PLC0415 - as above
-    from rollover.engine.service import check_site  # noqa: PLC0415 - as above
+    from rollover.engine.service import check_fleet  # noqa: PLC0415 - as above
     from rollover.site import open_fleet  # noqa: PLC0415 - as above
 
     for name in ("working_directory", "running", "clients", "units"):
@@ -269,7 +269,9 @@ def _fleet(wanted: Wanted, settings: Settings, values: dict[str, Any]) -> Report
                 "`--working-directory`, `--running`, `--client`, `--unit` need FILES"
             )
     with open_fleet(settings.fleet, scratch=True) as library:
-        report = check_site(library.site, values["authority"], expiry_days=values["expires_within"])
+        report = check_fleet(
+            library.site, values["authority"], expiry_days=values["expires_within"]
+        )
         described = library.site.described
     return with_configs(report, described, wanted=wanted, base=settings.fleet.parent.resolve())
 

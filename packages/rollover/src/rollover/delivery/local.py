@@ -41,9 +41,9 @@ class DeliveryPhase(StrEnum):
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One file: as it was asked for, the real path behind links, contents as SHA-256."""
+    """One file: as it was requested, the real path behind links, contents as SHA-256."""
 
-    asked: str
+    requested: str = msgspec.field(name="asked")
     path: str
     after: str
     before: str
@@ -79,7 +79,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True, kw_only=True):
             instance=self.instance,
             delivery=self.delivery,
             files=tuple(
-                Delivered(path=change.asked, before=change.before, after=change.after)
+                Delivered(path=change.requested, before=change.before, after=change.after)
                 for change in self.changes
             ),
         )
@@ -430,7 +430,7 @@ def _changes(instance: str, files: tuple[DeliveredFile, ...]) -> Iterator[FileCh
             )
         seen[path] = file.path
         yield FileChange(
-            asked=file.path,
+            requested=file.path,
             path=str(path),
             after=content_sha256(file.plain()),
             before=file_sha256(instance, "deliver", path),
@@ -515,8 +515,8 @@ def _is_wholly_new(record: DeliveryRecord) -> bool:
 
 def _is_same(record: DeliveryRecord, changes: tuple[FileChange, ...]) -> bool:
     """Say whether a delivery that waits has put in place exactly what is asked for again."""
-    wanted = {(change.asked, change.path, change.after) for change in changes}
-    delivered = {(change.asked, change.path, change.after) for change in record.changes}
+    wanted = {(change.requested, change.path, change.after) for change in changes}
+    delivered = {(change.requested, change.path, change.after) for change in record.changes}
     return wanted == delivered and all(change.before == change.after for change in changes)
 
 

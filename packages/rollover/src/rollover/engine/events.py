@@ -170,7 +170,7 @@ def certificate_line(endpoint: str, certificate: Certificate) -> CertificateLine
     return CertificateLine(
         endpoint=endpoint,
         subject=certificate.subject,
-        issuer=certificate.issuer,
+        issuer=certificate.issuer_name,
         not_after=certificate.not_after,
         fingerprint=certificate.fingerprint,
     )

@@ -94,7 +94,7 @@ class Issuers:
                 (
                     version.fingerprint
                     for version in reversed(self._versions)
-                    if version.subject == certificate.issuer
+                    if version.subject == certificate.issuer_name
                     and check_signature(anatomy(certificate), by=anatomy(version)) is Signed.GOOD
                 ),
                 None,
@@ -239,7 +239,7 @@ class LeafIssuer:
         issuer = self._authority.certificate
         life = certificate.not_after - certificate.not_before
         return (
-            certificate.issuer == issuer.subject
+            certificate.issuer_name == issuer.subject
             and check_signature(anatomy(certificate), by=anatomy(issuer)) is Signed.GOOD
             and (certificate.subject, certificate.names) == (like.subject, like.names)
             and certificate.key == like.key

@@ -459,7 +459,7 @@ class ReportsFindings(Protocol):
 class Cleanup(Protocol):
     """A platform that leaves things behind which are of no use once the goal is reached."""
 
-    def tidy(self) -> Iterator[Evidence]:
+    def clean_up(self) -> Iterator[Evidence]:
         """Put everything in its final place; yield what was done. Done again it does nothing.
 
         A failure leaves what was there before.

@@ -138,7 +138,7 @@ class DrainPatience(NamedTuple):
     return_seconds: float
     """How long a peer that was asked may be away: only then its absence says something."""
     poll_seconds: float
-    stop_if_asked: Callable[[], None]
+    stop_if_requested: Callable[[], None]
 
 
 def withdrawal_of(
@@ -204,7 +204,7 @@ def _drained(
     deadline = time.monotonic() + patience.seconds
     back_by = float("-inf")
     while True:
-        patience.stop_if_asked()
+        patience.stop_if_requested()
         listed = platform.holdouts(leaving.instances, retired=leaving.retired)
         found = tuple(
             holdout

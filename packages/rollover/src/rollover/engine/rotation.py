@@ -105,12 +105,12 @@ class Rotation:
 
     def _rounds(self) -> ObservedFleet:
         """Do round after round; return the fleet at the goal."""
-        self._stop_if_asked()
+        self._stop_if_requested()
         world = self._look()
         # An earlier run may have been killed between a rollout and what proves it.
         self._dial(world, [group.name for group in world.fleet.groups])
         for _ in range(MOST_ROUNDS):
-            self._stop_if_asked()
+            self._stop_if_requested()
             plan = self._planned(world)
             if not plan.rollouts:
                 self._check_complete(plan)
@@ -146,7 +146,7 @@ class Rotation:
             return Halt("interrupted", "`rollover rotate` goes on from here")
         return None
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_requested(self) -> None:
         halt = self._halt()
         if halt is not None:
             raise RunEnded(Ending.STOPPED, halt.why, halt.hint)
@@ -258,7 +258,7 @@ class Rotation:
         again = "`rollover rotate` tries again, and changes nothing else"
         done: list[Evidence] = []
         try:
-            done.extend(platform.tidy())
+            done.extend(platform.clean_up())
         except RolloverError as error:
             hint = f"{error.hint}; {again}" if error.hint else again
             raise RunEnded(Ending.FAILED, f"{_NOT_CLEAN}: {error.message}", hint) from None
@@ -292,7 +292,7 @@ class Rotation:
                 self._site.waits.drain_seconds,
                 self._site.waits.return_seconds,
                 self._site.waits.poll_seconds,
-                self._stop_if_asked,
+                self._stop_if_requested,
             ),
             chronicle=self._chronicle,
         )

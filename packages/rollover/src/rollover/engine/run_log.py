@@ -119,7 +119,7 @@ def gate_data(seen: GateResult) -> EntryData:
 
 def holdout_text(each: Holdout) -> str:
     """Say who still presents what, and where."""
-    issuer = each.issuer or "an unknown CA"
+    issuer = each.issuer_name or "an unknown CA"
     return f"`{each.peer}` on {each.server} still presents a certificate of {issuer}"
 
 

@@ -38,7 +38,7 @@ from rollover.rules.rule import Finding
 # Can this fleet be rotated, and what stands in the way? Observes, asks, then runs the rules.
 
 
-def check_site(
+def check_fleet(
     site: FleetContext, authority: str | None = None, *, expiry_days: float = DEFAULT_EXPIRY_DAYS
 ) -> Report:
     """Observe a fleet and return the report of all rules; changes nothing.

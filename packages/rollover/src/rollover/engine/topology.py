@@ -225,7 +225,7 @@ def _endpoint_view(endpoint: Endpoint, seen: FleetObservation) -> EndpointView:
         subject=leaf.subject,
         # Who issued what a source makes is concluded; which certificate it is, is not known.
         fingerprint="" if endpoint.source is not None else leaf.fingerprint,
-        issuer=labels[issuer] if issuer else leaf.issuer,
+        issuer=labels[issuer] if issuer else leaf.issuer_name,
         expires=expires,
         days_left=_days(expires - seen.at),
     )
@@ -263,7 +263,7 @@ def _summaries(fleet: Fleet, judged: list[tuple[Link, JudgedHandshake]]) -> Iter
         pairs.setdefault((dialers, acceptors), []).append(shake)
     for (dialers, acceptors), shakes in pairs.items():
         broken = [handshake for handshake in shakes if not handshake.works]
-        unseen = sum(not handshake.seen for handshake in shakes)
+        unseen = sum(not handshake.observed for handshake in shakes)
         yield LinksView(
             dialers=dialers,
             acceptors=acceptors,
@@ -281,7 +281,7 @@ def _link_view(link: Link, shake: JudgedHandshake) -> LinkView:
         acceptor=str(link.acceptor),
         name=link.name,
         mutual=link.mutual,
-        works=shake.works if shake.seen else None,
+        works=shake.works if shake.observed else None,
         reason=_reason(shake),
     )
 

@@ -52,7 +52,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False)
     fingerprint: Fingerprint
     subject: str
     """RFC 4514 text of the subject."""
-    issuer: str
+    issuer_name: str
     serial: int
     not_before: datetime
     not_after: datetime

@@ -137,6 +137,6 @@ class Holdout(msgspec.Struct, frozen=True, kw_only=True):
     peer: str
     """The peer's own name, or its address."""
     certificate: Fingerprint
-    issuer: str = ""
+    issuer_name: str = ""
     role: Role | None = None
     """Of the endpoint that the connection goes through; None: it is not known."""

@@ -76,7 +76,7 @@ class Anatomy(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
 
     parsed: x509.Certificate
     raw_subject: bytes
-    raw_issuer: bytes
+    raw_issuer_name: bytes
     spki: bytes
     version: int
     serial: int
@@ -122,7 +122,7 @@ def dissect(der: bytes) -> Anatomy:
     return Anatomy(
         parsed=parsed,
         raw_subject=parts.subject,
-        raw_issuer=parts.issuer,
+        raw_issuer_name=parts.issuer_name,
         spki=parts.key,
         version=parts.version,
         serial=parts.serial,
@@ -155,7 +155,7 @@ def _opened(der: bytes, parts: Outline) -> tuple[x509.Certificate, x509.Extensio
 
 
 def _noisy(parts: Outline) -> bool:
-    odd_country = any(_odd_country(name) for name in (parts.subject, parts.issuer))
+    odd_country = any(_odd_country(name) for name in (parts.subject, parts.issuer_name))
     return (
         odd_country
         or parts.serial <= 0
@@ -359,7 +359,7 @@ def _parse(der: bytes) -> Certificate:
     return Certificate(
         fingerprint=Fingerprint(hashlib.sha256(der).hexdigest()),
         subject=found.parsed.subject.rfc4514_string(),
-        issuer=found.parsed.issuer.rfc4514_string(),
+        issuer_name=found.parsed.issuer.rfc4514_string(),
         serial=found.serial,
         not_before=found.not_before,
         not_after=found.not_after,
@@ -446,7 +446,7 @@ def _bit(usage: x509.KeyUsage, name: str) -> bool:
 
 
 def _self_signed(found: Anatomy) -> bool:
-    return found.raw_issuer == found.raw_subject and check_signature(found, by=found) in (
+    return found.raw_issuer_name == found.raw_subject and check_signature(found, by=found) in (
         Signed.GOOD,
         Signed.WEAK,
     )
@@ -521,8 +521,8 @@ def shape(certificate: Certificate) -> tuple[Hashable, ...]:
     """
     found = anatomy(certificate)
     return (
-        found.raw_issuer,
-        found.raw_subject == found.raw_issuer,
+        found.raw_issuer_name,
+        found.raw_subject == found.raw_issuer_name,
         certificate.self_signed,
         certificate.authority_key_id,
         certificate.key,

@@ -48,7 +48,7 @@ class Outline(NamedTuple):
 
     version: int
     serial: int
-    issuer: bytes
+    issuer_name: bytes
     subject: bytes
     key: bytes
     extensions: tuple[RawExtension, ...]
@@ -94,7 +94,7 @@ def outline(der: bytes) -> Outline:
     return Outline(
         version=version,
         serial=_integer(der, serial),
-        issuer=der[issuer.start : issuer.end],
+        issuer_name=der[issuer.start : issuer.end],
         subject=der[subject.start : subject.end],
         key=der[key.start : key.end],
         extensions=tuple(_extensions(der, rest)),

@@ -51,12 +51,13 @@ def offer_faults(chain: Sequence[PathLink], bundle: Pool) -> Iterator[Fault]:
     name, byte for byte, an advertised CA as its issuer. With nothing advertised, all is sent.
     """
     subjects = bundle.subjects()
-    if subjects and not any(link.parts.raw_issuer in subjects for link in chain):
+    if subjects and not any(link.parts.raw_issuer_name in subjects for link in chain):
         yield paths.fault(
             chain[0],
             FaultKind.NOT_OFFERED,
             "a Go dialer sends no certificate: no issuer in its chain is among the CAs "
-            f"that the acceptor advertises (issuer of the leaf: `{chain[0].certificate.issuer}`)",
+            "that the acceptor advertises "
+            f"(issuer of the leaf: `{chain[0].certificate.issuer_name}`)",
         )
 
 
@@ -129,7 +130,7 @@ def _dead_end_faults(
         else:
             detail = _signature_detail(signed, parent)
             yield paths.fault(end, FaultKind.SIGNATURE, detail)
-    detail = f"{lacking} (issuer: `{end.certificate.issuer}`)"
+    detail = f"{lacking} (issuer: `{end.certificate.issuer_name}`)"
     yield paths.fault(end, FaultKind.NO_PATH, detail)
 
 

@@ -144,7 +144,7 @@ class Blank(NamedTuple):
 
     facts: Certificate
     subject: bytes
-    issuer: bytes
+    issuer_name: bytes
     key: bytes
     extensions: tuple[RawExtension, ...]
 
@@ -155,7 +155,7 @@ def sign(blank: Blank, key: PrivateKey) -> Certificate:
     content = der.to_be_signed(
         serial=blank.facts.serial,
         algorithm=algorithm,
-        issuer=blank.issuer,
+        issuer=blank.issuer_name,
         validity=(blank.facts.not_before, blank.facts.not_after),
         subject=blank.subject,
         key=blank.key,
@@ -344,7 +344,7 @@ def issue_authority(
     facts = Certificate(
         fingerprint=UNSIGNED,
         subject=name.rfc4514_string(),
-        issuer=name.rfc4514_string(),
+        issuer_name=name.rfc4514_string(),
         serial=new_serial() if serial is None else serial,
         not_before=validity.not_before,
         not_after=validity.not_after,
@@ -397,7 +397,7 @@ def issue_leaf(  # noqa: PLR0913 - keyword-only: what a certificate says, and wh
     facts = Certificate(
         fingerprint=UNSIGNED,
         subject=subject.rfc4514_string(),
-        issuer=authority.subject,
+        issuer_name=authority.subject,
         serial=new_serial(),
         not_before=validity.not_before,
         not_after=validity.not_after,
@@ -473,7 +473,7 @@ def renewed(
     issuer_id = authority_key_id(authority)
     facts = msgspec.structs.replace(
         certificate,
-        issuer=authority.subject,
+        issuer_name=authority.subject,
         serial=new_serial(),
         not_before=validity.not_before,
         not_after=validity.not_after,

@@ -77,7 +77,7 @@ class Pool:
 
         Those that have the one which `child` names come first, then those that have none.
         """
-        subject, wanted = child.parts.raw_issuer, child.certificate.authority_key_id
+        subject, wanted = child.parts.raw_issuer_name, child.certificate.authority_key_id
         found = self._by_subject.get(subject, ())
         if not wanted:
             yield from found

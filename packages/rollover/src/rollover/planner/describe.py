@@ -89,7 +89,7 @@ class Describer:
         known = self._knowledge.certificates.get(fingerprint)
         if known is None:
             return short(fingerprint)
-        return known.issuer if of_issuer else known.subject
+        return known.issuer_name if of_issuer else known.subject
 
     def _phases(self, graph: Graph, proven: Proven) -> Iterator[Phase]:
         for index, vector in proven.after.items():

@@ -138,7 +138,7 @@ class Estimate:
         near = self._near[unit].most_common(MOST_NEIGHBOURS)
         return tuple(Part((unit, other), (1, 0)) for other, _ in near) or (Part((unit,), (1,)),)
 
-    def seen_by(self) -> dict[int, tuple[int, ...]]:
+    def dependents(self) -> dict[int, tuple[int, ...]]:
         """Return for each group those whose needs depend on its state, itself included."""
         found: dict[int, list[int]] = {unit: [] for unit in self._views}
         for unit, parts in self._views.items():

@@ -158,7 +158,7 @@ class Search:
             during=step_window(graph, graph.units[0], terms.now, terms.margin),
         )
         self._places = {kin.unit: place for place, kin in enumerate(self.kin)}
-        self._seen_by = self.estimate.seen_by()
+        self._dependents = self.estimate.dependents()
 
     def _edges_among_kin(self, unit: int) -> tuple[int, ...]:
         speakers = {groups.unit for groups in self.kin}
@@ -235,7 +235,7 @@ class Search:
         after = step.applied(path.state)
         needs = list(path.needs)
         left = path.left
-        for unit in self._seen_by[step.unit]:
+        for unit in self._dependents[step.unit]:
             place = self._places[unit]
             now, needs[place] = needs[place], self.needed(unit, after)
             left = left.plus(self.costs[unit], needs[place] - now)

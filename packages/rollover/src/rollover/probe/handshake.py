@@ -70,7 +70,7 @@ class ClientVerdict(StrEnum):
     """It asked for a certificate, and then went on talking to us."""
     REFUSED = "refused"
     """It asked for a certificate and sent an alert about it."""
-    NOT_ASKED = "not-asked"
+    NOT_REQUESTED = "not-asked"
     """The handshake succeeded and it never asked for one."""
     UNKNOWN = "unknown"
     """Nothing was seen that proves either."""
@@ -291,7 +291,7 @@ class _Attempt:
         if self.tls is None or not self.stands:
             return ClientVerdict.UNKNOWN
         if not self.tls.seen.asked:
-            return ClientVerdict.NOT_ASKED
+            return ClientVerdict.NOT_REQUESTED
         return ClientVerdict.ACCEPTED if self.accepted else ClientVerdict.UNKNOWN
 
     def result(self, elapsed_seconds: float) -> Handshake:

@@ -11,8 +11,7 @@ from rollover.fleet.names import SYSTEM_ROOTS, Fingerprint, RuleId
 from rollover.rules.context import Party, RuleContext, some_names
 from rollover.rules.rule import Finding, Rule, Severity, found
 
-# Rules over dates: of every chain in use, and of the CAs above it.
-
+# Dates: of every chain in use, and of the CAs above it.
 
 EXPIRED = Rule(
     id=RuleId("certificate-expired"),
@@ -82,6 +81,7 @@ def expires_soon(context: RuleContext) -> Iterator[Finding]:
     within = context.knowledge.expires_within
     for party, last in _ends(context):
         left = last.not_after - context.now
+        # What has ended already is for `expired` to tell.
         if timedelta() <= left < within:
             yield found(
                 EXPIRES_SOON, str(party.ref), f"{_name(context, last)} expires in {_days(left)}"
@@ -96,13 +96,13 @@ def not_yet_valid(context: RuleContext) -> Iterator[Finding]:
             *context.whole_chain(endpoint.presents),
             *context.certificates(endpoint.trusts or ()),
         )
-        for fromkey in dict.fromkeys(in_use):
-            if fromkey.not_before > context.now:
-                begins = f"{fromkey.not_before:%Y-%m-%d %H:%M:%S} UTC"
+        for certificate in dict.fromkeys(in_use):
+            if certificate.not_before > context.now:
+                begins = f"{certificate.not_before:%Y-%m-%d %H:%M:%S} UTC"
                 yield found(
                     NOT_YET_VALID,
                     str(party.ref),
-                    f"{_name(context, fromkey)} is valid from {begins}",
+                    f"{_name(context, certificate)} is valid from {begins}",
                 )
 
 
@@ -143,7 +143,7 @@ def _ends(context: RuleContext) -> Iterator[tuple[Party, Certificate]]:
     for party in context.parties:
         chain = context.whole_chain(party.endpoint.presents)
         if chain:
-            yield party, min(chain, key=lambda each: each.not_after)
+            yield party, min(chain, key=lambda certificate: certificate.not_after)
 
 
 def _name(context: RuleContext, certificate: Certificate) -> str:
@@ -166,8 +166,7 @@ CHECKS = (
 )
 
 
-# Rules over what certificates may be used for, and how their CAs can be told apart.
-
+# What certificates may be used for, and how their CAs can be told apart.
 
 USAGE_MISSING = Rule(
     id=RuleId("usage-missing"),
@@ -207,16 +206,16 @@ def usage_missing(context: RuleContext) -> Iterator[Finding]:
         for certificate in context.whole_chain(party.endpoint.presents):
             missing = [usage for usage in _NEEDED if not _allows(certificate, usage)]
             if missing:
-                kind = "the CA" if certificate.is_ca else "the leaf"
                 yield found(
                     USAGE_MISSING,
                     str(party.ref),
-                    f"{kind} {context.label(certificate.fingerprint)} lacks {', '.join(missing)}",
+                    f"{_name(context, certificate)} lacks {', '.join(missing)}",
                 )
                 break
 
 
 def _allows(certificate: Certificate, usage: str) -> bool:
+    # Of a CA too: Go and OpenSSL both nest usages down the path, though RFC 5280 does not.
     allowed = certificate.extended_key_usages
     return allowed is None or usage in allowed or "any" in allowed
 
@@ -236,8 +235,7 @@ def no_key_id(context: RuleContext) -> Iterator[Finding]:
 USAGE_CHECKS = ((USAGE_MISSING, usage_missing), (NO_KEY_ID, no_key_id))
 
 
-# Rules over bundles: which CAs are trusted, which are used, and which can be worked with here.
-
+# Bundles: which CAs are trusted, which are used, and which can be worked with here.
 
 SAME_SUBJECT = Rule(
     id=RuleId("same-subject-authorities"),
@@ -297,10 +295,9 @@ def same_subject(context: RuleContext) -> Iterator[Finding]:
         for certificate in context.certificates(bundle):
             by_subject.setdefault(certificate.subject, []).append(certificate)
         for subject, alike in by_subject.items():
-            if (
-                len({certificate.key_identity or certificate.fingerprint for certificate in alike})
-                > 1
-            ):
+            # One subject with one key is a renewal or a cross-signature: each verifies the leaves.
+            keys = {certificate.key_identity or certificate.fingerprint for certificate in alike}
+            if len(keys) > 1:
                 yield _same_subject(context, subject, alike, refs)
 
 
@@ -329,7 +326,7 @@ def _told_apart(context: RuleContext, alike: list[Certificate]) -> bool:
         leaf.authority_key_id
         for party in context.parties
         for leaf in context.certificates(party.endpoint.presents[:1])
-        if leaf.issuer == alike[0].subject
+        if leaf.issuer_name == alike[0].subject
     )
 
 
@@ -344,10 +341,11 @@ def _bundles(context: RuleContext) -> dict[Bundle, list[EndpointRef]]:
 def unused(context: RuleContext) -> Iterator[Finding]:
     """Yield the CAs in bundles that are of no authority and that nobody presents."""
     ours = {version for authority in context.fleet.authorities for version in authority.versions}
+    # By name: of a chain from elsewhere the certificate of its issuer need not be known.
     issuing = {
-        item.issuer
+        certificate.issuer_name
         for party in context.parties
-        for item in context.certificates(party.endpoint.presents)
+        for certificate in context.certificates(party.endpoint.presents)
     }
     for fingerprint, refs in context.trusted.items():
         certificate = context.certificate(fingerprint)
@@ -365,7 +363,9 @@ def no_key(context: RuleContext) -> Iterator[Finding]:
     for fingerprint, count in context.presented.items():
         if fingerprint not in context.knowledge.keys:
             authority = next(
-                item for item in context.fleet.authorities if fingerprint in item.versions
+                authority
+                for authority in context.fleet.authorities
+                if fingerprint in authority.versions
             )
             yield found(
                 NO_KEY,

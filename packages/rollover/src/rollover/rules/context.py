@@ -12,7 +12,7 @@ import msgspec
 from rollover.fleet.certificate import Certificate, Chain
 from rollover.fleet.description import EndpointDescription, FleetDescription, InstanceDescription
 from rollover.fleet.fleet import Availability, Endpoint, EndpointRef, Fleet, Group, Instance, Role
-from rollover.fleet.names import EndpointName, Fingerprint, InstanceName, short
+from rollover.fleet.names import Fingerprint, InstanceName, short
 from rollover.rules.handshakes import Handshakes
 
 DEFAULT_EXPIRY_DAYS = 30
@@ -102,7 +102,11 @@ class RuleContext:
                 yield certificate
 
     def whole_chain(self, chain: Chain) -> tuple[Certificate, ...]:
-        """Return a chain with the authority's version that issued it, where that is known."""
+        """Return a chain with the authority's version that issued it, where that is known.
+
+        A party may leave its root out of what it sends (RFC 8446 §4.4.2); the chain still ends
+        with it.
+        """
         served = tuple(self.certificates(chain))
         issuer = self.issuer(chain)
         anchor = self.certificate(issuer) if issuer else None
@@ -151,7 +155,7 @@ def is_unseen(instance: Instance) -> bool:
     )
 
 
-def some_names(refs: tuple[EndpointRef, ...] | tuple[EndpointName, ...], *, most: int = 3) -> str:
+def some_names(names: tuple[EndpointRef, ...] | tuple[str, ...], *, most: int = 3) -> str:
     """Return some names for a line of text, and how many more there are."""
-    shown = ", ".join(f"`{ref}`" for ref in refs[:most])
-    return shown if len(refs) <= most else f"{shown} and {len(refs) - most} more"
+    shown = ", ".join(f"`{name}`" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -26,9 +26,9 @@ Shape = Callable[[Chain], Hashable]
 
 
 class JudgedHandshake(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new handshake on a link would come to. `seen` False: an end of it is not known."""
+    """What a new handshake on a link would come to. `observed` False: an end of it is not known."""
 
-    seen: bool = True
+    observed: bool = True
     refused_by: EndpointRef | None = None
     faults: tuple[Fault, ...] = ()
 
@@ -39,7 +39,7 @@ class JudgedHandshake(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _WORKS = JudgedHandshake()
-_UNSEEN = JudgedHandshake(seen=False)
+_UNSEEN = JudgedHandshake(observed=False)
 
 
 class _End(NamedTuple):
@@ -89,9 +89,12 @@ class Handshakes:
         return JudgedHandshake(refused_by=refusing, faults=answer.faults)
 
     def _end(self, endpoint: Endpoint, availability: Availability) -> _End:
-        if not _is_seen(availability, endpoint):
+        known = bool(endpoint.presents) or endpoint.trusts is not None
+        # Of a ready instance it was seen that the endpoint presents and verifies nothing.
+        if not known and availability is not Availability.READY:
             return _End(endpoint, None)
         chain = endpoint.presents
+        # All that a handshake with this end depends on, whichever side it is on.
         key = (
             self._shaped(chain) if chain else (),
             self._fleet.certificates[chain[0]].names if chain else (),
@@ -101,7 +104,16 @@ class Handshakes:
         return _End(endpoint, self._kinds.setdefault(key, len(self._kinds)))
 
     def _judge(self, link: Link, dialer: Endpoint, acceptor: Endpoint) -> _Answer:
-        faults = self._server_faults(link, dialer, acceptor)
+        # The order of TLS: a dialer verifies the server before it sends its own certificate, so a
+        # link that fails both ways shows the dialer's refusal only.
+        faults: tuple[Fault, ...] = ()
+        if dialer.trusts is not None:
+            faults = (
+                *self._ask(
+                    acceptor.presents, dialer.trusts, usage=Usage.SERVER, stack=dialer.stack
+                ),
+                *self._name_faults(link, acceptor.presents),
+            )
         if faults:
             return _Answer(by_dialer=True, faults=faults)
         if link.mutual and acceptor.trusts is not None:
@@ -113,12 +125,6 @@ class Handshakes:
                 presenter=dialer.stack,
             )
         return _Answer(by_dialer=False, faults=faults)
-
-    def _server_faults(self, link: Link, dialer: Endpoint, acceptor: Endpoint) -> tuple[Fault, ...]:
-        if dialer.trusts is None:
-            return ()
-        faults = self._ask(acceptor.presents, dialer.trusts, usage=Usage.SERVER, stack=dialer.stack)
-        return (*faults, *self._name_faults(link, acceptor.presents))
 
     def _name_faults(self, link: Link, chain: Chain) -> tuple[Fault, ...]:
         leaf = self._fleet.certificates.get(chain[0]) if chain else None
@@ -160,8 +166,3 @@ class Handshakes:
             # The detail of a fault names dates, so chains out of date are judged one by one.
             self._shapes[chain] = chain if any(dates) else self._shape(chain)
         return self._shapes[chain]
-
-
-def _is_seen(availability: Availability, endpoint: Endpoint) -> bool:
-    known = bool(endpoint.presents) or endpoint.trusts is not None
-    return known or availability is Availability.READY

@@ -23,8 +23,7 @@ from rollover.rules.context import RuleContext, some_names
 from rollover.rules.handshakes import JudgedHandshake
 from rollover.rules.rule import Finding, Rule, Severity, found
 
-# Rules over instances: can each of them be seen, changed, and changed alone?
-
+# Instances: can each of them be seen, changed, and changed alone?
 
 UNAVAILABLE = Rule(
     id=RuleId("instance-unavailable"),
@@ -187,13 +186,14 @@ def shared_files(context: RuleContext) -> Iterator[Finding]:
     users: dict[str, list[InstanceName]] = {}
     for group in context.description.groups:
         if not isinstance(group.delivery, FileDelivery):
-            continue
+            continue  # the same path in two pods, or on two hosts, is two files
         for instance in filter(_has_files, group.instances):
             for path in sorted(_paths(instance)):
                 users.setdefault(path, []).append(instance.name)
     for path, names in users.items():
         if len(names) > 1:
-            yield found(SHARED_FILES, names[0], f"`{path}` is also a file of {_rest(names)}")
+            others = some_names(tuple(names[1:]))
+            yield found(SHARED_FILES, names[0], f"`{path}` is also a file of {others}")
 
 
 def _paths(instance: InstanceDescription) -> set[str]:
@@ -204,11 +204,6 @@ def _paths(instance: InstanceDescription) -> set[str]:
         for path in (endpoint.certificate, endpoint.key, endpoint.ca)
         if path is not None
     }
-
-
-def _rest(names: list[InstanceName]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[1:4])
-    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"  # noqa: PLR2004 - as many as a line takes
 
 
 def shared_key(context: RuleContext) -> Iterator[Finding]:
@@ -264,8 +259,7 @@ CHECKS = (
 )
 
 
-# Rules over links: does a new handshake on each of them succeed now?
-
+# Links: does a new handshake on each of them succeed now?
 
 BROKEN = Rule(
     id=BROKEN_NOW,
@@ -326,30 +320,26 @@ def _collected(context: RuleContext, rule: Rule, *, names: bool) -> Iterator[Fin
         instance.name: group.name for group in context.fleet.groups for instance in group.instances
     }
     for link in context.fleet.links:
-        seen = context.handshakes.on(link)
-        reason = _reason_of(seen, names=names)
+        judged = context.handshakes.on(link)
+        reason = _reason_of(judged, names=names)
         if reason:
             kind = _KindOfLink(
                 groups[link.dialer.instance],
                 groups[link.acceptor.instance],
                 reason,
-                seen.refused_by == link.dialer,
+                judged.refused_by == link.dialer,
             )
             kinds.setdefault(kind, []).append(link)
     for kind, links in kinds.items():
-        yield _finding_on_links(rule, kind, links)
+        first = links[0]
+        refusing = first.dialer if kind.by_dialer else first.acceptor
+        more = f", and {len(links) - 1} links like it" if len(links) > 1 else ""
+        yield found(rule, str(first), f"{refusing} would refuse its peer: {kind.reason}{more}")
 
 
-def _reason_of(seen: JudgedHandshake, *, names: bool) -> str:
-    wanted = [fault for fault in seen.faults if (fault.kind is FaultKind.NAME) is names]
+def _reason_of(judged: JudgedHandshake, *, names: bool) -> str:
+    wanted = [fault for fault in judged.faults if (fault.kind is FaultKind.NAME) is names]
     return "; ".join(dict.fromkeys(fault.detail for fault in wanted))
-
-
-def _finding_on_links(rule: Rule, kind: _KindOfLink, links: list[Link]) -> Finding:
-    first = links[0]
-    refusing: EndpointRef = first.dialer if kind.by_dialer else first.acceptor
-    more = f", and {len(links) - 1} links like it" if len(links) > 1 else ""
-    return found(rule, str(first), f"{refusing} would refuse its peer: {kind.reason}{more}")
 
 
 def unverified_links(context: RuleContext) -> Iterator[Finding]:
@@ -357,6 +347,7 @@ def unverified_links(context: RuleContext) -> Iterator[Finding]:
     verifying = {party.ref: party.endpoint.trusts is not None for party in context.parties}
     counts: dict[EndpointRef, int] = {}
     for link in context.fleet.links:
+        # Of a dialer that was not seen nobody knows whether it verifies.
         if not verifying.get(link.dialer, True):
             counts[link.dialer] = counts.get(link.dialer, 0) + 1
     for ref, count in counts.items():

@@ -55,7 +55,7 @@ class CheckedRule(msgspec.Struct, frozen=True, kw_only=True):
     def worst(self) -> Severity | None:
         """The gravest finding that is not silenced; None: nothing to say."""
         severities = {finding.severity for finding in self.findings if not finding.silenced}
-        return next((each for each in Severity if each in severities), None)
+        return next((severity for severity in Severity if severity in severities), None)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +86,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def worst(self) -> Severity | None:
         """The gravest finding of all; None: nothing stands in the way."""
-        return next((each for each in Severity if self.findings(each)), None)
+        return next((severity for severity in Severity if self.findings(severity)), None)
 
 
 def check(
@@ -108,18 +108,23 @@ def check(
     """
     handshakes = Handshakes(fleet, accepts=accepts, shape=shape, now=now)
     context = RuleContext(fleet, description, knowledge=knowledge, handshakes=handshakes, now=now)
+    silences = description.silenced
     checked = [
         CheckedRule(
-            area=area, rule=rule.id, title=rule.title, findings=_findings_of(context, function)
+            area=area,
+            rule=rule.id,
+            title=rule.title,
+            findings=tuple(silencing.with_silence(finding, silences) for finding in find(context)),
         )
         for area, checks in AREAS.items()
-        for rule, function in checks
+        for rule, find in checks
     ]
     for area, found in known.items():
         checked += _checked_by_rule(area, found, catalogue)
-    findings = [finding for one in checked for finding in one.findings]
-    idle = tuple(silencing.silences_without_effect(description.silenced, findings))
-    if description.silenced:
+    if silences:
+        # Last, over what all the others found: only then is it known what a silence matches.
+        findings = [finding for checked_rule in checked for finding in checked_rule.findings]
+        idle = tuple(silencing.silences_without_effect(silences, findings))
         rule = silencing.SILENCE_WITHOUT_EFFECT
         checked.append(
             CheckedRule(area="fleet file", rule=rule.id, title=rule.title, findings=idle)
@@ -145,8 +150,3 @@ def _checked_by_rule(
             title=rule.title if rule else name,
             findings=tuple(finding for finding in found if finding.rule == name),
         )
-
-
-def _findings_of(context: RuleContext, function: Check) -> tuple[Finding, ...]:
-    silences = context.description.silenced
-    return tuple(silencing.with_silence(finding, silences) for finding in function(context))

@@ -12,8 +12,6 @@ import msgspec
 
 from rollover.fleet.names import RuleId
 
-# What a rule is, and what it finds.
-
 
 class Severity(StrEnum):
     """How much a finding weighs."""
@@ -77,12 +75,6 @@ def found(
         remedy=remedy or rule.remedy,
         place=place,
     )
-
-
-# The catalogue: every rule there is, by its id. What `rollover explain` tells.
-#
-# It names no platform. Each layer and each platform gives the rules that it can find, and
-# `rollover.rule_catalogue` puts them together.
 
 
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from rollover.fleet.fleet import Role
 def offers(*several: Forged) -> BundleCandidates:
     """What a source with these certificates offers."""
     return BundleCandidates(
-        offers=tuple(
+        candidates=tuple(
             BundleCandidate(each.certificate, f"f:{line}") for line, each in enumerate(several)
         )
     )
@@ -160,7 +160,7 @@ def test_todays_trust_is_what_the_blocks_load(tmp_path: Path) -> None:
     found = trusted_today(desk.scene())
     assert tuple(dict.fromkeys(found.certificates)) == (desk.root.certificate, other.certificate)
     assert "wider for some" in found.notes[0]
-    assert found.offers[0].place.endswith(tuple("0123456789"))
+    assert found.candidates[0].place.endswith(tuple("0123456789"))
     desk.server("n2", cluster=Tls((leaf,)))
     assert any("operating system" in note for note in trusted_today(desk.scene()).notes)
     desk.server("n3", cluster=Tls((leaf,), ca=b"rubbish"))

@@ -127,7 +127,7 @@ def test_input_that_does_not_end_is_given_up(tmp_path: Path) -> None:
     try:
         with pytest.raises(SpecError, match="nothing more came"):
             inspect_findings.read_stream(
-                read_end, patience=InspectionDeadline(timedelta(seconds=0.2))
+                read_end, deadline=InspectionDeadline(timedelta(seconds=0.2))
             )
     finally:
         os.close(read_end)

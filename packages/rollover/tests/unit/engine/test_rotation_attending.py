@@ -14,7 +14,7 @@ from rollover.engine.events import Ending, MaintenanceWindow
 from rollover.engine.goals import Request
 from rollover.engine.ports import Moment
 from rollover.engine.rules import overridable
-from rollover.engine.service import Rollover, check_site
+from rollover.engine.service import Rollover, check_fleet
 from rollover.errors import Rejected
 from rollover.fleet.description import Silence
 from rollover.fleet.evidence import Evidence, Fact
@@ -46,7 +46,7 @@ class Attending(Through):
         self.moments.append(moment)
         yield from self._finds(moment)
 
-    def tidy(self) -> Iterator[Evidence]:
+    def clean_up(self) -> Iterator[Evidence]:
         """Do one thing, then fail if it is to."""
         self.tidied += 1
         yield Evidence(
@@ -167,7 +167,7 @@ def test_a_finding_that_the_fleet_file_silences_stops_nothing() -> None:
     )
     assert fleet.rotate().ending is Ending.DONE
     assert "errands run" in str(said(fleet, "findings"))
-    report = check_site(fleet.site())
+    report = check_fleet(fleet.site())
     assert [finding.silenced for finding in report.silenced] == ["errands run"]
     assert not any(
         checked_rule.rule == "silence-without-effect" and checked_rule.findings
@@ -178,7 +178,7 @@ def test_a_finding_that_the_fleet_file_silences_stops_nothing() -> None:
 def test_check_shows_what_platforms_find_under_their_group() -> None:
     """With the rule's own title, and counted into the worst of all."""
     fleet, platform = attended(LOCKED, LOGS)
-    report = check_site(fleet.site())
+    report = check_fleet(fleet.site())
     assert platform.moments == [Moment.CHECK]
     shown = {
         checked_rule.rule: checked_rule

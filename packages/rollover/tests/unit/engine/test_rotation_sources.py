@@ -18,7 +18,7 @@ from rollover.engine import events
 from rollover.engine.events import Ending
 from rollover.engine.goals import Request
 from rollover.engine.leaves import Issuers
-from rollover.engine.service import Rollover, check_site
+from rollover.engine.service import Rollover, check_fleet
 from rollover.engine.topology import topology_now
 from rollover.errors import SpecError
 from rollover.fleet.evidence import Applied
@@ -339,7 +339,7 @@ def test_a_ca_that_was_put_in_since_the_last_rotation_is_no_business_of_that_one
 def test_a_source_is_no_party_to_any_check() -> None:
     """It has no links, files or key of its own, and agents share no stand-in's key."""
     fleet = DirectorFleet()
-    report = check_site(fleet.site())
+    report = check_fleet(fleet.site())
     found = {
         checked_rule.rule: checked_rule.findings
         for checked_rule in report.checked

@@ -65,7 +65,7 @@ def test_every_fact_is_read() -> None:
     shape = LEAF._replace(names=names, extended=(SERVER_AUTH, CLIENT_AUTH, CUSTOM_USAGE))
     leaf = forge("leaf", shape, by=root).certificate
     assert leaf.fingerprint == hashlib.sha256(leaf.der).hexdigest()
-    assert (leaf.subject, leaf.issuer) == ("CN=leaf", "CN=root")
+    assert (leaf.subject, leaf.issuer_name) == ("CN=leaf", "CN=root")
     assert leaf.dns_names == ("a.example.com", "localhost")
     assert (leaf.ip_addresses, leaf.emails) == (("::1",), ("ops@example.com",))
     assert leaf.uris == ("spiffe://example.com/a",)

@@ -34,7 +34,7 @@ def test_two_cas_of_one_subject_that_key_identifiers_tell_apart_are_a_warning() 
 def test_a_leaf_without_authority_key_identifier_makes_it_an_error_again() -> None:
     """Identifiers on the CAs do not help when the leaf names none."""
     made = scenes.world(
-        old=SAME, new=SAME, old__leaf={"issuer": SAME["subject"], "authority_key_id": ""}
+        old=SAME, new=SAME, old__leaf={"issuer_name": SAME["subject"], "authority_key_id": ""}
     )
     dialer = build.endpoint("dials", trusts=BOTH)
     found = scenes.of(scenes.run(*scenes.pair(dialer=dialer), made), "same-subject-authorities")

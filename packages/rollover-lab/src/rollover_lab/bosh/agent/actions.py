@@ -74,6 +74,7 @@ def update_settings(host: AgentHost, request: AgentRequest) -> object:
             host.disk(association.cid)
         except ActionFailed as error:
             raise ActionFailed(f"Fetching disk settings: {error}") from None
+    # An older agent says `ok` to new credentials too, and keeps those that it has.
     if surroundings.ignores_mbus:
         new = msgspec.structs.replace(new, mbus=None, blobstores=None)
     together, restart = host.told.update.merged(new)

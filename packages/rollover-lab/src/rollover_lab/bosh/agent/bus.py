@@ -1,4 +1,9 @@
-"""TLS for an agent: makes of its credentials what Go would, and refuses what Go refuses."""
+"""A connection to NATS as agents have it: TLS as Go does it, and coming back as nats.go does.
+
+Of its credentials it makes what Go would, and refuses what Go refuses. What nats.go does and others
+do not: the delays between attempts grow, what is published meanwhile is kept and sent later, and
+the second refusal in a row by the server ends it for good.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from rollover.pki import pem as pki_pem
-from rollover.probe import nats_protocol as nats
+from rollover.pki import pem
+from rollover.probe import nats_protocol
 from rollover_lab.bosh.agent.directory import CertKeyPair
 
 _SERVER_NAME = re.compile(r"[a-zA-Z0-9*\-]*.nats.bosh-internal")
@@ -50,7 +55,7 @@ def client_context(credentials: CertKeyPair) -> ssl.SSLContext:
 def check_server(peer: ssl.SSLObject) -> None:
     """Raise `WrongServer` unless the common name is one of `*.nats.bosh-internal`."""
     certificate: Mapping[str, Any] = peer.getpeercert() or {}
-    names = (pair for rdn in certificate.get("subject", ()) for pair in rdn)
+    names = (attribute for rdn in certificate.get("subject", ()) for attribute in rdn)
     common = next((value for key, value in names if key == "commonName"), "")
     if not _SERVER_NAME.fullmatch(common):
         raise WrongServer("server Certificate CommonName does not match *.nats.bosh-internal")
@@ -58,7 +63,7 @@ def check_server(peer: ssl.SSLObject) -> None:
 
 def _trust_ca(context: ssl.SSLContext, bundle: bytes) -> None:
     added = 0
-    for certificate in pki_pem.certificates(bundle):
+    for certificate in pem.certificates(bundle):
         try:
             context.load_verify_locations(cadata=certificate)
         except ssl.SSLError:
@@ -69,38 +74,32 @@ def _trust_ca(context: ssl.SSLContext, bundle: bytes) -> None:
 
 
 def _present_certificate(context: ssl.SSLContext, credentials: CertKeyPair) -> None:
-    chain = list(pki_pem.certificates(credentials.certificate.encode()))
+    chain = list(pem.certificates(credentials.certificate.encode()))
     keys = [
         block
-        for block in pki_pem.blocks(credentials.private_key.encode())
+        for block in pem.blocks(credentials.private_key.encode())
         if block.label.endswith(_KEY)
     ]
     if not chain or not keys:
         raise BadCredentials("failed to find any PEM data in certificate or key input")
-    pem = "".join(ssl.DER_cert_to_PEM_cert(data) for data in chain)
+    certificates = "".join(ssl.DER_cert_to_PEM_cert(data) for data in chain)
     try:
-        _load_pem(context, f"{pem}{credentials.private_key.strip()}\n".encode())
+        _load_pem(context, f"{certificates}{credentials.private_key.strip()}\n".encode())
     except (ssl.SSLError, ValueError):
         # The cause is left out: a parser's message may quote what it was given.
         raise BadCredentials("private key does not match public key, or cannot be read") from None
 
 
-def _load_pem(context: ssl.SSLContext, pem: bytes) -> None:
+def _load_pem(context: ssl.SSLContext, content: bytes) -> None:
     """Hand a chain and key to OpenSSL, which takes files only, without leaving one on a disk."""
     descriptor = os.memfd_create("mbus")
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
-            file.write(pem)
+            file.write(content)
+        # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password="")
     finally:
         os.close(descriptor)
-
-
-# A connection to NATS as the agent's library has it: it comes back by itself, for ever or not.
-#
-# What nats.go does and others do not: the delays between attempts grow, what is published
-# meanwhile is kept and sent later, and the second refusal in a row by the server ends it for
-# good.
 
 
 PENDING_LIMIT = 8 * 1024 * 1024
@@ -155,7 +154,8 @@ class AgentBus:
         self._context = context
         self._behaviour = behaviour
         self._hello = b"".join(
-            nats.subscribe(subject, number) for number, subject in enumerate(subjects, start=1)
+            nats_protocol.subscribe(subject, number)
+            for number, subject in enumerate(subjects, start=1)
         )
         self._deliver = deliver
         self._wire: _Wire | None = None
@@ -175,7 +175,7 @@ class AgentBus:
         """Send a message, now or as soon as there is a connection again; raise `BusClosed`."""
         if self.closed.is_set():
             raise BusClosed("the connection is closed")
-        message = nats.publish(subject, payload)
+        message = nats_protocol.publish(subject, payload)
         if self._wire is not None:
             self._wire.send(message)
         elif len(self._pending) + len(message) > PENDING_LIMIT:
@@ -212,7 +212,7 @@ class AgentBus:
                 await wire.lost.wait()
             except BusRefused as error:
                 self._refuse(str(error))
-            except (OSError, TimeoutError, WrongServer, nats.BadProtocol) as error:
+            except (OSError, TimeoutError, WrongServer, nats_protocol.BadProtocol) as error:
                 self._behaviour.note(f"not connected: {type(error).__name__}")
             finally:
                 self._wire = None
@@ -245,7 +245,7 @@ class _Wire(asyncio.Protocol):
 
     def __init__(self, deliver: Callable[[str, bytes], None]) -> None:
         self._deliver = deliver
-        self._parser = nats.Parser(payload_limit=_PAYLOAD_LIMIT)
+        self._parser = nats_protocol.Parser(payload_limit=_PAYLOAD_LIMIT)
         self._transport: asyncio.Transport | None = None
         self._greeted = asyncio.Event()
         self._answered = asyncio.Event()
@@ -261,7 +261,7 @@ class _Wire(asyncio.Protocol):
         *,
         hello: bytes,
     ) -> None:
-        """Connect, shake hands and log in; raises as `Bus._once` lists."""
+        """Connect, shake hands and log in; raises what `AgentBus._once` catches."""
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self, address.host, address.port)
         await self._await(self._greeted)
@@ -271,7 +271,7 @@ class _Wire(asyncio.Protocol):
             raise ConnectionResetError("closed while shaking hands")
         self._transport = secured
         behaviour.check(secured.get_extra_info("ssl_object"))
-        self.send(nats.connect(_options(behaviour.name)) + hello + nats.PING)
+        self.send(nats_protocol.connect(_options(behaviour.name)) + hello + nats_protocol.PING)
         await self._await(self._answered)
         self.ready = True
 
@@ -295,24 +295,26 @@ class _Wire(asyncio.Protocol):
         try:
             for event in self._parser.feed(data):
                 self._take(event)
-        except nats.BadProtocol:
+        except nats_protocol.BadProtocol:
             self.connection_lost(None)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Note the end (asyncio); its reason tells an agent nothing."""
         self.lost.set()
 
-    def _take(self, event: nats.Event) -> None:
+    def _take(self, event: nats_protocol.Event) -> None:
         match event:
-            case nats.Message():
+            case nats_protocol.Message():
                 self._deliver(event.subject, event.payload)
-            case nats.Ping():
-                self.send(nats.PONG)
-            case nats.Info():
+            case nats_protocol.Ping():
+                self.send(nats_protocol.PONG)
+            case nats_protocol.Info():
                 self._greeted.set()
-            case nats.Pong():
+            case nats_protocol.Pong():
                 self._answered.set()
-            case nats.ServerRefusal(text=text) if any(each in text.lower() for each in _FATAL):
+            case nats_protocol.ServerRefusal(text=text) if any(
+                words in text.lower() for words in _FATAL
+            ):
                 self.refusal = text
                 self.lost.set()
             case _:
@@ -320,7 +322,7 @@ class _Wire(asyncio.Protocol):
 
     async def _await(self, event: asyncio.Event) -> None:
         """Wait for an event, or for the end of the connection."""
-        waits = [asyncio.ensure_future(item.wait()) for item in (event, self.lost)]
+        waits = [asyncio.ensure_future(wanted.wait()) for wanted in (event, self.lost)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -10,7 +10,7 @@ import msgspec
 
 from rollover_lab import machine
 
-# What an agent is told: by the cloud when its VM is made, and later by `update_settings`.
+T = TypeVar("T")
 
 
 class CertKeyPair(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,11 +125,8 @@ class AgentInput(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def urls(self) -> tuple[str, ...]:
         """Where the message bus is."""
-        updated, born = self.update.mbus or _NO_MBUS, self.settings.env.bosh.mbus
-        return updated.urls or born.urls or ((self.settings.mbus,) if self.settings.mbus else ())
-
-
-# The apply spec: what a VM was told to be, given back word for word by `get_state`.
+        updated, initial = self.update.mbus or _NO_MBUS, self.settings.env.bosh.mbus
+        return updated.urls or initial.urls or ((self.settings.mbus,) if self.settings.mbus else ())
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +149,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApplySpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What `apply` brings. What the agent does not act on is kept as it came."""
+    """What `apply` brings, and `get_state` gives back word for word, acted on or not."""
 
     properties: object = msgspec.field(
         default_factory=lambda: {"logging": {"max_log_file_size": ""}}
@@ -169,12 +166,6 @@ class ApplySpec(msgspec.Struct, frozen=True, kw_only=True):
     az: str | None = ""
     persistent_disk: int | None = 0
     rendered_templates_archive: object = None
-
-
-# The files of one agent: what it was told, what it does, and what it must not forget.
-
-
-T = TypeVar("T")
 
 
 class UnreadableFile(Exception):

@@ -22,8 +22,6 @@ from rollover_lab.bosh.agent.directory import (
 )
 from rollover_lab.bosh.agent.protocol import ActionFailed
 
-# What can be wrong with an agent on purpose.
-
 
 class AgentFault(StrEnum):
     """A fault of one VM; `none` heals it."""
@@ -39,11 +37,8 @@ class AgentFault(StrEnum):
     """The next `update_settings` is accepted, answered `ok` after the restart, and lost. Once."""
 
 
-# How long an agent waits for what, in seconds; a lab in a hurry divides all of it.
-
-
 class AgentTiming(msgspec.Struct, frozen=True, kw_only=True):
-    """The waits of the real agent and of what restarts it."""
+    """The waits of the real agent and of what restarts it, in seconds."""
 
     exit_delay: float = 1.0
     """Between the settings' being saved and the end of the process: the answer gets out."""
@@ -76,9 +71,6 @@ class AgentTiming(msgspec.Struct, frozen=True, kw_only=True):
     def reconnect_delay(self, attempt: int) -> float:
         """Return how long to wait before an attempt to reconnect; the first one is 1."""
         return min(self.reconnect_step * attempt, self.reconnect_limit)
-
-
-# The jobs of a VM as monit has them: started, stopped or failing, and never really there.
 
 
 RUNNING, STOPPED, FAILING = "running", "stopped", "failing"
@@ -125,7 +117,7 @@ class JobProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentJobs:
-    """What the VM runs."""
+    """What the VM runs, as monit has it: started, stopped or failing, and never really there."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -184,9 +176,6 @@ class AgentJobs:
     def _keep(self, kept: _KeptJobs) -> None:
         self._kept = kept
         directory.write_json(self._path, kept)
-
-
-# The VM as the actions of its agent see it.
 
 
 class AgentSurroundings(Protocol):

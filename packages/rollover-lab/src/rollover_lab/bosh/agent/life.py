@@ -1,4 +1,4 @@
-"""A log of bounded size, for agents that may crash three times a second for days."""
+"""One life of an agent: from reading its files to the end of what would be its process."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ from rollover_lab.bosh.agent.protocol import AgentTasks, ProcessExit
 
 LOG_LIMIT = 256 * 1024
 """Octets; then the file is kept as `….1`, and a new one begun."""
+INBOX_LENGTH = 65_536
+"""Messages that wait for the one before; nats.go drops those beyond half a million."""
 
 
 class AgentLog:
-    """Appends lines to a file. Whoever calls it gives it no secrets."""
+    """Appends lines to a file. Whoever calls it gives it no secrets.
+
+    Bounded, for agents that may crash three times a second for days.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,6 +46,88 @@ class AgentLog:
             full = file.tell() > LOG_LIMIT
         if full:
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+
+
+async def live(files: AgentDirectory, surroundings: AgentSurroundings) -> int:
+    """Be the agent whose files these are; return the exit code of its process.
+
+    1: it cannot start, or has given up on its connection. 0: it wants to be started again. Being
+    cancelled is being killed.
+    """
+    log = AgentLog(files.log)
+    log.note("started")
+    try:
+        code = await _live_once(files, surroundings, log)
+    except (UnreadableFile, BadCredentials, ValueError) as error:
+        log.note(f"cannot start: {error}")
+        code = 1
+    log.note(f"ended with code {code}")
+    return code
+
+
+async def _live_once(files: AgentDirectory, surroundings: AgentSurroundings, log: AgentLog) -> int:
+    told = files.told()
+    inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX_LENGTH)
+
+    def deliver(_subject: str, payload: bytes) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            inbox.put_nowait(payload)
+
+    bus = AgentBus(
+        told.urls,
+        client_context(told.credentials),
+        ConnectionBehaviour(
+            name=told.settings.agent_id,
+            delay=surroundings.timing.reconnect_delay,
+            connect_timeout=surroundings.timing.connect_timeout,
+            check=check_server,
+            note=log.note,
+        ),
+        subjects=(f"agent.{told.settings.agent_id}",),
+        deliver=deliver,
+    )
+
+    def send(topic: str, content: object) -> None:
+        with contextlib.suppress(BusClosed):
+            bus.publish(f"hm.agent.{topic}.{told.settings.agent_id}", msgspec.json.encode(content))
+
+    host = AgentHost(files, told, surroundings=surroundings, send=send)
+    tasks = AgentTasks(files.tasks)
+    return await _first_exit(
+        tasks.work(),
+        tasks.resume(RESUMED),
+        bus.run(),
+        beat(host, bus),
+        _answer(host, tasks, bus, inbox),
+    )
+
+
+async def _answer(
+    host: AgentHost, tasks: AgentTasks, bus: AgentBus, inbox: asyncio.Queue[bytes]
+) -> None:
+    """Answer one request after another, as a subscription of nats.go delivers them."""
+    while True:
+        request = protocol.parse_request(await inbox.get())
+        if request is None or host.surroundings.fault is AgentFault.HUNG:
+            continue
+        reply = await actions.dispatch(host, tasks, request)
+        if protocol.fits_a_subject(request.reply_to):
+            with contextlib.suppress(BusClosed):
+                bus.publish(request.reply_to, reply)
+
+
+async def _first_exit(*parts: Coroutine[object, object, None]) -> int:
+    """Run all parts until one ends the process; then end the others."""
+    running = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*running)
+    except ProcessExit as end:
+        return end.code
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    return 1
 
 
 # Heartbeats: every so often, and the end of the process when none gets out any more.
@@ -91,92 +178,3 @@ def heartbeat(host: AgentHost) -> dict[str, object]:
         "node_id": spec.id,
         "number_of_processes": len(host.jobs.processes(spec)),
     }
-
-
-# One life of an agent: from reading its files to the end of what would be its process.
-
-
-INBOX_LENGTH = 65_536
-"""Messages that wait for the one before; nats.go drops those beyond half a million."""
-
-
-async def live(files: AgentDirectory, surroundings: AgentSurroundings) -> int:
-    """Be the agent whose files these are; return the exit code of its process.
-
-    1: it cannot start, or has given up on its connection. 0: it wants to be started again. Being
-    cancelled is being killed.
-    """
-    log = AgentLog(files.log)
-    log.note("started")
-    try:
-        code = await _live_once(files, surroundings, log)
-    except (UnreadableFile, BadCredentials, ValueError) as error:
-        log.note(f"cannot start: {error}")
-        code = 1
-    log.note(f"ended with code {code}")
-    return code
-
-
-async def _live_once(files: AgentDirectory, surroundings: AgentSurroundings, log: AgentLog) -> int:
-    told = files.told()
-    inbox: asyncio.Queue[bytes] = asyncio.Queue(INBOX_LENGTH)
-    bus = AgentBus(
-        told.urls,
-        client_context(told.credentials),
-        ConnectionBehaviour(
-            name=told.settings.agent_id,
-            delay=surroundings.timing.reconnect_delay,
-            connect_timeout=surroundings.timing.connect_timeout,
-            check=check_server,
-            note=log.note,
-        ),
-        subjects=(f"agent.{told.settings.agent_id}",),
-        deliver=lambda _subject, payload: _put(inbox, payload),
-    )
-
-    def send(topic: str, content: object) -> None:
-        with contextlib.suppress(BusClosed):
-            bus.publish(f"hm.agent.{topic}.{told.settings.agent_id}", msgspec.json.encode(content))
-
-    host = AgentHost(files, told, surroundings=surroundings, send=send)
-    tasks = AgentTasks(files.tasks)
-    return await _first_exit(
-        tasks.work(),
-        tasks.resume(RESUMED),
-        bus.run(),
-        beat(host, bus),
-        _answer(host, tasks, bus, inbox),
-    )
-
-
-async def _answer(
-    host: AgentHost, tasks: AgentTasks, bus: AgentBus, inbox: asyncio.Queue[bytes]
-) -> None:
-    """Answer one request after another, as a subscription of nats.go delivers them."""
-    while True:
-        request = protocol.parse_request(await inbox.get())
-        if request is None or host.surroundings.fault is AgentFault.HUNG:
-            continue
-        reply = await actions.dispatch(host, tasks, request)
-        if protocol.fits_a_subject(request.reply_to):
-            with contextlib.suppress(BusClosed):
-                bus.publish(request.reply_to, reply)
-
-
-def _put(inbox: asyncio.Queue[bytes], payload: bytes) -> None:
-    with contextlib.suppress(asyncio.QueueFull):
-        inbox.put_nowait(payload)
-
-
-async def _first_exit(*parts: Coroutine[object, object, None]) -> int:
-    """Run all parts until one ends the process; then end the others."""
-    running = [asyncio.create_task(part) for part in parts]
-    try:
-        await asyncio.gather(*running)
-    except ProcessExit as end:
-        return end.code
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-    return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,9 +13,6 @@ import msgspec
 
 from rollover_lab.bosh.agent import directory
 from rollover_lab.bosh.agent.directory import UnreadableFile
-
-# Requests and replies of the agent protocol: JSON, with the subject for the reply inside.
-
 
 REPLY_LIMIT = 1024 * 1024
 """Octets; a longer reply is replaced by an exception (bosh-agent, mbus/nats_handler.go)."""
@@ -39,14 +37,14 @@ class AgentRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def argument(self, position: int, kind: type[T]) -> T:
         """Return an argument; raise `ActionFailed` with the real agent's words."""
-        given = self.arguments or ()
-        if position >= len(given):
+        arguments = self.arguments or ()
+        if position >= len(arguments):
             raise ActionFailed(
                 "Extracting method arguments from payload: Not enough arguments, "
-                f"expected {position + 1}, got {len(given)}"
+                f"expected {position + 1}, got {len(arguments)}"
             )
         try:
-            return msgspec.json.decode(given[position], type=kind)
+            return msgspec.json.decode(arguments[position], type=kind)
         except msgspec.ValidationError as error:
             raise ActionFailed(
                 f"Extracting method arguments from payload: Unmarshalling action argument: {error}"
@@ -91,7 +89,9 @@ def failure_reply(message: str) -> bytes:
 
 def fits_a_subject(text: str) -> bool:
     """Say whether a reply can be published there."""
-    return bool(text) and not any(each.isspace() or not each.isprintable() for each in text)
+    return bool(text) and not any(
+        character.isspace() or not character.isprintable() for character in text
+    )
 
 
 # Asynchronous actions: one at a time, a short queue, and some that outlive the process.
@@ -141,14 +141,17 @@ class AgentTasks:
         self._path = path
         self._known: dict[str, _AgentTask] = {}
         self._queue: asyncio.Queue[_AgentTask] = asyncio.Queue(QUEUE_LENGTH)
-        self._recorded = _read_recorded_task(path)
+        self._recorded: dict[str, _RecordedTask] = {}
+        # A record that cannot be read is as good as none, as the real agent has it.
+        with contextlib.suppress(UnreadableFile):
+            self._recorded = directory.read_json(path, dict[str, _RecordedTask])
 
     async def resume(self, result: object) -> None:
         """Let every recorded task end again, with `result`, whatever became of its work."""
-        for value in tuple(self._recorded.values()):
+        for task in tuple(self._recorded.values()):
             await self._begin(
                 _AgentTask(
-                    id=value.task_id, method=value.method, work=lambda: result, persistent=True
+                    id=task.task_id, method=task.method, work=lambda: result, persistent=True
                 )
             )
 
@@ -203,11 +206,3 @@ class AgentTasks:
         if task_id not in self._known:
             raise ActionFailed(f"Task with id {task_id} could not be found")
         return self._known[task_id]
-
-
-def _read_recorded_task(path: Path) -> dict[str, _RecordedTask]:
-    """Read the record; one that cannot be read is as good as none, as the real agent has it."""
-    try:
-        return directory.read_json(path, dict[str, _RecordedTask])
-    except UnreadableFile:
-        return {}

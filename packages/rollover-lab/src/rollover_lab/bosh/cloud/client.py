@@ -14,27 +14,11 @@ from rollover_lab.bosh.agent.directory import CertKeyPair
 from rollover_lab.bosh.agent.host import AgentFault
 from rollover_lab.control import Control, LabRequest
 
-# How old the agent of a stemcell is, as far as it matters to a rotation.
-
-
+SYSTEM = "cloud"
 _FIRST_WITH_MBUS = {"bionic": (1, 36), "windows2019": (2019, 41)}
 """The first stemcells with an agent of 2.388 or later (reference/bosh.md §2.1)."""
 _ALL_OLDER = ("trusty", "xenial", "windows2012", "windows2016", "windows1803")
 """Lines that had ended, or never got it."""
-
-
-def ignores_mbus(name: str, version: str) -> bool:
-    """Say whether the agent is older than 2.388: it answers `ok`, and keeps its credentials."""
-    for line, first in _FIRST_WITH_MBUS.items():
-        if line in name:
-            return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < first
-    return any(line in name for line in _ALL_OLDER)
-
-
-# What the supervisor of a BOSH lab is asked as its cloud, and what it answers.
-
-
-SYSTEM = "cloud"
 
 
 class StemcellRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,15 +160,12 @@ class DirectorVmStatus(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.processes) and all(process.running for process in self.processes)
 
 
-# Asks the supervisor of a BOSH lab as its cloud: blocking, with a timeout.
-
-
 TIMEOUT_SECONDS: Final = 60.0
 """Stopping a director VM takes longest: each of its processes has some seconds to end."""
 
 
 class LabCloud:
-    """The cloud behind a supervisor's socket. Safe to share between threads.
+    """The cloud behind a supervisor's socket: calls block. Safe to share between threads.
 
     Every method raises `NotFound` for VMs, disks and agents that do not exist, `Rejected` for what
     cannot be done, `Unreachable` when the lab has ended, `TimedOut`.
@@ -255,3 +236,11 @@ class LabCloud:
         """Put other credentials on a VM's disk and restart its agent."""
         pair = msgspec.convert(cert, type=CertKeyPair, from_attributes=True)
         self._control.tell(RewriteCredentials(agent_id=agent_id, cert=pair))
+
+
+def ignores_mbus(name: str, version: str) -> bool:
+    """Say whether the agent is older than 2.388: it answers `ok`, and keeps its credentials."""
+    for line, first in _FIRST_WITH_MBUS.items():
+        if line in name:
+            return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < first
+    return any(line in name for line in _ALL_OLDER)

@@ -29,35 +29,6 @@ from rollover_lab.control import ControlRefusal, FailureKind
 from rollover_lab.processes import Processes
 from rollover_lab.state import Program
 
-# Runs a real bosh-agent in the place of the lab's own (reference/bosh.md §4.2).
-
-
-def real_agent_program(files: AgentDirectory, binary: Path, vm_cid: str) -> Program:
-    """Return how to run the binary once, with dummy platform and dummy jobs; make its directory.
-
-    Its settings are those of `files`; everything else it keeps in `base` beside them.
-    """
-    base = files.root / "base"
-    for path in (base / "bosh", base / "etc" / "logrotate.d", base / "tmp"):
-        path.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-    source = {"Type": "File", "SettingsPath": str(files.settings)}
-    configuration = base / "config.json"
-    directory.write_json(
-        configuration,
-        {"Platform": {}, "Infrastructure": {"Settings": {"Sources": [source]}}},
-    )
-    temporary = f"TMPDIR={base / 'tmp'}"
-    agent = (str(binary), "-b", str(base), "-P", "dummy", "-M", "dummy-nats")
-    return Program(
-        name=f"agent of {vm_cid}",
-        argv=("/usr/bin/env", temporary, *agent, "-C", str(configuration)),
-        directory=str(base),
-        output=str(files.log),
-    )
-
-
-# One VM: its record, its agent, and what starts the agent again, as runit does.
-
 
 class VmRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the cloud must not forget of a VM."""
@@ -70,7 +41,10 @@ class VmRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CloudMachine:
-    """A VM that runs. To its agent it is the `Surroundings`."""
+    """A VM that runs, and what starts its agent again, as runit does.
+
+    To its agent it is the `AgentSurroundings`.
+    """
 
     def __init__(
         self, places: VmLayout, record: VmRecord, *, timing: AgentTiming, processes: Processes
@@ -198,10 +172,7 @@ class CloudMachine:
         directory.write_json(path, settings)
 
 
-# All VMs and persistent disks of the cloud: made, found again after a restart, and removed.
-
-
-class Estate:
+class CloudVms:
     """What the cloud has."""
 
     def __init__(self, places: CloudLayout, timing: AgentTiming, processes: Processes) -> None:
@@ -218,13 +189,14 @@ class Estate:
             try:
                 record = directory.read_json(self._places.vm(root.name).record, VmRecord)
             except UnreadableFile:
+                # The record is written last and removed first: this is half a VM.
                 shutil.rmtree(root)
             else:
                 self._start(record)
 
     async def end(self) -> None:
         """Stop all agents; the VMs come back with the next supervisor."""
-        await asyncio.gather(*(value.stop() for value in self._machines.values()))
+        await asyncio.gather(*(vm.stop() for vm in self._machines.values()))
 
     def create_vm(self, agent_id: str, settings: bytes, stemcell: StemcellRef) -> str:
         """Make a VM and start its agent; return its cid."""
@@ -273,23 +245,23 @@ class Estate:
 
     def attach_disk(self, vm_cid: str, disk_cid: str) -> None:
         """Give a disk to a VM that may have it already, but no other."""
-        machine = self._machine(vm_cid)
+        vm = self._machine(vm_cid)
         self._check_disk(disk_cid)
         owner = self._owner(disk_cid)
-        if owner is not None and owner is not machine:
+        if owner is not None and owner is not vm:
             raise ControlRefusal(
                 FailureKind.REJECTED,
                 f"disk `{disk_cid}` is attached to VM `{owner.record.vm_cid}`",
                 hint="detach it there, or delete that VM",
             )
         if owner is None:
-            machine.attach(disk_cid, self._places.disks / disk_cid)
+            vm.attach(disk_cid, self._places.disks / disk_cid)
 
     def detach_disk(self, vm_cid: str, disk_cid: str) -> None:
         """Take a disk away from a VM, if it has it."""
-        machine = self._machine(vm_cid)
-        if disk_cid in machine.record.disk_cids:
-            machine.detach(disk_cid)
+        vm = self._machine(vm_cid)
+        if disk_cid in vm.record.disk_cids:
+            vm.detach(disk_cid)
 
     def delete_disk(self, disk_cid: str) -> None:
         """Remove a disk that no VM has."""
@@ -302,16 +274,16 @@ class Estate:
         shutil.rmtree(self._places.disks / disk_cid)
 
     def _start(self, record: VmRecord, settings: bytes | None = None) -> CloudMachine:
-        machine = CloudMachine(
+        vm = CloudMachine(
             self._places.vm(record.vm_cid),
             record,
             timing=self._timing,
             processes=self._processes,
         )
-        machine.save(settings)
-        self._machines[record.vm_cid] = machine
-        machine.start()
-        return machine
+        vm.save(settings)
+        self._machines[record.vm_cid] = vm
+        vm.start()
+        return vm
 
     def _machine(self, vm_cid: str) -> CloudMachine:
         if vm_cid not in self._machines:
@@ -319,16 +291,41 @@ class Estate:
         return self._machines[vm_cid]
 
     def _by_agent(self, agent_id: str) -> CloudMachine:
-        for value in self._machines.values():
-            if value.record.agent_id == agent_id:
-                return value
+        for vm in self._machines.values():
+            if vm.record.agent_id == agent_id:
+                return vm
         raise ControlRefusal(FailureKind.NOT_FOUND, f"no VM has the agent `{agent_id}`")
 
     def _owner(self, disk_cid: str) -> CloudMachine | None:
-        owners = (value for value in self._machines.values() if disk_cid in value.record.disk_cids)
+        owners = (vm for vm in self._machines.values() if disk_cid in vm.record.disk_cids)
         return next(owners, None)
 
     def _check_disk(self, disk_cid: str) -> None:
         known = {path.name for path in self._places.disks.iterdir()}
         if disk_cid not in known:
             raise ControlRefusal(FailureKind.NOT_FOUND, f"there is no disk `{disk_cid}`")
+
+
+def real_agent_program(files: AgentDirectory, binary: Path, vm_cid: str) -> Program:
+    """Return how to run a real bosh-agent once, with dummy platform and jobs; make its directory.
+
+    Its settings are those of `files`; everything else it keeps in `base` beside them
+    (reference/bosh.md §4.2).
+    """
+    base = files.root / "base"
+    for path in (base / "bosh", base / "etc" / "logrotate.d", base / "tmp"):
+        path.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    source = {"Type": "File", "SettingsPath": str(files.settings)}
+    configuration = base / "config.json"
+    directory.write_json(
+        configuration,
+        {"Platform": {}, "Infrastructure": {"Settings": {"Sources": [source]}}},
+    )
+    temporary = f"TMPDIR={base / 'tmp'}"
+    agent = (str(binary), "-b", str(base), "-P", "dummy", "-M", "dummy-nats")
+    return Program(
+        name=f"agent of {vm_cid}",
+        argv=("/usr/bin/env", temporary, *agent, "-C", str(configuration)),
+        directory=str(base),
+        output=str(files.log),
+    )

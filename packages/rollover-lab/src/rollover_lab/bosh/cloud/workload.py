@@ -17,14 +17,11 @@ from rollover_lab.bosh.agent.directory import UnreadableFile
 from rollover_lab.bosh.agent.host import AgentTiming
 from rollover_lab.bosh.cloud import client
 from rollover_lab.bosh.cloud.client import DirectorVmAction, DirectorVmStatus, JobProcessStatus
-from rollover_lab.bosh.cloud.vms import Estate
+from rollover_lab.bosh.cloud.vms import CloudVms
 from rollover_lab.bosh.layout import CloudLayout
 from rollover_lab.control import ControlRefusal, FailureKind, LabRequest
 from rollover_lab.processes import Processes
 from rollover_lab.state import BoshContent, LabStateFile, Program
-
-# The director VM: its processes, started in order, restarted when they die, as monit does.
-
 
 RESTART_SECONDS = 2.0
 """Until a process that died is started again."""
@@ -54,7 +51,7 @@ class _Job(msgspec.Struct, frozen=True, kw_only=True):
         return (sys.executable, "-m", self.module, "--config", str(self.configuration))
 
 
-class _Kept:
+class _KeptJob:
     """A job whose process is kept running."""
 
     def __init__(self, job: _Job, output: Path, processes: Processes) -> None:
@@ -73,6 +70,7 @@ class _Kept:
             self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
+        # First what would start the process again, then the process.
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -105,7 +103,7 @@ class _Kept:
 
 
 class DirectorVmJobs:
-    """NATS, director and health monitor, and perhaps a UAA."""
+    """NATS, director, health monitor and perhaps a UAA: restarted when they die, as by monit."""
 
     def __init__(
         self, places: CloudLayout, processes: Processes, *, wanted: bool, keep_wanted: KeepWanted
@@ -134,10 +132,10 @@ class DirectorVmJobs:
         )
         places.logs.mkdir(mode=machine.PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         self._kept = tuple(
-            _Kept(job, places.logs / f"{job.name}.log", processes) for job in self._jobs
+            _KeptJob(job, places.logs / f"{job.name}.log", processes) for job in self._jobs
         )
 
-    def _present(self) -> tuple[_Kept, ...]:
+    def _present(self) -> tuple[_KeptJob, ...]:
         return tuple(kept for kept in self._kept if kept.there)
 
     async def bring_back(self) -> None:
@@ -181,9 +179,6 @@ class DirectorVmJobs:
                 )
 
 
-# What a BOSH lab runs: the cloud, which is its VMs with their agents, and the director VM.
-
-
 class BoshWorkload:
     """The cloud of one lab. What it ran before comes back when it begins."""
 
@@ -196,19 +191,19 @@ class BoshWorkload:
         places.cloud.mkdir(mode=machine.PRIVATE_DIRECTORY, exist_ok=True)
         self._content = content
         self._file = file
-        self._estate = Estate(places, AgentTiming().hurried(content.pace), processes)
+        self._vms = CloudVms(places, AgentTiming().hurried(content.pace), processes)
         self._director_vm = DirectorVmJobs(
             places, processes, wanted=content.director_vm, keep_wanted=self._keep_wanted
         )
 
     async def begin(self) -> None:
         """Bring back what ran before."""
-        self._estate.bring_back()
+        self._vms.bring_back()
         await self._director_vm.bring_back()
 
     async def end(self) -> None:
         """Stop everything; it comes back with the next supervisor."""
-        await asyncio.gather(self._director_vm.end(), self._estate.end())
+        await asyncio.gather(self._director_vm.end(), self._vms.end())
 
     async def answer(self, request: LabRequest) -> object:
         """Do what is asked."""
@@ -222,13 +217,13 @@ class BoshWorkload:
             case client.OnDirectorVm(action=action):
                 return await self._director_vm.act(action)
             case client.CreateVm(agent_id=agent, settings=settings, stemcell=stemcell):
-                return self._estate.create_vm(agent, bytes(settings), stemcell)
+                return self._vms.create_vm(agent, bytes(settings), stemcell)
             case client.HasVm(vm_cid=vm):
-                return self._estate.has_vm(vm)
+                return self._vms.has_vm(vm)
             case client.Vms():
-                return self._estate.vms()
+                return self._vms.vms()
             case client.CreateDisk():
-                return self._estate.create_disk()
+                return self._vms.create_disk()
             case _:
                 await self._change(request)
                 return None
@@ -236,17 +231,17 @@ class BoshWorkload:
     async def _change(self, request: LabRequest) -> None:
         match request:
             case client.DeleteVm(vm_cid=vm):
-                await self._estate.delete_vm(vm)
+                await self._vms.delete_vm(vm)
             case client.AttachDisk(vm_cid=vm, disk_cid=disk):
-                self._estate.attach_disk(vm, disk)
+                self._vms.attach_disk(vm, disk)
             case client.DetachDisk(vm_cid=vm, disk_cid=disk):
-                self._estate.detach_disk(vm, disk)
+                self._vms.detach_disk(vm, disk)
             case client.DeleteDisk(disk_cid=disk):
-                self._estate.delete_disk(disk)
+                self._vms.delete_disk(disk)
             case client.SetFault(agent_id=agent, kind=fault):
-                await self._estate.fault(agent, fault)
+                await self._vms.fault(agent, fault)
             case client.RewriteCredentials(agent_id=agent, cert=cert):
-                await self._estate.rewrite_credentials(agent, cert)
+                await self._vms.rewrite_credentials(agent, cert)
 
     def _keep_wanted(self, wanted: bool) -> None:  # noqa: FBT001 - a callback
         self._content = msgspec.structs.replace(self._content, director_vm=wanted)

@@ -21,11 +21,6 @@ from rollover.errors import TimedOut
 from rollover_lab.bosh.director.refusals import RemoteException, RpcTimeout
 from rollover_lab.bosh.job_config import DirectorTiming, MessageBus
 
-# The director's connection to NATS, shared by all threads (`nats_rpc.rb`).
-#
-# No queue and no persistence: what is sent while the connection or the agent is away is lost.
-
-
 PROTOCOL: Final = 3
 RECONNECT_ATTEMPTS: Final = 4
 _CONNECT_SECONDS: Final = 5
@@ -41,6 +36,8 @@ class NoReply(TimedOut):
 class NatsLink:
     """Sends requests to agents, from any thread; its own work is done on one event loop.
 
+    As `nats_rpc.rb`: no queue and no persistence, what is sent while the connection or the agent is
+    away is lost.
     `ended` is called when the connection is lost for good: then the process should end, and
     whoever watches over it starts a new one.
     """
@@ -109,6 +106,7 @@ class NatsLink:
         self._loop.call_soon_threadsafe(self._send, subject, data)
 
     def _send(self, subject: str, data: bytes) -> None:
+        # nats-py would keep it for the next connection; what the real director sends is lost.
         if not self._client.is_connected:
             log.error("SENT failed because nats isn't connected: %s", subject)
             return
@@ -152,6 +150,7 @@ class NatsLink:
         log.info("NATS reconnected")
 
     async def _closed(self) -> None:
+        # Before it was open for the first time, `open` itself tries again.
         if self._loop is not None and self._opened:
             log.error("NATS connection closed for good")
             self._ended()
@@ -166,9 +165,6 @@ def _context(bus: MessageBus) -> ssl.SSLContext:
     return context
 
 
-# Asks one agent to do something and waits until it has (`agent_client.rb`).
-
-
 RETRIES: Final = {"get_state": 2, "get_task": 4, "upload_blob": 3}
 """How often a request that timed out is sent again: those that do no harm twice."""
 STOP_SECONDS: Final = 300.0
@@ -180,7 +176,7 @@ Arguments = tuple[object, ...]
 
 
 class AgentLink(Protocol):
-    """Carries requests to agents."""
+    """Carries requests to agents: the `NatsLink`, and one of scripted answers in tests."""
 
     def request(self, agent_id: str, method: str, arguments: Arguments, *, seconds: float) -> bytes:
         """Return the reply, JSON; `NoReply` when none came in time."""
@@ -213,21 +209,22 @@ class AgentClientContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentClient:
-    """One agent. `name` is its instance's, for messages.
+    """Asks one agent to do something and waits until it has (`agent_client.rb`).
 
+    `name` is its instance's, for messages.
     `seconds` are for one answer; None: the usual for that method.
     """
 
     def __init__(
         self,
-        around: AgentClientContext,
+        context: AgentClientContext,
         *,
         agent_id: str,
         name: str,
         seconds: float | None = None,
         retries: bool = True,
     ) -> None:
-        self._around = around
+        self._context = context
         self._agent_id = agent_id
         self._name = name
         self._seconds = seconds
@@ -250,12 +247,12 @@ class AgentClient:
         except RemoteException as error:
             if _UNKNOWN not in error.message:
                 raise
-            self._around.log(f"Ignoring {method} 'unknown message' error from the agent")
+            self._context.log(f"Ignoring {method} 'unknown message' error from the agent")
             return None
 
     def drain(self, *arguments: object) -> float:
         """Ask for a drain; return seconds to wait. The task can be cancelled meanwhile."""
-        value = self._wait(self._send("drain", arguments), meanwhile=self._around.checkpoint)
+        value = self._wait(self._send("drain", arguments), meanwhile=self._context.checkpoint)
         return float(value) if isinstance(value, int | float) else 0.0
 
     def stop(self) -> None:
@@ -268,10 +265,10 @@ class AgentClient:
 
     def wait_until_ready(self, cid: str) -> None:
         """Ping until the agent answers; `RpcTimeout` after `agent_wait` seconds."""
-        allowed = self._around.timing.agent_wait
+        allowed = self._context.timing.agent_wait
         deadline = time.monotonic() + allowed
         while True:
-            self._around.checkpoint()
+            self._context.checkpoint()
             try:
                 self._ask("ping", (), PING_SECONDS)
             except RpcTimeout:
@@ -300,7 +297,7 @@ class AgentClient:
                 return None
             if meanwhile is not None:
                 meanwhile()
-            time.sleep(self._around.timing.get_task_poll)
+            time.sleep(self._context.timing.get_task_poll)
         return value
 
     def _send(self, method: str, arguments: Arguments) -> object:
@@ -316,7 +313,7 @@ class AgentClient:
     def _patience(self, method: str) -> float:
         if self._seconds is not None:
             return self._seconds
-        timing = self._around.timing
+        timing = self._context.timing
         match method:
             case "get_state":
                 return timing.get_state_timeout
@@ -326,8 +323,8 @@ class AgentClient:
                 return timing.rpc_timeout
 
     def _ask(self, method: str, arguments: Arguments, seconds: float) -> object:
-        self._around.log(f"SENT: agent.{self._agent_id} {method}{_shown(method, arguments)}")
-        link = self._around.link
+        self._context.log(f"SENT: agent.{self._agent_id} {method}{_shown(method, arguments)}")
+        link = self._context.link
         try:
             data = link.request(self._agent_id, method, arguments, seconds=seconds)
         except NoReply:
@@ -335,18 +332,15 @@ class AgentClient:
                 f"Timed out sending '{method}' to instance: '{self._name}', "
                 f"agent-id: '{self._agent_id}' after {seconds:g} seconds"
             ) from None
-        reply = self._parsed(data)
+        try:
+            reply = msgspec.json.decode(data, type=_Reply)
+        except msgspec.MsgspecError as error:
+            raise RemoteException(f"agent {self._agent_id} answers no reply: {error}") from None
         outcome = "exception" if reply.exception is not None else type(reply.value).__name__
-        self._around.log(f"RECEIVED: agent.{self._agent_id} {outcome}")
+        self._context.log(f"RECEIVED: agent.{self._agent_id} {outcome}")
         if reply.exception is not None:
             raise RemoteException(_text(reply.exception))
         return reply.value
-
-    def _parsed(self, data: bytes) -> _Reply:
-        try:
-            return msgspec.json.decode(data, type=_Reply)
-        except msgspec.MsgspecError as error:
-            raise RemoteException(f"agent {self._agent_id} answers no reply: {error}") from None
 
 
 def _running(value: object) -> _AgentTask | None:

@@ -10,7 +10,6 @@ import msgspec
 
 from rollover.errors import RolloverError
 from rollover_lab.bosh.director import updating, vms
-from rollover_lab.bosh.director import work as director_work
 from rollover_lab.bosh.director.deployment_plan import ApplyOrder, ScanAndFixOrder
 from rollover_lab.bosh.director.instance_tasks import group_of
 from rollover_lab.bosh.director.instances import DeployedInstance, InstanceState, InstanceVm
@@ -23,7 +22,7 @@ from rollover_lab.bosh.director.refusals import (
 )
 from rollover_lab.bosh.director.task_records import EventStage
 from rollover_lab.bosh.director.updating import Quiet
-from rollover_lab.bosh.director.work import TaskWork
+from rollover_lab.bosh.director.work import TaskWork, run_all
 
 AGENT_SECONDS = 10.0
 """For one answer, in a hurry less; nobody is asked twice (`vm_scan_stage.rb`)."""
@@ -34,6 +33,7 @@ def scan_deployment(work: TaskWork, _data: bytes) -> str:
     """Run the job that looks at every VM of a deployment."""
     name = work.task.deployment or ""
     try:
+        # Not waited for: whoever asked is told to come again later.
         with work.director.locks.deployment(name, task=work.task.id, seconds=0):
             _scan(work, name, work.director.instances.of(name))
     except LockBusy:
@@ -87,12 +87,12 @@ def _scan(work: TaskWork, deployment: str, instances: Sequence[DeployedInstance]
     counts: Counter[str] = Counter()
     stage = work.events.stage(f"Scanning {len(expected)} VMs", 2)
 
-    def look(instance: DeployedInstance) -> None:
+    def observe(instance: DeployedInstance) -> None:
         counts[_observe_instance(work, deployment, instance)] += 1
 
     with stage.step("Checking VM states"):
-        jobs = (partial(look, instance) for instance in expected if not instance.ignore)
-        director_work.run_all(jobs, at_once=work.director.config.max_threads)
+        jobs = (partial(observe, instance) for instance in expected if not instance.ignore)
+        run_all(jobs, at_once=work.director.config.max_threads)
     kinds = ("OK", "unresponsive", "missing", "unbound")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
     with stage.step(summary + (f", {ignored} ignored" if ignored else "")):
@@ -146,7 +146,7 @@ def _resolve(work: TaskWork, wanted: dict[InstanceProblem, str | None]) -> int:
         work.director.problems.close(problem)
 
     jobs = (partial(resolve_one, problem, wish) for problem, wish in wanted.items())
-    director_work.run_all(jobs, at_once=work.director.config.max_threads)
+    run_all(jobs, at_once=work.director.config.max_threads)
     if errors:
         raise DirectorError("\n".join(errors))
     return len(wanted)

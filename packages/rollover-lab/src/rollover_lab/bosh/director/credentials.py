@@ -24,9 +24,6 @@ from rollover_lab import machine
 from rollover_lab.bosh.director.refusals import CertificateGenerationFailed
 from rollover_lab.bosh.job_config import AgentCredentials, DirectorConfig
 
-# Private keys for agents' certificates: one each, or a few that they share in a lab in a hurry.
-
-
 NewKey = Callable[[], PrivateKey]
 
 
@@ -80,9 +77,6 @@ def _read(kept: Path | None, count: int) -> list[PrivateKey]:
         if isinstance(key, RSAPrivateKey):
             found.append(PrivateKey(key))
     return found
-
-
-# What agents get to reach NATS: certificates, signed as the real director signs them.
 
 
 class MbusCertificate(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,12 +162,6 @@ class AgentCertificateIssuer:
             ) from None
 
 
-# What `bosh env --details` shows: when certificates of the director end.
-#
-# As in the real director (`certificate_expiry.json.erb`): computed when the job is rendered, of a
-# bundle only the first certificate, and neither NATS's own nor the agents'.
-
-
 class VariableExpiry(msgspec.Struct, frozen=True, kw_only=True):
     """When one certificate ends."""
 
@@ -183,7 +171,12 @@ class VariableExpiry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VariableExpiries:
-    """Read once, when the director starts; only the days that are left are counted anew."""
+    """What `bosh env --details` shows: when certificates of the director end.
+
+    As in the real director (`certificate_expiry.json.erb`): read once, when it starts, of a bundle
+    only the first certificate, and neither NATS's own nor the agents'. Only the days that are left
+    are counted anew.
+    """
 
     def __init__(self, config: DirectorConfig) -> None:
         files = {

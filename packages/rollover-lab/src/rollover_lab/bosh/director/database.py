@@ -129,9 +129,6 @@ CREATE INDEX IF NOT EXISTS tasks_in ON tasks (state);
 """
 
 
-# The director's SQLite database: one connection that all threads take turns with.
-
-
 Value = str | int | float | bytes | None
 
 _PRIVATE = 0o600
@@ -139,13 +136,17 @@ _BUSY_SECONDS = 10.0
 
 
 class DirectorDatabase:
-    """Runs statements, each in a transaction of its own or several in one."""
+    """Runs statements, each in a transaction of its own or several in one.
+
+    All threads take turns with one connection.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Manifests hold secrets; SQLite gives its side files the mode of the database.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE))
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
+        # No isolation level: a transaction begins where `transaction` says so, and nowhere else.
         self._connection = sqlite3.connect(
             path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -156,7 +157,7 @@ class DirectorDatabase:
 
     def rows(self, statement: str, *values: Value) -> list[sqlite3.Row]:
         """Return all rows of a query."""
-        with self._turn:
+        with self._lock:
             return self._connection.execute(statement, values).fetchall()
 
     def row(self, statement: str, *values: Value) -> sqlite3.Row | None:
@@ -165,7 +166,7 @@ class DirectorDatabase:
 
     def run(self, statement: str, *values: Value) -> int:
         """Run a statement; return how many rows it changed."""
-        with self._turn:
+        with self._lock:
             return self._connection.execute(statement, values).rowcount
 
     def insert(self, table: str, **columns: Value) -> int:
@@ -173,7 +174,7 @@ class DirectorDatabase:
         names = ", ".join(f'"{name}"' for name in columns)
         marks = ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - see above
-        with self._turn:
+        with self._lock:
             return self._connection.execute(statement, tuple(columns.values())).lastrowid or 0
 
     def update(self, table: str, number: int, **columns: Value) -> None:
@@ -185,7 +186,7 @@ class DirectorDatabase:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Keep everything inside, or nothing when it raises; other threads wait."""
-        with self._turn:
+        with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -196,5 +197,5 @@ class DirectorDatabase:
 
     def close(self) -> None:
         """Close it; nobody may use it afterwards."""
-        with self._turn:
+        with self._lock:
             self._connection.close()

@@ -10,7 +10,6 @@ import msgspec
 
 from rollover_lab.bosh.director import manifest as manifests
 from rollover_lab.bosh.director import updating, vms
-from rollover_lab.bosh.director import work as director_work
 from rollover_lab.bosh.director.deployment_plan import (
     BoundDeployment,
     DeployOrder,
@@ -22,7 +21,7 @@ from rollover_lab.bosh.director.deployment_plan import (
 from rollover_lab.bosh.director.instances import DeployedInstance, DeploymentRecord, InstanceState
 from rollover_lab.bosh.director.manifest import DeploymentManifest
 from rollover_lab.bosh.director.refusals import BadManifest, as_director_error
-from rollover_lab.bosh.director.work import TaskWork
+from rollover_lab.bosh.director.work import TaskWork, run_all
 
 ALERTS = "hm.director.alert"
 _ERROR, _WARNING = 3, 4
@@ -101,7 +100,7 @@ def _create_missing_vms(work: TaskWork, bound: BoundDeployment) -> None:
         work.director.instances.change(instance, dns=dns_records(group, instance))
 
     jobs = (partial(create, group, plan.instance) for group, plan in missing)
-    director_work.run_all(jobs, at_once=work.director.config.max_threads)
+    run_all(jobs, at_once=work.director.config.max_threads)
     work.checkpoint()
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from rollover_lab.bosh.director import manifest as manifests
-from rollover_lab.bosh.director import work as director_work
 from rollover_lab.bosh.director.instances import (
     DeployedInstance,
     InstanceSpec,
@@ -38,7 +37,7 @@ from rollover_lab.bosh.director.refusals import (
     RpcTimeout,
     UnknownStemcell,
 )
-from rollover_lab.bosh.director.work import TaskWork
+from rollover_lab.bosh.director.work import TaskWork, run_all
 
 # What a manifest, the cloud config and the flags of a command ask of each group.
 
@@ -85,20 +84,20 @@ def desired_groups(
     watch = WatchTime(first=watch_minimum, last=watch_minimum + WATCH_SECONDS)
     return tuple(
         DesiredGroup(
-            name=instance_group.name,
-            size=instance_group.instances,
-            azs=instance_group.azs,
+            name=group.name,
+            size=group.instances,
+            azs=group.azs,
             spec=_desired_spec(
-                instance_group,
+                group,
                 manifest,
                 cloud,
-                stemcell=_stemcell_of_alias(instance_group, stemcells),
+                stemcell=_stemcell_of_alias(group, stemcells),
                 used=releases,
             ),
-            update=_update_rules(instance_group, manifest, overrides=overrides, watch=watch),
-            links=_provided_links(instance_group),
+            update=_update_rules(group, manifest, overrides=overrides, watch=watch),
+            links=_provided_links(group),
         )
-        for instance_group in manifest.instance_groups
+        for group in manifest.instance_groups
     )
 
 
@@ -135,10 +134,8 @@ def _desired_spec(
     stemcell: UploadedStemcell,
     used: dict[str, str],
 ) -> InstanceSpec:
-    types = {vm_kind.name: vm_kind.cloud_properties for vm_kind in cloud.vm_types}
-    extensions = {
-        vm_extension.name: vm_extension.cloud_properties for vm_extension in cloud.vm_extensions
-    }
+    types = {vm_type.name: vm_type.cloud_properties for vm_type in cloud.vm_types}
+    extensions = {extension.name: extension.cloud_properties for extension in cloud.vm_extensions}
     return InstanceSpec(
         stemcell_name=stemcell.name,
         stemcell_version=stemcell.version,
@@ -164,7 +161,7 @@ def _desired_spec(
 def _desired_disk_size(group: ManifestInstanceGroup, cloud: CloudConfig) -> int:
     if not group.persistent_disk_type:
         return group.persistent_disk
-    sizes = {disk_kind.name: disk_kind.disk_size for disk_kind in cloud.disk_types}
+    sizes = {disk_type.name: disk_type.disk_size for disk_type in cloud.disk_types}
     return sizes.get(group.persistent_disk_type, manifests.DEFAULT_DISK_MEBIBYTES)
 
 
@@ -231,8 +228,8 @@ def place_instances(
     Raises `IgnoredInDeletion` when an ignored one would have to go.
     """
     fitting = [instance for instance in existing if not azs or instance.az in azs]
-    preferred = sorted(fitting, key=lambda each: (not each.ignore, each.index))[:size]
-    kept = tuple(sorted(preferred, key=lambda each: each.index))
+    preferred = sorted(fitting, key=lambda instance: (not instance.ignore, instance.index))[:size]
+    kept = tuple(sorted(preferred, key=lambda instance: instance.index))
     obsolete = tuple(instance for instance in existing if instance not in kept)
     check_none_ignored(obsolete)
     return GroupPlacement(kept, _new_instance(existing, kept, size=size, azs=azs), obsolete)
@@ -369,7 +366,7 @@ def differences(
 def _differences(
     plan: InstancePlan, demand: DeployDemand, current: CurrentVersions
 ) -> Iterator[str]:
-    instance, vm = plan.instance, plan.instance.vm
+    instance, vm, had = plan.instance, plan.instance.vm, plan.instance.spec
     if not instance.update_completed:
         yield "dirty"
     if plan.wish is Wish.RESTART:
@@ -388,7 +385,7 @@ def _differences(
         yield "trusted_certs"
     if vm is None or vm.nats_config_sha1 != current.nats_config_sha1:
         yield "nats_config"
-    if _tags_differ(plan):
+    if plan.group is not None and had is not None and had.tags != plan.group.spec.tags:
         yield "tags"
 
 
@@ -402,7 +399,7 @@ def _spec_differences(plan: InstancePlan) -> Iterator[str]:
         return
     if had.cloud_properties != wanted.cloud_properties:
         yield "cloud_properties"
-    if _stemcell_differs(plan.instance) != (wanted.stemcell_name, wanted.stemcell_version):
+    if _stemcell_of(plan.instance) != (wanted.stemcell_name, wanted.stemcell_version):
         yield "stemcell"
     if had.env != wanted.env:
         yield "env"
@@ -416,7 +413,7 @@ def _spec_differences(plan: InstancePlan) -> Iterator[str]:
         yield "job"
 
 
-def _stemcell_differs(instance: DeployedInstance) -> tuple[str, str] | None:
+def _stemcell_of(instance: DeployedInstance) -> tuple[str, str] | None:
     """Return what the VM was made from, or would be."""
     if instance.vm is not None:
         return instance.vm.stemcell_name, instance.vm.stemcell_version
@@ -444,11 +441,6 @@ def _state_differs(plan: InstancePlan) -> bool:
     if plan.state is InstanceState.STOPPED:
         return running
     return plan.state is InstanceState.STARTED and not running
-
-
-def _tags_differ(plan: InstancePlan) -> bool:
-    had, group = plan.instance.spec, plan.group
-    return had is not None and group is not None and had.tags != group.spec.tags
 
 
 # What jobs are told: one type for each kind of task. They are kept with the task.
@@ -629,11 +621,11 @@ def bind_deployment(
 def agent_states(work: TaskWork, instances: Sequence[DeployedInstance], *, fix: bool) -> JobStates:
     """Ask every agent for its state; `RpcTimeout` or `RemoteException`, unless `fix`."""
     states: JobStates = {}
-    turn = threading.Lock()
+    lock = threading.Lock()
 
     def ask(instance: DeployedInstance, vm: InstanceVm) -> None:
         state = job_state(work, instance, vm, fix=fix)
-        with turn:
+        with lock:
             states[instance.id] = state
 
     asked = (
@@ -641,7 +633,7 @@ def agent_states(work: TaskWork, instances: Sequence[DeployedInstance], *, fix: 
         for instance in instances
         if instance.vm and not instance.ignore
     )
-    director_work.run_all(asked, at_once=work.director.config.max_threads)
+    run_all(asked, at_once=work.director.config.max_threads)
     return states
 
 
@@ -670,8 +662,8 @@ def _bind_group(
     _check_ignored(existing, order.change)
     placed = place_instances(existing, size=group.size, azs=group.azs)
     made = [
-        instances.create(deployment, group=group.name, index=new_instance.index, az=new_instance.az)
-        for new_instance in placed.new
+        instances.create(deployment, group=group.name, index=new.index, az=new.az)
+        for new in placed.new
     ]
     _elect_bootstrap(work, (*placed.kept, *made))
     fresh = {instance.id for instance in made}
@@ -679,7 +671,7 @@ def _bind_group(
     plans = []
     for instance in (*placed.kept, *made):
         plan = InstancePlan(
-            instance=instances.get(instance.id),
+            instance=instances.get(instance.id),  # anew: the election may have changed it
             group=group,
             wish=_wish_for(instance, order.change),
             job_state=states.get(instance.id),
@@ -729,7 +721,7 @@ def _check_ignored(existing: Sequence[DeployedInstance], change: StateChange | N
 def _elect_bootstrap(work: TaskWork, instances: Sequence[DeployedInstance]) -> None:
     if not instances or sum(instance.bootstrap for instance in instances) == 1:
         return
-    lowest = min(instances, key=lambda each: each.index)
+    lowest = min(instances, key=lambda instance: instance.index)
     for instance in instances:
         work.director.instances.change(instance, bootstrap=int(instance.id == lowest.id))
 
@@ -745,9 +737,7 @@ def _demand_of_order(order: DeployOrder) -> DeployDemand:
 
 def _cloud_config(work: TaskWork, order: DeployOrder) -> CloudConfig:
     """Return the cloud configs of an order as one; the first that defines a name wins."""
-    versions = {
-        stored_config.id: stored_config for stored_config in work.director.configs.find(limit=2**31)
-    }
+    versions = {config.id: config for config in work.director.configs.find(limit=2**31)}
     merged = CloudConfig()
     for number in order.cloud_configs:
         if number not in versions:

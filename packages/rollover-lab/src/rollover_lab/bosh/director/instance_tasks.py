@@ -9,7 +9,6 @@ import msgspec
 
 from rollover_lab.bosh.director import manifest as manifests
 from rollover_lab.bosh.director import updating, vms
-from rollover_lab.bosh.director import work as director_work
 from rollover_lab.bosh.director.deployment_plan import (
     RUNNING,
     UNRESPONSIVE,
@@ -36,7 +35,7 @@ from rollover_lab.bosh.director.refusals import (
 )
 from rollover_lab.bosh.director.task_records import EventStage
 from rollover_lab.bosh.director.updating import Quiet
-from rollover_lab.bosh.director.work import TaskWork
+from rollover_lab.bosh.director.work import TaskWork, run_all
 
 # Stops, starts, restarts or recreates one instance by itself (`jobs/update_instance.rb`).
 #
@@ -150,11 +149,7 @@ def _start_instance(
 
 def errand_names(manifest: manifests.DeploymentManifest) -> tuple[str, ...]:
     """Return the errands of a manifest; those inside service groups are not known to the lab."""
-    return tuple(
-        instance_group.name
-        for instance_group in manifest.instance_groups
-        if instance_group.lifecycle == "errand"
-    )
+    return tuple(group.name for group in manifest.instance_groups if group.lifecycle == "errand")
 
 
 def run_errand(work: TaskWork, data: bytes) -> str:
@@ -250,12 +245,12 @@ def list_vms(work: TaskWork, data: bytes) -> str:
     instances = director.instances.of(work.task.deployment or "")
     paused = director.facts.resurrection_paused
 
-    def look(instance: DeployedInstance) -> None:
+    def list_one(instance: DeployedInstance) -> None:
         work.result(_vm_line(instance, _vm_health(work, instance), paused=paused))
 
     shown = (instance for instance in instances if order.instances or instance.vm)
-    director_work.run_all(
-        (partial(look, instance) for instance in shown), at_once=director.config.max_threads
+    run_all(
+        (partial(list_one, instance) for instance in shown), at_once=director.config.max_threads
     )
     return ""
 

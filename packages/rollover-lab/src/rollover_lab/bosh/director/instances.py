@@ -13,8 +13,6 @@ import msgspec
 from rollover_lab.bosh.director.database import DirectorDatabase, Value
 from rollover_lab.bosh.director.refusals import DeploymentNotFound, InstanceNotFound, InvalidIndex
 
-# What the director keeps about deployments: instances, their VMs and their disks.
-
 
 class InstanceState(StrEnum):
     """What an instance shall be."""
@@ -108,9 +106,6 @@ class DeployedInstance(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it should have a VM that answers."""
         service = self.spec is not None and self.spec.lifecycle == "service"
         return service and self.state is not InstanceState.DETACHED
-
-
-# Instances, VMs and disks in the database.
 
 
 _UUID = re.compile(r"[A-Fa-f0-9]{8}-[A-Fa-f0-9-]{27}")
@@ -251,9 +246,6 @@ class InstanceTable:
 
 def _vm_of_row(row: sqlite3.Row) -> InstanceVm:
     return msgspec.convert(dict(row), InstanceVm, strict=False)
-
-
-# Deployments, their manifests and the names of their variables in the database.
 
 
 _DEPLOYMENT_IDS = msgspec.json.Decoder(tuple[int, ...])

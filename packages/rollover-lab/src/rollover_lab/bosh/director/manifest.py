@@ -131,7 +131,7 @@ def tree(text: bytes) -> dict[str, object]:
 
 def _plain_map(value: dict[Key, Tree]) -> dict[str, object]:
     """Return a map with the texts of its keys; nothing the lab reads has other ones."""
-    return {str(key_value(key)): _plain(each) for key, each in value.items()}
+    return {str(key_value(key)): _plain(child) for key, child in value.items()}
 
 
 def _plain(value: Tree) -> object:
@@ -139,7 +139,7 @@ def _plain(value: Tree) -> object:
         case dict():
             return _plain_map(value)
         case list():
-            return [_plain(record) for record in value]
+            return [_plain(child) for child in value]
         case _:
             return value
 

@@ -108,10 +108,10 @@ def _list_lines(
         yield from _yaml(removed, REMOVED, depth=depth, hide=hide)
 
 
-def _same_name(one: object, other: object) -> bool:
-    if not (isinstance(one, dict) and isinstance(other, dict)):
+def _same_name(old: object, new: object) -> bool:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
         return False
-    return "name" in one and one["name"] == other.get("name")
+    return "name" in old and old["name"] == new.get("name")
 
 
 def _below(hide: HideValue, key: str, value: object) -> HideValue:
@@ -128,9 +128,11 @@ def _yaml(value: object, status: str | None, *, depth: int, hide: HideValue) -> 
 def _shown(value: object, hide: HideValue) -> Tree:
     match value:
         case dict():
-            return {key: _shown(each, _below(hide, str(key), each)) for key, each in value.items()}
+            return {
+                key: _shown(child, _below(hide, str(key), child)) for key, child in value.items()
+            }
         case list():
-            return [_shown(item, hide) for item in value]
+            return [_shown(child, hide) for child in value]
         case str() | int() | float() | None:
             return _REDACTED if hide is HideValue.ALL else value
         case _:

@@ -15,12 +15,6 @@ import msgspec
 from rollover_lab.bosh.director.database import DirectorDatabase, Value
 from rollover_lab.bosh.director.refusals import ConfigNotFound, LockBusy
 
-# Stemcells and releases that the director has.
-#
-# The lab has no files of them: what a manifest names counts as uploaded when it is first
-# deployed.
-
-
 CPI = "rollover_lab"
 LATEST = "latest"
 FIRST_VERSION = "1.500"
@@ -54,7 +48,11 @@ class UploadedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stock:
-    """Finds and adds stemcells and releases."""
+    """Finds and adds stemcells and releases.
+
+    The lab has no files of them: what a manifest names counts as uploaded when it is first
+    deployed.
+    """
 
     def __init__(self, database: DirectorDatabase) -> None:
         self._database = database
@@ -77,42 +75,29 @@ class Stock:
     def stemcell(self, *, name: str, operating_system: str, version: str) -> UploadedStemcell:
         """Return the stemcell that a manifest names; it is added when it is not there."""
         name = name or f"bosh-lab-{operating_system}-go_agent"
-        known = [
-            uploaded_stemcell
-            for uploaded_stemcell in self.stemcells()
-            if uploaded_stemcell.name == name
-        ]
+        known = [stemcell for stemcell in self.stemcells() if stemcell.name == name]
         if version == LATEST:
             version = known[-1].version if known else FIRST_VERSION
-        for uploaded_stemcell in known:
-            if uploaded_stemcell.version == version:
-                return uploaded_stemcell
+        for stemcell in known:
+            if stemcell.version == version:
+                return stemcell
+        # The operating system is in the name: `bosh-IAAS-HYPERVISOR-OS-go_agent`.
+        named = "-".join(name.removesuffix("-go_agent").split("-")[-2:])
         self._database.insert(
             "stemcells",
             name=name,
             version=version,
-            operating_system=operating_system or _system_in(name),
+            operating_system=operating_system or named,
             cid=f"stemcell-{name}-{version}",
         )
         return self.stemcell(name=name, operating_system=operating_system, version=version)
 
     def release(self, *, name: str, version: str, jobs: tuple[str, ...]) -> UploadedRelease:
         """Return the release that a manifest names; it is added when it is not there."""
-        known = [
-            uploaded_release
-            for uploaded_release in self.releases()
-            if uploaded_release.name == name
-        ]
+        known = [release for release in self.releases() if release.name == name]
         if version == LATEST:
             version = known[-1].version if known else FIRST_VERSION
-        had = next(
-            (
-                uploaded_release.jobs
-                for uploaded_release in known
-                if uploaded_release.version == version
-            ),
-            (),
-        )
+        had = next((release.jobs for release in known if release.version == version), ())
         found = UploadedRelease(
             name=name, version=version, jobs=tuple(dict.fromkeys((*had, *jobs)))
         )
@@ -123,15 +108,6 @@ class Stock:
             " ".join(found.jobs),
         )
         return found
-
-
-def _system_in(stemcell: str) -> str:
-    """Return the operating system in a stemcell's name: `bosh-IAAS-HYPERVISOR-OS-go_agent`."""
-    parts = stemcell.removesuffix("-go_agent").split("-")
-    return "-".join(parts[-2:])
-
-
-# Configs (cloud, runtime, deploy, …) and small facts in the database.
 
 
 _RESURRECTION_PAUSED = "resurrection_paused"
@@ -149,7 +125,7 @@ class StoredConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfigTable:
-    """Finds, adds and deletes configs; versions are never changed."""
+    """Finds, adds and deletes configs (cloud, runtime, …); versions are never changed."""
 
     def __init__(self, database: DirectorDatabase) -> None:
         self._database = database
@@ -162,20 +138,20 @@ class ConfigTable:
             "SELECT * FROM configs WHERE NOT deleted ORDER BY type, name, id DESC"
         )
         found: list[StoredConfig] = []
-        seen: dict[tuple[str, str], int] = {}
+        counts: dict[tuple[str, str], int] = {}
         for row in rows:
             if (kind or row["type"]) != row["type"] or (name or row["name"]) != row["name"]:
                 continue
-            count = seen[row["type"], row["name"]] = seen.get((row["type"], row["name"]), 0) + 1
+            count = counts[row["type"], row["name"]] = counts.get((row["type"], row["name"]), 0) + 1
             if count <= limit:
                 found.append(msgspec.convert({**row, "current": count == 1}, StoredConfig))
         return tuple(found)
 
     def get(self, number: str) -> StoredConfig:
         """Return the config with this id; `ConfigNotFound`."""
-        for stored_config in self.find(limit=2**31):
-            if str(stored_config.id) == number:
-                return stored_config
+        for config in self.find(limit=2**31):
+            if str(config.id) == number:
+                return config
         raise ConfigNotFound(f"Config {number} not found")
 
     def add(self, *, kind: str, name: str, content: str) -> StoredConfig:
@@ -224,9 +200,6 @@ class DirectorFacts:
         )
 
 
-# Who did what when: the director's events.
-
-
 _EVENTS_LIMIT = 200
 _EVENT_FILTERS = ("task", "deployment", "instance", "user", "action", "object_type", "object_name")
 
@@ -247,7 +220,7 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class History:
-    """Adds and finds events."""
+    """Who did what when: adds and finds events."""
 
     def __init__(self, database: DirectorDatabase) -> None:
         self._database = database
@@ -271,11 +244,11 @@ class History:
             "timestamp > ?": wanted.get("after_time"),
             **{f"{name} = ?": wanted.get(name) for name in _EVENT_FILTERS},
         }
-        given = {text: value for text, value in conditions.items() if value is not None}
-        where = " AND ".join(given) or "1"
+        bound = {text: value for text, value in conditions.items() if value is not None}
+        where = " AND ".join(bound) or "1"
         # The texts above are all there are; values are bound.
         statement = f"SELECT * FROM events WHERE {where} ORDER BY id DESC LIMIT {_EVENTS_LIMIT}"  # noqa: S608
-        return [_shown_event(dict(row)) for row in self._database.rows(statement, *given.values())]
+        return [_shown_event(dict(row)) for row in self._database.rows(statement, *bound.values())]
 
     def get(self, number: str) -> dict[str, object] | None:
         """Return one event as clients see it."""
@@ -294,9 +267,6 @@ def _shown_event(row: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in shown.items() if value not in (None, "")}
 
 
-# Problems that a cloud check finds, and what can be done about each (`problem_handlers/`).
-
-
 class ProblemType(StrEnum):
     """What can be wrong with a VM."""
 
@@ -305,7 +275,7 @@ class ProblemType(StrEnum):
 
 
 class Resolution(StrEnum):
-    """What can be done."""
+    """What can be done about a problem (`problem_handlers/`)."""
 
     IGNORE = "ignore"
     REBOOT = "reboot_vm"
@@ -388,9 +358,6 @@ class ProblemTable:
         )
 
 
-# Locks: one task at a time changes a deployment.
-
-
 WAIT_SECONDS = 10.0
 """How long a task tries to get a lock (`lock_helper.rb`)."""
 _TRY_SECONDS = 0.1
@@ -408,7 +375,7 @@ class TaskLock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LockTable:
-    """Takes and gives back locks."""
+    """Takes and gives back locks: one task at a time changes a deployment."""
 
     def __init__(self, database: DirectorDatabase) -> None:
         self._database = database
@@ -452,6 +419,7 @@ class LockTable:
         self._database.run("DELETE FROM locks")
 
     def _take(self, name: str, task: int) -> bool:
+        # The primary key decides between two tasks that try at the same time.
         statement = "INSERT OR IGNORE INTO locks (name, task_id, expired_at) VALUES (?, ?, ?)"
         return self._database.run(statement, name, task, time.time()) == 1
 

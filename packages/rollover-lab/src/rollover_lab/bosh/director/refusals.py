@@ -175,9 +175,6 @@ class LockBusy(DirectorError):
     """Another task holds the lock; a plain error to clients, number 100."""
 
 
-# What a job's failure looks like to clients.
-
-
 def as_director_error(error: Exception) -> DirectorError:
     """Return an error as the director shows it: its own ones as they are, others as number 100."""
     if isinstance(error, DirectorError):

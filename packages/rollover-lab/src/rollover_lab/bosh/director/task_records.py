@@ -20,9 +20,6 @@ from rollover.platforms.bosh.director_records import TaskState
 from rollover_lab.bosh.director.database import DirectorDatabase
 from rollover_lab.bosh.director.refusals import TaskNotFound
 
-# The outputs of tasks: one directory for each task, one file for each kind of output.
-
-
 _HTTP_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _PRIVATE_FILE, _PRIVATE_DIRECTORY = 0o600, 0o700
 
@@ -51,7 +48,7 @@ class Unsatisfiable(NamedTuple):
 
 
 class Outputs:
-    """Writes and reads outputs."""
+    """Writes and reads outputs: a directory for each task, a file for each kind of output."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -61,6 +58,7 @@ class Outputs:
         """Add a line; whoever reads sees all of it or nothing."""
         path = self.path(task, kind)
         path.parent.mkdir(exist_ok=True, mode=_PRIVATE_DIRECTORY)
+        # O_APPEND and one write: no line of another thread comes in between.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         descriptor = os.open(path, flags, _PRIVATE_FILE)
         try:
@@ -102,12 +100,6 @@ def wanted_slice(header: str | None, size: int) -> Slice | Unsatisfiable | None:
     return Slice(first, end, size) if first < end else Unsatisfiable(size)
 
 
-# The events of a task, which clients show as progress: one JSON document per line.
-#
-# As `event_log.rb` writes them. A line `started` and a line `finished` or `failed` belong
-# together by stage, tags and task.
-
-
 EventEntry = dict[str, object]
 WriteEntry = Callable[[EventEntry], None]
 
@@ -115,7 +107,11 @@ _WHOLE_PROGRESS = 100
 
 
 class EventLog:
-    """Writes the events of one task."""
+    """Writes the events of one task, which clients show as progress: a JSON document per line.
+
+    As `event_log.rb` does. A line `started` and a line `finished` or `failed` belong together by
+    stage, tags and task.
+    """
 
     def __init__(self, write: WriteEntry) -> None:
         self._write = write
@@ -139,13 +135,13 @@ class EventStage:
     def __init__(self, write: WriteEntry, about: EventEntry) -> None:
         self._write = write
         self._about = about
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._count = 0
 
     @contextmanager
     def step(self, name: str) -> Iterator[EventStep]:
         """Write that a step starts, and how it ended."""
-        with self._turn:
+        with self._lock:
             self._count += 1
             index = self._count
         step = EventStep(self._write, self._about | {"task": name, "index": index})
@@ -179,9 +175,6 @@ class EventStep:
         entry = {"time": int(time.time())} | self._about
         entry |= {"state": state, "progress": progress}
         self._write(entry | ({"data": data} if data else {}))
-
-
-# Tasks in the database: what was asked for, and how far it got.
 
 
 ORDINARY_TYPES = (
@@ -271,6 +264,7 @@ class TaskTable:
     def next(self, types: Iterable[str]) -> TaskRecord | None:
         """Return the oldest task of these types that waits for a worker."""
         wanted = frozenset(types)
+        # One that was cancelled while it waited too: it takes a worker to end it.
         rows = self._database.rows(
             "SELECT * FROM tasks WHERE state IN ('queued', 'cancelling') AND started_at IS NULL "
             "ORDER BY id"

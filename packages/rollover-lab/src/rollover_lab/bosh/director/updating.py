@@ -13,7 +13,6 @@ import msgspec
 
 from rollover.errors import RolloverError
 from rollover_lab.bosh.director import vms
-from rollover_lab.bosh.director import work as director_work
 from rollover_lab.bosh.director.agent_client import AgentClient
 from rollover_lab.bosh.director.deployment_plan import (
     RUNNING,
@@ -34,9 +33,7 @@ from rollover_lab.bosh.director.refusals import (
     as_director_error,
 )
 from rollover_lab.bosh.director.task_records import EventStage
-from rollover_lab.bosh.director.work import TaskWork
-
-# Stops and starts the jobs of an instance, message by message (`stopper.rb`, `starter.rb`).
+from rollover_lab.bosh.director.work import TaskWork, run_all
 
 
 class Progress(Protocol):
@@ -77,7 +74,7 @@ def stop_jobs(
     skip_drain: bool,
     step: Progress,
 ) -> None:
-    """Run pre-stop, drain, stop, post-stop."""
+    """Run pre-stop, drain, stop, post-stop (`stopper.rb`)."""
     agent = work.agent(instance, vm)
     if skip_drain:
         step.advance(10, "skipped pre-stop & drain")
@@ -116,9 +113,10 @@ def start_jobs(
     step: Progress,
     seconds: float | None = None,
 ) -> None:
-    """Run pre-start, start, wait until it runs, post-start; `watch` None: do not wait.
+    """Run pre-start, start, wait until it runs, post-start (`starter.rb`).
 
-    `seconds` is for one answer of the agent, when it differs from the usual.
+    `watch` None: do not wait. `seconds` is for one answer of the agent, when it differs from the
+    usual.
     """
     agent = work.agent(instance, vm, seconds=seconds)
     step.advance(10, "executing pre-start")
@@ -207,11 +205,13 @@ def _perform_update(work: TaskWork, plan: InstancePlan, step: Progress, *, canar
         return
     if plan.new or instance.state is not InstanceState.DETACHED:
         _stop_instance(work, plan, group, step)
-        if plan.state is InstanceState.STOPPED:
+        if plan.state is InstanceState.STOPPED:  # H5: its agent is not told of new credentials
             instances.change(instance, state=InstanceState.STOPPED)
             return
-        if plan.state is InstanceState.DETACHED:
-            _detach_instance(work, instance)
+        vm = instances.get(instance.id).vm
+        if plan.state is InstanceState.DETACHED and vm is not None:
+            vms.detach_disk(work, instance, vm)
+            vms.delete_vm(work, instance, vm)
     if plan.state is not InstanceState.DETACHED:
         _converge_instance(work, plan, group)
     instances.change(instance, state=plan.state, dns=dns_records(group, instance))
@@ -242,13 +242,6 @@ def _stop_instance(work: TaskWork, plan: InstancePlan, group: DesiredGroup, step
         skip_drain=plan.skip_drain,
         step=step,
     )
-
-
-def _detach_instance(work: TaskWork, instance: DeployedInstance) -> None:
-    vm = work.director.instances.get(instance.id).vm
-    if vm is not None:
-        vms.detach_disk(work, instance, vm)
-        vms.delete_vm(work, instance, vm)
 
 
 def _converge_instance(work: TaskWork, plan: InstancePlan, group: DesiredGroup) -> None:
@@ -284,11 +277,8 @@ def _action_of(plan: InstancePlan) -> str:
     return "recreate" if plan.recreates else "update"
 
 
-# Deletes instances and deployments (`instance_deleter.rb`, `deployment_deleter.rb`).
-
-
 def delete_deployment(work: TaskWork, data: bytes) -> str:
-    """Run the job that deletes a deployment."""
+    """Run the job that deletes a deployment (`deployment_deleter.rb`)."""
     order = msgspec.json.decode(data, type=DeleteOrder)
     name = work.task.deployment or ""
     director = work.director
@@ -326,13 +316,13 @@ def delete_instances(
     intent: str = DELETE_INSTANCE,
     force: bool = False,
 ) -> None:
-    """Stop instances and delete them with their VMs and disks."""
+    """Stop instances and delete them with their VMs and disks (`instance_deleter.rb`)."""
 
     def delete_one(plan: InstancePlan) -> None:
         with stage.step(plan.instance.label):
             _delete_instance(work, plan, intent=intent, force=force)
 
-    director_work.run_all((partial(delete_one, plan) for plan in plans), at_once=at_once)
+    run_all((partial(delete_one, plan) for plan in plans), at_once=at_once)
 
 
 def _delete_instance(work: TaskWork, plan: InstancePlan, *, intent: str, force: bool) -> None:
@@ -386,7 +376,7 @@ def update_groups(work: TaskWork, groups: tuple[GroupPlans, ...]) -> bool:
     Returns whether anything was changed.
     """
     changed = [group for group in groups if group.obsolete or _needed_plans(group)]
-    for serial, batch in groupby(groups, key=lambda each: each.group.update.serial):
+    for serial, batch in groupby(groups, key=lambda group: group.group.update.serial):
         together = list(batch)
         work.checkpoint()
         if serial:
@@ -395,7 +385,7 @@ def update_groups(work: TaskWork, groups: tuple[GroupPlans, ...]) -> bool:
                 update_group(work, group)
         else:
             jobs = (partial(update_group, work, group) for group in together)
-            director_work.run_all(jobs, at_once=len(together))
+            run_all(jobs, at_once=len(together))
     return bool(changed)
 
 
@@ -437,7 +427,7 @@ def _update_zone(
     canaries, rest = plans[:count], plans[count:]
     for part, canary in ((canaries, True), (rest, False)):
         jobs = (partial(_update_with_step, work, plan, stage, canary=canary) for plan in part)
-        director_work.run_all(jobs, at_once=at_once)
+        run_all(jobs, at_once=at_once)
 
 
 def _update_with_step(

@@ -13,9 +13,6 @@ from rollover_lab.bosh.director.instances import DeployedInstance, InstanceVm
 from rollover_lab.bosh.director.refusals import as_director_error
 from rollover_lab.bosh.director.work import LabDirector, TaskWork
 
-# Agent settings: what a VM is born with, and how its agent gets new credentials.
-
-
 JsonDocument = dict[str, object]
 
 
@@ -177,13 +174,10 @@ def _mount_disk(work: TaskWork, instance: DeployedInstance, vm: InstanceVm, disk
     agent.call("mount_disk", disk_cid)
 
 
-# Makes a VM for an instance and waits until its agent answers (`vm_creator.rb`).
-
-
 def create_vm(work: TaskWork, instance: DeployedInstance, group: DesiredGroup) -> InstanceVm:
     """Make the VM, give it its disk and its permanent credentials, and tell it who it is.
 
-    A VM whose agent never answers is deleted again; then `RpcTimeout`.
+    As `vm_creator.rb` does. A VM whose agent never answers is deleted again; then `RpcTimeout`.
     """
     vm = _make_vm(work, instance, group)
     try:
@@ -220,11 +214,11 @@ def _make_vm(work: TaskWork, instance: DeployedInstance, group: DesiredGroup) ->
     agent_id = str(uuid.uuid4())
     spec = group.spec
     stemcell = (spec.stemcell_name, spec.stemcell_version)
-    born = initial_settings(
+    settings = initial_settings(
         work.director, instance, agent_id=agent_id, certificate=credentials.bootstrap(agent_id)
     )
     cid = work.cpi.create_vm(
-        agent_id=agent_id, settings=msgspec.to_builtins(born), stemcell=stemcell
+        agent_id=agent_id, settings=msgspec.to_builtins(settings), stemcell=stemcell
     )
     work.happened("create", "vm", cid)
     # `trusted_certs_sha1` is that of nothing until the agent has been told.

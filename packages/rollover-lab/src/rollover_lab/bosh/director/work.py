@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
 from rollover.errors import NotFound
-from rollover_lab.bosh.director.agent_client import AgentClient, AgentClientContext, Arguments
+from rollover_lab.bosh.cloud.client import LabCloud
+from rollover_lab.bosh.director.agent_client import AgentClient, AgentClientContext, NatsLink
 from rollover_lab.bosh.director.credentials import AgentCertificateIssuer
 from rollover_lab.bosh.director.instances import (
     DeployedInstance,
@@ -41,14 +41,11 @@ from rollover_lab.bosh.director.task_records import (
 )
 from rollover_lab.bosh.job_config import DirectorConfig
 
-# Runs work side by side, at most so much at a time (`thread_pool.rb`).
-
-
 PooledJob = Callable[[], None]
 
 
 def run_all(jobs: Iterable[PooledJob], *, at_once: int) -> None:
-    """Run every job, in order, `at_once` of them together, and wait for them.
+    """Run every job, in order, `at_once` of them together, and wait for them (`thread_pool.rb`).
 
     After the first that fails no other begins; those under way are waited for, then its error is
     raised. The threads do not keep a process alive.
@@ -77,43 +74,13 @@ def run_all(jobs: Iterable[PooledJob], *, at_once: int) -> None:
         raise failed[0]
 
 
-# What the director asks of the cloud, and a note of each call in the task's CPI output.
-
-
 SettingsDocument = dict[str, object]
 
 
-class CpiCloud(Protocol):
-    """The cloud to rehearse on, as far as a director uses it."""
-
-    def create_vm(
-        self, *, agent_id: str, settings: SettingsDocument, stemcell: dict[str, str]
-    ) -> str:
-        """Make a VM whose agent starts with these settings; return its cid."""
-
-    def delete_vm(self, vm_cid: str) -> None:
-        """Delete a VM; its persistent disks stay."""
-
-    def has_vm(self, vm_cid: str) -> bool:
-        """Tell whether there is such a VM."""
-
-    def create_disk(self, size: int) -> str:
-        """Make a persistent disk of so many MiB; return its cid."""
-
-    def attach_disk(self, vm_cid: str, disk_cid: str) -> None:
-        """Attach a disk to a VM."""
-
-    def detach_disk(self, vm_cid: str, disk_cid: str) -> None:
-        """Take a disk off a VM."""
-
-    def delete_disk(self, disk_cid: str) -> None:
-        """Delete a disk that no VM has."""
-
-
 class Cpi:
-    """The cloud, for one task."""
+    """What a task asks of the cloud, with a note of each call in its CPI output."""
 
-    def __init__(self, cloud: CpiCloud, log: Callable[[str], None]) -> None:
+    def __init__(self, cloud: LabCloud, log: Callable[[str], None]) -> None:
         self._cloud = cloud
         self._log = log
 
@@ -162,19 +129,6 @@ class Cpi:
         self._cloud.delete_disk(disk.cid)
 
 
-# What a job has at hand while its task runs: the director's parts, its outputs, its agents.
-
-
-class AgentMessages(Protocol):
-    """NATS, as far as jobs use it."""
-
-    def request(self, agent_id: str, method: str, arguments: Arguments, *, seconds: float) -> bytes:
-        """Return an agent's reply, JSON; `NoReply` when none came in time."""
-
-    def publish(self, subject: str, body: object) -> None:
-        """Send a message without waiting for anything."""
-
-
 class LabDirector(NamedTuple):
     """The parts of a director that its jobs and its API share."""
 
@@ -190,8 +144,8 @@ class LabDirector(NamedTuple):
     locks: LockTable
     problems: ProblemTable
     credentials: AgentCertificateIssuer
-    bus: AgentMessages
-    cloud: CpiCloud
+    bus: NatsLink
+    cloud: LabCloud
 
 
 class TaskWork:
@@ -202,7 +156,7 @@ class TaskWork:
         self.task = task
         self.events = EventLog(self._event)
         self.cpi = Cpi(director.cloud, lambda text: self._line(OutputKind.CPI, text))
-        self._around = AgentClientContext(
+        self._agent_context = AgentClientContext(
             link=director.bus,
             timing=director.config.timing,
             log=self.log,
@@ -233,7 +187,7 @@ class TaskWork:
     ) -> AgentClient:
         """Return a client for the agent of a VM."""
         return AgentClient(
-            self._around,
+            self._agent_context,
             agent_id=vm.agent_id,
             name=instance.name,
             seconds=seconds,
@@ -260,7 +214,7 @@ class TaskWork:
         self.director.outputs.append(self.task.id, OutputKind.EVENT, line)
 
     def _line(self, kind: OutputKind, text: str) -> None:
-        at = datetime.fromtimestamp(time.time(), UTC)
+        at = datetime.now(UTC)
         self.director.outputs.append(self.task.id, kind, f"I, [{at.isoformat()}] {text}")
 
 

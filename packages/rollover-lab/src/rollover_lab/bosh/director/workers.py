@@ -30,7 +30,7 @@ JOBS = MappingProxyType[str, RunTask](
 )
 URGENT = (JobType.VMS,)
 """What the worker for status does, and nothing else: listings go on while all others deploy."""
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,11 @@ class Workers:
 
     def _work(self, types: tuple[str, ...]) -> None:
         while True:
+            # Found and taken under one lock: two workers never have the same task.
             with self._waiting:
                 task = self._director.tasks.next(types)
                 if task is None:
-                    self._waiting.wait(_LOOK_SECONDS)
+                    self._waiting.wait(_POLL_SECONDS)
                     continue
                 self._director.tasks.start(task)
             self._run(task)

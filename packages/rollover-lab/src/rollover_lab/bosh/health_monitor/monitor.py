@@ -1,4 +1,4 @@
-"""The health monitor's view of the director: who is there, and `scan_and_fix`."""
+"""The health monitor at work: hears agents, asks the director now and then, and has VMs mended."""
 
 from __future__ import annotations
 
@@ -53,7 +53,11 @@ class MonitorDirectorApi:
         context = ssl.create_default_context(cadata=Path(config.director_ca).read_text("ascii"))
         self._client = httpx2.AsyncClient(
             base_url=config.director,
-            auth=_basic_auth(config),
+            auth=(
+                httpx2.BasicAuth(config.user.name, config.user.password)
+                if config.uaa is None
+                else _Tokens(config.uaa, config.user)
+            ),
             verify=context,
             timeout=_TIMEOUT_SECONDS,
             trust_env=False,
@@ -77,7 +81,9 @@ class MonitorDirectorApi:
         return [
             (
                 deployment,
-                await self._get(f"/deployments/{quote(deployment.name)}/instances", _INSTANCES),
+                await self._get(
+                    f"/deployments/{quote(deployment.name)}/instances", list[InstanceLine]
+                ),
             )
             for deployment in deployments
         ]
@@ -124,12 +130,12 @@ class _Tokens(httpx2.Auth):
     requires_response_body = True
 
     def __init__(self, uaa: str, client: DirectorUser) -> None:
-        pair = base64.b64encode(f"{client.name}:{client.password}".encode()).decode()
+        credentials = base64.b64encode(f"{client.name}:{client.password}".encode()).decode()
         self._asking = httpx2.Request(
             "POST",
             f"{uaa}/oauth/token",
             data={"grant_type": "client_credentials"},
-            headers={"Authorization": f"Basic {pair}", "Accept": "application/json"},
+            headers={"Authorization": f"Basic {credentials}", "Accept": "application/json"},
         )
         self._token = ""
 
@@ -154,18 +160,6 @@ class _Tokens(httpx2.Auth):
             self._token = msgspec.json.decode(response.content, type=_Token).access_token
         except msgspec.MsgspecError as error:
             raise DirectorFailed(f"no token: {error}") from None
-
-
-def _basic_auth(config: HealthMonitorConfig) -> httpx2.Auth:
-    if config.uaa is None:
-        return httpx2.BasicAuth(config.user.name, config.user.password)
-    return _Tokens(config.uaa, config.user)
-
-
-_INSTANCES: Final = list[InstanceLine]
-
-
-# The health monitor at work: hears, looks around every so often, and mends.
 
 
 HEARTBEAT, ALERT, SHUTDOWN = "hm.agent.heartbeat.", "hm.agent.alert.", "hm.agent.shutdown."
@@ -204,7 +198,7 @@ class HealthMonitor:
                 name="health monitor",
                 delay=lambda _: RECONNECT_SECONDS,
                 attempts=RECONNECT_ATTEMPTS,
-                note=_note_alert,
+                note=_log,
             ),
             subjects=(f"{HEARTBEAT}*", f"{ALERT}*", f"{SHUTDOWN}*", DIRECTOR_ALERT),
             deliver=self._hear,
@@ -240,7 +234,7 @@ class HealthMonitor:
                 source = subject.removeprefix(ALERT)
                 self._alert(line.title, source=source, summary=line.summary)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            _note_alert(f"an event that cannot be read, on {subject}")
+            _log(f"an event that cannot be read, on {subject}")
 
     async def _look(self) -> None:
         """Ask the director and analyze, again and again."""
@@ -300,7 +294,7 @@ class HealthMonitor:
         self._alerts.append(
             MonitorAlert(created_at=datetime.now(UTC), title=title, source=source, summary=summary)
         )
-        _note_alert(f"{source}: {title}: {summary}")
+        _log(f"{source}: {title}: {summary}")
 
 
 async def run_monitor(config: HealthMonitorConfig) -> None:
@@ -314,10 +308,11 @@ def _tls_context(nats: MessageBus) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cafile=nats.ca)
+    # Without a password OpenSSL would ask for that of an encrypted key on the terminal.
     context.load_cert_chain(nats.certificate, nats.private_key, password="")
     return context
 
 
-def _note_alert(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
     sys.stderr.flush()

@@ -1,4 +1,8 @@
-"""What the health monitor writes down for whoever wants to know: a JSON file, replaced whole."""
+"""Who should be heard, when each was, and whether silence is to be mended. Pure: time comes in.
+
+The rules are those of bosh-monitor: agent.rb, instance_manager.rb, plugins/resurrector_helper.rb.
+What it knows is written down for whoever wants to know: a JSON file, replaced whole.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from rollover.errors import SpecError
 from rollover_lab import machine
+
+MELTDOWN_AGENTS = 5
+MELTDOWN_SHARE = 0.2
+"""At or above both, the resurrector does nothing."""
+ALERT_LASTS = timedelta(minutes=10)
 
 
 class DeploymentHealth(StrEnum):
@@ -73,30 +81,6 @@ class MonitorStatus(msgspec.Struct, frozen=True, kw_only=True):
 def write_status(path: Path, status: MonitorStatus) -> None:
     """Replace the file."""
     machine.write_private(path, msgspec.json.encode(status))
-
-
-def read_status(path: Path) -> MonitorStatus:
-    """Return what the monitor wrote last; `SpecError` when it has not written yet."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=MonitorStatus)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise SpecError(
-            f"no status of a health monitor ({type(error).__name__})",
-            place=str(path),
-            hint="does the director VM run?",
-        ) from None
-
-
-# Who should be heard, when each was, and whether silence is to be mended. Pure: time comes in.
-#
-# The rules are those of bosh-monitor: agent.rb, instance_manager.rb,
-# plugins/resurrector_helper.rb.
-
-
-MELTDOWN_AGENTS = 5
-MELTDOWN_SHARE = 0.2
-"""At or above both, the resurrector does nothing."""
-ALERT_LASTS = timedelta(minutes=10)
 
 
 class DeploymentLine(msgspec.Struct, frozen=True, kw_only=True):

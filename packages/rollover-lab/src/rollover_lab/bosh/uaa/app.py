@@ -22,8 +22,6 @@ from starlette.routing import Route
 from rollover_lab.bosh.job_config import Client, UaaConfig, UaaUser
 
 # Tokens as a UAA makes them and a director judges them: JWT, signed with RS256 (RFC 7519, 7515).
-#
-# Pure: keys and times come in.
 
 
 LONGEST = 16 * 1024
@@ -104,9 +102,6 @@ def _decoded(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-# Who gets which token: the rules of a UAA for the three grants that a director's users need.
-
-
 BEARER = "bearer"
 _OPEN = frozenset({"openid"})
 """What everybody may be given whose client asks for it."""
@@ -139,7 +134,7 @@ def bad_credentials() -> GrantRefused:
 
 
 class Grants:
-    """Gives tokens to the clients and the people of one configuration."""
+    """Gives tokens to the clients and the people of one configuration, by three kinds of grant."""
 
     def __init__(self, config: UaaConfig, key: RSAPrivateKey) -> None:
         self._config = config
@@ -150,7 +145,7 @@ class Grants:
     def answer(
         self, client_name: str, secret: str, form: Mapping[str, str], *, now: datetime
     ) -> TokenAnswer:
-        """Return the tokens for a request; `Refused`."""
+        """Return the tokens for a request; `GrantRefused`."""
         client = self._clients.get(client_name)
         if client is None or not _same(client.secret, secret):
             raise bad_credentials()
@@ -161,12 +156,14 @@ class Grants:
             raise GrantRefused(401, "unauthorized_client", f"Unauthorized grant type: {grant}")
         if grant == "client_credentials":
             return self._tokens(client, None, client.scope, now=now)
-        name = self._refreshed(form, client, now=now) if grant == "refresh_token" else None
-        member = self._members.get(name) if name is not None else self._person(form)
+        if grant == "refresh_token":
+            member = self._members.get(self._refreshed(form, client, now=now))
+        else:
+            member = self._person(form)
         if member is None:
             raise bad_credentials()
         allowed = {*member.groups, *_OPEN}
-        scope = tuple(text for text in client.scope if text in allowed)
+        scope = tuple(name for name in client.scope if name in allowed)
         return self._tokens(client, member, scope, now=now)
 
     def _person(self, form: Mapping[str, str]) -> UaaUser | None:
@@ -197,6 +194,9 @@ class Grants:
             iat=now.timestamp(),
             exp=now.timestamp() + client.access_seconds,
         )
+        refreshing = msgspec.structs.replace(
+            claims, jti=refresh_id_of(claims.jti), exp=claims.iat + client.refresh_seconds
+        )
         refreshable = member is not None and "refresh_token" in client.grants
         return TokenAnswer(
             access_token=sign_token(claims, self._key),
@@ -204,13 +204,8 @@ class Grants:
             expires_in=int(client.access_seconds),
             scope=" ".join(scope),
             jti=claims.jti,
-            refresh_token=self._refresh(claims, client) if refreshable else "",
+            refresh_token=sign_token(refreshing, self._key) if refreshable else "",
         )
-
-    def _refresh(self, claims: Claims, client: Client) -> str:
-        ends = claims.iat + client.refresh_seconds
-        later = msgspec.structs.replace(claims, jti=refresh_id_of(claims.jti), exp=ends)
-        return sign_token(later, self._key)
 
 
 def _no_token(why: str) -> GrantRefused:
@@ -218,11 +213,8 @@ def _no_token(why: str) -> GrantRefused:
     return GrantRefused(401, "invalid_token", text)
 
 
-def _same(secret: str, given: str) -> bool:
-    return hmac.compare_digest(secret.encode(), given.encode())
-
-
-# The HTTP interface of the UAA, as the bosh CLI and jobs of the director VM use it.
+def _same(secret: str, presented: str) -> bool:
+    return hmac.compare_digest(secret.encode(), presented.encode())
 
 
 VERSION = "78.5.0"
@@ -262,12 +254,12 @@ async def _login(_request: Request) -> Response:
 def _client(request: Request) -> tuple[str, str]:
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     try:
-        pair = base64.b64decode(text, validate=True).decode()
+        credentials = base64.b64decode(text, validate=True).decode()
     except ValueError:
         raise bad_credentials() from None
     if scheme.lower() != "basic":
         raise bad_credentials()
-    name, _, secret = pair.partition(":")
+    name, _, secret = credentials.partition(":")
     return name, secret
 
 

@@ -20,7 +20,7 @@ class ObservedAgent(NamedTuple):
     """What is seen of one agent."""
 
     connection: AgentConnection | None = None
-    newborn: bool = False
+    just_created: bool = False
     """It is connected, and only with the certificate of its VM's birth."""
     answers: bool = False
     listed: bool = True
@@ -37,7 +37,7 @@ def availability_of(
         return Availability.IGNORED, f"{instance.state}: a deploy gives it nothing"
     if sight.answers:
         return Availability.REFUSING if refused else Availability.READY, refused
-    if being_born(instance, sight, at=at):
+    if being_created(instance, sight, at=at):
         return Availability.READY, "its VM is being created"
     why = silence_of(sight)
     if recover:
@@ -52,17 +52,17 @@ def silence_of(sight: ObservedAgent) -> str:
     return "it is not connected" if sight.listed else "it does not answer"
 
 
-def being_born(instance: BoshInstance, sight: ObservedAgent, *, at: datetime) -> bool:
+def being_created(instance: BoshInstance, sight: ObservedAgent, *, at: datetime) -> bool:
     """Say whether a silent instance has no agent of its own yet: a director is making its VM.
 
     The certificate of a VM's birth does not say so alone: some directors leave it in use.
     """
-    if sight.connection is not None and not sight.newborn:
+    if sight.connection is not None and not sight.just_created:
         return False
     created = instance.vm_created_at
     if created is None or at - created >= BIRTH:
         return False
-    return sight.newborn or instance.job_state is None
+    return sight.just_created or instance.job_state is None
 
 
 def issued_at(

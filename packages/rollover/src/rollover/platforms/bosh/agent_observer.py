@@ -110,11 +110,11 @@ class AgentObserver:
             for instance in all_instances(self._listed_since(begun, deployments))
         }
         listing = prover.observe(tuple(instances.values()), always=True)
-        current, newborn = listing.current(), listing.newborn()
+        current, just_created = listing.current(), listing.just_created()
         observed = {
             name: ObservedAgent(
                 connection=current.get(each.agent_id or ""),
-                newborn=each.agent_id in newborn,
+                just_created=each.agent_id in just_created,
                 answers=each.agent_id in answers and not answers[each.agent_id or ""].error,
                 listed=not listing.missing,
             )

@@ -113,7 +113,7 @@ class AgentProver:
         }
         there = {agent: seen[agent] for agent in seen if agent in asked}
         if always or not self._noted(there):
-            self._ledger.saw(there, born=asked, trusted=self._trusted(), at=at)
+            self._ledger.record_connected(there, born=asked, trusted=self._trusted(), at=at)
         return listing
 
     def _born(self, instance: BoshInstance) -> datetime | None:
@@ -123,7 +123,7 @@ class AgentProver:
         return self._began if known is None else max(known, self._began)
 
     def _noted(self, seen: Mapping[str, Fingerprint]) -> bool:
-        agents = self._ledger.book().agents
+        agents = self._ledger.read().agents
         return all(
             agent in agents and agents[agent][-1].certificate == certificate
             for agent, certificate in seen.items()

@@ -236,7 +236,7 @@ class BoshAgents:
                 at=self._clock(),
                 version=self._director.info().version,
                 instances=fleet.there,
-                sights=fleet.observed,
+                observed=fleet.observed,
                 listing=fleet.listing,
                 strangers=Listing() if after else self._observer.strangers(fleet.listing),
                 locks=() if after else self._observer.locks(briefly=moment is not Moment.CHECK),
@@ -247,7 +247,7 @@ class BoshAgents:
                     bosh_instance.name: self._issued(bosh_instance, fleet) + LIFETIME
                     for bosh_instance in fleet.there
                 },
-                book=self._ledger.book(),
+                provenance=self._ledger.read(),
                 distrusted=frozenset(self._distrusted(fleet, handout)),
                 recover=self._recover,
                 expired=self._expired,
@@ -272,12 +272,12 @@ class BoshAgents:
     def _noted_handout(self) -> IssuedCredentials:
         handout = self._handout()
         self._expired = all(certificate.not_after < self._clock() for certificate in handout.bundle)
-        book = self._ledger.book()
-        if not book.handouts or book.handouts[-1].state != _state(handout):
+        book = self._ledger.read()
+        if not book.credentials or book.credentials[-1].state != _state(handout):
             # Asked for after it was seen: what a later task makes is given this, or what follows.
             with suppress(AdapterError):
                 handout = msgspec.structs.replace(handout, task=self._director.last_task())
-        self._ledger.handed_out(handout, at=self._clock())
+        self._ledger.record_issued(handout, at=self._clock())
         return handout
 
     def _fleet(self, names: Sequence[InstanceName], handout: IssuedCredentials) -> ObservedAgents:
@@ -363,11 +363,11 @@ class BoshAgents:
         return states or (_state(handout),)
 
     def _issued(self, instance: BoshInstance, fleet: ObservedAgents) -> datetime:
-        seen = self._ledger.sightings(instance.agent_id or "")
+        seen = self._ledger.observed_certificates(instance.agent_id or "")
         connection = fleet.observed[instance.name].connection
         return agent_availability.issued_at(
             instance,
-            first_seen=seen[-1].first_seen if seen else None,
+            first_seen=seen[-1].first_observed if seen else None,
             after=seen[-1].after if seen else None,
             since=None if connection is None else connection.since,
             at=self._clock(),

@@ -383,7 +383,7 @@ class CreateEnvLine:
         self._manifest = _only_manifest(positional, place)
 
     def __repr__(self) -> str:
-        return f"CommandLine({self.shown()!r})"
+        return f"CommandLine({self.shell_text()!r})"
 
     @property
     def manifest(self) -> Path:
@@ -446,7 +446,7 @@ class CreateEnvLine:
         """Where flags end."""
         return self.words.index("--") if "--" in self.words else len(self.words)
 
-    def shown(self, ops_file: Path | None = None) -> str:
+    def shell_text(self, ops_file: Path | None = None) -> str:
         """Return the command for a shell. Values of `-v` are not in it: see `placeholder`."""
         tokens = [shlex.quote(word) for word in self.words]
         added = [] if ops_file is None else ["-o", shlex.quote(str(ops_file))]

@@ -155,7 +155,7 @@ class DirectorConnection:
             group,
             settings=self._reached,
             director=self.director,
-            handout=vm.handout,
+            handout=vm.issued_credentials,
             # The store has the keys of CAs that were replaced at the director since.
             signer_key=lambda version: vm.signer_key(version) or known.key_of(version),
             mbus=Mbus(lambda: _mbus_access(self._reached, recent())),

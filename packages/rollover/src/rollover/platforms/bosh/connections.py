@@ -82,7 +82,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         by_age = sorted(self.agents, key=lambda each: each.cid)
         return {connection.agent_id: connection for connection in by_age}
 
-    def newborn(self) -> frozenset[str]:
+    def just_created(self) -> frozenset[str]:
         """Return the agents that are connected with the certificate of their VM's birth only."""
         own = {agent.agent_id for agent in self.agents if not agent.bootstrap}
         return frozenset(agent.agent_id for agent in self.agents if agent.agent_id not in own)
@@ -187,7 +187,7 @@ class KnownAgents(NamedTuple):
 
     ledger: ProvenanceFile
     placed: Callable[[], Iterable[BoshInstance]]
-    births: VmCreationTimes
+    creation_times: VmCreationTimes
     at: datetime
 
 
@@ -243,7 +243,7 @@ def holdouts(
                 connection=agent.cid,
                 peer=instance.name if instance is not None else f"agent {agent.agent_id}",
                 certificate=agent.cert_sha256,
-                issuer=issuer,
+                issuer_name=issuer,
             )
     by_cid = {view.cid: view for view in views}
     for other in listing.others:
@@ -264,12 +264,12 @@ def _note_connected(
     """Let the ledger know who is connected, where that is news: later ones are concluded by it."""
     seen = {agent: each.cert_sha256 for agent, each in listing.current().items()}
     if any(_latest_certificate(agents.ledger, agent) != found for agent, found in seen.items()):
-        born = {agent: agents.births.after(each) for agent, each in placed.items()}
-        agents.ledger.saw(seen, born=born, trusted=trusted, at=agents.at)
+        born = {agent: agents.creation_times.after(each) for agent, each in placed.items()}
+        agents.ledger.record_connected(seen, born=born, trusted=trusted, at=agents.at)
 
 
 def _latest_certificate(ledger: ProvenanceFile, agent: str) -> Fingerprint | None:
-    sightings = ledger.sightings(agent)
+    sightings = ledger.observed_certificates(agent)
     return sightings[-1].certificate if sightings else None
 
 
@@ -286,7 +286,7 @@ def _retired_issuer(
         connection.agent_id,
         trusted=trusted,
         certificate=connection.cert_sha256,
-        born=agents.births.after(instance) if instance is not None else None,
+        born=agents.creation_times.after(instance) if instance is not None else None,
         at=agents.at,
     )
     signers = {state.signer for state in states}

@@ -467,7 +467,7 @@ def _quoted(name: str) -> str:
 
 
 def _output_request(number: int, kind: str, *, beginning: int | None = None) -> HttpRequest:
-    return HttpRequest(path=f"/tasks/{number}/output", query=(("type", kind),), beginning=beginning)
+    return HttpRequest(path=f"/tasks/{number}/output", query=(("type", kind),), offset=beginning)
 
 
 def _extent_flags(extent: DeployExtent, *, drain: str) -> tuple[tuple[str, str], ...]:

@@ -55,7 +55,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     content_type: str = ""
-    beginning: int | None = None
+    offset: int | None = None
 
     @property
     def target(self) -> str:
@@ -147,7 +147,7 @@ class HttpServer:
             if other != header:
                 answer = self._insistently(request, other)
         if answer.status in _SUCCESS or (
-            answer.status == _NOTHING_THERE and request.beginning is not None
+            answer.status == _NOTHING_THERE and request.offset is not None
         ):
             return answer
         raise refusal_of(answer, system=self.system, operation=request.operation)
@@ -271,8 +271,8 @@ def _request_headers(request: HttpRequest, header: str) -> dict[str, str]:
         headers["Authorization"] = header
     if request.content_type:
         headers["Content-Type"] = request.content_type
-    if request.beginning is not None:
-        headers["Range"] = f"bytes={request.beginning}-"
+    if request.offset is not None:
+        headers["Range"] = f"bytes={request.offset}-"
         # Octets are counted in what the task wrote, not in a compressed form of it.
         headers["Accept-Encoding"] = "identity"
     return headers

@@ -147,7 +147,7 @@ class DirectorRollout:
         recorded = environment.state().current_manifest_sha
         # What was handed out until now has to be known, whoever looked last.
         before = IssuedCredentials(signer=prepared.before.signer, bundle=prepared.before.bundle)
-        self._ledger.handed_out(before, at=self._clock())
+        self._ledger.record_issued(before, at=self._clock())
         ended = create_env.run_create_env(
             environment.command,
             ops_file,
@@ -164,7 +164,7 @@ class DirectorRollout:
             observation = self._settled(prepared.wanted)
             # Nobody has looked at agents since it began: whoever is seen from now on may be of
             # either. A task that is younger than the last one now is certainly of the new director.
-            self._ledger.handed_out(
+            self._ledger.record_issued(
                 IssuedCredentials(
                     signer=prepared.wanted.chains[NatsPart.CLIENT_CA][0],
                     bundle=prepared.wanted.bundle,
@@ -192,7 +192,7 @@ class DirectorRollout:
     def _failed(
         self, order: Order, ended: CreateEnvEnded, ops_file: Path | None, *, restored: bool
     ) -> Failed:
-        again = self._environment.command.shown(ops_file)
+        again = self._environment.command.shell_text(ops_file)
         if ended.code is None:
             return Failed(
                 instance=order.instance,
@@ -234,9 +234,9 @@ class DirectorRollout:
                 by=BY_STATE_FILE,
             ),
             nats_port.presents_evidence(
-                subject, wanted.chains[NatsPart.SERVER], observation.shown, at=at
+                subject, wanted.chains[NatsPart.SERVER], observation.nats, at=at
             ),
-            nats_port.advertises_evidence(subject, wanted.bundle, observation.shown, at=at),
+            nats_port.advertises_evidence(subject, wanted.bundle, observation.nats, at=at),
         )
 
     def _confirmed(
@@ -350,7 +350,7 @@ def _new_credentials(
 def _issuer(leaf: Certificate, authorities: Iterable[Certificate]) -> Certificate:
     for authority in authorities:
         if (
-            authority.subject == leaf.issuer
+            authority.subject == leaf.issuer_name
             and check_signature(anatomy(leaf), by=anatomy(authority)) is Signed.GOOD
         ):
             return authority

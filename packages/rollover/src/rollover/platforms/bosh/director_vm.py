@@ -106,7 +106,7 @@ class DirectorVm:
 
     # What others of this package ask for.
 
-    def handout(self) -> IssuedCredentials:
+    def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out to agents now; `EvidenceMissing` when it is unknown.
 
         `since` is known once the ledger has seen it begin.
@@ -115,7 +115,7 @@ class DirectorVm:
         now = IssuedCredentials(
             signer=found.tls.signer, bundle=found.tls.bundle, trusted_certs=found.trusted_certs
         )
-        for last in self._ledger.handouts()[-1:]:
+        for last in self._ledger.issued_credentials()[-1:]:
             if (last.signer, last.bundle) == (now.signer, now.bundle):
                 return msgspec.structs.replace(now, since=last.since, task=last.task)
         return now
@@ -276,7 +276,7 @@ class DirectorVm:
             at=self._clock(),
         )
 
-    def tidy(self) -> Iterator[Evidence]:
+    def clean_up(self) -> Iterator[Evidence]:
         """Put new values under the old names in the vars store, and drop what is left over.
 
         What would be deployed stays the same to the byte: that is proven before anything changes.

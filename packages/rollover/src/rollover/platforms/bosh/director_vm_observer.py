@@ -46,7 +46,7 @@ CLOSE_DATES = timedelta(seconds=1)
 class DirectorEvidence(NamedTuple):
     """Everything that was seen of a running director."""
 
-    shown: ObservedNats
+    nats: ObservedNats
     expiries: tuple[CertificateExpiry, ...]
     """What the director says of its certificates; empty when it says nothing."""
     at: datetime
@@ -84,7 +84,7 @@ def conclude_deployed(
     usable = [candidate for candidate in candidates if candidate.properties is not None]
     # Of several with one SHA the plain one counts: after a clean-up the ops file changes nothing.
     recorded = next((pair for pair in usable if pair.sha == state.current_manifest_sha), None)
-    silent = seen.shown.silence
+    silent = seen.nats.silence
     if recorded is not None and not _against(recorded, seen):
         return Conclusion((recorded,), recorded, silent=silent)
     fitting = tuple(pair for pair in _latest_first(usable) if not _against(pair, seen))
@@ -122,7 +122,7 @@ def _against(candidate: ManifestCandidate, seen: DirectorEvidence) -> str:
     if candidate.properties is None:
         return candidate.trouble
     tls = candidate.properties.tls
-    return nats_port.contradiction(tls, seen.shown, at=seen.at) or next(
+    return nats_port.contradiction(tls, seen.nats, at=seen.at) or next(
         _other_dates(tls, seen.expiries), ""
     )
 
@@ -194,7 +194,7 @@ class DirectorVmObservation(NamedTuple):
     """What was seen of the director VM at one time, and what follows from it."""
 
     inputs: CreateEnvInputs
-    shown: ObservedNats
+    nats: ObservedNats
     conclusion: Conclusion
 
     def certainly_has(self, wanted: TlsState) -> bool:

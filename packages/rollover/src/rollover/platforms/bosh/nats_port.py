@@ -32,7 +32,7 @@ class NatsDial(NamedTuple):
     """One handshake, and as whom."""
 
     identity: Identity | None
-    shown: Handshake
+    handshake: Handshake
 
 
 class ObservedNats(NamedTuple):
@@ -44,14 +44,14 @@ class ObservedNats(NamedTuple):
     @property
     def presented(self) -> tuple[Certificate, ...]:
         """The chain that NATS presents; empty when it does not answer."""
-        chains = (tuple(dict.fromkeys(dial.shown.presented)) for dial in self.dials)
+        chains = (tuple(dict.fromkeys(dial.handshake.presented)) for dial in self.dials)
         return next((chain for chain in chains if chain), ())
 
     @property
     def advertised(self) -> tuple[bytes, ...] | None:
         """The subjects of the CAs that it accepts (DER); None when it did not say."""
         return next(
-            (dial.shown.advertised_der for dial in self.dials if dial.shown.presented), None
+            (dial.handshake.advertised_der for dial in self.dials if dial.handshake.presented), None
         )
 
     @property
@@ -59,7 +59,7 @@ class ObservedNats(NamedTuple):
         """Why it showed no certificate; empty when it did."""
         if self.presented or not self.dials:
             return ""
-        shown = self.dials[0].shown
+        shown = self.dials[0].handshake
         return f"{shown.address}: {shown.detail or shown.failure.value or 'it presents nothing'}"
 
 
@@ -125,7 +125,7 @@ def _contradictions(tls: NatsTls, shown: ObservedNats, at: datetime) -> Iterator
         if dial.identity is None or not unexpired(dial.identity, tls.bundle, at=at):
             continue
         trusted = dial.identity.issuer in {one.fingerprint for one in tls.bundle}
-        if dial.shown.client_verdict is _OPPOSITE[trusted]:
+        if dial.handshake.client_verdict is _OPPOSITE[trusted]:
             verb = "turns away" if trusted else "lets in"
             yield f"NATS {verb} {dial.identity.label}"
     for part in _CLIENTS:

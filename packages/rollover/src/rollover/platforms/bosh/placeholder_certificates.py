@@ -50,7 +50,7 @@ def agent_certificate(
     facts = Certificate(
         fingerprint=Fingerprint(""),
         subject=f"CN={common_name},O=Cloud Foundry,C={country}",
-        issuer=signer.subject,
+        issuer_name=signer.subject,
         serial=issue.new_serial(),
         not_before=start,
         not_after=start + LIFETIME,
@@ -148,7 +148,7 @@ class PlaceholderCertificates:
             usages = certificate.extended_key_usages
             if (
                 not certificate.is_ca
-                and certificate.issuer == signer.subject
+                and certificate.issuer_name == signer.subject
                 and (usages is None or "client_auth" in usages)
                 and check_signature(anatomy(certificate), by=anatomy(signer)) is Signed.GOOD
             ):

@@ -71,7 +71,7 @@ class AgentState(NamedTuple):
     bundle: Bundle
 
 
-class Handed(msgspec.Struct, frozen=True, kw_only=True):
+class IssuedRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the director handed out, until the next one's `since`."""
 
     signer: Fingerprint
@@ -93,12 +93,12 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
         return AgentState(self.signer, self.bundle)
 
 
-class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+class ObservedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate of an agent, as the NATS server saw it."""
 
     certificate: Fingerprint
-    first_seen: datetime
-    last_seen: datetime
+    first_observed: datetime = msgspec.field(name="first_seen")
+    last_observed: datetime = msgspec.field(name="last_seen")
     after: datetime | None = None
     """When the agent was last seen with another certificate: this one is younger."""
     signer: Fingerprint | None = None
@@ -129,15 +129,15 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int = FILE_VERSION
     certificates: dict[Fingerprint, bytes] = {}
-    handouts: tuple[Handed, ...] = ()
-    agents: dict[str, tuple[Sighting, ...]] = {}
+    credentials: tuple[IssuedRecord, ...] = msgspec.field(default=(), name="handouts")
+    agents: dict[str, tuple[ObservedCertificate, ...]] = {}
     """By agent id, the latest certificate last."""
     issued: dict[Fingerprint, SentCertificate] = {}
 
 
-def handed_within(
-    handouts: Sequence[Handed], *, after: datetime | None, until: datetime
-) -> tuple[Handed, ...]:
+def issued_within(
+    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
+) -> tuple[IssuedRecord, ...]:
     """Return what can have been handed out at some time after `after` (None: ever) and `until`."""
     ends: list[datetime | None] = [handout.since for handout in handouts[1:]]
     return tuple(
@@ -149,7 +149,7 @@ def handed_within(
 
 
 def possible_states(
-    handouts: Sequence[Handed],
+    handouts: Sequence[IssuedRecord],
     *,
     trusted: frozenset[Fingerprint],
     after: datetime | None,
@@ -163,7 +163,7 @@ def possible_states(
     one of them there is no doubt. Between two looks something may have been handed out that
     nobody saw.
     """
-    found = [handed.state for handed in handed_within(handouts, after=after, until=until)]
+    found = [handed.state for handed in issued_within(handouts, after=after, until=until)]
     found += _unseen_states(handouts, after=after, until=until)
     if handouts and (after is None or after < handouts[0].noted):
         past = sorted(trusted - {pair.signer for pair in found})
@@ -174,7 +174,7 @@ def possible_states(
 
 
 def _unseen_states(
-    handouts: Sequence[Handed], *, after: datetime | None, until: datetime
+    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
 ) -> Iterator[AgentState]:
     """Yield what may have been handed out between two that were seen, where nobody timed it.
 
@@ -212,17 +212,17 @@ def states_of_agent(
         return (current.settled,)
     if current is not None:
         return possible_states(
-            book.handouts,
+            book.credentials,
             trusted=trusted,
             after=max((item for item in (current.after, born) if item is not None), default=None),
-            until=current.first_seen,
+            until=current.first_observed,
             connected=True,
         )
     last = seen[-1] if seen else None
     since = possible_states(
-        book.handouts,
+        book.credentials,
         trusted=trusted,
-        after=last.last_seen if last is not None else born,
+        after=last.last_observed if last is not None else born,
         until=at,
         connected=False,
     )
@@ -234,7 +234,9 @@ def states_of_agent(
     return tuple(dict.fromkeys((*before, *since)))
 
 
-def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) -> Provenance:
+def with_issued_credentials(
+    book: Provenance, handout: IssuedCredentials, *, at: datetime
+) -> Provenance:
     """Return the book with what the director hands out now."""
     signer = handout.signer.fingerprint
     bundle = tuple(certificate.fingerprint for certificate in handout.bundle)
@@ -242,12 +244,12 @@ def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) 
         certificate.fingerprint: certificate.der
         for certificate in (handout.signer, *handout.bundle)
     }
-    *before, last = book.handouts or (None,)
+    *before, last = book.credentials or (None,)
     if last is not None and last.state == (signer, bundle):
         handed = msgspec.structs.replace(last, confirmed=max(at, last.confirmed))
     else:
         unknown = last is not None and handout.since is None
-        handed = Handed(
+        handed = IssuedRecord(
             signer=signer,
             bundle=bundle,
             since=at if unknown else handout.since,
@@ -256,9 +258,9 @@ def with_handout(book: Provenance, handout: IssuedCredentials, *, at: datetime) 
             confirmed=at,
             task=handout.task,
         )
-        before = list(book.handouts)
+        before = list(book.credentials)
     kept = tuple(item for item in (*before, handed) if item is not None)
-    return msgspec.structs.replace(book, certificates=certificates, handouts=kept)
+    return msgspec.structs.replace(book, certificates=certificates, credentials=kept)
 
 
 def with_connections(
@@ -270,29 +272,29 @@ def with_connections(
         agents[agent] = tuple(_with_sighting(agents.get(agent, ()), certificate, book.issued, at))
     if len(agents) > MOST_AGENTS:
         # Who was forgotten is taken for one that was never seen: more is possible, never less.
-        latest = sorted(agents, key=lambda each: agents[each][-1].last_seen)[-MOST_AGENTS:]
+        latest = sorted(agents, key=lambda each: agents[each][-1].last_observed)[-MOST_AGENTS:]
         agents = {text: agents[text] for text in latest}
     return msgspec.structs.replace(book, agents=agents)
 
 
 def _with_sighting(
-    before: tuple[Sighting, ...],
+    before: tuple[ObservedCertificate, ...],
     certificate: Fingerprint,
     issued: Mapping[Fingerprint, SentCertificate],
     at: datetime,
-) -> Iterator[Sighting]:
+) -> Iterator[ObservedCertificate]:
     others = [sighting for sighting in before if sighting.certificate != certificate]
     known = next((sighting for sighting in before if sighting.certificate == certificate), None)
     yield from others[-(MOST_SIGHTINGS - 1) :]
     if known is not None:
-        yield msgspec.structs.replace(known, last_seen=max(at, known.last_seen))
+        yield msgspec.structs.replace(known, last_observed=max(at, known.last_observed))
         return
     made = issued.get(certificate)
-    yield Sighting(
+    yield ObservedCertificate(
         certificate=certificate,
-        first_seen=at,
-        last_seen=at,
-        after=max((other.last_seen for other in others), default=None),
+        first_observed=at,
+        last_observed=at,
+        after=max((other.last_observed for other in others), default=None),
         signer=made.signer if made else None,
         bundle=made.bundle if made else None,
         issued_here=made is not None,
@@ -347,7 +349,7 @@ class ProvenanceFile:
         self._book: Provenance | None = None
         self._stamp: tuple[int, int] | None = None
 
-    def book(self) -> Provenance:
+    def read(self) -> Provenance:
         """Return what is in the file now."""
         with self._lock:
             stamp = self._stamped()
@@ -355,14 +357,14 @@ class ProvenanceFile:
                 self._book, self._stamp = self._read(), stamp
             return self._book
 
-    def handed_out(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
+    def record_issued(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
         """Note what the director hands out, as of now; the same again changes no history."""
         instant = at or handout.since or datetime.now(UTC)
-        self._change(lambda book: with_handout(book, handout, at=instant))
+        self._change(lambda book: with_issued_credentials(book, handout, at=instant))
 
-    def handouts(self) -> tuple[IssuedCredentials, ...]:
+    def issued_credentials(self) -> tuple[IssuedCredentials, ...]:
         """Return everything that was handed out, oldest first."""
-        book = self.book()
+        book = self.read()
         return tuple(
             IssuedCredentials(
                 signer=self.certificate(handout.signer),
@@ -370,14 +372,14 @@ class ProvenanceFile:
                 since=handout.since,
                 task=handout.task,
             )
-            for handout in book.handouts
+            for handout in book.credentials
         )
 
     def certificate(self, fingerprint: Fingerprint) -> Certificate:
         """Return a CA that was handed out; KeyError when it never was."""
-        return parse_der(self.book().certificates[fingerprint], place=str(self._path))
+        return parse_der(self.read().certificates[fingerprint], place=str(self._path))
 
-    def saw(
+    def record_connected(
         self,
         seen: Mapping[str, Fingerprint],
         *,
@@ -421,7 +423,7 @@ class ProvenanceFile:
     ) -> tuple[AgentState, ...]:
         """Return what an agent can hold, likeliest first; see `states_of`."""
         return states_of_agent(
-            self.book(),
+            self.read(),
             agent,
             trusted=frozenset(trusted),
             certificate=certificate,
@@ -429,13 +431,13 @@ class ProvenanceFile:
             at=at,
         )
 
-    def sightings(self, agent: str) -> tuple[Sighting, ...]:
+    def observed_certificates(self, agent: str) -> tuple[ObservedCertificate, ...]:
         """Return the certificates that an agent was seen with, the latest last."""
-        return self.book().agents.get(agent, ())
+        return self.read().agents.get(agent, ())
 
     def _change(self, change: Callable[[Provenance], Provenance], *, durable: bool = True) -> None:
         with self._lock, self._alone():
-            book = self.book()
+            book = self.read()
             changed = change(book)
             if changed != book:
                 content = msgspec.json.encode(changed)
@@ -521,10 +523,10 @@ class VmCreationTimes:
         """Return a time that an instance's VM is younger than; None when it is not known."""
         created = instance.vm_created_at
         known = None if created is None else created - CLOCK_SKEW
-        book, cid = self._ledger.book(), instance.vm_cid
+        book, cid = self._ledger.read(), instance.vm_cid
         if cid is not None and cid not in self._tasks and _clocks_leave_open(instance, book):
             self._note(cid)
-        times = (known, self._remembered(instance, book.handouts))
+        times = (known, self._remembered(instance, book.credentials))
         return max((time for time in times if time is not None), default=None)
 
     def _note(self, vm_cid: str) -> None:
@@ -536,7 +538,9 @@ class VmCreationTimes:
         with self._lock:
             self._tasks[vm_cid] = task
 
-    def _remembered(self, instance: BoshInstance, handouts: Sequence[Handed]) -> datetime | None:
+    def _remembered(
+        self, instance: BoshInstance, handouts: Sequence[IssuedRecord]
+    ) -> datetime | None:
         """Return since when there was handed out what the task that made a VM handed out."""
         task = self._tasks.get(instance.vm_cid or "")
         if task is None:
@@ -558,5 +562,5 @@ def _clocks_leave_open(instance: BoshInstance, book: Provenance) -> bool:
         return False
     return any(
         handout.since is not None and abs(created - handout.since) <= 2 * CLOCK_SKEW
-        for handout in book.handouts
+        for handout in book.credentials
     )

@@ -299,7 +299,7 @@ class OperatorCommands(NamedTuple):
     def create_env(self, ops_file: str) -> str:
         """Return the operator's line, with one of the files as the last ops file."""
         path = self.directory / ops_file if ops_file else None
-        return f"(cd {shlex.quote(str(self.line.directory))} &&\n  {self.line.shown(path)})"
+        return f"(cd {shlex.quote(str(self.line.directory))} &&\n  {self.line.shell_text(path)})"
 
     def make(self, ops_file: str) -> str:
         """Return what generates the variables that are missing, and deploys nothing."""

@@ -18,8 +18,7 @@ from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.instance_files import SYSTEM_STORE, client_port
 from rollover.platforms.nats.ports import presentable
 from rollover.probe import nats_client, system_account
-from rollover.probe.identity import ClientIdentity as Presentable
-from rollover.probe.identity import Login
+from rollover.probe.identity import ClientIdentity, Login
 from rollover.probe.monitoring import Monitor
 from rollover.probe.nats_client import NatsConnection
 from rollover.probe.server_views import ConnectionView, Varz
@@ -35,7 +34,7 @@ class Account(NamedTuple):
     """How to log in to the system account."""
 
     login: Login | None
-    own: Presentable | None
+    own: ClientIdentity | None
     """The certificate that belongs to the account; None: any identity that is let in."""
 
 
@@ -58,7 +57,7 @@ def read_account(described: SystemAccount, *, base: Path) -> Account:
         return Account(login, None)
     chain = _text(base / described.certificate, "system.certificate")
     key = _text(base / described.key, "system.key")
-    return Account(login, Presentable.from_pem(chain, key, place=described.certificate))
+    return Account(login, ClientIdentity.from_pem(chain, key, place=described.certificate))
 
 
 def _text(path: Path, field: str) -> bytes:
@@ -116,28 +115,30 @@ class ServerAccess(NamedTuple):
                     handshake_first=port.handshake_first,
                 )
             except Denied as error:
+                # The first one is that of the identity which fits best.
                 refusal = refusal or error
         raise refusal or NotFound("no way to connect", system=address, operation="connect")
 
     def _candidates(
         self, account: Account, port: EndpointDescription
-    ) -> Iterable[Presentable | None]:
+    ) -> Iterable[ClientIdentity | None]:
         if account.own is not None:
             yield account.own
         if not port.verify:
             yield None
             return
         # Each one that is turned away is a line in the server's log.
-        ordered = sorted(self.identities, key=lambda each: each.issuer not in self.issuers)
+        ordered = sorted(self.identities, key=lambda identity: identity.issuer not in self.issuers)
         for identity in ordered[:MOST_ATTEMPTS]:
             yield presentable(identity)
 
     def _anchors(self) -> tuple[Certificate, ...]:
-        return tuple(dict.fromkeys(one for one in self.trust if one is not SYSTEM_STORE))
+        return tuple(dict.fromkeys(anchor for anchor in self.trust if anchor is not SYSTEM_STORE))
 
     def _expected_name(self, address: str) -> str:
+        # We dial by address, and leaves may have DNS names only: the pin decides, not the name.
         host = parse_address(address).host
-        leaves = [one for one in self.trust if not one.is_ca and one.names]
+        leaves = [pinned for pinned in self.trust if not pinned.is_ca and pinned.names]
         if not leaves or any(covers(leaf.names, host) for leaf in leaves):
             return host
         return leaves[0].names[0]

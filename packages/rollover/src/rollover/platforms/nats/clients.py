@@ -9,9 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 from time import monotonic, sleep
-from types import MappingProxyType
 from typing import NamedTuple
 
 from rollover.delivery import client_status
@@ -26,7 +24,7 @@ from rollover.errors import (
     VerificationError,
 )
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.description import FileDelivery, GroupDescription, InstanceDescription
+from rollover.fleet.description import InstanceDescription
 from rollover.fleet.evidence import (
     Applied,
     Evidence,
@@ -44,19 +42,18 @@ from rollover.fleet.names import Fingerprint, InstanceName, short
 from rollover.fleet.secret import SecretBytes
 from rollover.platforms.nats import configuration, instance_files
 from rollover.platforms.nats.connections import Connected, ConnectionRoster
+from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.instance_files import (
     SYSTEM_STORE,
     HeldFiles,
     after_delivery,
     files_of,
-    resolved,
 )
-from rollover.platforms.nats.reload import RESTARTING, ReloadSettings, restart
+from rollover.platforms.nats.reload import RESTARTING, restart
 from rollover.platforms.nats.servers import NatsServers, untouched
 from rollover.probe.server_views import ConnectionView
 
-# What one NATS client uses: what it says itself while it runs, else what its files hold.
-
+# What one client uses: what it says itself while it runs, else what its files hold.
 
 NOT_RUNNING = "it is not running: it starts with what its files hold"
 
@@ -89,18 +86,18 @@ def read_report(delivery: Delivery, instance: InstanceDescription, *, local: boo
 
 def _runs(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # signal 0 only asks whether the process is there: kill(2)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # somebody else's
+        return True  # it is there, and of another user
     return True
 
 
-def uses(status: ClientStatus, seen: ObservedEndpoint) -> bool:
+def uses(status: ClientStatus, held: ObservedEndpoint) -> bool:
     """Say whether a client reports exactly this leaf and this bundle."""
-    leaf = seen.presents[0].fingerprint if seen.presents else ""
-    trusts = tuple(one.fingerprint for one in seen.trusts or () if one is not SYSTEM_STORE)
+    leaf = held.presents[0].fingerprint if held.presents else ""
+    trusts = tuple(anchor.fingerprint for anchor in held.trusts or () if anchor is not SYSTEM_STORE)
     return status.certificate_sha256 == leaf and _distinct(status.ca_sha256) == trusts
 
 
@@ -181,11 +178,11 @@ def _used(
     """Return what the client uses now, and a doubt about it in words, if any."""
     status, own = found.report.status, endpoint_of_client(instance, found.disk)
     if status is None or (own is not None and uses(status, own)):
-        return found.disk.seen, ""
+        return found.disk.endpoints, ""
     if found.kept is not None:
         kept = endpoint_of_client(instance, found.kept)
         if kept is not None and uses(status, kept):
-            return found.kept.seen, ""
+            return found.kept.endpoints, ""
     presents, trusts, doubt = _reported(status, found)
     return tuple(_with_client(instance, found.disk, presents, trusts)), doubt
 
@@ -194,9 +191,10 @@ def _reported(
     status: ClientStatus, found: FoundClient
 ) -> tuple[tuple[Certificate, ...], tuple[Certificate, ...], str]:
     """Return the certificates behind the reported fingerprints, and a doubt if some are unknown."""
-    known = {one.fingerprint: one for one in found.disk.certificates()} | dict(found.known)
-    if found.kept is not None:
-        known |= {one.fingerprint: one for one in found.kept.certificates()}
+    kept = found.kept.certificates() if found.kept is not None else ()
+    known = dict(found.known) | {
+        certificate.fingerprint: certificate for certificate in (*found.disk.certificates(), *kept)
+    }
     wanted = (status.certificate_sha256, *_distinct(status.ca_sha256))
     missing = [fingerprint for fingerprint in wanted if fingerprint not in known]
     doubt = f"it uses {len(missing)} certificates that stand in none of its files"
@@ -225,11 +223,15 @@ def _may_use(
     instance: InstanceDescription, found: FoundClient, used: tuple[ObservedEndpoint, ...]
 ) -> Iterator[tuple[ObservedEndpoint, ...]]:
     """Yield what a restart would take, and what a client that says nothing may still have."""
-    if found.disk.seen != used and not found.disk.troubles:
-        yield found.disk.seen
+    if found.disk.endpoints != used and not found.disk.troubles:
+        yield found.disk.endpoints
     silent = found.report.status is None and instance.status_file is None
-    if silent and found.kept is not None and found.kept.seen not in (used, found.disk.seen):
-        yield found.kept.seen
+    if (
+        silent
+        and found.kept is not None
+        and found.kept.endpoints not in (used, found.disk.endpoints)
+    ):
+        yield found.kept.endpoints
     own = endpoint_of_client(instance, found.disk)
     if silent and own is not None:
         yield from _still_connected(instance, found, own)
@@ -246,15 +248,12 @@ def _still_connected(
             yield tuple(_with_client(instance, found.disk, (certificate,), own.trusts))
 
 
-# Brings one order to one NATS client, and waits until it shows that it uses it.
+# One order on its way to one client, and what shows that the client uses it:
 #
-# ============================
-# ==================================================================== a client with a status file
-# says what its next handshake presents and trusts; when its leaf changed, a server must also see
-# it connected with the new one one without is made to reconnect; a server must see it come back
-# one that does not run has its files: it starts with them ============================
-# ====================================================================
-
+# - one with a status file says what its next handshake presents and trusts; when its leaf changed,
+#   a server must also see it connected with the new one;
+# - one without is made to reconnect, and a server must see it come back;
+# - one that does not run has its files: it starts with them.
 
 POLL_SECONDS = 0.05
 LONGEST_RESTORE_SECONDS = 15.0
@@ -269,33 +268,27 @@ class _Undone(Exception):
         self.restored = restored
 
 
-class Attempt:
-    """One order on its way to one client.
-
-    `reconnect` makes the peers of connections come again; `local`: its files are on this machine.
-    """
+class ClientAttempt:
+    """One order on its way to one client. `reconnect` makes the peers of connections come again."""
 
     def __init__(
         self,
         order: Order,
-        instance: InstanceDescription,
+        group: DescribedGroup,
         *,
-        delivery: Delivery,
-        way: ReloadSettings,
         roster: ConnectionRoster,
         reconnect: Callable[[Sequence[Holdout]], None],
-        local: bool,
         clock: Callable[[], datetime],
     ) -> None:
         self._order = order
-        self._instance = instance
-        self._delivery = delivery
-        self._way = way
+        self._instance = group.instance(order.instance)
+        self._delivery = group.delivery
+        self._settings = group.reload_settings
+        self._local = group.is_local
         self._roster = roster
         self._reconnect = reconnect
-        self._local = local
         self._clock = clock
-        self._deadline = monotonic() + way.timeout_seconds
+        self._deadline = monotonic() + self._settings.timeout_seconds
 
     def result(self) -> Result:
         """Bring the order to the client. Failures are results; nothing is raised."""
@@ -328,7 +321,11 @@ class Attempt:
             delivered = instance_files.held(self._instance, after_delivery(contents, files))
             new = endpoint_of_client(self._instance, delivered)
             if new is None:
-                raise _unusable(self._instance, "; ".join(delivered.troubles.values()))
+                why = "; ".join(delivered.troubles.values()) or "no client endpoint"
+                raise VerificationError(
+                    f"`{self._instance.name}` would have files that it cannot use: {why}",
+                    hint="correct the files on the instance, then run again",
+                )
             before = self._status()
             receipt = self._delivery.deliver(self._instance.name, files)
         except RolloverError as error:
@@ -339,27 +336,29 @@ class Attempt:
             taken_seconds = monotonic() - started
             self._delivery.confirm(receipt)
         except RolloverError as error:
-            restored = self._give_back(receipt, before)
+            restored = self._roll_back(receipt, before)
             raise _Undone(error, restored=restored) from error
         return evidence, taken_seconds
 
     def _status(self) -> ClientStatus | None:
-        report = read_report(self._delivery, self._instance, local=self._local)
-        return report.status
+        return read_report(self._delivery, self._instance, local=self._local).status
 
     def _take_up(
         self, old: ObservedEndpoint | None, new: ObservedEndpoint, *, running: bool
     ) -> Iterator[Evidence]:
         """Make the client use its files; yield what shows that it does."""
         leaf_changed = old is None or old.presents[:1] != new.presents[:1]
+        # Listed before anything is asked of it: whatever is not in this list later is new.
         there = self._connected() if self._must_reconnect(leaf_changed=leaf_changed) else ()
         yield self._evidence(new, Fact.DELIVERED, "its files", by="disk")
-        if self._way.touch in RESTARTING:
+        if self._settings.touch in RESTARTING:
             # An unchanged leaf tells nothing of the restart: only another connection does.
             there = self._roster.of(self._name())
-            restart(self._instance, self._way)
+            restart(self._instance, self._settings)
         elif self._instance.status_file is None:
-            yield self._reconnected(new, there, leaf_changed=leaf_changed)
+            # After a new leaf it must present that; an unchanged one shows by coming back at all.
+            self._reconnect(tuple(_holdout(connected) for connected in there))
+            yield self._connected_anew(new, former=there, any_leaf=not leaf_changed)
             return
         elif not running:
             yield self._evidence(new, Fact.REPORTED, NOT_RUNNING, by="status file")
@@ -367,11 +366,11 @@ class Attempt:
         if self._instance.status_file is not None:
             yield self._reported(new)
         if leaf_changed or self._instance.status_file is None:
-            yield self._seen_by_server(new, former=there)
+            yield self._connected_anew(new, former=there)
 
     def _must_reconnect(self, *, leaf_changed: bool) -> bool:
         """Say whether only a reconnect shows anything; raise when not even that would."""
-        touch = self._way.touch
+        touch = self._settings.touch
         if self._instance.status_file is not None or touch in RESTARTING:
             return False
         if touch is Touch.WATCH and not leaf_changed:
@@ -412,32 +411,27 @@ class Attempt:
             )
         return found
 
-    def _seen_by_server(self, new: ObservedEndpoint, *, former: tuple[Connected, ...]) -> Evidence:
-        before, leaf = {pair.key for pair in former}, new.presents[0].fingerprint
-        return self._comes(new, lambda each: each.key not in before and each.leaf == leaf)
-
-    def _reconnected(
-        self, new: ObservedEndpoint, there: tuple[Connected, ...], *, leaf_changed: bool
+    def _connected_anew(
+        self, new: ObservedEndpoint, *, former: tuple[Connected, ...], any_leaf: bool = False
     ) -> Evidence:
-        """Make the client reconnect and wait for it; after a new leaf it must present that."""
-        self._reconnect(tuple(_holdout(pair) for pair in there))
-        former = {pair.key for pair in there}
-        leaf = new.presents[0].fingerprint if leaf_changed else None
-        return self._comes(new, lambda each: each.key not in former and leaf in (None, each.leaf))
-
-    def _comes(self, new: ObservedEndpoint, wanted: Callable[[Connected], bool]) -> Evidence:
-        """Wait for a connection of the client that is wanted."""
-        name, seen = self._name(), ""
+        """Wait for a connection of the client that was not there, with its new leaf."""
+        before = {connected.key for connected in former}
+        leaf = new.presents[0].fingerprint if new.presents else ""
+        name, leaves = self._name(), ""
         while monotonic() < self._deadline:
             found = self._roster.of(name)
-            for pair in filter(wanted, found):
-                observed = f"leaf {short(pair.leaf)}, connection {pair.view.cid} of {pair.server}"
-                return self._evidence(new, Fact.LOADED, observed, by="connz")
-            seen = ", ".join(short(pair.leaf) for pair in found)
+            for connected in found:
+                if connected.key not in before and (any_leaf or connected.leaf == leaf):
+                    observed = (
+                        f"leaf {short(connected.leaf)}, connection {connected.view.cid} of "
+                        f"{connected.server}"
+                    )
+                    return self._evidence(new, Fact.LOADED, observed, by="connz")
+            leaves = ", ".join(short(connected.leaf) for connected in found)
             sleep(POLL_SECONDS)
         raise VerificationError(
             f"`{self._instance.name}` did not connect with its new files: the servers see "
-            f"{seen or 'no connection of it'}",
+            f"{leaves or 'no connection of it'}",
             hint="see what the client itself logs; does it read its files when it connects?",
         )
 
@@ -452,20 +446,20 @@ class Attempt:
             by=by,
         )
 
-    # The way back.
+    # Rolling back.
 
-    def _give_back(self, receipt: Receipt, before: ClientStatus | None) -> bool:
+    def _roll_back(self, receipt: Receipt, before: ClientStatus | None) -> bool:
         """Put the former files back; say whether the client is known to use them again."""
         try:
             self._delivery.restore(receipt)
-            if self._way.touch in RESTARTING:
-                restart(self._instance, self._way)
+            if self._settings.touch in RESTARTING:
+                restart(self._instance, self._settings)
         except RolloverError:
             return False
         return before is None or self._as_before(before)
 
     def _as_before(self, before: ClientStatus) -> bool:
-        deadline = monotonic() + min(self._way.timeout_seconds, LONGEST_RESTORE_SECONDS)
+        deadline = monotonic() + min(self._settings.timeout_seconds, LONGEST_RESTORE_SECONDS)
         while True:
             now = self._status()
             # One that has ended meanwhile starts with the files that were put back.
@@ -500,16 +494,6 @@ def _why(status: ClientStatus | None) -> str:
     )
 
 
-def _unusable(instance: InstanceDescription, why: str) -> VerificationError:
-    return VerificationError(
-        f"`{instance.name}` would have files that it cannot use: {why or 'no client endpoint'}",
-        hint="correct the files on the instance, then run again",
-    )
-
-
-# The NATS clients of one group: the `Platform` for parties that only dial.
-
-
 INSTANCES_AT_ONCE = 16
 NOTICE_SECONDS = 0.5
 """How long a client that is to reconnect may take to do so by itself."""
@@ -518,45 +502,33 @@ NOTICE_SECONDS = 0.5
 class NatsClients:
     """`Platform` (rollover.engine.ports) for a group of NATS clients.
 
-    `servers` are the groups that they connect to: those see with which certificates. `shared`
-    says which cannot be changed apart, and why (`places.shared`). Clients accept nothing, so there
-    is nothing to dial and nobody to move.
+    `servers` are the groups that they connect to: those see with which certificates. Clients accept
+    nothing, so there is nothing to dial and nobody to move.
     """
 
     def __init__(
         self,
-        group: GroupDescription,
+        group: DescribedGroup,
         *,
-        delivery: Delivery,
-        base: Path,
         servers: Sequence[NatsServers],
         clock: Callable[[], datetime],
         known: Callable[[], Sequence[Certificate]] = tuple,
-        environment: Mapping[str, str] = MappingProxyType({}),
-        shared: Mapping[InstanceName, str] = MappingProxyType({}),
     ) -> None:
-        self.group = group
-        self._delivery = delivery
+        self._group = group
         self._servers = tuple(servers)
         self._clock = clock
         self._known = known
-        self._local = isinstance(group.delivery, FileDelivery)
-        self._shared = shared
-        self._way = ReloadSettings(group.touch, group.confirm_seconds, environment)
-        self._instances = {
-            instance.name: resolved(instance, base=base) for instance in group.instances
-        }
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each client uses: by its own report while it runs, else by its files."""
         roster = ConnectionRoster(self._connections)
-        known = {one.fingerprint: one for one in self._known()}
+        known = {certificate.fingerprint: certificate for certificate in self._known()}
 
-        def one(name: InstanceName) -> Observation:
-            return self._observe(self._instance(name), roster=roster, known=known)
+        def observe(name: InstanceName) -> Observation:
+            return self._observe(self._group.instance(name), roster=roster, known=known)
 
         with ThreadPoolExecutor(INSTANCES_AT_ONCE, thread_name_prefix="nats-client") as pool:
-            yield from pool.map(one, instances)
+            yield from pool.map(observe, instances)
 
     def _observe(
         self,
@@ -565,21 +537,19 @@ class NatsClients:
         roster: ConnectionRoster,
         known: Mapping[Fingerprint, Certificate],
     ) -> Observation:
-        contents = instance_files.read(self._delivery, instance)
-        kept = instance_files.read_kept(self._delivery, instance) if self._local else {}
+        delivery, local = self._group.delivery, self._group.is_local
+        contents = instance_files.read(delivery, instance)
+        kept = instance_files.read_kept(delivery, instance) if local else {}
         before = instance_files.FileContents({**contents.files, **kept}, contents.troubles)
         found = FoundClient(
             disk=instance_files.held(instance, contents),
             kept=instance_files.held(instance, before) if kept else None,
-            report=read_report(self._delivery, instance, local=self._local),
+            report=read_report(delivery, instance, local=local),
             connected_leaves=_leaves(roster, instance),
             known=known,
-            unwritable=self._unchangeable(instance) if self._local else "",
+            unwritable=self._group.unchangeable(instance),
         )
         return observation(instance, found, at=self._clock())
-
-    def _unchangeable(self, instance: InstanceDescription) -> str:
-        return self._shared.get(instance.name) or instance_files.unwritable(instance)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
@@ -589,14 +559,11 @@ class NatsClients:
 
         def work(order: Order) -> Result:
             try:
-                return Attempt(
+                return ClientAttempt(
                     order,
-                    self._instance(order.instance),
-                    delivery=self._delivery,
-                    way=self._way,
+                    self._group,
                     roster=roster,
                     reconnect=self._reconnect,
-                    local=self._local,
                     clock=self._clock,
                 ).result()
             except RolloverError as error:
@@ -606,13 +573,11 @@ class NatsClients:
 
     def private_keys(self, instances: Sequence[InstanceName]) -> Mapping[EndpointRef, SecretBytes]:
         """Return the keys of files on this machine; what is elsewhere stays there."""
-        if not self._local:
-            return {}
-        return instance_files.private_keys(self._delivery, map(self._instance, instances))
+        return self._group.private_keys(instances)
 
     def renamed_by_hand(self) -> str:
         """Return how a person names another file in the settings of these clients."""
-        return configuration.renamed_by_hand(self.group)
+        return configuration.renamed_by_hand(self._group.description)
 
     def handshakes(
         self,
@@ -652,19 +617,11 @@ class NatsClients:
     def _connections(self) -> Iterator[tuple[InstanceName, ConnectionView]]:
         if not self._servers:
             raise EvidenceMissing(
-                f"no server can be asked about the clients of `{self.group.name}`",
+                f"no server can be asked about the clients of `{self._group.description.name}`",
                 hint="describe the servers that they connect to in the same fleet file",
             )
         for server in self._servers:
             yield from server.connections()
-
-    def _instance(self, name: InstanceName) -> InstanceDescription:
-        if name not in self._instances:
-            raise SpecError(
-                f"group `{self.group.name}` has no instance `{name}`",
-                hint="name it in the fleet file",
-            )
-        return self._instances[name]
 
 
 def _leaves(roster: ConnectionRoster, instance: InstanceDescription) -> frozenset[str]:
@@ -672,6 +629,6 @@ def _leaves(roster: ConnectionRoster, instance: InstanceDescription) -> frozense
     if instance.status_file is not None:
         return frozenset()
     try:
-        return frozenset(pair.leaf for pair in roster.of(instance.name))
+        return frozenset(connected.leaf for connected in roster.of(instance.name))
     except EvidenceMissing:
         return frozenset()

@@ -57,8 +57,8 @@ def read(
     """Return the configuration of an instance, described with absolute paths.
 
     `environment`: what the variables in it come from. `instead`: texts to take in the place of
-    files. Raises `ConfigError` for what nats-server would
-    not read, `AdapterError` where a file cannot be had, `SpecError` where none is described.
+    files. Raises `ConfigError` for what nats-server would not read, `AdapterError` where a file
+    cannot be had, `SpecError` where none is described.
     """
     if instance.config is None or instance.working_directory is None:
         raise SpecError(
@@ -106,14 +106,12 @@ class Configurations:
 
     def _read(self, instance: InstanceDescription) -> Configuration:
         known = self._known.get(instance.name)
-        if known is None or known.texts != self._texts(instance, known):
+        # A delivery tells contents and no dates: parsed again is only what changed.
+        if known is None or known.texts != self._delivery.read(instance.name, tuple(known.texts)):
             known = self._known[instance.name] = read(
                 self._delivery, instance, environment=self._environment
             )
         return known
-
-    def _texts(self, instance: InstanceDescription, known: Configuration) -> Mapping[str, bytes]:
-        return self._delivery.read(instance.name, tuple(known.texts))
 
     def as_kept(self, instance: InstanceDescription) -> InstanceDescription | None:
         """Return an instance as it was before a re-pointing that is not confirmed; None: none is.
@@ -186,33 +184,8 @@ def _targets(instance: InstanceDescription, order: Order) -> Iterator[tuple[Endp
     home = instance.working_directory or ""
     for endpoint in order.endpoints:
         if endpoint.bundle_file is not None:
-            yield endpoint.endpoint, _joined(home, endpoint.bundle_file)
-
-
-def renamed_by_hand(group: GroupDescription) -> str:
-    """Return how a person names another `ca_file` where it is not written here, by who does."""
-    match group.delivery:
-        case FileDelivery():
-            return (
-                "describe `config`, the path of its nats.conf on this machine; or re-point it by "
-                "hand, then run again without `--as`"
-            )
-        case KubernetesDelivery():
-            return (
-                "all pods read one nats.conf, which a chart writes: name the new `ca_file` in its "
-                "values, and as `ca` in the fleet file, then run again without `--as`"
-            )
-        case CommandDelivery():
-            return (
-                "change `ca_file` with the tool that writes its nats.conf, and `ca` in the fleet "
-                "file, then run again without `--as`"
-            )
-        case _:
-            assert_never(group.delivery)
-
-
-def _joined(home: str, file: str) -> str:
-    return os.path.abspath(os.path.join(home, file))  # noqa: PTH100, PTH118 - as above
+            path = os.path.join(home, endpoint.bundle_file)  # noqa: PTH118 - as above
+            yield endpoint.endpoint, os.path.abspath(path)  # noqa: PTH100 - as above
 
 
 def edited(
@@ -235,7 +208,7 @@ def edited(
     blocks = {endpoint.name: block_of(endpoint, before.server) for endpoint in instance.endpoints}
     keys = {name: _key(instance, name, blocks[name]) for name in wanted}
     # From the end of each file to its beginning: what is changed moves only what lies behind.
-    for name, key in sorted(keys.items(), key=lambda each: each[1], reverse=True):
+    for name, key in sorted(keys.items(), key=lambda named: named[1], reverse=True):
         path = os.path.abspath(key.file)  # noqa: PTH100 - as above
         if path not in texts:
             raise SpecError(
@@ -282,11 +255,12 @@ def _check(
         if _path(new) != expected:
             raise SpecError(
                 f"`{old.name}` gets its `ca_file` from the same place as a block that is to move",
-                place=f"{instance.name}: {_place(old)}",
+                place=f"{instance.name}: {old.ca_file.place if old.ca_file else old.place}",
                 hint="write a `tls` block of its own for it, or choose its endpoint as well",
             )
+    known = {remark.message for remark in before.remarks if remark.code == "unknown-field"}
     for remark in after.remarks:
-        if remark.code == "unknown-field" and remark.message not in _unknown(before):
+        if remark.code == "unknown-field" and remark.message not in known:
             # A variable that nobody uses any more is a field that nats-server does not know.
             raise SpecError(
                 f"once `ca_file` is changed: {remark.message}",
@@ -299,9 +273,23 @@ def _path(block: TlsBlock) -> str:
     return block.ca_file.path if block.ca_file is not None else ""
 
 
-def _place(block: TlsBlock) -> str:
-    return str(block.ca_file.place if block.ca_file is not None else block.place)
-
-
-def _unknown(server: ServerConfig) -> frozenset[str]:
-    return frozenset(remark.message for remark in server.remarks if remark.code == "unknown-field")
+def renamed_by_hand(group: GroupDescription) -> str:
+    """Return how a person names another `ca_file` where it is not written here, by who does."""
+    match group.delivery:
+        case FileDelivery():
+            return (
+                "describe `config`, the path of its nats.conf on this machine; or re-point it by "
+                "hand, then run again without `--as`"
+            )
+        case KubernetesDelivery():
+            return (
+                "all pods read one nats.conf, which a chart writes: name the new `ca_file` in its "
+                "values, and as `ca` in the fleet file, then run again without `--as`"
+            )
+        case CommandDelivery():
+            return (
+                "change `ca_file` with the tool that writes its nats.conf, and `ca` in the fleet "
+                "file, then run again without `--as`"
+            )
+        case _:
+            assert_never(group.delivery)

@@ -19,8 +19,7 @@ from rollover.probe import system_account
 from rollover.probe.nats_client import NatsConnection
 from rollover.probe.server_views import ConnectionView
 
-# The live connections of all servers by the names of their peers, looked up at most so often.
-
+# The live connections of all servers, by the names of their peers.
 
 MAX_AGE_SECONDS = 0.2
 """Many clients are confirmed at once: they share one listing, not one each."""
@@ -73,11 +72,10 @@ class ConnectionRoster:
         return {name: tuple(views) for name, views in found.items()}
 
 
-# Live connections whose peers still present a retired CA's certificates, and how to move them.
+# Connections whose peers still present a retired CA's certificates, and how to move them.
 #
 # A server's list of connections tells the certificates of clients and leaf nodes, not their
 # issuers; of routes and gateways it tells none: those peers are judged by dialling them.
-
 
 IssuerOf = Callable[[Fingerprint], Fingerprint | None]
 """Which CA issued the certificate with this fingerprint; None: it is not known here."""
@@ -103,14 +101,14 @@ def holdouts(access: ServerAccess, inventory: Inventory) -> Iterator[Holdout]:
     `EvidenceMissing` when the connections cannot be listed.
     """
     for view in access.connections():
-        issuer = _standing(view, inventory)
+        issuer = _retired_issuer(view, inventory)
         if issuer is not None:
             yield Holdout(
                 server=access.instance.name,
                 connection=view.cid,
                 peer=peer(view),
                 certificate=Fingerprint(view.tls_peer_certs[0].cert_sha256),
-                issuer=issuer,
+                issuer_name=issuer,
                 role=role(view, access.instance),
             )
 
@@ -120,6 +118,7 @@ _CLIENTS = {
     "websocket": Role.WEBSOCKET,
     "mqtt": Role.MQTT,
 }
+"""By the `type` that `connz` gives to connections of the `kind` Client."""
 
 
 def role(view: ConnectionView, instance: InstanceDescription) -> Role | None:
@@ -141,9 +140,9 @@ def peer(view: ConnectionView) -> str:
     return view.name or f"{view.ip}:{view.port}"
 
 
-def _standing(view: ConnectionView, inventory: Inventory) -> str | None:
+def _retired_issuer(view: ConnectionView, inventory: Inventory) -> str | None:
     """Return the retired issuer's subject, empty when it is unknown, None when all is well."""
-    shown = [Fingerprint(tls_peer_cert.cert_sha256) for tls_peer_cert in view.tls_peer_certs]
+    shown = [Fingerprint(certificate.cert_sha256) for certificate in view.tls_peer_certs]
     if not shown or shown[0] in inventory.own:
         return None
     issuers = [inventory.issuer_of(fingerprint) for fingerprint in shown]
@@ -173,9 +172,9 @@ def cycle(
             for number, what in _move(connection, tuple(waiting), notice_seconds):
                 yield _evidence(subject, waiting.pop(number), what, holds=True, at=at())
     except AdapterError as error:
-        for value in waiting.values():
+        for holdout in waiting.values():
             what = f"could not be asked: {error.message}"
-            yield _evidence(subject, value, what, holds=False, at=at())
+            yield _evidence(subject, holdout, what, holds=False, at=at())
 
 
 def _client_endpoint(access: ServerAccess) -> EndpointName:
@@ -201,13 +200,15 @@ def _move(
             sleep(KICK_PAUSE_SECONDS)
 
 
-class _About(Protocol):
+class _ConnectionOrder(Protocol):
+    """`system_account.lame_duck` or `.kick`."""
+
     def __call__(
         self, connection: NatsConnection, server_id: str, *, cid: int, timeout_seconds: float
     ) -> None: ...
 
 
-def _order(connection: NatsConnection, order: _About, number: int) -> bool:
+def _order(connection: NatsConnection, order: _ConnectionOrder, number: int) -> bool:
     """Give an order about one connection; False when the server knows none such."""
     server = connection.info.server_id
     try:

@@ -28,7 +28,6 @@ from rollover.probe.server_views import ConnectionView, Varz
 
 # From one server's configuration to the instance and endpoints that it describes.
 
-
 LOOPBACK = "127.0.0.1"
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - what is compared with, not bound to
 
@@ -196,7 +195,6 @@ def _monitor(config: ServerConfig, name: InstanceName, notes: DiscoveryNotes) ->
 
 # What running servers add to a description, or all of it where there is no configuration.
 
-
 TIMEOUT_SECONDS = 3.0
 
 
@@ -221,9 +219,9 @@ def with_live(
 
     A server is the one of a configuration when they have the same name.
     """
-    for pair in live:
-        if pair.varz.server_name == instance.name or pair.url == instance.monitor:
-            return _merged(instance, pair, notes)
+    for server in live:
+        if server.varz.server_name == instance.name or server.url == instance.monitor:
+            return _merged(instance, server, notes)
     return instance
 
 
@@ -237,10 +235,10 @@ def _merged(
         else endpoint
         for endpoint in instance.endpoints
     )
-    for description in endpoints:
-        if description.role in found and description.verify != found[description.role].verify:
+    for endpoint in endpoints:
+        if endpoint.role in found and endpoint.verify != found[endpoint.role].verify:
             notes.add(
-                f"{instance.name}/{description.name}",
+                f"{instance.name}/{endpoint.name}",
                 "the running server and its configuration do not agree about `verify`",
             )
     return msgspec.structs.replace(
@@ -269,9 +267,11 @@ def _endpoints(live: LiveServer) -> Iterator[EndpointDescription]:
     cluster = varz.cluster
     for role, required, verify, port in (
         (Role.CLIENT_PORT, varz.tls_required, varz.tls_verify, varz.port),
+        # Of routes and gateways `varz` tells no `verify`: nats-server forces it on there.
         (Role.ROUTE, cluster.tls_required, True, cluster.cluster_port),
         (Role.GATEWAY, varz.gateway.tls_required, True, varz.gateway.port),
         (Role.LEAFNODE, varz.leaf.tls_required, varz.leaf.tls_verify, varz.leaf.port),
+        # Nor does it say of these two whether TLS is on, only when their certificate ends.
         (
             Role.WEBSOCKET,
             varz.websocket.tls_cert_not_after is not None,
@@ -296,7 +296,6 @@ def _endpoints(live: LiveServer) -> Iterator[EndpointDescription]:
 
 # Clients that no configuration names: those that running servers have connections of.
 
-
 ENDPOINT = EndpointName(Role.CLIENT.value)
 _COMMON_NAME = re.compile(r"(?:^|,)CN=([^,]+)")
 _GO = "go"
@@ -317,7 +316,7 @@ def clients_group(
     """
     found: dict[str, ConnectionView] = {}
     for view in _over_tls(live):
-        client = _name(view)
+        client = _client_name(view)
         if client in found:
             notes.add(
                 f"{name}/{client}",
@@ -337,7 +336,9 @@ def clients_group(
         name=name,
         platform=platform,
         instances=tuple(
-            _instance(_free(client, taken), view) for client, view in sorted(found.items())
+            # The names of instances are unique in a fleet, and a server may have this one.
+            _client(InstanceName(f"{client}-client" if client in taken else client), view)
+            for client, view in sorted(found.items())
         ),
         touch=Touch.RECONNECT,
     )
@@ -350,7 +351,7 @@ def _over_tls(live: Sequence[LiveServer]) -> Iterator[ConnectionView]:
                 yield view
 
 
-def _name(view: ConnectionView) -> str:
+def _client_name(view: ConnectionView) -> str:
     """Return the connection's name, else its certificate's common name, else where it is from."""
     subject = view.tls_peer_certs[0].subject if view.tls_peer_certs else ""
     common = _COMMON_NAME.search(subject)
@@ -358,11 +359,9 @@ def _name(view: ConnectionView) -> str:
     return name.replace("/", "-")
 
 
-def _free(name: str, taken: Collection[InstanceName]) -> InstanceName:
-    return InstanceName(f"{name}-client" if name in taken else name)
-
-
-def _instance(name: InstanceName, view: ConnectionView) -> InstanceDescription:
+def _client(name: InstanceName, view: ConnectionView) -> InstanceDescription:
+    # Clients in Python, Ruby and C are on OpenSSL. For Java, .NET and Rust neither stack is right
+    # (docs/explanation/tls-stacks.md), and OpenSSL refuses more.
     stack = Stack.GO if view.lang == _GO else Stack.OPENSSL
     return InstanceDescription(
         name=name,

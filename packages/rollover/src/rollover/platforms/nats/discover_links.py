@@ -115,14 +115,16 @@ def _gateways(
     own = {endpoint.name for endpoint in instance.endpoints}
     for remote in config.gateways:
         if remote.name == config.gateway_name:
-            continue
+            continue  # one list may stand in all configurations, and nobody dials itself
         dialer = gateway_remote(remote.name) if remote.tls is not None else Role.GATEWAY.value
         acceptors = _of_gateway(remote, configs, groups)
         if dialer not in own:
             continue
         if not acceptors:
             notes.add(instance.name, f"gateway `{remote.name}` leads to no server described here")
-        unverified = _remote_insecure(remote, config)
+        # A remote without a block of its own is dialled with that of the gateway.
+        block = remote.tls or config.block(TlsContext.GATEWAY)
+        unverified = block is not None and block.insecure
         for acceptor in acceptors:
             yield LinkDescription(
                 dialer=f"{instance.name}/{dialer}",
@@ -136,15 +138,11 @@ def _of_gateway(
     remote: GatewayRemote, configs: Configs, groups: Sequence[GroupDescription]
 ) -> list[_Acceptor]:
     return [
-        pair
-        for pair in _with_role(groups, Role.GATEWAY)
-        if pair.instance.name in configs and configs[pair.instance.name].gateway_name == remote.name
+        acceptor
+        for acceptor in _with_role(groups, Role.GATEWAY)
+        if acceptor.instance.name in configs
+        and configs[acceptor.instance.name].gateway_name == remote.name
     ]
-
-
-def _remote_insecure(remote: GatewayRemote, config: ServerConfig) -> bool:
-    block = remote.tls or config.block(TlsContext.GATEWAY)
-    return block is not None and block.insecure
 
 
 def _leaf_remotes(
@@ -195,6 +193,7 @@ def _behind(url: Url, acceptors: Sequence[_Acceptor]) -> _Acceptor | None:
     """Return the acceptor that a URL leads to: by its address, else by host or port alone."""
     for matches in (
         lambda host, port: (host, port) == (url.host, url.port),
+        # Names and addresses of one host differ; its port alone tells it where ports are unique.
         lambda _, port: port == url.port,
         lambda host, _: host == url.host,
     ):

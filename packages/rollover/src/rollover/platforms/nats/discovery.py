@@ -42,55 +42,6 @@ from rollover.platforms.nats.discover_instances import (
 from rollover.platforms.nats.discover_links import links
 from rollover.platforms.nats.instance_files import public_paths
 
-# The CAs that a discovered fleet presents certificates of, named after their subjects.
-
-
-LARGEST_FILE = 1024 * 1024
-_COMMON_NAME = re.compile(r"(?:^|,)CN=([^,]+)")
-_GENERATION = re.compile(r"[\s._-]*v?\d+$", re.IGNORECASE)
-"""`Demo CA 1` and `Demo CA 2` are versions of one authority."""
-_ODD = re.compile(r"[^a-z0-9]+")
-
-
-def authorities(groups: Sequence[GroupDescription]) -> Iterator[AuthorityDescription]:
-    """Yield the authorities whose certificates stand in the files, oldest version first."""
-    versions: dict[AuthorityName, list[Certificate]] = {}
-    found = sorted(set(_authorities_on_disk(groups)), key=lambda one: one.not_before)
-    for certificate in found:
-        versions.setdefault(_name(certificate), []).append(certificate)
-    for name, certificates in sorted(versions.items()):
-        yield AuthorityDescription(
-            name=name, certificates=tuple(one.fingerprint for one in certificates)
-        )
-
-
-def _authorities_on_disk(groups: Sequence[GroupDescription]) -> Iterator[Certificate]:
-    paths = {
-        path for group in groups for instance in group.instances for path in public_paths(instance)
-    }
-    for path in sorted(paths):
-        for certificate in _certificates(Path(path)):
-            if certificate.is_ca and certificate.self_signed:
-                yield certificate
-
-
-def _certificates(path: Path) -> tuple[Certificate, ...]:
-    try:
-        return loaded_by_go(read_start(path, size=LARGEST_FILE))
-    except (OSError, PemError):
-        # They are told when the fleet is observed, with their instance.
-        return ()
-
-
-def _name(certificate: Certificate) -> AuthorityName:
-    common = _COMMON_NAME.search(certificate.subject)
-    text = _GENERATION.sub("", common.group(1) if common else certificate.subject)
-    return AuthorityName(_ODD.sub("-", text.lower()).strip("-") or "ca")
-
-
-# Describes a fleet from the configurations of its servers and from what running servers tell.
-
-
 SERVERS, CLIENTS = GroupName("servers"), GroupName("clients")
 SERVER_PLATFORM, CLIENT_PLATFORM = "nats", "nats-client"
 DEFAULT_NAME = "nats"
@@ -146,11 +97,11 @@ def discover_fleet(
     groups: dict[GroupName, list[InstanceDescription]] = {}
     for server in configured:
         groups.setdefault(server.group, []).append(servers[server.name])
-    for one in live:
-        found = from_live(one, known=set(servers), notes=notes)
+    for running in live:
+        found = from_live(running, known=set(servers), notes=notes)
         if found is not None:
             servers[found.name] = found
-            groups.setdefault(GroupName(one.varz.cluster.name or SERVERS), []).append(found)
+            groups.setdefault(GroupName(running.varz.cluster.name or SERVERS), []).append(found)
     if not groups:
         raise _nothing(failures)
     return _described(groups, configured, live, notes)
@@ -182,6 +133,7 @@ def _read_all(
 
 
 def _free_name(wanted: str, taken: set[InstanceName]) -> InstanceName:
+    # A slash stands between instance and endpoint in a fleet file: `n1/client`.
     plain = wanted.replace("/", "-")
     number, name = 1, plain
     while name in taken:
@@ -204,6 +156,7 @@ def _ask_all(
             failures.append(error)
             notes.add(url, f"it was not asked who is connected: {error.message}")
         else:
+            # Two URLs may lead to one server: its configuration's, and one that was given.
             live.setdefault(found.varz.server_id, found)
     return list(live.values()), failures
 
@@ -234,11 +187,12 @@ def _described(
     )
     taken = {instance.name for group in servers for instance in group.instances}
     clients = clients_group(CLIENTS, CLIENT_PLATFORM, live, taken=taken, notes=notes)
+    names = [group.name for group in servers if group.name != SERVERS]
     configs = {server.name: server.config for server in configured}
     _note_system(configured, notes)
     description = FleetDescription(
         version=1,
-        name=_fleet_name(servers),
+        name=names[0] if len(names) == 1 else DEFAULT_NAME,
         groups=(*servers, *((clients,) if clients is not None else ())),
         links=tuple(links(servers, configs, clients=clients, notes=notes)),
         authorities=tuple(authorities(servers)),
@@ -247,11 +201,6 @@ def _described(
         description=description,
         remarks=tuple(DiscoveryRemark(subject=who, message=what) for who, what in notes.all()),
     )
-
-
-def _fleet_name(servers: Sequence[GroupDescription]) -> str:
-    names = [server.name for server in servers if server.name != SERVERS]
-    return names[0] if len(names) == 1 else DEFAULT_NAME
 
 
 def _note_system(configured: Sequence[ConfiguredServer], notes: DiscoveryNotes) -> None:
@@ -267,12 +216,11 @@ def _note_system(configured: Sequence[ConfiguredServer], notes: DiscoveryNotes) 
         notes.add("system", "no user of a system account: reloads go by signal and answer nothing")
 
 
-# Describes a fleet again without losing what a person wrote into its description.
+# Describing a fleet again without losing what a person wrote into its description.
 #
 # Discovery knows what configurations and running servers tell. Files of clients, the system
 # account, delivery, pacing, silenced rules and an instance that is away today stand in the fleet
 # file only.
-
 
 _Described = TypeVar("_Described", InstanceDescription, EndpointDescription)
 
@@ -284,38 +232,34 @@ def discover_again(found: Discovery, before: FleetDescription) -> Discovery:
     is kept, with a remark: only a person can know that it is gone for good.
     """
     fleet = found.description
-    groups = tuple(_groups(fleet.groups, before.groups))
+    groups = tuple(_merged_groups(fleet.groups, before.groups))
     there = {instance.name for group in fleet.groups for instance in group.instances}
     merged = msgspec.structs.replace(
         before,
         groups=groups,
-        links=tuple(_links(fleet.links, before.links, groups)),
-        authorities=tuple(_authorities(fleet.authorities, before.authorities)),
+        links=tuple(_merged_links(fleet.links, before.links, groups)),
+        authorities=tuple(_merged_authorities(fleet.authorities, before.authorities)),
     )
     away = tuple(
-        _away(instance.name) for instance in _instances(before) if instance.name not in there
+        DiscoveryRemark(
+            subject=instance.name,
+            message="it was not found now, and is kept: take it out if it is gone",
+        )
+        for group in before.groups
+        for instance in group.instances
+        if instance.name not in there
     )
     return Discovery(description=merged, remarks=(*found.remarks, *away))
 
 
-def _away(name: InstanceName) -> DiscoveryRemark:
-    return DiscoveryRemark(
-        subject=name, message="it was not found now, and is kept: take it out if it is gone"
-    )
-
-
-def _instances(fleet: FleetDescription) -> Iterator[InstanceDescription]:
-    return chain.from_iterable(group.instances for group in fleet.groups)
-
-
-def _groups(
+def _merged_groups(
     found: Sequence[GroupDescription], before: Sequence[GroupDescription]
 ) -> Iterator[GroupDescription]:
     """Yield the groups of before with what was found of their instances, then the new groups.
 
     An instance stays in the group that a person moved it to.
     """
-    seen = {instance.name: instance for group in found for instance in group.instances}
+    there = {instance.name: instance for group in found for instance in group.instances}
     settled = {instance.name for group in before for instance in group.instances}
     fresh = {
         group.name: tuple(instance for instance in group.instances if instance.name not in settled)
@@ -323,7 +267,8 @@ def _groups(
     }
     for group in before:
         known = tuple(
-            _instance(seen.get(instance.name, instance), instance) for instance in group.instances
+            _merged_instance(there.get(instance.name, instance), instance)
+            for instance in group.instances
         )
         yield msgspec.structs.replace(group, instances=(*known, *fresh.pop(group.name, ())))
     for group in found:
@@ -331,7 +276,9 @@ def _groups(
             yield msgspec.structs.replace(group, instances=fresh[group.name])
 
 
-def _instance(found: InstanceDescription, before: InstanceDescription) -> InstanceDescription:
+def _merged_instance(
+    found: InstanceDescription, before: InstanceDescription
+) -> InstanceDescription:
     described: Mapping[str, EndpointDescription] = {
         endpoint.name: endpoint for endpoint in before.endpoints
     }
@@ -352,24 +299,16 @@ def _filled(found: _Described, before: _Described) -> _Described:
     return msgspec.structs.replace(found, **left)
 
 
-def _links(
+def _merged_links(
     found: Sequence[LinkDescription],
     before: Sequence[LinkDescription],
     groups: Sequence[GroupDescription],
 ) -> Iterator[LinkDescription]:
     """Yield the links of before whose parties are there still, then those that are new."""
     parties = set(_parties(groups))
-    known = {(description.dialer, description.acceptor) for description in before}
-    yield from (
-        description
-        for description in before
-        if {description.dialer, description.acceptor} <= parties
-    )
-    yield from (
-        description
-        for description in found
-        if (description.dialer, description.acceptor) not in known
-    )
+    known = {(link.dialer, link.acceptor) for link in before}
+    yield from (link for link in before if {link.dialer, link.acceptor} <= parties)
+    yield from (link for link in found if (link.dialer, link.acceptor) not in known)
 
 
 def _parties(groups: Sequence[GroupDescription]) -> Iterator[str]:
@@ -380,7 +319,7 @@ def _parties(groups: Sequence[GroupDescription]) -> Iterator[str]:
                 yield f"{instance.name}/{endpoint.name}"
 
 
-def _authorities(
+def _merged_authorities(
     found: Sequence[AuthorityDescription], before: Sequence[AuthorityDescription]
 ) -> Iterator[AuthorityDescription]:
     """Yield the authorities of before with what was found of each, then the new ones.
@@ -390,13 +329,59 @@ def _authorities(
     left = list(found)
     for known in before:
         same = [
-            description
-            for description in left
-            if description.name == known.name
-            or set(description.certificates) & set(known.certificates)
+            authority
+            for authority in left
+            if authority.name == known.name or set(authority.certificates) & set(known.certificates)
         ]
-        left = [description for description in left if description not in same]
-        more = chain.from_iterable(description.certificates for description in same)
+        left = [authority for authority in left if authority not in same]
+        more = chain.from_iterable(authority.certificates for authority in same)
         certificates = tuple(dict.fromkeys((*known.certificates, *more)))
         yield msgspec.structs.replace(known, certificates=certificates)
     yield from left
+
+
+# The CAs that stand in the files of a discovered fleet, named after their subjects.
+
+LARGEST_FILE = 1024 * 1024
+_COMMON_NAME = re.compile(r"(?:^|,)CN=([^,]+)")
+_GENERATION = re.compile(r"[\s._-]*v?\d+$", re.IGNORECASE)
+"""`Demo CA 1` and `Demo CA 2` are versions of one authority."""
+_ODD = re.compile(r"[^a-z0-9]+")
+
+
+def authorities(groups: Sequence[GroupDescription]) -> Iterator[AuthorityDescription]:
+    """Yield the authorities whose certificates stand in the files, oldest version first."""
+    versions: dict[AuthorityName, list[Certificate]] = {}
+    found = sorted(
+        set(_authorities_on_disk(groups)), key=lambda certificate: certificate.not_before
+    )
+    for certificate in found:
+        versions.setdefault(_authority_name(certificate), []).append(certificate)
+    for name, certificates in sorted(versions.items()):
+        yield AuthorityDescription(
+            name=name, certificates=tuple(version.fingerprint for version in certificates)
+        )
+
+
+def _authorities_on_disk(groups: Sequence[GroupDescription]) -> Iterator[Certificate]:
+    paths = {
+        path for group in groups for instance in group.instances for path in public_paths(instance)
+    }
+    for path in sorted(paths):
+        for certificate in _certificates(Path(path)):
+            if certificate.is_ca and certificate.self_signed:
+                yield certificate
+
+
+def _certificates(path: Path) -> tuple[Certificate, ...]:
+    try:
+        return loaded_by_go(read_start(path, size=LARGEST_FILE))
+    except (OSError, PemError):
+        # They are told when the fleet is observed, with their instance.
+        return ()
+
+
+def _authority_name(certificate: Certificate) -> AuthorityName:
+    common = _COMMON_NAME.search(certificate.subject)
+    text = _GENERATION.sub("", common.group(1) if common else certificate.subject)
+    return AuthorityName(_ODD.sub("-", text.lower()).strip("-") or "ca")

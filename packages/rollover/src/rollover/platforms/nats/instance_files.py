@@ -6,7 +6,7 @@ What they hold is the state that the instance has loaded, or would load next.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,8 +33,7 @@ from rollover.pki.keys import from_pem
 from rollover.pki.pem import loaded_by_go, read_certificates, write_certificates
 from rollover.probe.target import Port, Target, parse_address
 
-# Makes a description concrete: absolute paths of its files, and how each port is dialled.
-
+# Where files lie, and how each port is dialled.
 
 PORTS: Mapping[Role, Port] = MappingProxyType(
     {
@@ -73,17 +72,14 @@ def resolved(instance: InstanceDescription, *, base: Path) -> InstanceDescriptio
     return msgspec.structs.replace(
         instance,
         endpoints=endpoints,
-        config=_config(instance.config, home, base),
+        config=_absolute(
+            instance.config,
+            home if instance.config is None or (home / instance.config).exists() else base,
+        ),
         working_directory=_absolute("", home),
         pid_file=_absolute(instance.pid_file, home),
         status_file=_absolute(instance.status_file, home),
     )
-
-
-def _config(path: str | None, home: Path, base: Path) -> str | None:
-    if path is None:
-        return None
-    return _absolute(path, home if (home / path).exists() else base)
 
 
 def _absolute(path: str | None, home: Path) -> str | None:
@@ -165,8 +161,7 @@ def client_port(instance: InstanceDescription) -> EndpointDescription | None:
     return None
 
 
-# What the files of an instance hold: the state that it has loaded, or would load next.
-
+# What the files of an instance hold.
 
 KEPT_SUFFIX = ".rollover-kept"
 """Local delivery keeps what it replaces under this name until the change is confirmed."""
@@ -174,7 +169,7 @@ KEPT_SUFFIX = ".rollover-kept"
 SYSTEM_STORE = Certificate(
     fingerprint=SYSTEM_ROOTS,
     subject="the trust store of the operating system",
-    issuer="",
+    issuer_name="",
     serial=0,
     not_before=datetime.min.replace(tzinfo=UTC),
     not_after=datetime.max.replace(tzinfo=UTC),
@@ -193,20 +188,23 @@ class FileContents(NamedTuple):
 class HeldFiles(NamedTuple):
     """What each endpoint's files hold. Endpoints in `troubles` have files that say nothing."""
 
-    seen: tuple[ObservedEndpoint, ...]
+    endpoints: tuple[ObservedEndpoint, ...]
     troubles: Mapping[EndpointName, str]
 
     @property
     def by_name(self) -> dict[EndpointName, ObservedEndpoint]:
         """The endpoints whose files can be used, by name."""
-        return {endpoint.endpoint: endpoint for endpoint in self.seen}
+        return {endpoint.endpoint: endpoint for endpoint in self.endpoints}
 
     def certificates(self) -> tuple[Certificate, ...]:
         """Every certificate found, each once."""
         found = (
-            one for endpoint in self.seen for one in (*endpoint.presents, *(endpoint.trusts or ()))
+            certificate
+            for endpoint in self.endpoints
+            for certificate in (*endpoint.presents, *(endpoint.trusts or ()))
+            if certificate is not SYSTEM_STORE
         )
-        return tuple(dict.fromkeys(one for one in found if one is not SYSTEM_STORE))
+        return tuple(dict.fromkeys(found))
 
 
 def read(delivery: Delivery, instance: InstanceDescription) -> FileContents:
@@ -215,6 +213,7 @@ def read(delivery: Delivery, instance: InstanceDescription) -> FileContents:
     try:
         return FileContents(delivery.read(instance.name, paths) if paths else {}, {})
     except AdapterError:
+        # One file that is missing fails the whole request: the others are still worth knowing.
         return _one_by_one(delivery, instance, paths)
 
 
@@ -277,6 +276,7 @@ def _trusts(
 ) -> tuple[Certificate, ...] | None:
     if endpoint.ca is not None:
         return _certificates(endpoint.ca, contents, stack=endpoint.stack)
+    # Whoever only dials verifies the server, and nats-server its routes and gateways.
     verifies = demands(endpoint) or endpoint.role not in PORTS
     return (SYSTEM_STORE,) if verifies else None
 
@@ -290,6 +290,7 @@ def _certificates(
     if path not in contents.files:
         raise PemError(contents.troubles.get(path, "the file was not read"), place=path)
     data = contents.files[path]
+    # Go skips blocks that it cannot read, OpenSSL refuses the whole file for one.
     loaded = loaded_by_go(data) if stack is Stack.GO else ()
     return loaded or read_certificates(data, place=path).certificates
 
@@ -299,12 +300,8 @@ def unwritable(instance: InstanceDescription) -> str:
 
     A look only: what else may go wrong shows when files are delivered.
     """
-    for endpoint in instance.endpoints:
-        for path in (endpoint.certificate, endpoint.key, endpoint.ca):
-            reason = _unwritable(Path(path)) if path is not None else ""
-            if reason:
-                return reason
-    return ""
+    reasons = (_unwritable(Path(path)) for path in _described_files(instance))
+    return next(filter(None, reasons), "")
 
 
 def _unwritable(path: Path) -> str:
@@ -351,13 +348,9 @@ def _endpoint_files(
     instance: InstanceDescription, endpoint: EndpointDescription, material: EndpointMaterial
 ) -> Iterator[DeliveredFile]:
     wanted: tuple[tuple[str, str | None, bytes | SecretBytes | None], ...] = (
-        ("certificate", endpoint.certificate, _pem(material)),
+        ("certificate", endpoint.certificate, _pem(material.chain)),
         ("key", endpoint.key, material.key),
-        (
-            "ca",
-            endpoint.ca,
-            None if material.bundle is None else write_certificates(material.bundle),
-        ),
+        ("ca", endpoint.ca, _pem(material.bundle)),
     )
     for field, path, content in wanted:
         if content is None:
@@ -367,8 +360,8 @@ def _endpoint_files(
         yield DeliveredFile(path=path, content=content)
 
 
-def _pem(material: EndpointMaterial) -> bytes | None:
-    return None if material.chain is None else write_certificates(material.chain)
+def _pem(certificates: Sequence[Certificate] | None) -> bytes | None:
+    return None if certificates is None else write_certificates(certificates)
 
 
 def _check_pair(instance: InstanceDescription, material: EndpointMaterial) -> None:

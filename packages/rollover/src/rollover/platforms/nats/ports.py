@@ -18,12 +18,11 @@ from rollover.pki.certificate import anatomy
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.instance_files import SYSTEM_STORE, HeldFiles, demands, dialled
 from rollover.probe.handshake import ClientVerdict, Failure, Handshake, probe, probe_all, rfc4514
-from rollover.probe.identity import ClientIdentity as Presentable
+from rollover.probe.identity import ClientIdentity
 from rollover.probe.stream import Contexts
 from rollover.probe.target import Target
 
-# Dials the ports of one instance, and compares what they show with what files hold.
-
+# Dialling, and comparing what ports show with what files hold.
 
 PROBE_TIMEOUT_SECONDS = 5.0
 PORTS_AT_ONCE = 8
@@ -35,13 +34,13 @@ class Dial(NamedTuple):
 
     endpoint: EndpointDescription
     identity: Identity | None
-    shown: Handshake
+    handshake: Handshake
 
 
-def presentable(identity: Identity) -> Presentable:
+def presentable(identity: Identity) -> ClientIdentity:
     """Return the identity in the form that a probe takes. `PemError` when its key does not fit."""
     chain = write_certificates(identity.chain)
-    return Presentable.from_pem(chain, identity.key.reveal(), place=identity.label)
+    return ClientIdentity.from_pem(chain, identity.key.reveal(), place=identity.label)
 
 
 def fitting(held: HeldFiles, identities: Iterable[Identity]) -> Identity | None:
@@ -49,7 +48,7 @@ def fitting(held: HeldFiles, identities: Iterable[Identity]) -> Identity | None:
 
     Every one that it turns away is a line in its log.
     """
-    trusted = {one.fingerprint for one in held.certificates()}
+    trusted = {certificate.fingerprint for certificate in held.certificates()}
     return next((identity for identity in identities if identity.issuer in trusted), None)
 
 
@@ -58,14 +57,16 @@ def observe_ports(
 ) -> dict[EndpointName, Handshake]:
     """Dial every port of an instance once, all with one identity or with none."""
     dials = tuple(dialled(instance))
-    shown = probe_all(
+    answers = probe_all(
         (target for _, target in dials),
         identity=presentable(identity) if identity is not None else None,
         timeout_seconds=PROBE_TIMEOUT_SECONDS,
         concurrency=PORTS_AT_ONCE,
         contexts=contexts,
     )
-    return {endpoint.name: handshake for (endpoint, _), handshake in zip(dials, shown, strict=True)}
+    return {
+        endpoint.name: handshake for (endpoint, _), handshake in zip(dials, answers, strict=True)
+    }
 
 
 def dial(
@@ -76,15 +77,16 @@ def dial(
 ) -> tuple[Dial, ...]:
     """Dial each port once with each of the identities wanted for it."""
 
-    def call(endpoint: EndpointDescription, target: Target, identity: Identity | None) -> Dial:
+    def call(dialling: tuple[EndpointDescription, Target, Identity | None]) -> Dial:
+        endpoint, target, identity = dialling
         presented = presentable(identity) if identity is not None else None
-        shown = probe(
+        handshake = probe(
             target,
             identity=presented,
             timeout_seconds=PROBE_TIMEOUT_SECONDS,
             contexts=contexts,
         )
-        return Dial(endpoint, identity, shown)
+        return Dial(endpoint, identity, handshake)
 
     calls = tuple(
         (endpoint, target, identity)
@@ -92,17 +94,17 @@ def dial(
         for identity in wanted.get(endpoint.name, (None,))
     )
     with ThreadPoolExecutor(PORTS_AT_ONCE, thread_name_prefix="probe") as pool:
-        return tuple(pool.map(lambda each: call(*each), calls))
+        return tuple(pool.map(call, calls))
 
 
-def served(shown: Handshake) -> tuple[Certificate, ...]:
+def served(handshake: Handshake) -> tuple[Certificate, ...]:
     """Return the chain that a port serves, without what it sends twice."""
-    return tuple(dict.fromkeys(shown.presented))
+    return tuple(dict.fromkeys(handshake.presented))
 
 
-def asks(shown: Handshake) -> bool:
+def asks(handshake: Handshake) -> bool:
     """Say whether a port asked for a certificate; one that asks and names no CA counts."""
-    return bool(shown.advertised_der) or shown.client_verdict in {
+    return bool(handshake.advertised_der) or handshake.client_verdict in {
         ClientVerdict.ACCEPTED,
         ClientVerdict.REFUSED,
     }
@@ -110,22 +112,23 @@ def asks(shown: Handshake) -> bool:
 
 def names(bundle: Iterable[Certificate]) -> tuple[bytes, ...]:
     """Return what nats-server advertises for a bundle: each subject, in order (DER)."""
-    distinct = dict.fromkeys(one for one in bundle if one is not SYSTEM_STORE)
-    return tuple(anatomy(one).raw_subject for one in distinct)
+    distinct = dict.fromkeys(anchor for anchor in bundle if anchor is not SYSTEM_STORE)
+    return tuple(anatomy(anchor).raw_subject for anchor in distinct)
 
 
-def bundle_agrees(bundle: tuple[Certificate, ...] | None, shown: Handshake) -> bool:
+def bundle_agrees(bundle: tuple[Certificate, ...] | None, handshake: Handshake) -> bool:
     """Say whether a port may trust this bundle: what it advertises does not contradict it."""
-    if not asks(shown):
+    # A server that demands no certificate shows nothing of what it trusts.
+    if not asks(handshake):
         return True
     if bundle is None:
         return False
-    return SYSTEM_STORE in bundle or names(bundle) == shown.advertised_der
+    return SYSTEM_STORE in bundle or names(bundle) == handshake.advertised_der
 
 
-def agrees(seen: ObservedEndpoint, shown: Handshake) -> bool:
+def agrees(held: ObservedEndpoint, handshake: Handshake) -> bool:
     """Say whether a port shows exactly this chain and this bundle."""
-    return seen.presents == served(shown) and bundle_agrees(seen.trusts, shown)
+    return held.presents == served(handshake) and bundle_agrees(held.trusts, handshake)
 
 
 def bundle_from_names(
@@ -137,25 +140,24 @@ def bundle_from_names(
     which.
     """
     by_name: dict[bytes, list[Certificate]] = {}
-    for one in dict.fromkeys(candidates):
-        if one is not SYSTEM_STORE:
-            by_name.setdefault(anatomy(one).raw_subject, []).append(one)
+    for candidate in dict.fromkeys(candidates):
+        if candidate is not SYSTEM_STORE:
+            by_name.setdefault(anatomy(candidate).raw_subject, []).append(candidate)
     if any(len(by_name.get(name, ())) != advertised.count(name) for name in advertised):
         return None
     return tuple(by_name[name].pop(0) for name in advertised)
 
 
-def silence(shown: Handshake) -> str:
+def silence(handshake: Handshake) -> str:
     """Say why a port showed no certificate, empty when it showed one."""
-    if shown.presented:
+    if handshake.presented:
         return ""
-    if shown.failure is Failure.NONE:
-        return f"{shown.address}: it presents no certificate"
-    return f"{shown.address}: {shown.detail or shown.failure.value}"
+    if handshake.failure is Failure.NONE:
+        return f"{handshake.address}: it presents no certificate"
+    return f"{handshake.address}: {handshake.detail or handshake.failure.value}"
 
 
 # Whether a server really uses what was delivered: every port, the CAs it names, canaries.
-
 
 POLL_SECONDS = 0.1
 BY_HANDSHAKE = "handshake"
@@ -163,13 +165,13 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def settled(
-    look: Callable[[], tuple[Evidence, ...]], *, timeout_seconds: float
+    observe: Callable[[], tuple[Evidence, ...]], *, timeout_seconds: float
 ) -> tuple[Evidence, ...]:
-    """Look until everything holds or the time is up; return what was seen last."""
+    """Observe until everything holds or the time is up; return what was observed last."""
     deadline = monotonic() + timeout_seconds
     while True:
-        evidence = look()
-        if all(item.holds for item in evidence) or monotonic() > deadline:
+        evidence = observe()
+        if all(fact.holds for fact in evidence) or monotonic() > deadline:
             return evidence
         sleep(POLL_SECONDS)
 
@@ -199,19 +201,20 @@ def evidence_of_delivery(
 
 
 def canaries_for(
-    seen: ObservedEndpoint | None, identities: Iterable[Identity], *, at: datetime
+    held: ObservedEndpoint | None, identities: Iterable[Identity], *, at: datetime
 ) -> tuple[Identity, ...]:
     """Return the identities that a party with this state must accept at an instant."""
     trusted: dict[Fingerprint, Certificate] = {
-        one.fingerprint: one for one in (seen.trusts or () if seen else ())
+        anchor.fingerprint: anchor for anchor in (held.trusts or () if held else ())
     }
     return tuple(
         identity
         for identity in identities
+        # One that is not valid is refused for that, which says nothing of the bundle.
         if identity.issuer in trusted
         and all(
-            one.not_before <= at <= one.not_after
-            for one in (*identity.chain, trusted[identity.issuer])
+            certificate.not_before <= at <= certificate.not_after
+            for certificate in (*identity.chain, trusted[identity.issuer])
         )
     )
 
@@ -223,35 +226,35 @@ def _judged(
     *,
     at: datetime,
 ) -> Iterator[Evidence]:
-    looked_at: set[EndpointName] = set()
-    for endpoint, identity, shown in dials:
+    compared: set[EndpointName] = set()
+    for endpoint, identity, handshake in dials:
         subject = EndpointRef(instance, endpoint.name)
-        seen = expected.get(endpoint.name)
-        if seen is not None and endpoint.name not in looked_at:
-            looked_at.add(endpoint.name)
-            yield presents(subject, shown, at=at, expected=seen.presents)
-            if demands(endpoint) and seen.trusts is not None:
-                yield advertises(subject, shown, at=at, expected=seen.trusts)
-        elif seen is None:
-            yield presents(subject, shown, at=at)
+        held = expected.get(endpoint.name)
+        if held is not None and endpoint.name not in compared:
+            compared.add(endpoint.name)
+            yield presents(subject, handshake, at=at, expected=held.presents)
+            if demands(endpoint) and held.trusts is not None:
+                yield advertises(subject, handshake, at=at, expected=held.trusts)
+        elif held is None:
+            yield presents(subject, handshake, at=at)
         if identity is not None:
-            yield accepts(subject, shown, identity, at=at)
+            yield accepts(subject, handshake, identity, at=at)
 
 
 def presents(
     subject: EndpointRef,
-    shown: Handshake,
+    handshake: Handshake,
     *,
     at: datetime,
     expected: tuple[Certificate, ...] | None = None,
 ) -> Evidence:
     """Return the evidence of what a port presents; holds when it is the chain expected, if any."""
-    found = served(shown)
+    found = served(handshake)
     return Evidence(
         fact=Fact.PRESENTS,
         subject=subject,
         holds=found == expected if expected is not None else bool(found),
-        observed=_leaf(found) or silence(shown),
+        observed=_leaf(found) or silence(handshake),
         expected="" if expected is None else _leaf(expected),
         at=at,
         by=BY_HANDSHAKE,
@@ -260,20 +263,22 @@ def presents(
 
 def advertises(
     subject: EndpointRef,
-    shown: Handshake,
+    handshake: Handshake,
     *,
     at: datetime,
     expected: tuple[Certificate, ...] | None = None,
 ) -> Evidence:
     """Return the evidence of which CAs a port names; holds when they are those expected, if any."""
-    matches = shown.client_verdict is not ClientVerdict.NOT_ASKED and bool(shown.presented)
+    matches = handshake.client_verdict is not ClientVerdict.NOT_REQUESTED and bool(
+        handshake.presented
+    )
     if matches and expected is not None:
-        matches = bundle_agrees(expected, shown)
+        matches = bundle_agrees(expected, handshake)
     return Evidence(
         fact=Fact.ADVERTISES,
         subject=subject,
         holds=matches,
-        observed=silence(shown) or _listed(shown.advertised),
+        observed=silence(handshake) or _listed(handshake.advertised),
         expected="" if expected is None else _expected_names(expected),
         at=at,
         by=BY_HANDSHAKE,
@@ -281,14 +286,14 @@ def advertises(
 
 
 def accepts(
-    subject: EndpointRef, shown: Handshake, identity: Identity, *, at: datetime
+    subject: EndpointRef, handshake: Handshake, identity: Identity, *, at: datetime
 ) -> Evidence:
     """Return the evidence of whether a port let an identity in; holds when it did."""
     return Evidence(
         fact=Fact.ACCEPTS,
         subject=subject,
-        holds=shown.client_verdict is ClientVerdict.ACCEPTED,
-        observed=_verdict(shown),
+        holds=handshake.client_verdict is ClientVerdict.ACCEPTED,
+        observed=_verdict(handshake),
         expected=f"accepts {identity.label}",
         at=at,
         by=BY_HANDSHAKE,
@@ -296,14 +301,14 @@ def accepts(
 
 
 def refuses(
-    subject: EndpointRef, shown: Handshake, identity: Identity, *, at: datetime
+    subject: EndpointRef, handshake: Handshake, identity: Identity, *, at: datetime
 ) -> Evidence:
     """Return the evidence of whether a port turned an identity away; holds when it did."""
     return Evidence(
         fact=Fact.REFUSES,
         subject=subject,
-        holds=shown.client_verdict is ClientVerdict.REFUSED,
-        observed=_verdict(shown),
+        holds=handshake.client_verdict is ClientVerdict.REFUSED,
+        observed=_verdict(handshake),
         expected=f"refuses {identity.label}",
         at=at,
         by=BY_HANDSHAKE,
@@ -324,20 +329,20 @@ def _expected_names(bundle: tuple[Certificate, ...]) -> str:
     return _listed([rfc4514(name) for name in names(bundle)])
 
 
-def _verdict(shown: Handshake) -> str:
-    if not shown.reached:
-        return f"no connection: {shown.detail or shown.failure.value}"
-    words = [shown.client_verdict.value, shown.alert, shown.detail]
+def _verdict(handshake: Handshake) -> str:
+    if not handshake.reached:
+        return f"no connection: {handshake.detail or handshake.failure.value}"
+    words = [handshake.client_verdict.value, handshake.alert, handshake.detail]
     return ", ".join(word for word in words if word)
 
 
 def differences(evidence: Iterable[Evidence]) -> str:
     """Say in words what does not hold."""
     return "; ".join(
-        f"`{item.subject.endpoint}` {item.fact}: expected {_brief(item.expected)}, "
-        f"observed {_brief(item.observed)}"
-        for item in evidence
-        if not item.holds
+        f"`{fact.subject.endpoint}` {fact.fact}: expected {_brief(fact.expected)}, "
+        f"observed {_brief(fact.observed)}"
+        for fact in evidence
+        if not fact.holds
     )
 
 
@@ -347,7 +352,7 @@ def _brief(text: str) -> str:
     return text or "something"
 
 
-# Dials every port afresh with every identity: who is let in, who is not, what is shown.
+# Every port dialled afresh with every identity: who is let in, who is not, what is handshake.
 
 
 class Candidates(NamedTuple):
@@ -375,15 +380,16 @@ def _evidence(
     instance: InstanceName, dials: Iterable[Dial], candidates: Candidates, *, at: datetime
 ) -> Iterator[Evidence]:
     described: set[EndpointRef] = set()
-    must_go = {id(item) for item in candidates.refused}
-    for endpoint, identity, shown in dials:
+    # By identity: the same chain may be asked for in both roles, and each has its answer.
+    to_refuse = {id(identity) for identity in candidates.refused}
+    for endpoint, identity, handshake in dials:
         subject = EndpointRef(instance, endpoint.name)
         if subject not in described:
             described.add(subject)
-            yield presents(subject, shown, at=at)
+            yield presents(subject, handshake, at=at)
             if demands(endpoint):
-                yield advertises(subject, shown, at=at)
+                yield advertises(subject, handshake, at=at)
         if identity is None:
             continue
-        judge = refuses if id(identity) in must_go else accepts
-        yield judge(subject, shown, identity, at=at)
+        judge = refuses if id(identity) in to_refuse else accepts
+        yield judge(subject, handshake, identity, at=at)

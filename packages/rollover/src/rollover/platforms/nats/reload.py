@@ -28,6 +28,8 @@ POLL_SECONDS = 0.05
 SERVER_NAME = "nats"
 """Part of the name of every nats-server's process, unless its `binary` is described."""
 _LONGEST_PID = 20
+_LONGEST_OUTPUT = 500
+"""Characters of what a command said; its end tells why it failed."""
 RESTARTING = frozenset((Touch.RESTART, Touch.RECREATE))
 
 
@@ -48,25 +50,26 @@ class ReloadSettings(NamedTuple):
     """For the operator's own restart command."""
 
 
-def reload(access: ServerAccess, way: ReloadSettings) -> Reload:
+def reload(access: ServerAccess, settings: ReloadSettings) -> Reload:
     """Make the server load its files; return when it says that it has.
 
     Raises `Rejected` with the server's own words when it keeps what it had, `TimedOut` when the
     proof does not come, and other `AdapterError`s when the server cannot be told.
     """
     started = monotonic()
-    how, loaded_at = _take(access, way)
+    how, loaded_at = _take(access, settings)
     return Reload(how, monotonic() - started, loaded_at)
 
 
-def _take(access: ServerAccess, way: ReloadSettings) -> tuple[str, datetime | None]:
+def _take(access: ServerAccess, settings: ReloadSettings) -> tuple[str, datetime | None]:
     instance = access.instance
-    if way.touch in RESTARTING:
-        return _restart(access, way)
+    if settings.touch in RESTARTING:
+        return _restart(access, settings)
     if access.account is not None:
         try:
             answer = _by_account(access)
         except AdapterError:
+            # A server that cannot be asked, its certificates expired perhaps, can be signalled.
             if instance.pid_file is None:
                 raise
         else:
@@ -74,9 +77,9 @@ def _take(access: ServerAccess, way: ReloadSettings) -> tuple[str, datetime | No
                 raise refused(instance, answer.description)
             return "system account", answer
     if instance.pid_file is not None:
-        return _by_signal(access, Path(instance.pid_file), way)
+        return _by_signal(access, Path(instance.pid_file), settings)
     if instance.restart:
-        return _restart(access, way)
+        return _restart(access, settings)
     raise NotFound(
         "nothing says how to make it reload",
         system=_name(instance),
@@ -94,6 +97,7 @@ def _by_account(access: ServerAccess) -> datetime | system_account.ReloadRefused
         if isinstance(answer, system_account.ReloadRefused):
             return answer
         after = system_account.varz(connection, server, timeout_seconds=ASK_TIMEOUT_SECONDS)
+    # Its answer alone proves nothing (docs/explanation/evidence.md): it must have loaded something.
     if after.config_load_time <= before.config_load_time:
         return system_account.ReloadRefused(answer.server, "its `config_load_time` has not moved")
     return after.config_load_time
@@ -110,20 +114,21 @@ def refused(instance: InstanceDescription, words: str) -> Rejected:
 
 
 def _by_signal(
-    access: ServerAccess, pid_file: Path, way: ReloadSettings
+    access: ServerAccess, pid_file: Path, settings: ReloadSettings
 ) -> tuple[str, datetime | None]:
     before = _load_time(access)
     _send(access.instance, process_id(access.instance, pid_file))
+    # Nobody can be asked whether it took the files: the ports have to show it.
     if before is None:
         return "signal", None
-    deadline = monotonic() + way.timeout_seconds
+    deadline = monotonic() + settings.timeout_seconds
     while monotonic() < deadline:
         now = _load_time(access)
         if now is not None and now > before:
             return "signal", now
         sleep(POLL_SECONDS)
     raise TimedOut(
-        f"no reload within {way.timeout_seconds:g} s of the signal: `config_load_time` stays "
+        f"no reload within {settings.timeout_seconds:g} s of the signal: `config_load_time` stays "
         f"{before:%Y-%m-%d %H:%M:%S}Z",
         system=_name(access.instance),
         operation="reload",
@@ -191,26 +196,27 @@ def _no_process(instance: InstanceDescription, reason: str) -> Unreachable:
     )
 
 
-def _restart(access: ServerAccess, way: ReloadSettings) -> tuple[str, datetime | None]:
+def _restart(access: ServerAccess, settings: ReloadSettings) -> tuple[str, datetime | None]:
     before = _varz(access)
-    restart(access.instance, way)
-    deadline = monotonic() + way.timeout_seconds
+    restart(access.instance, settings)
+    deadline = monotonic() + settings.timeout_seconds
     while access.instance.monitor is not None and monotonic() < deadline:
         now = _varz(access)
+        # The process that is to end may still answer: only a later start is the new one.
         if now is not None and (before is None or now.start > before.start):
             return "restart", now.config_load_time
         sleep(POLL_SECONDS)
     if access.instance.monitor is None:
         return "restart", None
     raise TimedOut(
-        f"it is not back within {way.timeout_seconds:g} s",
+        f"it is not back within {settings.timeout_seconds:g} s",
         system=_name(access.instance),
         operation="restart",
         hint="see its log",
     )
 
 
-def restart(instance: InstanceDescription, way: ReloadSettings) -> None:
+def restart(instance: InstanceDescription, settings: ReloadSettings) -> None:
     """Run the operator's restart command; `NotFound` without one, `Rejected` when it fails."""
     if not instance.restart:
         raise NotFound(
@@ -221,14 +227,16 @@ def restart(instance: InstanceDescription, way: ReloadSettings) -> None:
         )
     try:
         ended = bounded_command.run(
-            instance.restart, environment=way.environment, timeout_seconds=way.timeout_seconds
+            instance.restart,
+            environment=settings.environment,
+            timeout_seconds=settings.timeout_seconds,
         )
     except OSError as error:
         reason = error.strerror or "it cannot be started"
         raise _restart_failed(instance, f"`{instance.restart[0]}`: {reason}") from error
     if ended.timed_out or ended.code != 0:
         how = "did not end in time" if ended.timed_out else f"ended with {ended.code}"
-        said = ended.output.strip()[-500:]
+        said = ended.output.strip()[-_LONGEST_OUTPUT:]
         raise _restart_failed(instance, f"`{instance.restart[0]}` {how}: {said or 'no output'}")
 
 

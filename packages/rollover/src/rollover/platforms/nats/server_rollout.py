@@ -7,7 +7,7 @@ from datetime import datetime
 from time import monotonic
 from typing import NamedTuple
 
-from rollover.engine.ports import Delivery, Receipt
+from rollover.engine.ports import Receipt
 from rollover.errors import EvidenceMissing, RolloverError, Unreachable, VerificationError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import InstanceDescription
@@ -16,6 +16,7 @@ from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.names import EndpointName
 from rollover.platforms.nats import configuration, instance_files
 from rollover.platforms.nats.access import ServerAccess
+from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.instance_files import HeldFiles, after_delivery, files_of
 from rollover.platforms.nats.ports import (
     asks,
@@ -27,11 +28,12 @@ from rollover.platforms.nats.ports import (
     settled,
     silence,
 )
-from rollover.platforms.nats.reload import Reload, ReloadSettings, reload
+from rollover.platforms.nats.reload import Reload, reload
 from rollover.probe.handshake import Handshake
 from rollover.probe.stream import Contexts
 
 LONGEST_RESTORE_SECONDS = 15.0
+"""A server that does not show its former files by then is said not to have them back."""
 
 Shape = tuple[tuple[Certificate, ...], tuple[bytes, ...]]
 """What a port shows: the chain it serves, the names it accepts."""
@@ -46,7 +48,7 @@ class _Failure(NamedTuple):
     aftermath: str = ""
 
 
-class Attempt:
+class ServerAttempt:
     """One order on its way to one server; what was seen is noted as it goes.
 
     `access` gives the ways to it by what its files hold before and after.
@@ -55,19 +57,17 @@ class Attempt:
     def __init__(
         self,
         order: Order,
-        instance: InstanceDescription,
+        group: DescribedGroup,
         *,
-        delivery: Delivery,
-        way: ReloadSettings,
         access: Callable[[InstanceDescription, HeldFiles, HeldFiles], ServerAccess],
         contexts: Contexts,
         identities: Sequence[Identity],
         clock: Callable[[], datetime],
     ) -> None:
         self._order = order
-        self._instance = instance
-        self._delivery = delivery
-        self._way = way
+        self._instance = group.instance(order.instance)
+        self._delivery = group.delivery
+        self._settings = group.reload_settings
         self._access = access
         self._contexts = contexts
         self._identities = identities
@@ -105,12 +105,16 @@ class Attempt:
             files = (
                 *files_of(self._order, target),
                 *configuration.edited(
-                    self._delivery, self._instance, self._order, environment=self._way.environment
+                    self._delivery,
+                    self._instance,
+                    self._order,
+                    environment=self._settings.environment,
                 ),
             )
             contents = instance_files.read(self._delivery, self._instance)
             expected = instance_files.held(target, after_delivery(contents, files))
-            before = self._look(instance_files.held(self._instance, contents))
+            # Before anything is written: of a server that is down nobody could tell what it had.
+            before = self._observe(instance_files.held(self._instance, contents))
             receipt = self._delivery.deliver(self._instance.name, files)
         except RolloverError as error:
             return _Failure(error, restored=True)
@@ -119,19 +123,20 @@ class Attempt:
         )
         try:
             self._take_up(access, expected, before, receipt=receipt)
+            # The last thing: it lets go of the copies of the former files.
             self._delivery.confirm(receipt)
         except RolloverError as error:
-            return self._give_back(access, before, receipt=receipt, error=error)
+            return self._roll_back(access, before, receipt=receipt, error=error)
         return None
 
-    def _look(self, held: HeldFiles) -> Mapping[EndpointName, Handshake]:
-        """Look at every port as it is; a server that does not answer is left alone."""
-        shown = observe_ports(
+    def _observe(self, held: HeldFiles) -> Mapping[EndpointName, Handshake]:
+        """Dial every port as it is; a server that does not answer is left alone."""
+        answers = observe_ports(
             self._instance,
             contexts=self._contexts,
             identity=fitting(held, self._identities),
         )
-        silent = [reason for value in shown.values() if (reason := silence(value))]
+        silent = [reason for answer in answers.values() if (reason := silence(answer))]
         if silent:
             raise Unreachable(
                 "; ".join(silent),
@@ -139,7 +144,7 @@ class Attempt:
                 operation="roll out",
                 hint="start it, or correct the addresses in the fleet file; nothing was changed",
             )
-        return shown
+        return answers
 
     def _take_up(
         self,
@@ -149,31 +154,32 @@ class Attempt:
         *,
         receipt: Receipt,
     ) -> None:
-        loaded = reload(access, self._way)
+        loaded = reload(access, self._settings)
         self._reload_seconds = loaded.seconds
-        seen = settled(lambda: self._confirm(expected), timeout_seconds=self._way.timeout_seconds)
-        self._evidence = (*self._delivered(receipt), *self._loaded(loaded), *seen)
-        wrong = differences(seen)
+        observed = settled(
+            lambda: evidence_of_delivery(
+                self._instance,
+                expected,
+                identities=self._identities,
+                contexts=self._contexts,
+                at=self._clock(),
+            ),
+            timeout_seconds=self._settings.timeout_seconds,
+        )
+        self._evidence = (*self._delivered(receipt), *self._loaded(loaded), *observed)
+        wrong = differences(observed)
         if wrong:
             raise VerificationError(
                 f"`{self._instance.name}` does not show what was delivered: {wrong}",
                 hint="compare the fleet file with the server's configuration: does it load these "
                 "files on these ports?",
             )
-        if loaded.loaded_at is None and shapes(before) == shapes(self._look(expected)):
+        # Ports that look as before prove nothing: a server that ignored the signal shows the same.
+        if loaded.loaded_at is None and shapes(before) == shapes(self._observe(expected)):
             raise EvidenceMissing(
                 f"nothing proves that `{self._instance.name}` took its new files",
                 hint="describe its `monitor` address, or the system account under `system`",
             )
-
-    def _confirm(self, expected: HeldFiles) -> tuple[Evidence, ...]:
-        return evidence_of_delivery(
-            self._instance,
-            expected,
-            identities=self._identities,
-            contexts=self._contexts,
-            at=self._clock(),
-        )
 
     def _subjects(self) -> tuple[EndpointRef, ...]:
         return tuple(
@@ -208,9 +214,9 @@ class Attempt:
             for subject in self._subjects()
         )
 
-    # The way back.
+    # Rolling back.
 
-    def _give_back(
+    def _roll_back(
         self,
         access: ServerAccess,
         before: Mapping[EndpointName, Handshake],
@@ -224,7 +230,7 @@ class Attempt:
             return _Failure(error, False, self._evidence, f"{second.message}; {second.hint}")
         aftermath = ""
         try:
-            reload(access, self._way)
+            reload(access, self._settings)
         except RolloverError as second:
             # What counts is what the ports show: a server may refuse its old files and serve them.
             aftermath = second.message
@@ -246,13 +252,13 @@ class Attempt:
                 for name in wanted
             )
 
-        patience = min(self._way.timeout_seconds, LONGEST_RESTORE_SECONDS)
-        return all(evidence.holds for evidence in settled(unchanged, timeout_seconds=patience))
+        limit = min(self._settings.timeout_seconds, LONGEST_RESTORE_SECONDS)
+        return all(evidence.holds for evidence in settled(unchanged, timeout_seconds=limit))
 
 
-def shapes(shown: Mapping[EndpointName, Handshake]) -> dict[EndpointName, Shape]:
+def shapes(answers: Mapping[EndpointName, Handshake]) -> dict[EndpointName, Shape]:
     """Return what ports show, in a form that compares."""
     return {
-        name: (served(each), each.advertised_der if asks(each) else ())
-        for name, each in shown.items()
+        name: (served(handshake), handshake.advertised_der if asks(handshake) else ())
+        for name, handshake in answers.items()
     }

@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from rollover.engine.ports import Delivery, Pacing, Recognition
+from rollover.engine.ports import Pacing, Recognition
 from rollover.engine.rollout import in_window
-from rollover.errors import RolloverError, SpecError
+from rollover.errors import RolloverError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.description import (
     EndpointDescription,
-    FileDelivery,
     FleetDescription,
     GroupDescription,
     InstanceDescription,
@@ -44,11 +41,11 @@ from rollover.platforms.nats import (
     connections,
     instance_files,
     ports,
-    server_rollout,
 )
-from rollover.platforms.nats.access import Account, ServerAccess, read_account
+from rollover.platforms.nats.access import ServerAccess, read_account
 from rollover.platforms.nats.connections import Inventory
-from rollover.platforms.nats.instance_files import HeldFiles, demands, resolved
+from rollover.platforms.nats.described_group import DescribedGroup
+from rollover.platforms.nats.instance_files import HeldFiles, demands
 from rollover.platforms.nats.ports import (
     agrees,
     asks,
@@ -60,17 +57,16 @@ from rollover.platforms.nats.ports import (
     served,
     silence,
 )
-from rollover.platforms.nats.reload import ReloadSettings
+from rollover.platforms.nats.server_rollout import ServerAttempt
 from rollover.probe.handshake import Handshake
 from rollover.probe.server_views import ConnectionView
 from rollover.probe.stream import Contexts
 
-# What one server uses now: what its ports show counts, its files say the rest.
+# What one server uses now.
 #
 # A reload takes all files or none, so the whole state of the files, or of the kept copies of an
 # unconfirmed delivery, is compared with what the ports show. What the files hold beyond that is
 # what a reload or a restart would take: a state that the server *may* use.
-
 
 ObservedPorts = Mapping[EndpointName, Handshake]
 State = tuple[ObservedEndpoint, ...]
@@ -81,7 +77,7 @@ class FoundServer(NamedTuple):
 
     disk: HeldFiles
     kept: HeldFiles | None
-    shown: ObservedPorts
+    ports: ObservedPorts
     known: Sequence[Certificate]
     """CA certificates that Rollover knows of, to recognise an advertised bundle by."""
     unwritable: str = ""
@@ -91,7 +87,7 @@ def observation(instance: InstanceDescription, found: FoundServer, *, at: dateti
     """Return the observation that follows from what was found."""
     doubts: list[str] = []
     used = tuple(_used(instance, found, doubts))
-    silent = [reason for shown in found.shown.values() if (reason := silence(shown))]
+    silent = [reason for answer in found.ports.values() if (reason := silence(answer))]
     availability, why = _availability(instance, found, silent=silent, doubts=doubts)
     return Observation(
         instance=instance.name,
@@ -126,10 +122,10 @@ def _used(
     """Yield what each endpoint uses; endpoints of which nothing is known are left out."""
     loaded = _loaded(found)
     for endpoint in instance.endpoints:
-        shown = found.shown.get(endpoint.name)
+        handshake = found.ports.get(endpoint.name)
         on_file = loaded.by_name.get(endpoint.name)
-        if shown is not None and shown.presented:
-            yield _as_shown(endpoint, shown, found, doubts)
+        if handshake is not None and handshake.presented:
+            yield _as_shown(endpoint, handshake, found, doubts)
         elif on_file is not None:
             yield on_file
         else:
@@ -138,60 +134,60 @@ def _used(
 
 def _loaded(found: FoundServer) -> HeldFiles:
     """Return the files that the server runs with: the new ones, or those that were kept."""
-    if found.kept is not None and not _agree(found.disk, found.shown):
-        return found.kept if _agree(found.kept, found.shown) else found.disk
+    if found.kept is not None and not _agree(found.disk, found.ports):
+        return found.kept if _agree(found.kept, found.ports) else found.disk
     return found.disk
 
 
-def _agree(disk: HeldFiles, shown: ObservedPorts) -> bool:
+def _agree(disk: HeldFiles, answers: ObservedPorts) -> bool:
     """Say whether the ports that show anything show what these files hold."""
-    seen = disk.by_name
+    held = disk.by_name
     return not disk.troubles and all(
-        agrees(seen[name], handshake) for name, handshake in shown.items() if handshake.presented
+        agrees(held[name], answer) for name, answer in answers.items() if answer.presented
     )
 
 
 def _as_shown(
-    endpoint: EndpointDescription, shown: Handshake, found: FoundServer, doubts: list[str]
+    endpoint: EndpointDescription, handshake: Handshake, found: FoundServer, doubts: list[str]
 ) -> ObservedEndpoint:
     return ObservedEndpoint(
         endpoint=endpoint.name,
-        presents=served(shown),
-        trusts=_trusts(endpoint, shown, found, doubts),
+        presents=served(handshake),
+        trusts=_trusts(endpoint, handshake, found, doubts),
     )
 
 
 def _trusts(
-    endpoint: EndpointDescription, shown: Handshake, found: FoundServer, doubts: list[str]
+    endpoint: EndpointDescription, handshake: Handshake, found: FoundServer, doubts: list[str]
 ) -> tuple[Certificate, ...] | None:
     candidates = [
         disk.by_name[endpoint.name].trusts
         for disk in (_loaded(found), found.disk, found.kept)
         if disk is not None and endpoint.name in disk.by_name
     ]
-    if not asks(shown):
+    if not asks(handshake):
         if demands(endpoint):
-            doubts.append(f"{shown.address}: it asks for no certificate, `verify` is described")
+            doubts.append(f"{handshake.address}: it asks for no certificate, `verify` is described")
         return candidates[0] if candidates else None
     for bundle in candidates:
-        if bundle_agrees(bundle, shown):
+        if bundle_agrees(bundle, handshake):
             return bundle
-    everything = _everything(found)
-    recognised = bundle_from_names(shown.advertised_der, everything)
+    kept = found.kept.certificates() if found.kept is not None else ()
+    certificates = (*found.disk.certificates(), *kept, *found.known)
+    authorities = tuple(certificate for certificate in certificates if certificate.is_ca)
+    recognised = bundle_from_names(handshake.advertised_der, authorities)
     if recognised is None:
         doubts.append(
-            f"{shown.address}: it accepts {len(shown.advertised)} CAs "
-            f"({'; '.join(shown.advertised)}), which no known bundle of certificates explains"
+            f"{handshake.address}: it accepts {len(handshake.advertised)} CAs "
+            f"({'; '.join(handshake.advertised)}), which no known bundle of certificates explains"
         )
         # Rather too many than too few: links that may work are then never taken for broken.
-        return tuple(one for one in everything if names((one,))[0] in shown.advertised_der)
+        return tuple(
+            authority
+            for authority in authorities
+            if names((authority,))[0] in handshake.advertised_der
+        )
     return recognised
-
-
-def _everything(found: FoundServer) -> tuple[Certificate, ...]:
-    kept = found.kept.certificates() if found.kept is not None else ()
-    every = (*found.disk.certificates(), *kept, *found.known)
-    return tuple(one for one in every if one.is_ca)
 
 
 def _may_use(instance: InstanceDescription, found: FoundServer, used: State) -> Iterator[State]:
@@ -203,7 +199,7 @@ def _may_use(instance: InstanceDescription, found: FoundServer, used: State) -> 
     if found.kept is None:
         return
     kept = _state(instance, found.kept, by_name)
-    possible = _agree(found.kept, found.shown) or not _agree(found.disk, found.shown)
+    possible = _agree(found.kept, found.ports) or not _agree(found.disk, found.ports)
     if possible and kept not in (used, on_disk):
         yield kept
 
@@ -218,9 +214,6 @@ def _state(
     )
 
 
-# The servers of one group of nats-servers: the `Platform` that the engine rolls out over.
-
-
 INSTANCES_AT_ONCE = 16
 NOTICE_SECONDS = 5.0
 """How long a client may take to move by itself before its connection is cut."""
@@ -229,44 +222,34 @@ T = TypeVar("T")
 
 
 class NatsServers:
-    """`Platform` (rollover.engine.ports) for a group of nats-servers.
+    """`Platform` (rollover.engine.ports) for a group of nats-servers."""
 
-    `environment` is for the variables in configurations and the operator's restart command;
-    `shared` says which instances cannot be changed apart, and why (`places.shared`).
-    """
-
-    def __init__(  # noqa: PLR0913 - what a platform works with, each by its name
+    def __init__(
         self,
-        group: GroupDescription,
+        group: DescribedGroup,
         *,
-        delivery: Delivery,
         system: SystemAccount | None,
-        base: Path,
         known: Recognition,
         clock: Callable[[], datetime],
-        environment: Mapping[str, str] = MappingProxyType({}),
-        shared: Mapping[InstanceName, str] = MappingProxyType({}),
         notice_seconds: float = NOTICE_SECONDS,
     ) -> None:
-        self.group = group
-        self._delivery = delivery
-        self._configurations = configuration.Configurations(delivery, environment=environment)
+        self._group = group
         self._system = system
-        self._base = base
         self._known = known
         self._clock = clock
-        self._shared = shared
-        self._way = ReloadSettings(group.touch, group.confirm_seconds, environment)
         self._notice_seconds = notice_seconds
-        self._instances = {
-            instance.name: resolved(instance, base=base) for instance in group.instances
-        }
+
+    @property
+    def group(self) -> GroupDescription:
+        """The group as it is described now."""
+        return self._group.description
 
     def observe(self, instances: Sequence[InstanceName]) -> Iterator[Observation]:
         """Yield what each server uses now, as its ports show it."""
         contexts = Contexts()
         return _in_parallel(
-            lambda each: self._observe(each, contexts=contexts), self._described(instances)
+            lambda instance: self._observe(instance, contexts=contexts),
+            map(self._group.instance, instances),
         )
 
     def renamed_by_hand(self) -> str:
@@ -275,44 +258,38 @@ class NatsServers:
 
     def describe(self, group: GroupDescription) -> None:
         """Take a description of the same group in which files lie elsewhere."""
-        self.group = group
-        self._instances = {
-            instance.name: resolved(instance, base=self._base) for instance in group.instances
-        }
+        self._group.describe(group)
 
     def elsewhere(self) -> Mapping[InstanceName, Mapping[EndpointName, str]]:
         """Return where bundles lie by the servers' own configurations, if not where described."""
-        if not isinstance(self.group.delivery, FileDelivery):
+        if not self._group.is_local:
             return {}
         return {
             instance.name: found
-            for instance in self._instances.values()
-            if (found := self._configurations.elsewhere(instance))
+            for instance in self._group.instances
+            if (found := self._group.configurations.elsewhere(instance))
         }
 
     def _observe(self, instance: InstanceDescription, *, contexts: Contexts) -> Observation:
-        contents = instance_files.read(self._delivery, instance)
-        local = isinstance(self.group.delivery, FileDelivery)
-        kept = instance_files.read_kept(self._delivery, instance) if local else {}
+        delivery, local = self._group.delivery, self._group.is_local
+        contents = instance_files.read(delivery, instance)
+        kept = instance_files.read_kept(delivery, instance) if local else {}
         now = instance_files.held(instance, contents)
-        was = self._configurations.as_kept(instance) if local else None
-        old = contents if was is None else instance_files.read(self._delivery, was)
+        was = self._group.configurations.as_kept(instance) if local else None
+        old = contents if was is None else instance_files.read(delivery, was)
         before = instance_files.held(
             was or instance, instance_files.FileContents({**old.files, **kept}, old.troubles)
         )
         found = FoundServer(
             disk=now,
             kept=before if kept or was else None,
-            shown=observe_ports(
+            ports=observe_ports(
                 instance, contexts=contexts, identity=fitting(now, self._known.all_identities())
             ),
             known=self._known.of_authorities(),
-            unwritable=self._unchangeable(instance) if local else "",
+            unwritable=self._group.unchangeable(instance),
         )
         return observation(instance, found, at=self._clock())
-
-    def _unchangeable(self, instance: InstanceDescription) -> str:
-        return self._shared.get(instance.name) or instance_files.unwritable(instance)
 
     def roll_out(
         self, orders: Sequence[Order], *, pacing: Pacing, stopping: Callable[[], bool]
@@ -322,11 +299,9 @@ class NatsServers:
 
         def work(order: Order) -> Result:
             try:
-                return server_rollout.Attempt(
+                return ServerAttempt(
                     order,
-                    self._instance(order.instance),
-                    delivery=self._delivery,
-                    way=self._way,
+                    self._group,
                     access=self._access,
                     contexts=contexts,
                     identities=identities,
@@ -339,9 +314,7 @@ class NatsServers:
 
     def private_keys(self, instances: Sequence[InstanceName]) -> Mapping[EndpointRef, SecretBytes]:
         """Return the keys of files on this machine; what is elsewhere stays there."""
-        if not isinstance(self.group.delivery, FileDelivery):
-            return {}
-        return instance_files.private_keys(self._delivery, self._described(instances))
+        return self._group.private_keys(instances)
 
     def handshakes(
         self,
@@ -353,8 +326,10 @@ class NatsServers:
         """Dial every port afresh with each identity; yield what each of them answered."""
         contexts, candidates = Contexts(), ports.Candidates(accepted, refused)
         found = _in_parallel(
-            lambda each: ports.handshakes(each, candidates, contexts=contexts, at=self._clock()),
-            self._described(instances),
+            lambda instance: ports.handshakes(
+                instance, candidates, contexts=contexts, at=self._clock()
+            ),
+            map(self._group.instance, instances),
         )
         for evidence in found:
             yield from evidence
@@ -368,17 +343,17 @@ class NatsServers:
         """
         inventory = Inventory(
             issuer_of=self._known.issuer_of,
-            retired={one.fingerprint: one for one in retired},
+            retired={authority.fingerprint: authority for authority in retired},
             own=frozenset(
                 identity.chain[0].fingerprint for identity in self._known.all_identities()
             ),
         )
         found = _in_parallel(
-            lambda each: tuple(connections.holdouts(self._reach(each), inventory)),
-            self._described(instances),
+            lambda instance: tuple(connections.holdouts(self._reach(instance), inventory)),
+            map(self._group.instance, instances),
         )
-        for pair in found:
-            yield from pair
+        for of_server in found:
+            yield from of_server
 
     def cycle(
         self, holdouts: Sequence[Holdout], *, notice_seconds: float | None = None
@@ -387,38 +362,28 @@ class NatsServers:
 
         `notice_seconds`: how long they may take, by default that of the constructor.
         """
-        patience = self._notice_seconds if notice_seconds is None else notice_seconds
+        notice = self._notice_seconds if notice_seconds is None else notice_seconds
         for name in dict.fromkeys(holdout.server for holdout in holdouts):
             mine = tuple(holdout for holdout in holdouts if holdout.server == name)
             yield from connections.cycle(
-                self._reach(self._instance(name)),
+                self._reach(self._group.instance(name)),
                 mine,
-                notice_seconds=patience,
+                notice_seconds=notice,
                 at=self._clock,
             )
 
     def connections(self) -> Iterator[tuple[InstanceName, ConnectionView]]:
         """Yield every connection of every server; `EvidenceMissing` when one cannot list them."""
         found = _in_parallel(
-            lambda each: (each.name, self._reach(each).connections()), self._instances.values()
+            lambda instance: (instance.name, self._reach(instance).connections()),
+            self._group.instances,
         )
         for name, views in found:
             for view in views:
                 yield name, view
 
-    def _described(self, instances: Sequence[InstanceName]) -> tuple[InstanceDescription, ...]:
-        return tuple(self._instance(name) for name in instances)
-
-    def _instance(self, name: InstanceName) -> InstanceDescription:
-        if name not in self._instances:
-            raise SpecError(
-                f"group `{self.group.name}` has no instance `{name}`",
-                hint="name it in the fleet file",
-            )
-        return self._instances[name]
-
     def _reach(self, instance: InstanceDescription) -> ServerAccess:
-        held = instance_files.held(instance, instance_files.read(self._delivery, instance))
+        held = instance_files.held(instance, instance_files.read(self._group.delivery, instance))
         return self._access(instance, held, held)
 
     def _access(
@@ -426,18 +391,18 @@ class NatsServers:
     ) -> ServerAccess:
         """Return the ways to a server that has the one or the other state of its files."""
         before, after = old.certificates(), new.certificates()
+        # While it takes its files nobody knows which of both it judges by: whoever both trust.
         accepted = frozenset(before) & frozenset(after) or frozenset(before)
         return ServerAccess(
             instance=instance,
-            account=self._account(),
+            # Read at each use: the password or the certificate may have been replaced since.
+            account=(
+                None if self._system is None else read_account(self._system, base=self._group.base)
+            ),
             trust=(*before, *after, *self._known.of_authorities()),
             identities=self._known.all_identities(),
-            issuers=frozenset(one.fingerprint for one in accepted),
+            issuers=frozenset(authority.fingerprint for authority in accepted),
         )
-
-    def _account(self) -> Account | None:
-        # Read at each use: the password or the certificate may have been replaced since.
-        return None if self._system is None else read_account(self._system, base=self._base)
 
 
 def _in_parallel(
@@ -467,13 +432,13 @@ def configured(described: FleetDescription, servers: Iterable[NatsServers]) -> F
     """
     changed: dict[GroupName, GroupDescription] = {}
     for server in servers:
-        group = next(one for one in described.groups if one.name == server.group.name)
+        group = next(group for group in described.groups if group.name == server.group.name)
         server.describe(group)
         found = server.elsewhere()
         if found:
             changed[group.name] = placed(group, found)
             server.describe(changed[group.name])
-    groups = tuple(changed.get(description.name, description) for description in described.groups)
+    groups = tuple(changed.get(group.name, group) for group in described.groups)
     return msgspec.structs.replace(described, groups=groups) if changed else described
 
 

@@ -55,10 +55,12 @@ def ledger(tmp_path: Path, old: Ca, new: Ca) -> ProvenanceFile:
     """Both were handed out, one after the other."""
     found = ProvenanceFile(tmp_path / "agents.json")
     ago = BEGUN - timedelta(hours=1)
-    found.handed_out(IssuedCredentials(signer=old.certificate, bundle=(old.certificate,)), at=ago)
+    found.record_issued(
+        IssuedCredentials(signer=old.certificate, bundle=(old.certificate,)), at=ago
+    )
     both = (old.certificate, new.certificate)
     now = IssuedCredentials(signer=new.certificate, bundle=both, since=BEGUN, task=LAST_TASK)
-    found.handed_out(now, at=BEGUN)
+    found.record_issued(now, at=BEGUN)
     return found
 
 
@@ -80,7 +82,7 @@ def signers(
     """Return the names of the CAs that a VM's certificate can come from, once it is connected."""
     at = BEGUN + timedelta(seconds=30)
     trusted = {old.fingerprint, new.fingerprint}
-    ledger.saw({"a0": SEEN}, born={"a0": births.after(made)}, trusted=trusted, at=at)
+    ledger.record_connected({"a0": SEEN}, born={"a0": births.after(made)}, trusted=trusted, at=at)
     states = ledger.states("a0", trusted=trusted, certificate=SEEN, born=births.after(made), at=at)
     names = {old.fingerprint: "old", new.fingerprint: "new"}
     return {names[state.signer] for state in states}
@@ -115,12 +117,16 @@ def test_clocks_that_are_clear_ask_nobody(ledger: ProvenanceFile) -> None:
 
 def test_an_agent_of_which_all_is_known_asks_nobody(ledger: ProvenanceFile, new: Ca) -> None:
     """After a round that made every VM anew there would be one call for each."""
-    ledger.saw({"a0": SEEN}, born={}, trusted={new.fingerprint}, at=BEGUN + timedelta(minutes=2))
+    ledger.record_connected(
+        {"a0": SEEN}, born={}, trusted={new.fingerprint}, at=BEGUN + timedelta(minutes=2)
+    )
     state = AgentState(new.fingerprint, (new.fingerprint,))
     ledger.issued("a0", Fingerprint("b" * 64), state, at=BEGUN + timedelta(minutes=3))
     later = BEGUN + timedelta(minutes=4)
-    ledger.saw({"a0": Fingerprint("b" * 64)}, born={}, trusted={new.fingerprint}, at=later)
-    assert ledger.sightings("a0")[-1].settled == state
+    ledger.record_connected(
+        {"a0": Fingerprint("b" * 64)}, born={}, trusted={new.fingerprint}, at=later
+    )
+    assert ledger.observed_certificates("a0")[-1].settled == state
     director = Director(LAST_TASK + 1)
     VmCreationTimes(director, ledger).after(instance(seconds=5))
     assert director.asked == 0

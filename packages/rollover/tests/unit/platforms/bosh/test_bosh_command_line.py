@@ -133,12 +133,12 @@ def test_values_of_variables_are_never_shown(tmp_path: Path) -> None:
     command = read(
         tmp_path, "bosh create-env bosh.yml -v admin_password=hush -vkey=hush --var=z=hush\n"
     )
-    assert "hush" not in command.shown(Path("/x.yml")) + repr(command)
-    assert command.shown() == (
+    assert "hush" not in command.shell_text(Path("/x.yml")) + repr(command)
+    assert command.shell_text() == (
         'bosh create-env bosh.yml --var "admin_password=${VAR_admin_password:?}" '
         '--var "key=${VAR_key:?}" --var "z=${VAR_z:?}"'
     )
-    assert command.shown(Path("/x.yml")).endswith("-o /x.yml")
+    assert command.shell_text(Path("/x.yml")).endswith("-o /x.yml")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_an_agent_at_its_birth_is_told_apart() -> None:
         [view(1, "CN=n.bootstrap.agent.bosh-internal,O=Cloud Foundry,C=USA")]
     )
     assert listing.current()["n"].cert_sha256 == "ab"
-    assert listing.newborn() == {"n"}
+    assert listing.just_created() == {"n"}
 
 
 def test_of_several_connections_of_an_agent_the_newest_counts() -> None:

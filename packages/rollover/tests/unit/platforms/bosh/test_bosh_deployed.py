@@ -60,7 +60,7 @@ ALL = (PLAIN, FIRST, SECOND)
 def handshake(
     server: files.Generation,
     bundle: tuple[Certificate, ...],
-    verdict: ClientVerdict = ClientVerdict.NOT_ASKED,
+    verdict: ClientVerdict = ClientVerdict.NOT_REQUESTED,
 ) -> Handshake:
     """What NATS showed."""
     return Handshake(

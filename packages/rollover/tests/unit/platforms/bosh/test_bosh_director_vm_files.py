@@ -148,7 +148,7 @@ def test_a_director_that_is_silent_is_told_with_what_its_record_says(
 def test_the_handout_is_what_the_deployed_manifest_has(tmp_path: Path, old: Generation) -> None:
     """And its key is found by what it is, wherever it stands."""
     vm = platform(files.director(tmp_path))
-    assert (vm.handout().signer, vm.handout().bundle) == (old.ca, (old.ca,))
+    assert (vm.issued_credentials().signer, vm.issued_credentials().bundle) == (old.ca, (old.ca,))
     key = vm.signer_key(old.ca.fingerprint)
     assert key is not None
     assert key.reveal().startswith(b"-----BEGIN RSA PRIVATE KEY-----")
@@ -164,7 +164,7 @@ def test_what_is_not_known_is_not_handed_out(tmp_path: Path) -> None:
     assert found.availability is Availability.UNREACHABLE
     assert "nats_ca" in found.why
     with pytest.raises(EvidenceMissing, match="nats_ca"):
-        vm.handout()
+        vm.issued_credentials()
 
 
 def test_another_instance_is_refused(tmp_path: Path) -> None:

@@ -48,11 +48,13 @@ def ledger(folder: Path) -> ProvenanceFile:
     """An hour ago the old CA signed, since a minute the new one."""
     found = ProvenanceFile(folder / "agents.json")
     begun = NOW - timedelta(hours=1)
-    found.handed_out(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
-    found.saw({"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun)
+    found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,), since=begun), at=begun)
+    found.record_connected(
+        {"a": Fingerprint("a" * 64)}, born={}, trusted=[OLD.ca.fingerprint], at=begun
+    )
     changed = NOW - timedelta(minutes=1)
-    found.handed_out(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
-    found.handed_out(
+    found.record_issued(IssuedCredentials(signer=OLD.ca, bundle=(OLD.ca,)), at=changed)
+    found.record_issued(
         IssuedCredentials(signer=NEW.ca, bundle=(OLD.ca, NEW.ca), since=changed), at=changed
     )
     return found
@@ -90,14 +92,14 @@ def left(folder: Path, *views: ConnectionView, has: NatsTls | None = None) -> li
 def test_an_agent_with_a_certificate_from_before_is_named(tmp_path: Path) -> None:
     """By its name in the fleet, with the CA."""
     [found] = left(tmp_path, agent(1, "a", "a" * 64))
-    assert (found.peer, found.issuer, found.connection) == ("cf/api/1", OLD.ca.subject, 1)
+    assert (found.peer, found.issuer_name, found.connection) == ("cf/api/1", OLD.ca.subject, 1)
 
 
 def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
     """Its first was seen before the change, this one only now: it was issued in between."""
     seen = ledger(tmp_path)
     at = NOW - timedelta(seconds=30)
-    seen.saw({"a": Fingerprint("a" * 64)}, born={}, trusted=[], at=at)
+    seen.record_connected({"a": Fingerprint("a" * 64)}, born={}, trusted=[], at=at)
     instance = BoshInstance(deployment="cf", group="api", id="1", agent_id="a", vm_cid="vm")
     found = connections.holdouts(
         VM,
@@ -113,7 +115,7 @@ def test_an_agent_with_a_new_certificate_is_none(tmp_path: Path) -> None:
 def test_an_agent_of_which_nobody_knows_is_named_without_a_ca(tmp_path: Path) -> None:
     """It may come from either; it is in no deployment."""
     [found] = left(tmp_path, agent(1, "stranger", "d" * 64))
-    assert (found.peer, found.issuer) == ("agent stranger", "")
+    assert (found.peer, found.issuer_name) == ("agent stranger", "")
 
 
 def test_whoever_is_accepted_by_one_ca_alone_comes_from_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rollover.platforms.bosh.agent_availability import (
     BIRTH,
     ObservedAgent,
     availability_of,
-    being_born,
+    being_created,
 )
 from rollover.platforms.bosh.connections import AgentConnection
 from rollover.platforms.bosh.director_records import BoshInstance
@@ -34,7 +34,7 @@ CONNECTION = AgentConnection(
 ANSWERS = ObservedAgent(connection=CONNECTION, answers=True)
 HANGS = ObservedAgent(connection=CONNECTION)
 NEWBORN = ObservedAgent(
-    connection=msgspec.structs.replace(CONNECTION, bootstrap=True), newborn=True
+    connection=msgspec.structs.replace(CONNECTION, bootstrap=True), just_created=True
 )
 AWAY = ObservedAgent()
 
@@ -84,4 +84,4 @@ def test_a_vm_is_being_born_for_ten_minutes_at_most(
     """Longer no director waits: some leave the certificate of the birth in use for good."""
     assert timedelta(seconds=600) == BIRTH
     made = msgspec.structs.replace(YOUNG, vm_created_at=BEGUN - timedelta(seconds=seconds))
-    assert being_born(made, sight, at=BEGUN) is born
+    assert being_created(made, sight, at=BEGUN) is born

@@ -64,15 +64,15 @@ def test_a_client_that_reports_what_its_files_hold_uses_them() -> None:
     """Ready, without any doubt."""
     found = observed(files(LEAF, OLD.certificate), says(LEAF, OLD.certificate))
     assert (found.availability, found.may_use) == (Availability.READY, ())
-    assert found.endpoints == files(LEAF, OLD.certificate).seen
+    assert found.endpoints == files(LEAF, OLD.certificate).endpoints
 
 
 def test_what_it_reports_counts_and_its_files_come_with_a_restart() -> None:
     """Delivered and not yet taken up: the kept copies are in use."""
     new, old = files(NEXT, NEW.certificate), files(LEAF, OLD.certificate)
     found = observed(new, says(LEAF, OLD.certificate), kept=old)
-    assert found.endpoints == old.seen
-    assert found.may_use == (new.seen,)
+    assert found.endpoints == old.endpoints
+    assert found.may_use == (new.endpoints,)
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -115,7 +115,7 @@ def test_an_ignored_client_keeps_its_state() -> None:
     ignored = msgspec.structs.replace(DESCRIBED, ignored="a laptop")
     found = observed(files(LEAF, OLD.certificate), says(LEAF, OLD.certificate), instance=ignored)
     assert (found.availability, found.why) == (Availability.IGNORED, "ignored: a laptop")
-    assert found.endpoints == files(LEAF, OLD.certificate).seen
+    assert found.endpoints == files(LEAF, OLD.certificate).endpoints
 
 
 def test_a_silent_client_may_still_present_what_it_is_connected_with() -> None:

@@ -8,7 +8,7 @@ from rigs.nats_fleet_rig import Authority
 from rollover.fleet.description import EndpointDescription, InstanceDescription
 from rollover.fleet.fleet import Role
 from rollover.fleet.names import EndpointName, Fingerprint, InstanceName
-from rollover.platforms.nats.connections import Inventory, _standing, peer, role
+from rollover.platforms.nats.connections import Inventory, _retired_issuer, peer, role
 from rollover.probe.server_views import ConnectionView, PeerCertificate
 
 RETIRED = Authority("retired").certificate
@@ -50,7 +50,7 @@ def test_a_connection_is_judged_by_all_that_it_shows(
     shown: tuple[str, ...], standing: str | None
 ) -> None:
     """Retired by leaf, root or intermediate; unknown is said; the rest and ours are fine."""
-    assert _standing(view(*shown), INVENTORY) == standing
+    assert _retired_issuer(view(*shown), INVENTORY) == standing
 
 
 def test_a_peer_without_a_name_goes_by_its_address() -> None:

@@ -80,7 +80,7 @@ def observed(
 ) -> Observation:
     """Return the observation of that server."""
     found = FoundServer(
-        disk=disk, kept=kept, shown={CLIENT_PORT: shown}, known=known, unwritable=unwritable
+        disk=disk, kept=kept, ports={CLIENT_PORT: shown}, known=known, unwritable=unwritable
     )
     return observation(described(), found, at=now())
 
@@ -143,10 +143,10 @@ def test_an_unknown_bundle_makes_the_instance_unreachable_for_plans() -> None:
 def test_a_port_that_should_ask_and_does_not_is_told() -> None:
     """`verify` is described, the server lets everybody in."""
     found = observed(
-        holds(OLD.certificate), shows(OLD.certificate, verdict=ClientVerdict.NOT_ASKED)
+        holds(OLD.certificate), shows(OLD.certificate, verdict=ClientVerdict.NOT_REQUESTED)
     )
     assert found.availability is Availability.READY  # it advertises, so it asked
-    silent = observed(holds(OLD.certificate), shows(verdict=ClientVerdict.NOT_ASKED))
+    silent = observed(holds(OLD.certificate), shows(verdict=ClientVerdict.NOT_REQUESTED))
     assert silent.availability is Availability.UNREACHABLE
     assert "asks for no certificate" in silent.why
 
@@ -180,14 +180,14 @@ def test_go_and_openssl_parties_load_what_they_would_load(tmp_path: Path) -> Non
     assert path is not None
     assert certificate is not None
     disk = held(instance, FileContents({path: pem, certificate: write_certificates((LEAF,))}, {}))
-    assert trusts(disk.seen) == [(NEW.certificate,)] * 2
+    assert trusts(disk.endpoints) == [(NEW.certificate,)] * 2
 
 
 def test_damaged_files_are_troubles_of_their_endpoints() -> None:
     """They say nothing about the state, and why stands with the endpoint."""
     instance = resolved(described(), base=Path("/fleet"))
     disk = held(instance, FileContents({}, {"/fleet/ca.crt": "it is gone"}))
-    assert disk.seen == ()
+    assert disk.endpoints == ()
     assert set(disk.troubles) == {CLIENT_PORT, REMOTE}
 
 
@@ -200,7 +200,7 @@ def test_a_verifying_party_without_a_file_trusts_the_system() -> None:
         name=ROUTE_NAME, role=Role.ROUTE, address="127.0.0.1:2", verify=True
     )
     instance = InstanceDescription(name=InstanceName("n1"), endpoints=(plain, demanding))
-    assert trusts(held(instance, FileContents({}, {})).seen) == [None, (SYSTEM_STORE,)]
+    assert trusts(held(instance, FileContents({}, {})).endpoints) == [None, (SYSTEM_STORE,)]
 
 
 ROUTE_NAME = EndpointName("route")

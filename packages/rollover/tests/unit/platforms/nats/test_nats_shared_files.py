@@ -20,6 +20,7 @@ from rollover.fleet.fleet import Availability, Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.clients import NatsClients
+from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.instance_files import shared
 
 FIRST, SECOND = InstanceName("first"), InstanceName("second")
@@ -84,12 +85,14 @@ def test_what_shares_a_file_is_seen_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes(write_certificates((ca,)))
     group = _group(_instance(FIRST, "ca.crt"), _instance(SECOND, "ca.crt"))
     platform = NatsClients(
-        group,
-        delivery=LocalDelivery(state=tmp_path / "state"),
-        base=tmp_path,
+        DescribedGroup(
+            group,
+            delivery=LocalDelivery(state=tmp_path / "state"),
+            base=tmp_path,
+            shared=shared((group,), base=tmp_path),
+        ),
         servers=(),
         clock=now,
-        shared=shared((group,), base=tmp_path),
     )
     found = next(iter(platform.observe((FIRST,))))
     assert found.availability is Availability.REFUSING

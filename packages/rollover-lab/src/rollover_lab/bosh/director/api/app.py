@@ -28,9 +28,6 @@ from rollover_lab.bosh.director.records import CPI, UploadedRelease
 from rollover_lab.bosh.director.refusals import DirectorError
 from rollover_lab.bosh.director.work import LabDirector
 from rollover_lab.bosh.director.workers import Workers
-from rollover_lab.bosh.job_config import DirectorConfig
-
-# Calls about the director as a whole: info, stock, locks, events, expiry, resurrection.
 
 
 class _Resurrection(msgspec.Struct, frozen=True):
@@ -40,6 +37,12 @@ class _Resurrection(msgspec.Struct, frozen=True):
 async def info(request: Request) -> Response:
     """Say who this director is; the only call without authentication."""
     config = director_of(request).config
+    uaa = config.uaa
+    authentication = (
+        {"type": "basic", "options": {}}
+        if uaa is None
+        else {"type": "uaa", "options": {"url": uaa.url, "urls": [uaa.url]}}
+    )
     return answer(
         {
             "name": config.name,
@@ -49,7 +52,7 @@ async def info(request: Request) -> Response:
             "cpi": CPI,
             "stemcell_os": "-",
             "stemcell_version": "-",
-            "user_authentication": _authentication(config),
+            "user_authentication": authentication,
             "features": {
                 "local_dns": {"status": True, "extras": {"domain_name": "bosh"}},
                 "snapshots": {"status": False},
@@ -57,12 +60,6 @@ async def info(request: Request) -> Response:
             },
         }
     )
-
-
-def _authentication(config: DirectorConfig) -> dict[str, object]:
-    if config.uaa is None:
-        return {"type": "basic", "options": {}}
-    return {"type": "uaa", "options": {"url": config.uaa.url, "urls": [config.uaa.url]}}
 
 
 async def stemcells(request: Request) -> Response:
@@ -157,9 +154,6 @@ ABOUT_ROUTES = (
 )
 
 
-# The API as an ASGI application.
-
-
 _OPEN_PATH = "/info"
 _NOT_FOUND = frozenset({404, 405})
 """To Sinatra a method that a path does not have is a path that it does not have."""
@@ -178,7 +172,7 @@ def make_app(director: LabDirector, workers: Workers, expiries: VariableExpiries
         middleware=[Middleware(_Authentication)],
         exception_handlers={DirectorError: _refused, HTTPException: _not_served},
     )
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = False  # a path with a slash at its end is another path
     app.state.director = director
     app.state.workers = workers
     app.state.expiries = expiries

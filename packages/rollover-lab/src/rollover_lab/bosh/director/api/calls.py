@@ -21,7 +21,7 @@ from rollover_lab.bosh.director.records import UploadedRelease, UploadedStemcell
 from rollover_lab.bosh.director.refusals import BadManifest, ContextTooLong, InvalidJson
 from rollover_lab.bosh.director.work import LabDirector
 from rollover_lab.bosh.director.workers import Workers
-from rollover_lab.bosh.job_config import DirectorUser, TokenIssuer
+from rollover_lab.bosh.job_config import TokenIssuer
 from rollover_lab.bosh.uaa.app import BadToken, verify_token
 
 BODY_LIMIT: Final = 16 * 1024 * 1024
@@ -73,13 +73,11 @@ def _basic(text: str, request: Request) -> str | None:
         name, _, password = base64.b64decode(text, validate=True).decode().partition(":")
     except ValueError:
         return None
-    users = director_of(request).config.users
-    return next((user.name for user in users if _is(user, name, password)), None)
-
-
-def _is(user: DirectorUser, name: str, password: str) -> bool:
-    same = hmac.compare_digest(user.password.encode(), password.encode())
-    return same and user.name == name
+    for user in director_of(request).config.users:
+        same = hmac.compare_digest(user.password.encode(), password.encode())
+        if same and user.name == name:
+            return user.name
+    return None
 
 
 def answer(document: object, *, status: int = 200) -> Response:
@@ -149,9 +147,6 @@ def start_task(
     return Response(status_code=302, headers={"Location": f"https://{host}/tasks/{task.id}"})
 
 
-# Which stemcells and releases a deployment uses: those that its last manifest names.
-
-
 class Parts(NamedTuple):
     """What a deployment is made from."""
 
@@ -167,7 +162,7 @@ def manifest_of(deployment: DeploymentRecord) -> DeploymentManifest | None:
 
 
 def parts_in_use(director: LabDirector, deployment: DeploymentRecord) -> Parts:
-    """Return what a deployment uses."""
+    """Return what a deployment uses: what its last manifest names."""
     manifest = manifest_of(deployment)
     if manifest is None:
         return Parts()

@@ -57,7 +57,7 @@ async def configs(request: Request) -> Response:
     found = director_of(request).configs.find(
         kind=asked.get("type"), name=asked.get("name"), limit=_limit(request)
     )
-    return answer([_shown(stored_config) for stored_config in found])
+    return answer([_shown(version) for version in found])
 
 
 async def config(request: Request) -> Response:
@@ -133,10 +133,7 @@ async def defaults(request: Request) -> Response:
     kind, name = _default(request)
     found = director_of(request).configs.find(kind=kind, name=name, limit=_limit(request))
     return answer(
-        [
-            {"properties": stored_config.content, "created_at": stored_config.created_at}
-            for stored_config in found
-        ]
+        [{"properties": version.content, "created_at": version.created_at} for version in found]
     )
 
 

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rollover_lab.bosh.director import instance_tasks as errand_jobs
 from rollover_lab.bosh.director import manifest as manifests
 from rollover_lab.bosh.director import manifest_diff
 from rollover_lab.bosh.director.api.calls import (
@@ -30,7 +29,7 @@ from rollover_lab.bosh.director.deployment_plan import (
     ScanOrder,
     VmsOrder,
 )
-from rollover_lab.bosh.director.instance_tasks import format_time
+from rollover_lab.bosh.director.instance_tasks import errand_names, format_time
 from rollover_lab.bosh.director.instances import DeployedInstance, DeploymentRecord
 from rollover_lab.bosh.director.records import OFFERED, InstanceProblem
 from rollover_lab.bosh.director.refusals import ResurrectionPaused
@@ -73,9 +72,7 @@ def _listed(
         shown["cloud_config"] = _cloud_config_state(director, deployment)
     for name, used in (("stemcells", parts.stemcells), ("releases", parts.releases)):
         if not flag(request, f"exclude_{name}"):
-            shown[name] = [
-                {"name": stemcell.name, "version": stemcell.version} for stemcell in used
-            ]
+            shown[name] = [{"name": part.name, "version": part.version} for part in used]
     if not flag(request, "exclude_lock"):
         shown["locked"] = director.locks.locked(deployment.name)
     return shown
@@ -84,9 +81,7 @@ def _listed(
 def _cloud_config_state(director: LabDirector, deployment: DeploymentRecord) -> str:
     if not deployment.cloud_configs:
         return "none"
-    newest = tuple(
-        sorted(stored_config.id for stored_config in director.configs.find(kind="cloud"))
-    )
+    newest = tuple(sorted(config.id for config in director.configs.find(kind="cloud")))
     return "latest" if newest == tuple(sorted(deployment.cloud_configs)) else "outdated"
 
 
@@ -165,9 +160,7 @@ async def diff(request: Request) -> Response:
     before = manifests.tree(had.encode()) if had else {}
     redact = request.query_params.get("redact") != "false"
     ids = {
-        f"{kind}_config_ids": [
-            str(stored_config.id) for stored_config in director.configs.find(kind=kind)
-        ]
+        f"{kind}_config_ids": [str(config.id) for config in director.configs.find(kind=kind)]
         for kind in ("cloud", "runtime")
     }
     found = manifest_diff.diff_lines(before, after, redact=redact)
@@ -187,7 +180,7 @@ async def ignore(request: Request) -> Response:
 async def errands(request: Request) -> Response:
     """List errands."""
     found = manifest_of(_deployment(request))
-    names = errand_jobs.errand_names(found) if found else ()
+    names = errand_names(found) if found else ()
     return answer([{"name": name} for name in names])
 
 
@@ -260,20 +253,20 @@ async def scan_and_fix(request: Request) -> Response:
     )
 
 
-_ONE = "/deployments/{deployment}"
+_DEPLOYMENT = "/deployments/{deployment}"
 
 DEPLOYMENT_ROUTES = (
     Route("/deployments", deployments),
-    Route(_ONE, manifest),
-    Route(f"{_ONE}/vms", vms),
-    Route(f"{_ONE}/instances", instances),
-    Route(f"{_ONE}/variables", variables),
-    Route(f"{_ONE}/diff", diff, methods=["POST"]),
-    Route(f"{_ONE}/instance_groups/{{group}}/{{id}}/ignore", ignore, methods=["PUT"]),
-    Route(f"{_ONE}/errands", errands),
-    Route(f"{_ONE}/errands/{{errand}}/runs", run_errand, methods=["POST"]),
-    Route(f"{_ONE}/scans", scan, methods=["POST"]),
-    Route(f"{_ONE}/problems", problems),
-    Route(f"{_ONE}/problems", resolve, methods=["PUT"]),
-    Route(f"{_ONE}/scan_and_fix", scan_and_fix, methods=["PUT"]),
+    Route(_DEPLOYMENT, manifest),
+    Route(f"{_DEPLOYMENT}/vms", vms),
+    Route(f"{_DEPLOYMENT}/instances", instances),
+    Route(f"{_DEPLOYMENT}/variables", variables),
+    Route(f"{_DEPLOYMENT}/diff", diff, methods=["POST"]),
+    Route(f"{_DEPLOYMENT}/instance_groups/{{group}}/{{id}}/ignore", ignore, methods=["PUT"]),
+    Route(f"{_DEPLOYMENT}/errands", errands),
+    Route(f"{_DEPLOYMENT}/errands/{{errand}}/runs", run_errand, methods=["POST"]),
+    Route(f"{_DEPLOYMENT}/scans", scan, methods=["POST"]),
+    Route(f"{_DEPLOYMENT}/problems", problems),
+    Route(f"{_DEPLOYMENT}/problems", resolve, methods=["PUT"]),
+    Route(f"{_DEPLOYMENT}/scan_and_fix", scan_and_fix, methods=["PUT"]),
 )

@@ -210,20 +210,20 @@ def _configs(request: Request) -> tuple[tuple[int, ...], tuple[int, ...]]:
         ]
     except (msgspec.MsgspecError, ValueError):
         raise InvalidConfigReference("Context includes invalid config ID") from None
-    existing = {stored_config.id for stored_config in known.find(limit=2**31)}
+    existing = {config.id for config in known.find(limit=2**31)}
     if not existing.issuperset(wanted[0] + wanted[1]):
         raise InvalidConfigReference("Context includes invalid config ID")
     return wanted[0], wanted[1]
 
 
-_ONE = "/deployments/{deployment}"
-_GROUPS = f"{_ONE}/instance_groups/{{group}}/{{id}}"
+_DEPLOYMENT = "/deployments/{deployment}"
+_GROUPS = f"{_DEPLOYMENT}/instance_groups/{{group}}/{{id}}"
 
 CHANGE_ROUTES = (
     Route("/deployments", deploy, methods=["POST"]),
-    Route(_ONE, delete, methods=["DELETE"]),
-    Route(f"{_ONE}/jobs/{{group}}", change_group, methods=["PUT"]),
-    Route(f"{_ONE}/jobs/{{group}}/{{id}}", change_instance, methods=["PUT"]),
+    Route(_DEPLOYMENT, delete, methods=["DELETE"]),
+    Route(f"{_DEPLOYMENT}/jobs/{{group}}", change_group, methods=["PUT"]),
+    Route(f"{_DEPLOYMENT}/jobs/{{group}}/{{id}}", change_instance, methods=["PUT"]),
     Route(f"{_GROUPS}/actions/{{action}}", act_on_instance, methods=["POST"]),
 )
 
@@ -301,14 +301,14 @@ async def cancel_tasks(request: Request) -> Response:
             allowed = ", ".join(_CANCELLABLE)
             text = f"{state} is not one of the cancellable states: {allowed}"
             return PlainTextResponse(text, 400)
-    book = director_of(request).tasks
-    found = book.find(
+    table = director_of(request).tasks
+    found = table.find(
         states=chosen.states or (TaskState.QUEUED,),
         types=chosen.types,
         deployment=chosen.deployment,
     )
-    for task_record in found:
-        book.cancel(task_record)
+    for task in found:
+        table.cancel(task)
     return empty(204)
 
 

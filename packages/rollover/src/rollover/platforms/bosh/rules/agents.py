@@ -17,7 +17,7 @@ from rollover.platforms.bosh import cost
 from rollover.platforms.bosh.agent_availability import (
     STARTED,
     ObservedAgent,
-    being_born,
+    being_created,
     silence_of,
 )
 from rollover.platforms.bosh.connections import Listing
@@ -292,7 +292,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     version: tuple[int, ...]
     instances: tuple[BoshInstance, ...]
     """Those that the fleet has, with their states."""
-    sights: Mapping[InstanceName, ObservedAgent]
+    observed: Mapping[InstanceName, ObservedAgent]
     listing: Listing
     strangers: Listing = Listing()
     """Connections that belong to no deployment, on two looks one after another."""
@@ -306,7 +306,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """By deployment, lines of its manifest that a deploy would change."""
     ends: Mapping[InstanceName, datetime] = {}
     """When an agent's certificate ends, as early as it can."""
-    book: Provenance = Provenance()
+    provenance: Provenance = Provenance()
     distrusted: frozenset[InstanceName] = frozenset()
     """Who is not connected, and may have a certificate of a CA that is not trusted now."""
     recover: bool = False
@@ -335,7 +335,7 @@ def findings(gathered: Gathered, moment: Moment) -> Iterator[Finding]:
 
 def _availability(gathered: Gathered) -> Iterator[Finding]:
     for instance in gathered.instances:
-        sight = gathered.sights.get(instance.name, ObservedAgent())
+        sight = gathered.observed.get(instance.name, ObservedAgent())
         if instance.ignore:
             yield found(
                 IGNORED, instance.name, "it is ignored", remedy=_command(instance, "unignore")
@@ -347,7 +347,7 @@ def _availability(gathered: Gathered) -> Iterator[Finding]:
                 f"its state is `{instance.state}`, and its agent runs",
                 remedy=_command(instance, "start"),
             )
-        if not sight.answers and not being_born(instance, sight, at=gathered.at):
+        if not sight.answers and not being_created(instance, sight, at=gathered.at):
             yield _unresponsive(instance, sight, gathered)
 
 
@@ -497,7 +497,7 @@ def _losses(gathered: Gathered) -> Iterator[Finding]:
 
 
 def _lost(instance: BoshInstance, gathered: Gathered) -> bool:
-    return gathered.expired or not gathered.sights.get(instance.name, ObservedAgent()).answers
+    return gathered.expired or not gathered.observed.get(instance.name, ObservedAgent()).answers
 
 
 def _afterwards(gathered: Gathered) -> Iterator[Finding]:
@@ -507,7 +507,9 @@ def _afterwards(gathered: Gathered) -> Iterator[Finding]:
             "agents",
             f"{_named(gathered.instances)} have written their new private keys to their logs",
         )
-    ours = {agent for agent, seen in gathered.book.agents.items() if seen and seen[-1].issued_here}
+    ours = {
+        agent for agent, seen in gathered.provenance.agents.items() if seen and seen[-1].issued_here
+    }
     stale = [instance for instance in gathered.instances if instance.agent_id in ours]
     if stale:
         yield found(

@@ -304,7 +304,7 @@ def _of_the_record(scene: _DirectorContext) -> Iterator[Finding]:
         yield found(UNFINISHED, subject, message, remedy="Wait until it has ended.")
     elif not sha:
         present = scene.workplace.ops_files()
-        again = environment.command.shown(present[-1] if present else None)
+        again = environment.command.shell_text(present[-1] if present else None)
         remedy = f"Run it in `{environment.command.directory}`: {again}"
         message = "no manifest is recorded as deployed: a `create-env` began and did not end well"
         yield found(UNFINISHED, subject, message, remedy=remedy)
@@ -330,8 +330,8 @@ def _with_ours(scene: _DirectorContext) -> str:
         return ""
     return (
         f"Take them back until the rotation is done, or deploy them together with its ops file, in "
-        f"`{command.directory}`: {command.shown(ours)} (your own line alone would no longer trust "
-        "the CA that agents have been given)."
+        f"`{command.directory}`: {command.shell_text(ours)} "
+        "(your own line alone would no longer trust the CA that agents have been given)."
     )
 
 

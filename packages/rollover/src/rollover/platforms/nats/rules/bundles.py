@@ -6,17 +6,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
-from nats_config.tls import ALWAYS_VERIFIED, TlsContext
+from nats_config.tls import ALWAYS_VERIFIED
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint, RuleId
 from rollover.pki.bundle import BundleFinding, BundleFindingKind, findings
 from rollover.pki.pem import RemarkKind
-from rollover.platforms.nats.rules.chains import public_cas
+from rollover.platforms.nats.rules.chains import BETWEEN, public_cas
 from rollover.platforms.nats.rules.context import ConfigContext, UsedBlock, trusting
 from rollover.rules.rule import Finding, Rule, Severity, found
 
-# Rules over whom a `ca_file` trusts: where it comes from, how wide it is, for whom it is.
-
+# Whom a `ca_file` trusts: where it comes from, how wide it is, for whom it is.
 
 OWN_ISSUER = Rule(
     id=RuleId("trust-from-own-issuer"),
@@ -97,19 +96,19 @@ LEFTOVER = Rule(
     source="RFC 4210 §4.4; measured: a peer of a removed CA is refused at its next handshake only",
 )
 
-_BETWEEN_SERVERS = ALWAYS_VERIFIED | {TlsContext.GATEWAY_REMOTE}
+_MOST_NAMED = 3
 
 
 def _peers(configs: ConfigContext) -> Iterator[tuple[UsedBlock, tuple[Certificate, ...]]]:
     for used, bundle in trusting(configs):
-        if used.block.context in _BETWEEN_SERVERS:
+        if used.block.context in BETWEEN:
             yield used, bundle
 
 
 def _above(configs: ConfigContext, chains: Iterable[tuple[Certificate, ...]]) -> set[Fingerprint]:
     """Return what chains hold and lead to: their CAs, those that issued them, and so on."""
     open_ends = [certificate for chain in chains for certificate in chain]
-    seen = {open_end.fingerprint for open_end in open_ends}
+    seen = {certificate.fingerprint for certificate in open_ends}
     while open_ends:
         for issuer in configs.issuers(open_ends.pop()):
             if issuer.fingerprint not in seen:
@@ -158,7 +157,7 @@ def own_issuer(configs: ConfigContext) -> Iterator[Finding]:
     public = public_cas(configs)
     for used, bundle in _peer_files(configs):
         if _only_own(configs, used, bundle, public):
-            names = ", ".join(f"`{certificate.subject}`" for certificate in bundle[:3])
+            names = ", ".join(f"`{certificate.subject}`" for certificate in bundle[:_MOST_NAMED])
             message = f"`ca_file` holds only the issuer of this block's own certificate: {names}"
             rooted = any(certificate.self_signed for certificate in bundle)
             severity = Severity.WARNING if rooted else None
@@ -173,6 +172,7 @@ def beside_key(configs: ConfigContext) -> Iterator[Finding]:
         if block.ca_file is None or not block.certificates:
             continue
         ca, key = PurePath(block.ca_file.path), PurePath(block.certificates[0].key_file.path)
+        # The names in a Secret of the type `kubernetes.io/tls`, as cert-manager writes it.
         if ca.parent == key.parent and ca.name in {"ca.crt", "ca.pem"} and key.name == "tls.key":
             message = f"`{block.ca_file.written}` lies beside `{key.name}`: renewals overwrite both"
             yield found(BESIDE_KEY, used.subject, message, place=used.place("ca_file"))
@@ -209,7 +209,7 @@ def _idle(configs: ConfigContext) -> Iterator[_Idle]:
     of_servers = _above(configs, (configs.chain(used.block) for used in configs.used))
     of_all = of_servers | _above(configs, configs.clients)
     for used, bundle in trusting(configs):
-        if used.block.context in _BETWEEN_SERVERS and len(configs.servers) > 1:
+        if used.block.context in BETWEEN and len(configs.servers) > 1:
             sources = of_servers
         elif used.block.context.accepts and used.block.demands_certificate and configs.clients:
             sources = of_all
@@ -226,12 +226,8 @@ def _idle(configs: ConfigContext) -> Iterator[_Idle]:
             for certificate in idle
             if begin is not None and certificate.not_before < begin
         ]
-        yield _Idle(
-            used,
-            len(needed),
-            older,
-            [certificate for certificate in idle if certificate not in older],
-        )
+        others = [certificate for certificate in idle if certificate not in older]
+        yield _Idle(used, len(needed), older, others)
 
 
 def wide(configs: ConfigContext) -> Iterator[Finding]:
@@ -241,8 +237,11 @@ def wide(configs: ConfigContext) -> Iterator[Finding]:
     """
     known = public_cas(configs)
     for used, needed, older, others in _idle(configs):
-        roots = (other for other in (*older, *others) if other.self_signed)
-        public = [root for root in roots if root.fingerprint in known]
+        public = [
+            authority
+            for authority in (*older, *others)
+            if authority.self_signed and authority.fingerprint in known
+        ]
         idle = others if len(others) > max(needed, 1) else public
         if idle:
             message = f"nobody here comes from {_subjects(idle)}"
@@ -258,8 +257,9 @@ def leftover(configs: ConfigContext) -> Iterator[Finding]:
 
 
 def _subjects(certificates: list[Certificate]) -> str:
-    names = ", ".join(f"`{certificate.subject}`" for certificate in certificates[:3])
-    return names + (f" and {len(certificates) - 3} more" if len(certificates) > 3 else "")  # noqa: PLR2004 - those named
+    names = ", ".join(f"`{certificate.subject}`" for certificate in certificates[:_MOST_NAMED])
+    more = len(certificates) - _MOST_NAMED
+    return names + (f" and {more} more" if more > 0 else "")
 
 
 def shared(configs: ConfigContext) -> Iterator[Finding]:
@@ -292,8 +292,7 @@ TRUST_CHECKS = (
 )
 
 
-# Rules over what is in a `ca_file`: CAs, valid, told apart, each once, and not too many.
-
+# What is in a `ca_file`: CAs, valid, told apart, each once, and not too many.
 
 DATES = Rule(
     id=RuleId("bundle-dates"),
@@ -373,38 +372,42 @@ def _told(configs: ConfigContext, rule: Rule) -> Iterator[tuple[UsedBlock, Bundl
 
 def dates(configs: ConfigContext) -> Iterator[Finding]:
     """Yield CAs that have expired or are not valid yet: an error where no other is left."""
-    for used, each in _told(configs, DATES):
+    for used, finding in _told(configs, DATES):
         bundle = configs.bundle(used.block)
-        valid = any(one.not_before <= configs.now <= one.not_after for one in bundle)
+        valid = any(
+            authority.not_before <= configs.now <= authority.not_after for authority in bundle
+        )
         severity = Severity.WARNING if valid else None
         place = used.place("ca_file")
-        yield found(DATES, used.subject, each.detail, place=place, severity=severity)
+        yield found(DATES, used.subject, finding.detail, place=place, severity=severity)
 
 
 def not_a_ca(configs: ConfigContext) -> Iterator[Finding]:
     """Yield members of bundles that are no CAs; `authority-malformed` tells of those that issue."""
     issuers = {
-        issuer.fingerprint for one in configs.known.values() for issuer in configs.issuers(one)
+        issuer.fingerprint
+        for certificate in configs.known.values()
+        for issuer in configs.issuers(certificate)
     }
-    for used, each in _told(configs, NOT_A_CA):
-        if not issuers.intersection(each.certificates):
-            member = configs.known.get(each.certificates[0])
+    for used, finding in _told(configs, NOT_A_CA):
+        if not issuers.intersection(finding.certificates):
+            member = configs.known.get(finding.certificates[0])
             # Go takes a self-signed certificate as its own anchor, which may be meant.
             severity = Severity.WARNING if member and member.self_signed else None
             place = used.place("ca_file")
-            yield found(NOT_A_CA, used.subject, each.detail, place=place, severity=severity)
+            yield found(NOT_A_CA, used.subject, finding.detail, place=place, severity=severity)
 
 
 def same_subject(configs: ConfigContext) -> Iterator[Finding]:
     """Yield CAs that only their order tells apart."""
-    for used, each in _told(configs, SAME_SUBJECT):
-        yield found(SAME_SUBJECT, used.subject, each.detail, place=used.place("ca_file"))
+    for used, finding in _told(configs, SAME_SUBJECT):
+        yield found(SAME_SUBJECT, used.subject, finding.detail, place=used.place("ca_file"))
 
 
 def twice(configs: ConfigContext) -> Iterator[Finding]:
     """Yield what stands in a bundle before."""
-    for used, each in _told(configs, TWICE):
-        yield found(TWICE, used.subject, each.detail, place=used.place("ca_file"))
+    for used, finding in _told(configs, TWICE):
+        yield found(TWICE, used.subject, finding.detail, place=used.place("ca_file"))
     seen: set[tuple[str, str]] = set()
     for used, _ in trusting(configs):
         facts = configs.facts(used.block.ca_file)
@@ -420,8 +423,8 @@ def twice(configs: ConfigContext) -> Iterator[Finding]:
 
 def too_long(configs: ConfigContext) -> Iterator[Finding]:
     """Yield bundles whose names do not fit into a TLS message."""
-    for used, each in _told(configs, TOO_LONG):
-        yield found(TOO_LONG, used.subject, each.detail, place=used.place("ca_file"))
+    for used, finding in _told(configs, TOO_LONG):
+        yield found(TOO_LONG, used.subject, finding.detail, place=used.place("ca_file"))
 
 
 BUNDLE_CHECKS = (

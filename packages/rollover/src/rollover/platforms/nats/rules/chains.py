@@ -11,11 +11,16 @@ from rollover.fleet.certificate import Certificate, Fault, FaultKind, Stack, Usa
 from rollover.fleet.names import Fingerprint, RuleId
 from rollover.pki.certificate import is_public
 from rollover.pki.names import covers
-from rollover.platforms.nats.rules.context import ConfigContext, UsedBlock, faults_of, issued
+from rollover.platforms.nats.rules.context import (
+    CLIENT_FACING,
+    ConfigContext,
+    UsedBlock,
+    faults_of,
+    issued,
+)
 from rollover.rules.rule import Finding, Rule, Severity, found
 
-# Which of the certificates come from public CAs: by what they say, and by who they name.
-
+# Which certificates come from public CAs: by what they say, and by whom they name.
 
 _ROOTS = (
     "Let's Encrypt",
@@ -40,17 +45,18 @@ _ORGANIZATION = re.compile(r"(?:^|,)O=((?:[^,\\]|\\.)+)")
 
 def public_issuer(certificate: Certificate) -> str:
     """Return the name of the public issuer of a certificate; empty when it has none."""
-    organization = _organization(certificate.issuer)
+    organization = _organization(certificate.issuer_name)
     named = _listed(organization)
-    return named or (organization or certificate.issuer if is_public(certificate) else "")
+    return named or (organization or certificate.issuer_name if is_public(certificate) else "")
 
 
 def public_cas(configs: ConfigContext) -> frozenset[Fingerprint]:
     """Return the CAs that are public: by name, by what they say, or by what they issued."""
     seen = {
-        value.fingerprint
-        for value in configs.known.values()
-        if (value.is_ca and _listed(_organization(value.subject))) or is_public(value)
+        certificate.fingerprint
+        for certificate in configs.known.values()
+        if (certificate.is_ca and _listed(_organization(certificate.subject)))
+        or is_public(certificate)
     }
     open_ends = list(seen)
     while open_ends:
@@ -70,8 +76,7 @@ def _listed(organization: str) -> str:
     return next((name for name in _ROOTS if organization.startswith(name)), "")
 
 
-# Rules over chains: valid, complete, in order.
-
+# Chains: valid, complete, in order.
 
 EXPIRED = Rule(
     id=RuleId("config-expired"),
@@ -145,6 +150,7 @@ DISORDERED = Rule(
     source="RFC 8446 §4.4.2, RFC 5246 §7.4.2",
 )
 BETWEEN = ALWAYS_VERIFIED | {TlsContext.GATEWAY_REMOTE}
+"""Blocks of which both ends are nats-servers of the operator's own."""
 _TWO_DAYS = timedelta(days=2)
 
 
@@ -164,7 +170,7 @@ def certificate_place(used: UsedBlock) -> str:
 def expired(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains that have ended."""
     for used, chain in presented(configs):
-        last = min(configs.path(chain), key=lambda each: each.not_after)
+        last = min(configs.path(chain), key=lambda certificate: certificate.not_after)
         if last.not_after < configs.now:
             message = f"`{last.subject}` expired on {last.not_after:%Y-%m-%d %H:%MZ}"
             yield found(EXPIRED, used.subject, message, place=certificate_place(used))
@@ -173,7 +179,7 @@ def expired(configs: ConfigContext) -> Iterator[Finding]:
 def expires_soon(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains that end within the time asked for."""
     for used, chain in presented(configs):
-        last = min(configs.path(chain), key=lambda each: each.not_after)
+        last = min(configs.path(chain), key=lambda certificate: certificate.not_after)
         if configs.now <= last.not_after < configs.now + configs.expires_within:
             days = (last.not_after - configs.now).days
             message = f"`{last.subject}` ends in {days} days, on {last.not_after:%Y-%m-%d}"
@@ -183,7 +189,7 @@ def expires_soon(configs: ConfigContext) -> Iterator[Finding]:
 def not_yet(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains that have not begun."""
     for used, chain in presented(configs):
-        late = max(configs.path(chain), key=lambda each: each.not_before)
+        late = max(configs.path(chain), key=lambda certificate: certificate.not_before)
         if late.not_before > configs.now:
             message = f"`{late.subject}` is valid from {late.not_before:%Y-%m-%d %H:%MZ} on"
             yield found(NOT_YET, used.subject, message, place=certificate_place(used))
@@ -193,7 +199,7 @@ def outlives(configs: ConfigContext) -> Iterator[Finding]:
     """Yield leaves that end after their CA."""
     for used, chain in presented(configs):
         above = configs.path(chain)[1:]
-        first = min(above, key=lambda each: each.not_after, default=None)
+        first = min(above, key=lambda certificate: certificate.not_after, default=None)
         if first is not None and first.not_after < chain[0].not_after:
             message = (
                 f"it ends on {chain[0].not_after:%Y-%m-%d}, `{first.subject}` above it on "
@@ -228,13 +234,9 @@ def incomplete(configs: ConfigContext) -> Iterator[Finding]:
         shared = used.block.context in BETWEEN and any(
             issuer.fingerprint in trusted for issuer in issuers
         )
-        if (
-            missing
-            and known
-            and not shared
-            and not any(issued(last, certificate) for certificate in chain)
-        ):
-            message = f"the issuer of `{last.subject}`, `{last.issuer}`, is not in the file"
+        served = any(issued(last, certificate) for certificate in chain)
+        if missing and known and not shared and not served:
+            message = f"the issuer of `{last.subject}`, `{last.issuer_name}`, is not in the file"
             yield found(INCOMPLETE, used.subject, message, place=certificate_place(used))
 
 
@@ -259,8 +261,7 @@ CHECKS = (
 )
 
 
-# Rules over CAs and keys: strong, signed with hashes that hold, and CAs that say so.
-
+# CAs and keys: strong, signed with hashes that hold, and CAs that say so.
 
 WEAK_KEY = Rule(
     id=RuleId("weak-key"),
@@ -310,9 +311,10 @@ _WEAK_HASHES = frozenset(("md5", "sha1"))
 
 def weak_key(configs: ConfigContext) -> Iterator[Finding]:
     """Yield certificates with weak keys."""
-    for facts, each in configs.all_certificates():
-        if _is_weak(each):
-            yield found(WEAK_KEY, each.subject, f"its key is {each.key}", place=facts.path)
+    for facts, certificate in configs.all_certificates():
+        if _is_weak(certificate):
+            message = f"its key is {certificate.key}"
+            yield found(WEAK_KEY, certificate.subject, message, place=facts.path)
 
 
 def _is_weak(certificate: Certificate) -> bool:
@@ -322,6 +324,7 @@ def _is_weak(certificate: Certificate) -> bool:
 
 
 def _weakly_signed(certificate: Certificate) -> bool:
+    # Nobody verifies the signature of a root: it is trusted as it stands (RFC 5280 §6.1).
     return certificate.signature in _WEAK_HASHES and not certificate.self_signed
 
 
@@ -337,38 +340,41 @@ def _malformed(certificate: Certificate) -> str:
 
 def weak_signature(configs: ConfigContext) -> Iterator[Finding]:
     """Yield certificates with weak signatures."""
-    for facts, each in configs.all_certificates():
-        if _weakly_signed(each):
-            message = f"it is signed with {each.signature}"
-            yield found(WEAK_SIGNATURE, each.subject, message, place=facts.path)
+    for facts, certificate in configs.all_certificates():
+        if _weakly_signed(certificate):
+            message = f"it is signed with {certificate.signature}"
+            yield found(WEAK_SIGNATURE, certificate.subject, message, place=facts.path)
 
 
 def _authorities(configs: ConfigContext) -> Iterator[tuple[str, Certificate]]:
     """Yield every certificate that says it is a CA, or that issued another one all the same."""
     issuers = {
-        issuer.fingerprint for one in configs.known.values() for issuer in configs.issuers(one)
+        issuer.fingerprint
+        for certificate in configs.known.values()
+        for issuer in configs.issuers(certificate)
     }
     seen: set[str] = set()
-    for facts, each in configs.all_certificates():
-        if each.fingerprint not in seen and (each.fingerprint in issuers or each.is_ca):
-            seen.add(each.fingerprint)
-            yield facts.path, each
+    for facts, certificate in configs.all_certificates():
+        issues = certificate.is_ca or certificate.fingerprint in issuers
+        if issues and certificate.fingerprint not in seen:
+            seen.add(certificate.fingerprint)
+            yield facts.path, certificate
 
 
 def ca_shape(configs: ConfigContext) -> Iterator[Finding]:
     """Yield CAs that do not say so."""
-    for path, each in _authorities(configs):
-        message = _malformed(each)
+    for path, authority in _authorities(configs):
+        message = _malformed(authority)
         if message:
-            yield found(CA_SHAPE, each.subject, message, place=path)
+            yield found(CA_SHAPE, authority.subject, message, place=path)
 
 
 def no_key_usage(configs: ConfigContext) -> Iterator[Finding]:
     """Yield CAs without a key usage."""
-    for path, each in _authorities(configs):
-        if each.is_ca and each.key_usages is None:
+    for path, authority in _authorities(configs):
+        if authority.is_ca and authority.key_usages is None:
             message = "it has no key usage extension"
-            yield found(NO_KEY_USAGE, each.subject, message, place=path)
+            yield found(NO_KEY_USAGE, authority.subject, message, place=path)
 
 
 def said_elsewhere(path: tuple[Certificate, ...]) -> bool:
@@ -386,8 +392,7 @@ AUTHORITY_CHECKS = (
 )
 
 
-# Rules over what a certificate is for: usages by role, names, public issuers, several of them.
-
+# What a certificate is for: usages by role, names, public issuers, several of them.
 
 BOTH_WAYS = Rule(
     id=RuleId("usage-not-both-ways"),
@@ -546,8 +551,7 @@ ROLE_CHECKS = (
 )
 
 
-# Rules over chains as a whole: what Go and OpenSSL say of each below its own root.
-
+# Chains as a whole: what Go and OpenSSL say of each below its own root.
 
 CONSTRAINED = Rule(
     id=RuleId("chain-against-constraints"),
@@ -573,7 +577,7 @@ OPENSSL = Rule(
     remedy="Issue the leaf anew: `rollover issue --for server` writes what both accept.",
     source="Measured: 29 of 116 verdicts differ between nats-server and OpenSSL 3",
 )
-_FOR_CLIENTS = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT))
+_TOLD = frozenset((FaultKind.EXPIRED, FaultKind.NOT_YET_VALID))
 
 
 def _below_roots(
@@ -600,9 +604,6 @@ def _faults(
     return tuple(fault for fault in faults if fault.kind not in _TOLD)
 
 
-_TOLD = frozenset((FaultKind.EXPIRED, FaultKind.NOT_YET_VALID))
-
-
 def constrained(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains that break a constraint of a CA above them."""
     for used, chain, root in _below_roots(configs):
@@ -616,7 +617,7 @@ def constrained(configs: ConfigContext) -> Iterator[Finding]:
 def openssl(configs: ConfigContext) -> Iterator[Finding]:
     """Yield chains of client ports that Go accepts and OpenSSL does not."""
     for used, chain, root in _below_roots(configs):
-        if used.block.context not in _FOR_CLIENTS or _faults(configs, used, chain, root, Stack.GO):
+        if used.block.context not in CLIENT_FACING or _faults(configs, used, chain, root, Stack.GO):
             continue
         faults = _faults(configs, used, chain, root, Stack.OPENSSL)
         if faults:

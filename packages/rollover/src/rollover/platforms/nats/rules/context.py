@@ -11,7 +11,7 @@ import msgspec
 
 from nats_config.server import ServerConfig
 from nats_config.systemd_unit import CommandLine
-from nats_config.tls import TlsBlock, TlsFile
+from nats_config.tls import TlsBlock, TlsContext, TlsFile
 from nats_config.tree import Tree
 from rollover.fleet.certificate import (
     Accepts,
@@ -27,13 +27,14 @@ from rollover.pki.certificate import Signed, anatomy, check_signature
 from rollover.pki.pem import PemReading
 from rollover.rules.context import DEFAULT_EXPIRY_DAYS
 
-# What the rules look at: configurations of servers, and the facts of the files they name.
-
-
 MOST_CANDIDATES = 32
 """Certificates of one subject that are tried as the issuer of another one, likely ones first."""
 
 _HOLDS = frozenset((Signed.GOOD, Signed.WEAK))
+
+
+CLIENT_FACING = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT))
+"""Blocks whose peers are clients, of any TLS stack; all others are dialled by nats-servers."""
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,11 +119,11 @@ class ConfigContext:
         self.refused = refused
         self.clients = clients
         self.started = started
-        self._issuers: dict[Fingerprint, tuple[Certificate, ...]] = {}
         self.files = files
         self.accepts = accepts
         self.now = now
         self.expires_within = expires_within
+        self._issuers: dict[Fingerprint, tuple[Certificate, ...]] = {}
 
     @cached_property
     def used(self) -> tuple[UsedBlock, ...]:
@@ -157,7 +158,7 @@ class ConfigContext:
     @cached_property
     def known(self) -> Mapping[Fingerprint, Certificate]:
         """Every certificate by its fingerprint."""
-        return {each.fingerprint: each for _, each in self.all_certificates()}
+        return {certificate.fingerprint: certificate for _, certificate in self.all_certificates()}
 
     @cached_property
     def anchors(self) -> frozenset[Fingerprint]:
@@ -169,21 +170,23 @@ class ConfigContext:
     @cached_property
     def _by_subject(self) -> Mapping[bytes, list[Certificate]]:
         index: dict[bytes, list[Certificate]] = {}
-        for value in self.known.values():
-            index.setdefault(anatomy(value).raw_subject, []).append(value)
+        for certificate in self.known.values():
+            index.setdefault(anatomy(certificate).raw_subject, []).append(certificate)
         return index
 
     def issuers(self, certificate: Certificate) -> tuple[Certificate, ...]:
         """Return the certificates of any file whose key signed this one; not itself."""
         cached = self._issuers.get(certificate.fingerprint)
         if cached is None:
-            named = self._by_subject.get(anatomy(certificate).raw_issuer, [])
+            named = self._by_subject.get(anatomy(certificate).raw_issuer_name, [])
             wanted = certificate.authority_key_id
-            likely = sorted(named, key=lambda each: each.subject_key_id != wanted)
+            # Key identifiers only order the candidates: the signature decides.
+            likely = sorted(named, key=lambda candidate: candidate.subject_key_id != wanted)
             cached = tuple(
-                item
-                for item in likely[:MOST_CANDIDATES]
-                if item.fingerprint != certificate.fingerprint and issued(certificate, item)
+                candidate
+                for candidate in likely[:MOST_CANDIDATES]
+                if candidate.fingerprint != certificate.fingerprint
+                and issued(certificate, candidate)
             )
             self._issuers[certificate.fingerprint] = cached
         return cached
@@ -197,17 +200,17 @@ class ConfigContext:
         open_ends = [(chain[:1], _end_of_validity(chain[0]))]
         seen: set[Fingerprint] = set()
         while open_ends:
-            best = max(open_ends, key=lambda each: each[1])
+            best = max(open_ends, key=lambda open_end: open_end[1])
             open_ends.remove(best)
-            way, valid = best
-            last = way[-1]
+            path, valid = best
+            last = path[-1]
             above = [issuer for issuer in self.issuers(last) if issuer.fingerprint not in seen]
-            ended = len(way) > 1 and last.fingerprint in self.anchors
+            ended = len(path) > 1 and last.fingerprint in self.anchors
             if ended or last.self_signed or not self.issuers(last):
-                return way
+                return path
             seen.add(last.fingerprint)
             open_ends += [
-                ((*way, certificate), min(valid, _end_of_validity(certificate)))
+                ((*path, certificate), min(valid, _end_of_validity(certificate)))
                 for certificate in above
             ]
         return chain[:1]
@@ -223,7 +226,7 @@ def trusting(configs: ConfigContext) -> Iterator[tuple[UsedBlock, tuple[Certific
 
 def issued(child: Certificate, parent: Certificate) -> bool:
     """Say whether the subject and the key of `parent` are those that issued `child`."""
-    same_name = anatomy(child).raw_issuer == anatomy(parent).raw_subject
+    same_name = anatomy(child).raw_issuer_name == anatomy(parent).raw_subject
     return same_name and check_signature(anatomy(child), by=anatomy(parent)) in _HOLDS
 
 
@@ -232,7 +235,6 @@ def _end_of_validity(certificate: Certificate) -> float:
 
 
 # What a party makes of a chain, asked of the verifier of its stack.
-
 
 _FAULTS_OF_DATES = frozenset((FaultKind.EXPIRED, FaultKind.NOT_YET_VALID))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 
-from nats_config.tls import CertificateFiles, TlsFile
+from nats_config.tls import TlsFile
 from rollover.fleet.certificate import Stack
 from rollover.fleet.names import RuleId
 from rollover.pki.pem import RemarkKind
@@ -237,15 +237,10 @@ def no_newline(configs: ConfigContext) -> Iterator[Finding]:
             yield found(NO_NEWLINE, used.subject, message, place=str(file.place))
 
 
-def _pairs(configs: ConfigContext) -> Iterator[tuple[UsedBlock, CertificateFiles]]:
-    for used in configs.used:
-        for pair in used.block.certificates:
-            yield used, pair
-
-
 def mismatch(configs: ConfigContext) -> Iterator[Finding]:
     """Yield the keys that are not those of their certificates."""
-    for used, pair in _pairs(configs):
+    pairs = ((used, pair) for used in configs.used for pair in used.block.certificates)
+    for used, pair in pairs:
         chain, key = configs.certificates(pair.cert_file), configs.facts(pair.key_file)
         if not chain or key is None or key.problem:
             continue

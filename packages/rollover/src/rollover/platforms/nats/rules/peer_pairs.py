@@ -7,14 +7,13 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from nats_config.server import PortKind, ServerListener, Url
+from nats_config.server import PortKind, Url
 from nats_config.tls import TlsBlock, TlsContext
 from rollover.fleet.certificate import Certificate
 from rollover.pki.names import covers, ip_address
 from rollover.platforms.nats.rules.context import ConfigContext, Server, UsedBlock
 
 # Who listens where: the blocks that answer at the addresses which configurations dial.
-
 
 PORTS = {
     TlsContext.TOP: PortKind.CLIENT,
@@ -66,6 +65,7 @@ class Reached:
         leaves = [chain[0] for chain in chains if chain and chain[0].names]
         self.with_names = bool(leaves)
         names = {name for leaf in leaves for name in leaf.names}
+        # Hundreds of servers have hundreds of names: those that match as they are need no search.
         self._exact = {name.lower() for name in names}
         self._others = tuple(name for name in names if name[:2] == "*." or ip_address(name))
 
@@ -73,11 +73,9 @@ class Reached:
     def unnamed(self) -> tuple[UsedBlock, ...]:
         """Those of them whom no name of a cluster or gateway gathers with the dialer."""
         name = self.key[3]
-        return (
-            tuple(block for block in self.blocks if _name_of_side(block) != name)
-            if name
-            else self.blocks
-        )
+        if not name:
+            return self.blocks
+        return tuple(used for used in self.blocks if _name_of_side(used) != name)
 
     def covers(self, host: str) -> bool:
         """Say whether any of their certificates has the name or address that is dialled."""
@@ -101,7 +99,8 @@ class Directory:
         listener = used.server.config.listener(port) if port is not None else None
         if listener is None:
             return
-        for host in _hosts_of(listener):
+        advertised = listener.advertise.rpartition(":")[0] or listener.advertise
+        for host in {listener.host, advertised}:
             self._hosts.setdefault((context, listener.port, host), []).append(used)
         if listener.host in _EVERY_ADDRESS:
             self._anywhere.setdefault((context, listener.port), []).append(used)
@@ -111,7 +110,7 @@ class Directory:
         key = (address.context, address.url.port, address.url.host, _side(dialer, address))
         if key not in self._reached:
             blocks = self._candidates(key)
-            chains = (self._configs.chain(block.block) for block in blocks)
+            chains = (self._configs.chain(used.block) for used in blocks)
             self._reached[key] = Reached(key, blocks, chains)
         return self._reached[key]
 
@@ -122,17 +121,12 @@ class Directory:
     def _candidates(self, key: Key) -> tuple[UsedBlock, ...]:
         context, port, host, name = key
         exact = self._hosts.get((context, port, host), ())
-        some = [pair for pair in exact if _may_be(pair, name)]
-        if not some:
-            some = [pair for pair in self._anywhere.get((context, port), ()) if _may_be(pair, name)]
-        return tuple(some)
+        some = tuple(used for used in exact if _may_be(used, name))
+        anywhere = self._anywhere.get((context, port), ())
+        return some or tuple(used for used in anywhere if _may_be(used, name))
 
 
 _EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared, not bound
-
-
-def _hosts_of(listener: ServerListener) -> set[str]:
-    return {listener.host, listener.advertise.rpartition(":")[0] or listener.advertise}
 
 
 def _side(dialer: Server, address: DialledAddress) -> str:
@@ -155,8 +149,7 @@ def _may_be(used: UsedBlock, name: str) -> bool:
     return not name or _name_of_side(used) in ("", name)
 
 
-# Who meets whom: blocks that dial and blocks that they reach, gathered so that no pair is told.
-
+# Who meets whom: gathered, because the pairs of many servers are too many to name each.
 
 MOST_NAMED = 3
 """Peers that a finding names; the others are counted."""
@@ -190,24 +183,20 @@ class PeerPairs(NamedTuple):
         return server.config.gateway_name if self.of_gateways else server.config.path
 
 
-def _subject(used: UsedBlock) -> str:
-    return used.subject
-
-
 class Crowd:
     """Blocks that have something in common, by side: counted, and some of them named."""
 
     def __init__(
         self,
-        meeting: PeerPairs,
+        pairs: PeerPairs,
         members: Iterable[UsedBlock],
         *,
-        named: Callable[[UsedBlock], str] = _subject,
+        named: Callable[[UsedBlock], str] = lambda used: used.subject,
     ) -> None:
         self._named = named
         self._sides: dict[str, list[UsedBlock]] = {}
         for member in members:
-            self._sides.setdefault(meeting.side(member.server), []).append(member)
+            self._sides.setdefault(pairs.side(member.server), []).append(member)
         self._count = sum(map(len, self._sides.values()))
 
     def but(self, side: str) -> Iterator[UsedBlock]:
@@ -216,10 +205,10 @@ class Crowd:
             if other != side:
                 yield from members
 
-    def seen_from(self, side: str) -> str:
+    def describe_others(self, side: str) -> str:
         """Return `n2 cluster.tls, n3 cluster.tls and 7 more`; empty when nobody else is there."""
         count = self._count - len(self._sides.get(side, ()))
-        names = [self._named(pair) for pair in islice(self.but(side), MOST_NAMED)]
+        names = [self._named(used) for used in islice(self.but(side), MOST_NAMED)]
         more = f" and {count - len(names)} more" if count > len(names) else ""
         return ", ".join(names) + more
 
@@ -234,13 +223,18 @@ def peer_pairs(configs: ConfigContext) -> Iterator[PeerPairs]:
     yield from _pairs_as_written(configs)
 
 
-def _pairs_in_clusters(configs: ConfigContext) -> Iterator[PeerPairs]:
-    members: dict[str, list[UsedBlock]] = {}
+def blocks_by_name(configs: ConfigContext, context: TlsContext) -> dict[str, list[UsedBlock]]:
+    """Return the blocks of clusters or gateways by the name of these; without the nameless."""
+    named: dict[str, list[UsedBlock]] = {}
     for used in configs.used:
-        name = used.server.config.cluster_name
-        if used.block.context is TlsContext.CLUSTER and name:
-            members.setdefault(name, []).append(used)
-    for blocks in members.values():
+        name = _name_of_side(used)
+        if used.block.context is context and name:
+            named.setdefault(name, []).append(used)
+    return named
+
+
+def _pairs_in_clusters(configs: ConfigContext) -> Iterator[PeerPairs]:
+    for blocks in blocks_by_name(configs, TlsContext.CLUSTER).values():
         yield PeerPairs(tuple(map(_dialer_of, blocks)), tuple(blocks))
 
 
@@ -250,11 +244,7 @@ def _dialer_of(used: UsedBlock) -> Dialer:
 
 def _pairs_of_gateways(configs: ConfigContext) -> Iterator[PeerPairs]:
     """Yield gateways that dial with their own block, and remotes that have one for themselves."""
-    members: dict[str, list[UsedBlock]] = {}
-    for used in configs.used:
-        name = used.server.config.gateway_name
-        if used.block.context is TlsContext.GATEWAY and name:
-            members.setdefault(name, []).append(used)
+    members = blocks_by_name(configs, TlsContext.GATEWAY)
     everybody = tuple(used for blocks in members.values() for used in blocks)
     plain = [used for used in everybody if not _remotes(used.server)]
     if plain:
@@ -290,10 +280,11 @@ def _pairs_as_written(configs: ConfigContext) -> Iterator[PeerPairs]:
                 dialer = Dialer(server, address.block, str(address.url.place))
                 dialers.setdefault(reached.key, []).append(dialer)
     for key, several in dialers.items():
-        with_block = tuple(pair for pair in several if pair.block is not None)
+        with_block = tuple(dialer for dialer in several if dialer.block is not None)
         if with_block:
             yield PeerPairs(with_block, directory.known(key).unnamed)
-        without = tuple(pair for pair in several if pair.block is None)
+        # One without a block meets all of them: no name of a cluster or gateway told it before.
+        without = tuple(dialer for dialer in several if dialer.block is None)
         if without:
             yield PeerPairs(without, directory.known(key).blocks)
 
@@ -302,4 +293,5 @@ def _ambiguous(server: Server, address: DialledAddress, blocks: tuple[UsedBlock,
     """Say whether nobody is meant for sure: a leaf node joins whoever of several answers."""
     if address.context is not TlsContext.LEAFNODES:
         return False
+    # Three are enough to see two others: one of them may be the dialer itself.
     return len(blocks) > 1 and sum(block.server is not server for block in blocks[:3]) > 1

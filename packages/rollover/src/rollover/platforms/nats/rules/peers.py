@@ -15,6 +15,7 @@ from rollover.fleet.certificate import Certificate, Stack, Usage
 from rollover.fleet.names import RuleId
 from rollover.pki.names import covers, ip_address
 from rollover.platforms.nats.rules.context import (
+    CLIENT_FACING,
     ConfigContext,
     Server,
     UsedBlock,
@@ -28,16 +29,13 @@ from rollover.platforms.nats.rules.peer_pairs import (
     DialledAddress,
     Directory,
     PeerPairs,
+    blocks_by_name,
     dialled_addresses,
     peer_pairs,
 )
 from rollover.rules.rule import Finding, Rule, Severity, found
 
-# Rules over peers: would these servers let each other in, by trust, by pins, by curves?
-#
-# Peers that are judged alike are judged once, so that what many configurations cost grows with
-# their number and not with the number of their pairs.
-
+# Servers: would these let each other in, by trust, by pins, by curves?
 
 SCHISM = Rule(
     id=RuleId("peers-refuse-each-other"),
@@ -52,7 +50,7 @@ SCHISM = Rule(
 )
 
 
-NOTHING_SHOWN = Rule(
+NOTHING_PRESENTED = Rule(
     id=RuleId("dialer-without-certificate"),
     severity=Severity.ERROR,
     title="Who is asked for a certificate has one",
@@ -102,9 +100,9 @@ KindT = TypeVar("KindT", bound=Hashable)
 
 
 class _Half(NamedTuple):
-    """One direction of the handshakes of a meeting: who judges whom."""
+    """One direction of the handshakes between peers: who judges whom."""
 
-    meeting: PeerPairs
+    pairs: PeerPairs
     judges: tuple[UsedBlock, ...]
     shown: tuple[UsedBlock, ...]
     usage: Usage
@@ -112,16 +110,16 @@ class _Half(NamedTuple):
 
 def _halves(configs: ConfigContext) -> Iterator[_Half]:
     """Yield every direction in which some of these servers judge others."""
-    for meeting in peer_pairs(configs):
+    for pairs in peer_pairs(configs):
         dialers = tuple(
-            UsedBlock(dialer.server, dialer.block) for dialer in meeting.dialers if dialer.block
+            UsedBlock(dialer.server, dialer.block) for dialer in pairs.dialers if dialer.block
         )
         verifying = tuple(dialer for dialer in dialers if not dialer.block.insecure)
-        yield _Half(meeting, verifying, meeting.acceptors, Usage.SERVER)
+        yield _Half(pairs, verifying, pairs.acceptors, Usage.SERVER)
         demanding = tuple(
-            acceptor for acceptor in meeting.acceptors if acceptor.block.demands_certificate
+            acceptor for acceptor in pairs.acceptors if acceptor.block.demands_certificate
         )
-        yield _Half(meeting, demanding, dialers, Usage.CLIENT)
+        yield _Half(pairs, demanding, dialers, Usage.CLIENT)
 
 
 def _alike(
@@ -145,10 +143,10 @@ class PeerRefusal(NamedTuple):
 def peer_refusals(configs: ConfigContext) -> Iterator[PeerRefusal]:
     """Yield every pair in which one refuses the other; of many that is a lot."""
     for half in _halves(configs):
-        for bundle, judges in _alike(half.judges, lambda each: configs.bundle(each.block)).items():
+        for bundle, judges in _alike(half.judges, lambda used: configs.bundle(used.block)).items():
             causes = _causes(configs, half, bundle)
             for judge in judges:
-                side = half.meeting.side(judge.server)
+                side = half.pairs.side(judge.server)
                 for why, crowd in causes:
                     for peer in crowd.but(side):
                         yield PeerRefusal(judge.subject, peer.subject, why)
@@ -156,16 +154,16 @@ def peer_refusals(configs: ConfigContext) -> Iterator[PeerRefusal]:
 
 def schism(configs: ConfigContext) -> Iterator[Finding]:
     """Yield who refuses others, once for each reason."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for half in _halves(configs):
-        for bundle, judges in _alike(half.judges, lambda each: configs.bundle(each.block)).items():
+        for bundle, judges in _alike(half.judges, lambda used: configs.bundle(used.block)).items():
             causes = _causes(configs, half, bundle)
             for judge in judges:
                 for why, crowd in causes:
-                    peers = crowd.seen_from(half.meeting.side(judge.server))
+                    peers = crowd.describe_others(half.pairs.side(judge.server))
                     message = f"refuses {peers}: {why}"
-                    if peers and (judge.subject, message) not in told:
-                        told.add((judge.subject, message))
+                    if peers and (judge.subject, message) not in reported:
+                        reported.add((judge.subject, message))
                         yield found(SCHISM, judge.subject, message, place=judge.place("ca_file"))
 
 
@@ -175,31 +173,36 @@ def _causes(
     """Return why a bundle refuses peers, and whom for each reason."""
     reasons: dict[Hashable, str] = {}
     peers: dict[Hashable, list[UsedBlock]] = {}
-    for chain, shown in _alike(half.shown, lambda each: configs.chain(each.block)).items():
+    for chain, shown in _alike(half.shown, lambda used: configs.chain(used.block)).items():
         faults = lasting_refusal(configs, chain, bundle, usage=half.usage)
         if faults:
-            cause = (chain[-1].issuer, tuple(fault.kind for fault in faults))
+            # One reason for all chains of an issuer: the details differ in names and dates only.
+            cause = (chain[-1].issuer_name, tuple(fault.kind for fault in faults))
             reasons.setdefault(cause, "; ".join(fault.detail for fault in faults))
             peers.setdefault(cause, []).extend(shown)
-    return [(why, Crowd(half.meeting, peers[cause])) for cause, why in reasons.items()]
+    return [(why, Crowd(half.pairs, peers[cause])) for cause, why in reasons.items()]
 
 
 def not_pinned(configs: ConfigContext) -> Iterator[Finding]:
     """Yield peers whose key is not among the pins of whoever judges them."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for half in _halves(configs):
         # A remote's own pins have no effect, as a dialer the main block's count.
-        judging = [pair for pair in half.judges if pair.block.context in ALWAYS_VERIFIED]
+        judging = [used for used in half.judges if used.block.context in ALWAYS_VERIFIED]
         judging = list(half.judges) if half.usage is Usage.CLIENT else judging
-        for pins, judges in _alike(judging, lambda each: each.block.pinned_certs).items():
-            keyed = _alike(half.shown, lambda each: _key_of(configs, each))
+        for pins, judges in _alike(judging, lambda used: used.block.pinned_certs).items():
+            keyed = _alike(half.shown, lambda used: _key_of(configs, used))
             strange = [peer for key, peers in keyed.items() if key not in pins for peer in peers]
-            crowd = Crowd(half.meeting, strange, named=lambda each: _with_key(configs, each))
+            crowd = Crowd(
+                half.pairs,
+                strange,
+                named=lambda used: f"{used.subject} (`{_key_of(configs, used)}`)",
+            )
             for judge in judges:
-                peers = crowd.seen_from(half.meeting.side(judge.server))
+                peers = crowd.describe_others(half.pairs.side(judge.server))
                 message = f"pins no key of {peers}"
-                if peers and (judge.subject, message) not in told:
-                    told.add((judge.subject, message))
+                if peers and (judge.subject, message) not in reported:
+                    reported.add((judge.subject, message))
                     place = judge.place("pinned_certs")
                     yield found(NOT_PINNED, judge.subject, message, place=place)
 
@@ -209,26 +212,20 @@ def _key_of(configs: ConfigContext, used: UsedBlock) -> str:
     return chain[0].key_identity.lower() if chain else ""
 
 
-def _with_key(configs: ConfigContext, used: UsedBlock) -> str:
-    return f"{used.subject} (`{_key_of(configs, used)}`)"
-
-
-def nothing_shown(configs: ConfigContext) -> Iterator[Finding]:
+def nothing_presented(configs: ConfigContext) -> Iterator[Finding]:
     """Yield remotes without a certificate that dial servers which demand one."""
-    told: set[tuple[str, str]] = set()
-    for meeting in peer_pairs(configs):
-        demanding = (
-            acceptor for acceptor in meeting.acceptors if acceptor.block.demands_certificate
-        )
-        crowd = Crowd(meeting, demanding)
-        for dialer in meeting.dialers:
+    reported: set[tuple[str, str]] = set()
+    for pairs in peer_pairs(configs):
+        demanding = (acceptor for acceptor in pairs.acceptors if acceptor.block.demands_certificate)
+        crowd = Crowd(pairs, demanding)
+        for dialer in pairs.dialers:
             if dialer.block is not None and dialer.block.certificates:
                 continue
-            peers = crowd.seen_from(meeting.side(dialer.server))
-            if peers and (dialer.subject, peers) not in told:
-                told.add((dialer.subject, peers))
+            peers = crowd.describe_others(pairs.side(dialer.server))
+            if peers and (dialer.subject, peers) not in reported:
+                reported.add((dialer.subject, peers))
                 message = f"has no certificate to show; asked for one by {peers}"
-                yield found(NOTHING_SHOWN, dialer.subject, message, place=dialer.place)
+                yield found(NOTHING_PRESENTED, dialer.subject, message, place=dialer.place)
 
 
 def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
@@ -236,41 +233,38 @@ def nothing_shared(configs: ConfigContext) -> Iterator[Finding]:
 
     Suites are no reason: servers of today meet in TLS 1.3, for which Go takes no list.
     """
-    for meeting in peer_pairs(configs):
+    for pairs in peer_pairs(configs):
         blocks = (
-            acceptor for acceptor in meeting.acceptors if acceptor.block.context in ALWAYS_VERIFIED
+            acceptor for acceptor in pairs.acceptors if acceptor.block.context in ALWAYS_VERIFIED
         )
         kinds = _alike(blocks, _curves)
         for curves, members in kinds.items():
             others = [
                 peer for theirs, peers in kinds.items() if not curves & theirs for peer in peers
             ]
-            crowd = Crowd(meeting, others)
-            for one in members:
-                peers = crowd.seen_from(meeting.side(one.server))
+            crowd = Crowd(pairs, others)
+            for used in members:
+                peers = crowd.describe_others(pairs.side(used.server))
                 if peers:
-                    place = one.place("curve_preferences")
+                    place = used.place("curve_preferences")
                     message = f"shares no curve with {peers}"
-                    yield found(NOTHING_SHARED, one.subject, message, place=place)
+                    yield found(NOTHING_SHARED, used.subject, message, place=place)
 
 
 def _curves(used: UsedBlock) -> frozenset[str]:
-    return (
-        frozenset(curve_preference.upper() for curve_preference in used.block.curve_preferences)
-        or _DEFAULT_CURVES
-    )
+    named = frozenset(curve.upper() for curve in used.block.curve_preferences)
+    return named or _DEFAULT_CURVES
 
 
 CHECKS = (
     (SCHISM, schism),
     (NOT_PINNED, not_pinned),
-    (NOTHING_SHOWN, nothing_shown),
+    (NOTHING_PRESENTED, nothing_presented),
     (NOTHING_SHARED, nothing_shared),
 )
 
 
-# Rules over addresses: do those that are dialled and advertised stand in the certificates?
-
+# Addresses: do those that are dialled and advertised stand in the certificates?
 
 WRONG_NAME = Rule(
     id=RuleId("name-not-in-certificate"),
@@ -349,11 +343,7 @@ def names_not_covered(configs: ConfigContext) -> Iterator[Finding]:
 def gossip(configs: ConfigContext) -> Iterator[Finding]:
     """Yield nodes that peers learn of from others, and could not verify."""
     directory = Directory(configs)
-    clusters: dict[str, list[UsedBlock]] = {}
-    for used in configs.used:
-        if used.block.context is TlsContext.CLUSTER and used.server.config.cluster_name:
-            clusters.setdefault(used.server.config.cluster_name, []).append(used)
-    for members in clusters.values():
+    for members in blocks_by_name(configs, TlsContext.CLUSTER).values():
         if len(members) >= _LEAST_TO_HEAR_OF:
             met = _met(directory, members)
             seeds = {url.host for member in members for url in member.server.config.routes}
@@ -369,10 +359,10 @@ def _met(directory: Directory, members: list[UsedBlock]) -> dict[str, set[str]]:
         for address in dialled_addresses(used.server):
             blocks = directory.reached(used.server, address).blocks
             if address.context is TlsContext.CLUSTER and len(blocks) == 1:
-                pair = (used.server.config.path, blocks[0].server.config.path)
-                for one, other in (pair, pair[::-1]):
-                    if one != other and one in met:
-                        met[one].add(other)
+                ends = (used.server.config.path, blocks[0].server.config.path)
+                for node, other in (ends, ends[::-1]):
+                    if node != other and node in met:
+                        met[node].add(other)
     return met
 
 
@@ -381,8 +371,8 @@ def _unheard(configs: ConfigContext, used: UsedBlock, seeds: set[str]) -> Iterat
     chain = configs.chain(used.block)
     if listener is None or listener.advertise or not chain or not chain[0].names:
         return
-    told = ip_address(listener.host)
-    known = told is not None and not told.is_unspecified
+    address = ip_address(listener.host)
+    known = address is not None and not address.is_unspecified
     by_address = covers(chain[0].names, listener.host) if known else bool(chain[0].ip_addresses)
     missing = sorted(seed for seed in seeds if not covers(chain[0].names, seed))
     if not by_address and (missing or not seeds):
@@ -396,8 +386,7 @@ def _unheard(configs: ConfigContext, used: UsedBlock, seeds: set[str]) -> Iterat
 ADDRESS_CHECKS = ((WRONG_NAME, names_not_covered), (GOSSIP, gossip))
 
 
-# Rules over clients: does a port let those in whose certificates are given, and as whom?
-
+# Clients: does a port let those in whose certificates are given, and as whom?
 
 REFUSED_CLIENT = Rule(
     id=RuleId("client-refused"),
@@ -435,9 +424,9 @@ NOBODY = Rule(
     remedy="Issue it with the name that the user has, or add a user of the new name first.",
     source="nats-server, checkClientTLSCertSubject; measured on 2.15.1",
 )
-_MAPPING = frozenset((TlsContext.TOP, TlsContext.LEAFNODES, TlsContext.WEBSOCKET, TlsContext.MQTT))
-_FOR_CLIENTS = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT))
+_MAPPING = CLIENT_FACING | {TlsContext.LEAFNODES}
 _NKEY_LENGTH = 56
+"""Of a public user key: `U`, then base32 (github.com/nats-io/nkeys)."""
 
 
 def refused_clients(configs: ConfigContext) -> Iterator[Finding]:
@@ -445,14 +434,22 @@ def refused_clients(configs: ConfigContext) -> Iterator[Finding]:
     ports = [
         used
         for used in configs.used
-        if used.block.context in _FOR_CLIENTS
+        if used.block.context in CLIENT_FACING
         and used.block.demands_certificate
         and configs.bundle(used.block)
     ]
     for chain in configs.clients:
         refusing: dict[str, list[UsedBlock]] = {}
         for used in ports:
-            why = _why_refused(configs, chain, used)
+            # Clients of other languages than Go send what they have, whatever is advertised.
+            faults = faults_of(
+                configs,
+                chain,
+                configs.bundle(used.block),
+                usage=Usage.CLIENT,
+                presenter=Stack.OPENSSL,
+            )
+            why = "; ".join(fault.detail for fault in faults)
             if why:
                 refusing.setdefault(why, []).append(used)
         everywhere = sum(map(len, refusing.values())) == len(ports)
@@ -463,14 +460,6 @@ def refused_clients(configs: ConfigContext) -> Iterator[Finding]:
             yield found(REFUSED_CLIENT, chain[0].subject, message, place=place, severity=severity)
 
 
-def _why_refused(configs: ConfigContext, chain: tuple[Certificate, ...], used: UsedBlock) -> str:
-    # Clients of other languages than Go send what they have, whatever the server advertises.
-    faults = faults_of(
-        configs, chain, configs.bundle(used.block), usage=Usage.CLIENT, presenter=Stack.OPENSSL
-    )
-    return "; ".join(fault.detail for fault in faults)
-
-
 def _some_blocks(blocks: list[UsedBlock]) -> str:
     more = len(blocks) - MOST_NAMED
     names = ", ".join(block.subject for block in blocks[:MOST_NAMED])
@@ -478,21 +467,21 @@ def _some_blocks(blocks: list[UsedBlock]) -> str:
 
 
 def _maps(server: Server) -> bool:
-    return any(
-        tls_block.verify_and_map and tls_block.context in _MAPPING
-        for tls_block in server.config.tls
-    )
+    return any(block.verify_and_map and block.context in _MAPPING for block in server.config.tls)
 
 
 def mapped_nobody(configs: ConfigContext) -> Iterator[Finding]:
     """Yield users whom no certificate can name, or none of the clients that were given."""
     for server in filter(_maps, configs.servers):
         for user in server.config.accounts.users:
-            if user.has_password or _nkey(user.name):
+            # These log in with something else than a certificate.
+            if user.has_password or _is_nkey(user.name):
                 continue
             if not _nameable(user.name):
                 message = f"user `{user.name}` is no address, name, URI or subject"
-            elif configs.clients and not any(_is(chain[0], user.name) for chain in configs.clients):
+            elif configs.clients and not any(
+                _is_user(chain[0], user.name) for chain in configs.clients
+            ):
                 message = f"no client that was given is user `{user.name}`"
             else:
                 continue
@@ -506,23 +495,21 @@ def nobody(configs: ConfigContext) -> Iterator[Finding]:
     ]
     names = {user.name for server in mapping for user in server.config.accounts.users}
     for chain in configs.clients if mapping else ():
-        if not any(_is(chain[0], name) for name in names):
+        if not any(_is_user(chain[0], name) for name in names):
             used = next(
-                UsedBlock(mapping[0], tls_block)
-                for tls_block in mapping[0].config.tls
-                if tls_block.verify_and_map
+                UsedBlock(mapping[0], block)
+                for block in mapping[0].config.tls
+                if block.verify_and_map
             )
-            message = f"no user is named as this certificate is: {_names_user(chain[0])}"
+            leaf = chain[0]
+            held = (*leaf.emails, *leaf.dns_names, *leaf.uris, leaf.subject)
+            some = ", ".join(f"`{name}`" for name in held[: MOST_NAMED + 1])
+            message = f"no user is named as this certificate is: {some}"
             place = used.place("verify_and_map")
             yield found(NOBODY, chain[0].subject, message, place=place)
 
 
-def _names_user(certificate: Certificate) -> str:
-    names = (*certificate.emails, *certificate.dns_names, *certificate.uris, certificate.subject)
-    return ", ".join(f"`{name}`" for name in names[: MOST_NAMED + 1])
-
-
-def _nkey(name: str) -> bool:
+def _is_nkey(name: str) -> bool:
     return len(name) == _NKEY_LENGTH and name.startswith("U") and name.isupper()
 
 
@@ -530,11 +517,12 @@ def _nameable(name: str) -> bool:
     """Say whether a certificate can hold the text: nats-server wants subjects with commas."""
     if name.startswith("/") or name != name.strip():
         return False
-    return "=" in name or not any(each.isspace() for each in name)
+    return "=" in name or not any(letter.isspace() for letter in name)
 
 
-def _is(certificate: Certificate, name: str) -> bool:
+def _is_user(certificate: Certificate, name: str) -> bool:
     names = (*certificate.emails, *certificate.dns_names, *certificate.uris)
+    # nats-server compares subjects as sets of attributes, in whatever order they are written.
     parts = sorted(part.strip() for part in name.split(","))
     return name in names or parts == sorted(certificate.subject.split(","))
 

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from nats_config.config import read_config
 from nats_config.server import read_server_config
 from nats_config.systemd_unit import CommandLine
-from nats_config.tree import Tree
 from rollover.codec.nats_configuration import config_errors
 from rollover.errors import ConfigError, PemError
 from rollover.files import read_start
@@ -52,8 +51,12 @@ def read_context(  # noqa: PLR0913 - keywords, most of which have defaults
             loaded = read_config(before, environment=environment).tree if before else None
         cwd = directories.get(path, working_directory)
         try:
-            servers.append(_server(path, cwd=cwd, environment=environment, loaded=loaded))
+            with config_errors():
+                config = read_config(path, environment=environment)
+                typed = read_server_config(config, cwd=cwd)
+            servers.append(Server(config=typed, tree=config.tree, running=loaded))
         except ConfigError as error:
+            # Findings carry the place by itself.
             message = error.message.removeprefix(f"{error.place}: ")
             refused.append(RefusedConfig(str(path), error.place, message, error.hint))
     named = {file.path for server in servers for block in server.config.tls for file in block.files}
@@ -77,6 +80,7 @@ def read_context(  # noqa: PLR0913 - keywords, most of which have defaults
 
 def _client(path: Path) -> tuple[Certificate, ...]:
     try:
+        # One byte beyond the limit shows that there is more.
         data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -86,19 +90,12 @@ def _client(path: Path) -> tuple[Certificate, ...]:
     return read_certificates(data, place=str(path)).certificates
 
 
-def _server(
-    path: Path, *, cwd: Path, environment: Mapping[str, str], loaded: Tree | None
-) -> Server:
-    with config_errors():
-        config = read_config(path, environment=environment)
-        return Server(config=read_server_config(config, cwd=cwd), tree=config.tree, running=loaded)
-
-
 def _facts(path: Path) -> FileFacts:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return FileFacts(path=str(path), problem="not a regular file")
+        # One byte beyond the limit shows that there is more.
         data = read_start(path, size=PEM_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -71,10 +71,11 @@ def check_configs(configs: ConfigContext, *, silenced: Sequence[Silence] = ()) -
     """
     paths = (
         *(server.config.path for server in configs.servers),
-        *(pair.path for pair in configs.refused),
+        *(refused.path for refused in configs.refused),
     )
+    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
     return Report(
-        fleet=_some_paths([_shown(path) for path in paths]),
+        fleet=", ".join(_shown(path) for path in paths[:MOST_NAMED]) + more,
         at=configs.now,
         instances=len(paths),
         links=0,
@@ -85,18 +86,13 @@ def check_configs(configs: ConfigContext, *, silenced: Sequence[Silence] = ()) -
                 title=rule.title,
                 findings=tuple(
                     silencing.with_silence(_readable(finding), silenced)
-                    for finding in function(configs)
+                    for finding in find(configs)
                 ),
             )
             for area, checks in AREAS.items()
-            for rule, function in checks
+            for rule, find in checks
         ),
     )
-
-
-def _some_paths(paths: Sequence[str]) -> str:
-    more = len(paths) - MOST_NAMED
-    return ", ".join(paths[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _readable(finding: Finding) -> Finding:
@@ -116,16 +112,16 @@ def _shown(text: str) -> str:
     """
     if text.isprintable():
         return text
-    shown = (each if each.isprintable() else repr(each)[1:-1] for each in text)
-    return "".join(shown)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def with_idle_silences(report: Report, silenced: Sequence[Silence]) -> Report:
     """Return a report that also tells of the entries of `silenced` which match nothing in it."""
     rule = silencing.SILENCE_WITHOUT_EFFECT
-    others = [checked_rule for checked_rule in report.checked if checked_rule.rule != rule.id]
+    # A fleet's report told of them already, before the findings of configurations joined it.
+    others = [checked for checked in report.checked if checked.rule != rule.id]
     if silenced:
-        findings = [finding for one in others for finding in one.findings]
+        findings = [finding for checked in others for finding in checked.findings]
         idle = tuple(silencing.silences_without_effect(silenced, findings))
         area = "silenced rules"
         others.append(CheckedRule(area=area, rule=rule.id, title=rule.title, findings=idle))

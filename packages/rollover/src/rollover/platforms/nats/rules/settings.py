@@ -12,11 +12,17 @@ from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import RuleId
 from rollover.pki.certificate import must_staple, names_responder
 from rollover.platforms.nats.rules.chains import certificate_place, presented
-from rollover.platforms.nats.rules.context import ConfigContext, Server, UsedBlock, issued
+from rollover.platforms.nats.rules.context import (
+    CLIENT_FACING,
+    ConfigContext,
+    Server,
+    UsedBlock,
+    issued,
+)
+from rollover.platforms.nats.rules.peer_pairs import PORTS
 from rollover.rules.rule import Finding, Rule, Severity, found
 
-# Rules over settings: who is verified, how long, in clear or not, with which suites.
-
+# Who is verified, how long a handshake may take, what is in clear, with which suites.
 
 INSECURE = Rule(
     id=RuleId("insecure"),
@@ -145,9 +151,8 @@ NO_CERTIFICATE = Rule(
     remedy="Name `cert_file` and `key_file`.",
     source="Measured on nats-server 2.15",
 )
-_CLIENT_FACING = frozenset((TlsContext.TOP, TlsContext.WEBSOCKET, TlsContext.MQTT))
 _LOW, _HIGH = 2.0, 60.0
-_ELLIPTIC = ("TLS_ECDHE_ECDSA_", "TLS_ECDHE_RSA_")
+"""Seconds: the default of nats-server, and twice what BOSH sets."""
 _INSECURE = ("_RC4_", "_3DES_", "_CBC_SHA256")
 
 
@@ -163,7 +168,7 @@ def not_verified(configs: ConfigContext) -> Iterator[Finding]:
     """Yield ports with a CA that demand no certificate."""
     for used in configs.used:
         block = used.block
-        if block.ca_file and block.context in _CLIENT_FACING and not block.demands_certificate:
+        if block.ca_file and block.context in CLIENT_FACING and not block.demands_certificate:
             message = f"`{block.ca_file.written}` is read, and no certificate is asked for"
             yield found(NOT_VERIFIED, used.subject, message, place=used.place("ca_file"))
 
@@ -226,14 +231,7 @@ def _loopback(host: str) -> bool:
 
 def plaintext(configs: ConfigContext) -> Iterator[Finding]:
     """Yield ports in clear of servers that speak TLS elsewhere."""
-    contexts = {
-        PortKind.CLIENT: TlsContext.TOP,
-        PortKind.CLUSTER: TlsContext.CLUSTER,
-        PortKind.GATEWAY: TlsContext.GATEWAY,
-        PortKind.LEAFNODES: TlsContext.LEAFNODES,
-        PortKind.WEBSOCKET: TlsContext.WEBSOCKET,
-        PortKind.MQTT: TlsContext.MQTT,
-    }
+    contexts = {port: context for context, port in PORTS.items()}
     for server in configs.servers:
         # A remote's block says what is dialled, nothing of the server's own ports.
         speaks = any(block.context.accepts for block in server.config.tls)
@@ -250,7 +248,8 @@ def mixed(configs: ConfigContext) -> Iterator[Finding]:
     """Yield servers that let clients choose."""
     for server in configs.servers:
         if server.config.allow_non_tls and server.config.block(TlsContext.TOP) is not None:
-            place = _place_of(server, "allow_non_tls")
+            node = last_field(server.tree.root, "allow_non_tls")
+            place = str(node.place if node else Position(server.config.path, 1, 1))
             yield found(MIXED, server.name, "clients may do without TLS", place=place)
 
 
@@ -258,8 +257,8 @@ def ciphers(configs: ConfigContext) -> Iterator[Finding]:
     """Yield blocks that allow what can be attacked."""
     for used in configs.used:
         listed = used.block.cipher_suites
-        broken = [text for text in listed if _insecure(text)]
-        old = [text for text in listed if "_CBC_SHA" in text and text not in broken]
+        broken = [suite for suite in listed if _insecure(suite)]
+        old = [suite for suite in listed if "_CBC_SHA" in suite and suite not in broken]
         if used.block.allow_insecure_cipher_suites or broken:
             message = f"allows {', '.join(broken) or 'insecure suites'}"
             option = "cipher_suites" if broken else "allow_insecure_cipher_suites"
@@ -273,15 +272,15 @@ def ciphers(configs: ConfigContext) -> Iterator[Finding]:
 def _insecure(suite: str) -> bool:
     """Say whether Go counts a suite of TLS 1.2 among the insecure ones."""
     suite = suite.upper()
-    weak = any(text in suite for text in _INSECURE)
-    return weak or (suite.startswith("TLS_RSA_WITH_"))
+    weak = any(part in suite for part in _INSECURE)
+    return weak or suite.startswith("TLS_RSA_WITH_")
 
 
 def suites_refused(configs: ConfigContext) -> Iterator[Finding]:
     """Yield insecure suites that nats-server does not accept as it is configured."""
     for used in configs.used:
         block = used.block
-        broken = [cipher_suite for cipher_suite in block.cipher_suites if _insecure(cipher_suite)]
+        broken = [suite for suite in block.cipher_suites if _insecure(suite)]
         if broken and not block.allow_insecure_cipher_suites:
             message = f"{broken[0]} is listed without `allow_insecure_cipher_suites`"
             place = used.place("cipher_suites")
@@ -302,11 +301,6 @@ def last_field(table: Table, name: str) -> ValueNode | None:
     return found_here[-1].node if found_here else None
 
 
-def _place_of(server: Server, name: str) -> str:
-    node = last_field(server.tree.root, name)
-    return str(node.place if node else Position(server.config.path, 1, 1))
-
-
 CHECKS = (
     (INSECURE, insecure),
     (NOT_VERIFIED, not_verified),
@@ -323,8 +317,7 @@ CHECKS = (
 )
 
 
-# Rules over OCSP stapling: what keeps a server from starting, or takes it down.
-
+# OCSP stapling: what keeps a server from starting, or takes it down.
 
 MODE = RuleId("ocsp-must")
 SHUTS_DOWN = Rule(
@@ -434,8 +427,7 @@ def no_responder(configs: ConfigContext) -> Iterator[Finding]:
 STAPLING_CHECKS = ((SHUTS_DOWN, shuts_down), (NO_ISSUER, no_issuer), (NO_RESPONDER, no_responder))
 
 
-# Rules over how a server is started: what its unit says beside its configuration.
-
+# How a server is started: what its unit says beside its configuration.
 
 TLS_FLAGS = Rule(
     id=RuleId("started-with-tls-flags"),
@@ -463,18 +455,18 @@ NO_CONFIG = Rule(
 
 def tls_flags(configs: ConfigContext) -> Iterator[Finding]:
     """Yield units that set TLS by flags."""
-    for pair in configs.started:
-        if pair.tls_flags:
-            message = f"it starts nats-server with `{' '.join(pair.tls_flags)}`"
-            yield found(TLS_FLAGS, pair.unit, message, place=str(pair.place))
+    for command in configs.started:
+        if command.tls_flags:
+            message = f"it starts nats-server with `{' '.join(command.tls_flags)}`"
+            yield found(TLS_FLAGS, command.unit, message, place=str(command.place))
 
 
 def no_config(configs: ConfigContext) -> Iterator[Finding]:
     """Yield units that name no configuration."""
-    for pair in configs.started:
-        if not pair.config:
+    for command in configs.started:
+        if not command.config:
             message = "it starts nats-server without a configuration file"
-            yield found(NO_CONFIG, pair.unit, message, place=str(pair.place))
+            yield found(NO_CONFIG, command.unit, message, place=str(command.place))
 
 
 STARTING_CHECKS = ((TLS_FLAGS, tls_flags), (NO_CONFIG, no_config))

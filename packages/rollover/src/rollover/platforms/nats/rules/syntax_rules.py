@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nats_config.reload import ReloadEffect, find_changes
-from nats_config.tree import ConfigRemark
 from rollover.fleet.names import RuleId
-from rollover.platforms.nats.rules.context import ConfigContext, Server
+from rollover.platforms.nats.rules.context import ConfigContext
 from rollover.rules.rule import Finding, Rule, Severity, found
 
 WITHOUT_EFFECT = Rule(
@@ -97,16 +96,11 @@ _RULE_OF_REMARK = {
 }
 
 
-def _remarks(configs: ConfigContext, rule: Rule) -> Iterator[tuple[Server, ConfigRemark]]:
+def _from_remarks(configs: ConfigContext, rule: Rule) -> Iterator[Finding]:
     for server in configs.servers:
         for remark in server.config.remarks:
             if _RULE_OF_REMARK.get(remark.code) is rule:
-                yield server, remark
-
-
-def _from_remarks(configs: ConfigContext, rule: Rule) -> Iterator[Finding]:
-    for server, remark in _remarks(configs, rule):
-        yield found(rule, server.name, remark.message, place=str(remark.place))
+                yield found(rule, server.name, remark.message, place=str(remark.place))
 
 
 def without_effect(configs: ConfigContext) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from rollover.platforms.bosh.director_records import (
     NamedConfig,
     Stemcell,
 )
-from rollover.platforms.bosh.provenance import Provenance, Sighting
+from rollover.platforms.bosh.provenance import ObservedCertificate, Provenance
 from rollover.platforms.bosh.rules.agents import RULES, Gathered, findings
 from rollover.rules.rule import Finding, Severity
 
@@ -61,7 +61,7 @@ def gathered(
         at=BEGUN,
         version=(283,),
         instances=instances,
-        sights={bosh_instance.name: sight for bosh_instance in instances},
+        observed={bosh_instance.name: sight for bosh_instance in instances},
         listing=Listing(agents=(CONNECTED,)),
         recover=recover,
     )
@@ -180,11 +180,13 @@ def test_a_stranger_that_came_a_moment_ago_is_not_told() -> None:
 
 def test_a_stale_record_of_the_director_is_told_afterwards() -> None:
     """Only for agents whose present certificate Rollover made."""
-    sighting = Sighting(
-        certificate=CERTIFICATE, first_seen=BEGUN, last_seen=BEGUN, issued_here=True
+    sighting = ObservedCertificate(
+        certificate=CERTIFICATE, first_observed=BEGUN, last_observed=BEGUN, issued_here=True
     )
     book = Provenance(agents={"a0": (sighting,), "a7": (sighting,)})
-    rules = [finding.rule for finding in findings(gathered(instance(), book=book), Moment.AFTER)]
+    rules = [
+        finding.rule for finding in findings(gathered(instance(), provenance=book), Moment.AFTER)
+    ]
     assert rules == ["bosh-keys-in-agent-logs", "bosh-record-stale"]
 
 

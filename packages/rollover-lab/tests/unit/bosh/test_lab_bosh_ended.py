@@ -1,4 +1,4 @@
-"""What runs of a BOSH lab, as its state and the system tell."""
+"""A BOSH lab that has ended is known by its state, and left alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from rollover.errors import Unreachable
-from rollover_lab import children
-from rollover_lab import state as rollover_lab_state
+from rollover_lab import children, state
 from rollover_lab.bosh import lab
 from rollover_lab.children import ProcessId
 from rollover_lab.nats.spec import LabSpec
@@ -20,18 +19,18 @@ def _gone(directory: Path) -> None:
     other = children.identify(1)
     assert other is not None
     supervisor = ProcessId(pid=1, started=other.started + 1)
-    state = LabState(content=BoshContent(name="lab"), supervisor=supervisor)
-    rollover_lab_state.write(directory / "lab.json", state)
+    ended = LabState(content=BoshContent(name="lab"), supervisor=supervisor)
+    state.write(directory / "lab.json", ended)
 
 
 def test_a_state_says_that_it_is_of_a_bosh_lab(tmp_path: Path) -> None:
     """Other labs, and no lab at all, are told apart."""
     _gone(tmp_path)
-    assert rollover_lab_state.holds_bosh(tmp_path / "lab.json")
+    assert state.holds_bosh(tmp_path / "lab.json")
     cluster = LabState(content=NatsContent(spec=LabSpec(name="cluster")))
-    rollover_lab_state.write(tmp_path / "other.json", cluster)
-    assert not rollover_lab_state.holds_bosh(tmp_path / "other.json")
-    assert not rollover_lab_state.holds_bosh(tmp_path / "none.json")
+    state.write(tmp_path / "other.json", cluster)
+    assert not state.holds_bosh(tmp_path / "other.json")
+    assert not state.holds_bosh(tmp_path / "none.json")
 
 
 def test_the_end_of_a_lab_that_has_ended_touches_nobody(tmp_path: Path) -> None:
