@@ -38,6 +38,7 @@ from rollover.platforms.bosh.agent_rollout import AgentSettings, DirectUpdate
 from rollover.platforms.bosh.connections import MonitoredConnections
 from rollover.platforms.bosh.director_records import BoshInstance
 from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile, VmCreationTimes
+from rollover.probe.monitoring import Monitor
 from rollover_lab.bosh.cloud.client import LabCloud
 
 DIRECTOR_POLL_SECONDS = 45.0
@@ -105,11 +106,13 @@ class Bench:
         patience = AgentPatience(ping=10.0, prove=120.0, update=250.0, poll=poll)
         trusted = frozenset(item.fingerprint for item in (self._old, handout.signer))
         prover = AgentProver(
-            connections=MonitoredConnections(f"http://127.0.0.1:{self._nats.monitor}"),
+            connections=MonitoredConnections(
+                Monitor(f"http://127.0.0.1:{self._nats.monitor}", timeout_seconds=15.0)
+            ),
             mbus=self.mbus,
             ledger=self._ledger,
-            births=VmCreationTimes(_Forgetful(), self._ledger),
-            trusted=lambda: trusted,
+            creation_times=VmCreationTimes(_Forgetful(), self._ledger),
+            trusted=trusted,
             clock=now,
             patience=patience,
         )
@@ -117,7 +120,7 @@ class Bench:
             mbus=self.mbus,
             prover=prover,
             ledger=self._ledger,
-            handout=handout,
+            issued=handout,
             signer_key=lambda _: SecretBytes(self._new.key_pem.encode()),
             clock=now,
             patience=patience,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import runpy
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from rollover.rule_catalogue import CATALOGUE
 from rollover.site import KEY_VARIABLE
 
 REFERENCE = Path(__file__).parent / "reference"
+GLOSSARY = Path(__file__).with_name("glossary.py")
 WIDTH = 96
 NOTE = "<!-- Written by docs/generate.py: change the code, then `make docs`. -->\n"
 
@@ -265,6 +267,22 @@ def status_file() -> str:
     return "\n".join(parts)
 
 
+def glossary() -> str:
+    """Return the words of the project, with their sources and what they are said instead of."""
+    parts = [
+        "# Glossary\n",
+        "One word for one thing, in code, output and docs: the field's, with where it comes from.",
+        "No public name in the code has a word of the last column.\n",
+    ]
+    for title, words in runpy.run_path(str(GLOSSARY))["SECTIONS"].items():
+        parts += [f"## {title}\n", "| word | meaning | source | instead of |", "|---|---|---|---|"]
+        for word, meaning, source, replaces in words:
+            instead = ", ".join(phrase.replace("_", " ") for phrase in replaces)
+            parts.append(f"| **{word}** | {meaning} | {source} | {instead} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
 def _sentences(subject: object) -> str:
     """Return a docstring with one paragraph to a line."""
     text = subject.get("description") if isinstance(subject, dict) else inspect.getdoc(subject)
@@ -283,6 +301,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "fleet-file.md": fleet_file,
     "journal.md": journal_entries,
     "client-status.md": status_file,
+    "glossary.md": glossary,
 }
 
 

@@ -16,6 +16,7 @@ from rollover.errors import Denied, Rejected, TimedOut, Unreachable
 from rollover.fleet.secret import SecretBytes
 from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.connections import MonitoredConnections
+from rollover.probe.monitoring import Monitor
 
 
 class Answering:
@@ -135,7 +136,9 @@ def test_who_is_not_the_director_is_refused(nats: BoshNats, *, stranger: bool) -
 
 def test_connections_show_agents_with_their_certificates(nats: BoshNats) -> None:
     """The fingerprint of connz is that of the certificate; the director is no stranger."""
-    connections = MonitoredConnections(f"http://127.0.0.1:{nats.monitor}")
+    connections = MonitoredConnections(
+        Monitor(f"http://127.0.0.1:{nats.monitor}", timeout_seconds=15.0)
+    )
     with answering(nats, "a1", "a2"), nats.director():
         listing = connections.listing()
     assert listing.missing == ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -25,8 +24,12 @@ from rollover.pki.keys import from_pem, generate, to_pem
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_fleet import DIRECTOR_VM, expand_fleet
 from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.director_vm_observer import DirectorVmObserver
+from rollover.platforms.bosh.login import nats_address
 from rollover.platforms.bosh.nats_properties import NatsPart
 from rollover.platforms.bosh.provenance import ProvenanceFile
+from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.probe.monitoring import Monitor
 
 SKEW = timedelta(minutes=5)
 YEAR = timedelta(days=365)
@@ -51,17 +54,21 @@ class Rotation:
         )
         assert described.director is not None
         self.identities: list[Identity] = []
+        observer = DirectorVmObserver(
+            CreateEnvironment.from_file(lab.layout.create_env, environment=os.environ),
+            RotationFiles(self.root / ".rollover/bosh"),
+            director=lab.director,
+            nats_address=nats_address(described.director),
+            monitor=Monitor(described.director.monitor or "", timeout_seconds=15.0),
+            identities=lambda: tuple(self.identities),
+            clock=lambda: datetime.now(UTC),
+        )
         self.vm = DirectorVm(
             msgspec.structs.replace(described.groups[0], confirm_seconds=60.0),
-            settings=described.director,
-            environment=CreateEnvironment.from_file(lab.layout.create_env, environment=os.environ),
-            director=lab.director,
+            observer,
             ledger=ProvenanceFile(self.root / ".rollover/agents.json"),
-            identities=lambda: tuple(self.identities),
             known=tuple,
-            base=self.root,
-            state=Path(".rollover"),
-            clock=lambda: datetime.now(UTC),
+            create_env_seconds=described.director.create_env_minutes * 60,
         )
         tls = self.vm.properties().tls
         key = self.vm.signer_key(tls.signer.fingerprint)

@@ -16,6 +16,7 @@ from rigs.bosh_rotating import (
     variables,
 )
 from rollover.errors import ExitCode
+from rollover.probe.monitoring import Monitor
 
 MONITOR = "  monitor: "
 
@@ -36,7 +37,7 @@ def _connections(lab: BoshLab) -> frozenset[str]:
         for line in lab.layout.fleet.read_text().splitlines()
         if line.startswith(MONITOR)
     )
-    listing = MonitoredConnections(url).listing()
+    listing = MonitoredConnections(Monitor(url, timeout_seconds=15.0)).listing()
     return frozenset(str(agent.cert_sha256) for agent in listing.agents)
 
 

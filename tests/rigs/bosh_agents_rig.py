@@ -28,7 +28,10 @@ from rollover.pki.pem import read_certificates
 from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.agents import BoshAgents
+from rollover.platforms.bosh.connections import MonitoredConnections
+from rollover.platforms.bosh.held_credentials import HeldCredentials
 from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile
+from rollover.probe.monitoring import Monitor
 from rollover_lab.bosh.job_config import DirectorConfig
 
 PATIENCE = AgentPatience(
@@ -63,16 +66,23 @@ class AgentsRig:
         self.mbus = Mbus(self.access)
         self.ledger = ProvenanceFile(state / "agents.json")
         self.group = self._group()
+        held = HeldCredentials(
+            self.issued_credentials,
+            signer_key=self.signer_key,
+            director=lab.director,
+            ledger=self.ledger,
+            clock=now,
+        )
         self.platform = BoshAgents(
             self.group,
+            held,
             settings=self.settings,
             director=lab.director,
-            handout=self.issued_credentials,
-            signer_key=self.signer_key,
             mbus=self.mbus,
-            ledger=self.ledger,
+            connections=MonitoredConnections(
+                Monitor(self.settings.monitor or "", timeout_seconds=15.0)
+            ),
             recover=recover,
-            clock=now,
             patience=patience,
         )
 

@@ -15,7 +15,7 @@ from rollover.platforms.bosh.runbook import RUNBOOK
 BLOCK_SECONDS = 1200.0
 POLL_SECONDS = "1"
 """Between two looks of a gate that waits."""
-STAND_IN = Path(__file__).with_name("bosh_stand_in.py")
+TESTS = Path(__file__).parents[1]
 FETCH = (
     "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1], timeout=300).read().decode())"
 )
@@ -118,10 +118,11 @@ def _path(home: Path) -> str:
     own = home / "bin"
     if not own.exists():
         own.mkdir(parents=True)
-        for name, program in (("bosh", str(STAND_IN)), ("curl", f"-c '{FETCH}'")):
+        for name, program in (("bosh", "-m rigs.bosh_stand_in"), ("curl", f"-c '{FETCH}'")):
             if shutil.which(name) is None:
                 shim = own / name
-                shim.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+                path = f"PYTHONPATH='{TESTS}'${{PYTHONPATH:+:$PYTHONPATH}}"
+                shim.write_text(f'#!/bin/sh\n{path} exec {sys.executable} {program} "$@"\n')
                 shim.chmod(0o700)
     real = {Path(found).parent for name in ("bosh", "curl") if (found := shutil.which(name))}
     return ":".join(map(str, (own, *sorted(real), "/usr/bin", "/bin")))

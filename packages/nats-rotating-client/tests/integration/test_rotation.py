@@ -299,8 +299,10 @@ def test_what_no_server_accepts_is_not_taken_up(
             assert (nc.status.cid, nc.status.connected) == (before.cid, True)
             await nc.flush()
             deliver(home, NEW.issue("stranger"), ca=BOTH)
-            await until(lambda: nc.status.swaps == 1, "the swap, once the files are right")
-            assert not nc.status.error
+            await until(
+                lambda: nc.status.swaps == 1 and not nc.status.error,
+                "the swap, once the files are right",
+            )
         assert refusals[0].kind is EventKind.REFUSED
 
     asyncio.run(scenario())

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from rollover.fleet.fleet import Availability
 from rollover.platforms.bosh.connections import AgentConnection
-from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.director_records import STARTED, BoshInstance
 from rollover.platforms.bosh.placeholder_certificates import LIFETIME
 from rollover.platforms.bosh.provenance import CLOCK_SKEW
 
-STARTED = "started"
-BIRTH = timedelta(seconds=600)
+AGENT_WAIT = timedelta(seconds=600)
 """How long the director waits for the agent of a new VM (`agent.agent_wait_timeout`)."""
 
 
@@ -28,41 +27,41 @@ class ObservedAgent(NamedTuple):
 
 
 def availability_of(
-    instance: BoshInstance, sight: ObservedAgent, *, at: datetime, recover: bool, refused: str = ""
+    instance: BoshInstance, agent: ObservedAgent, *, at: datetime, recover: bool, refused: str = ""
 ) -> tuple[Availability, str]:
     """Return whether an instance can be changed, and why not."""
     if instance.ignore:
         return Availability.IGNORED, "ignored: `bosh unignore` it"
-    if sight.answers and instance.state != STARTED:
+    if agent.answers and instance.state != STARTED:
         return Availability.IGNORED, f"{instance.state}: a deploy gives it nothing"
-    if sight.answers:
+    if agent.answers:
         return Availability.REFUSING if refused else Availability.READY, refused
-    if being_created(instance, sight, at=at):
+    if being_created(instance, agent, at=at):
         return Availability.READY, "its VM is being created"
-    why = silence_of(sight)
+    why = silence_of(agent)
     if recover:
         return Availability.READY, f"{why}: will be recreated with --fix"
     return Availability.UNREACHABLE, why
 
 
-def silence_of(sight: ObservedAgent) -> str:
+def silence_of(agent: ObservedAgent) -> str:
     """Return what is seen of an agent that does not answer."""
-    if sight.connection is not None:
+    if agent.connection is not None:
         return "it is connected, but does not answer"
-    return "it is not connected" if sight.listed else "it does not answer"
+    return "it is not connected" if agent.listed else "it does not answer"
 
 
-def being_created(instance: BoshInstance, sight: ObservedAgent, *, at: datetime) -> bool:
+def being_created(instance: BoshInstance, agent: ObservedAgent, *, at: datetime) -> bool:
     """Say whether a silent instance has no agent of its own yet: a director is making its VM.
 
     The certificate of a VM's birth does not say so alone: some directors leave it in use.
     """
-    if sight.connection is not None and not sight.just_created:
+    if agent.connection is not None and not agent.just_created:
         return False
     created = instance.vm_created_at
-    if created is None or at - created >= BIRTH:
+    if created is None or at - created >= AGENT_WAIT:
         return False
-    return sight.just_created or instance.job_state is None
+    return agent.just_created or instance.job_state is None
 
 
 def issued_at(
@@ -79,9 +78,9 @@ def issued_at(
     the connection began. Where even that leaves it expired by now, the latest time is returned:
     an agent that may still work must not be taken for one that is broken already.
     """
-    earliest = [item for item in (after, instance.vm_created_at) if item is not None]
+    earliest = [time for time in (after, instance.vm_created_at) if time is not None]
     if since is not None:
         earliest.append(since - LIFETIME)
-    latest = min(item for item in (first_seen, since, at) if item is not None)
+    latest = min(time for time in (first_seen, since, at) if time is not None)
     begin = min(max(earliest, default=latest), latest)
     return begin if begin + LIFETIME > at + CLOCK_SKEW else latest

@@ -1,4 +1,4 @@
-"""Observes deployments, their agents and the connections of NATS, several deployments at a time."""
+"""Asks a director for its deployments, and observes their agents and who is connected to NATS."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ from rollover.platforms.bosh.agent_pinger import AgentAnswer, AgentPinger
 from rollover.platforms.bosh.agent_proof import AgentPatience, AgentProver
 from rollover.platforms.bosh.connections import Connections, Listing
 from rollover.platforms.bosh.director_api import DirectorApi
+from rollover.platforms.bosh.director_fleet import ASKED_AT_ONCE
 from rollover.platforms.bosh.director_records import BoshInstance, DirectorLock
-from rollover.platforms.bosh.rules.agents import changed
 
-ASKED_AT_ONCE = 5
-"""Deployments that are asked about side by side, as the bosh CLI does."""
-SECOND_LOOK_SECONDS = 2.0
+SECOND_LISTING_SECONDS = 2.0
 """Between two listings, so that who is just coming or going is not taken for a stranger."""
 LOCK_POLL_SECONDS = 1.0
 
-T = TypeVar("T")
-_NOBODY: tuple[BoshInstance, ...] = ()
+_T = TypeVar("_T")
+_NO_INSTANCES: tuple[BoshInstance, ...] = ()
 
 
 class ObservedAgents(NamedTuple):
@@ -51,33 +49,21 @@ class _Listed(NamedTuple):
     instances: Mapping[str, tuple[BoshInstance, ...]]
 
 
-class AgentObserver:
-    """Asks the director, NATS and agents; changes nothing but the ledger."""
+class DeploymentListings:
+    """Asks a director for its deployments, several at a time; remembers the latest full listing."""
 
-    def __init__(
-        self,
-        director: DirectorApi,
-        *,
-        connections: Connections,
-        pinger: AgentPinger,
-        clock: Callable[[], datetime],
-        patience: AgentPatience,
-    ) -> None:
-        self._director = director
-        self._connections = connections
-        self._pinger = pinger
-        self._clock = clock
-        self._patience = patience
+    def __init__(self, director: DirectorApi) -> None:
+        self.director = director
         self._last = _Listed(float("-inf"), {})
 
     def listed(self, deployments: Sequence[str]) -> dict[str, tuple[BoshInstance, ...]]:
         """Return the instances with their states; for a deployment that has gone, none."""
         begun = monotonic()
-        found = _ask_in_parallel(self._director.instances, deployments, gone=_NOBODY)
+        found = _ask_in_parallel(self.director.instances, deployments, gone=_NO_INSTANCES)
         self._last = _Listed(begun, found)
         return found
 
-    def _listed_since(
+    def listed_since(
         self, instant: float, deployments: Sequence[str]
     ) -> Mapping[str, tuple[BoshInstance, ...]]:
         """Return a listing that was begun since then: every silent agent costs it 15 s."""
@@ -88,12 +74,45 @@ class AgentObserver:
 
     def placed(self, deployments: Sequence[str]) -> dict[InstanceName, BoshInstance]:
         """Return the instances with their agents, at once."""
-        found = _ask_in_parallel(self._director.placed, deployments, gone=_NOBODY)
+        found = _ask_in_parallel(self.director.placed, deployments, gone=_NO_INSTANCES)
         return {instance.name: instance for instance in all_instances(found)}
 
     def manifests(self, deployments: Sequence[str]) -> dict[str, str]:
         """Return the manifests; an empty one for a deployment that has gone."""
-        return _ask_in_parallel(self._director.manifest, deployments, gone="")
+        return _ask_in_parallel(self.director.manifest, deployments, gone="")
+
+    def pending(self, deployments: Sequence[str]) -> dict[str, int]:
+        """Return how many lines of each manifest a deploy would change."""
+
+        def lines(deployment: str) -> int:
+            try:
+                diff = self.director.diff(deployment, self.director.manifest(deployment))
+            except AdapterError:
+                # A diff that cannot be made is told by the deploy itself.
+                return 0
+            return sum(1 for line in diff if line.change)
+
+        return _ask_in_parallel(lines, deployments, gone=0)
+
+
+class AgentObserver:
+    """Asks the director, NATS and agents; changes nothing but the ledger."""
+
+    def __init__(
+        self,
+        listings: DeploymentListings,
+        *,
+        connections: Connections,
+        pinger: AgentPinger,
+        clock: Callable[[], datetime],
+        patience: AgentPatience,
+    ) -> None:
+        self.listings = listings
+        self._director = listings.director
+        self._connections = connections
+        self._pinger = pinger
+        self._clock = clock
+        self._patience = patience
 
     def observe(
         self, names: Sequence[InstanceName], *, prover: AgentProver, hopeful: bool
@@ -107,18 +126,18 @@ class AgentObserver:
         # Where NATS cannot be reached, agents were heard by way of such a listing just now.
         instances = {
             instance.name: instance
-            for instance in all_instances(self._listed_since(begun, deployments))
+            for instance in all_instances(self.listings.listed_since(begun, deployments))
         }
         listing = prover.observe(tuple(instances.values()), always=True)
         current, just_created = listing.current(), listing.just_created()
         observed = {
             name: ObservedAgent(
-                connection=current.get(each.agent_id or ""),
-                just_created=each.agent_id in just_created,
-                answers=each.agent_id in answers and not answers[each.agent_id or ""].error,
+                connection=current.get(instance.agent_id or ""),
+                just_created=instance.agent_id in just_created,
+                answers=instance.agent_id in answers and not answers[instance.agent_id or ""].error,
                 listed=not listing.missing,
             )
-            for name, each in instances.items()
+            for name, instance in instances.items()
         }
         return ObservedAgents(instances, observed, listing)
 
@@ -135,19 +154,18 @@ class AgentObserver:
         while silent := [agent for agent in agents if agent not in answers]:
             before = self._connections.listing()
             left = max(0.0, end - monotonic())
-            span = left if before.missing else min(self._patience.ping, left)
-            answers.update(self._pinger.ping(silent, timeout_seconds=span))
-            away = {text for text in silent if text not in answers}
-            away -= _steady(before, self._connections.listing())
+            # Without a listing nobody can say who hangs: all the time is given to the one ping.
+            seconds_of_ping = left if before.missing else min(self._patience.ping, left)
+            answers.update(self._pinger.ping(silent, timeout_seconds=seconds_of_ping))
+            away = {agent for agent in silent if agent not in answers}
+            away -= _connected_throughout(before, self._connections.listing())
             if not away or monotonic() >= end or not away & self._agents(deployments):
                 break
         return answers
 
     def _agents(self, deployments: Sequence[str]) -> frozenset[str]:
-        placed = self.placed(deployments).values()
-        return frozenset(
-            bosh_instance.agent_id for bosh_instance in placed if bosh_instance.agent_id is not None
-        )
+        placed = self.listings.placed(deployments).values()
+        return frozenset(instance.agent_id for instance in placed if instance.agent_id is not None)
 
     def silent(self, instances: Sequence[BoshInstance]) -> frozenset[InstanceName]:
         """Return those whose agent does not answer a ping."""
@@ -172,7 +190,7 @@ class AgentObserver:
         first = self._unknown(listing)
         if not first.agents and not first.others:
             return first
-        Event().wait(min(SECOND_LOOK_SECONDS, self._patience.ping))
+        Event().wait(min(SECOND_LISTING_SECONDS, self._patience.ping))
         second = self._unknown(self._connections.listing())
         cids = {agent.cid for agent in first.agents} | {other.cid for other in first.others}
         return Listing(
@@ -184,7 +202,7 @@ class AgentObserver:
         if not listing.agents and not listing.others:
             return Listing()
         names = tuple(deployment.name for deployment in self._director.deployments())
-        known = {value.agent_id for value in self.placed(names).values()}
+        known = {instance.agent_id for instance in self.listings.placed(names).values()}
         return Listing(
             agents=tuple(agent for agent in listing.agents if agent.agent_id not in known),
             others=listing.others,
@@ -192,6 +210,7 @@ class AgentObserver:
 
     def locks(self, *, briefly: bool) -> tuple[DirectorLock, ...]:
         """Return the locks that are held; with `briefly`, those that are not let go of soon."""
+        # A health check's lock is let go of within moments: nobody is to stop for one.
         held = frozenset(self._director.locks())
         waited = 0.0
         while briefly and held and waited < self._patience.briefly:
@@ -199,29 +218,16 @@ class AgentObserver:
             Event().wait(pause)
             waited += pause
             held &= frozenset(self._director.locks())
-        return tuple(sorted(held, key=lambda each: each.resource))
-
-    def pending(self, deployments: Sequence[str]) -> dict[str, int]:
-        """Return how many lines of each manifest a deploy would change."""
-
-        def lines(deployment: str) -> int:
-            try:
-                diff = self._director.diff(deployment, self._director.manifest(deployment))
-            except AdapterError:
-                # A diff that cannot be made is told by the deploy itself.
-                return 0
-            return changed(pair.change for pair in diff)
-
-        return _ask_in_parallel(lines, deployments, gone=0)
+        return tuple(sorted(held, key=lambda lock: lock.resource))
 
 
-def _steady(before: Listing, after: Listing) -> frozenset[str]:
+def _connected_throughout(before: Listing, after: Listing) -> frozenset[str]:
     """Return the agents that have the same connection in both listings."""
     now = after.current()
     return frozenset(
         agent
-        for agent, each in before.current().items()
-        if agent in now and now[agent].cid == each.cid
+        for agent, connection in before.current().items()
+        if agent in now and now[agent].cid == connection.cid
     )
 
 
@@ -232,19 +238,20 @@ def deployments_of(names: Iterable[InstanceName]) -> tuple[str, ...]:
 
 def all_instances(listed: Mapping[str, tuple[BoshInstance, ...]]) -> tuple[BoshInstance, ...]:
     """Return the instances of several deployments."""
-    return tuple(bosh_instance for some in listed.values() for bosh_instance in some)
+    return tuple(instance for instances in listed.values() for instance in instances)
 
 
 def _ask_in_parallel(
-    ask: Callable[[str], T], deployments: Sequence[str], *, gone: T
-) -> dict[str, T]:
+    ask: Callable[[str], _T], deployments: Sequence[str], *, gone: _T
+) -> dict[str, _T]:
     """Return the answers for several deployments; for one that has gone, `gone`."""
 
-    def one(deployment: str) -> T:
+    def ask_about(deployment: str) -> _T:
         try:
             return ask(deployment)
         except NotFound:
+            # Some deployments come and go all the time.
             return gone
 
     with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="deployment") as pool:
-        return dict(zip(deployments, pool.map(one, deployments), strict=True))
+        return dict(zip(deployments, pool.map(ask_about, deployments), strict=True))

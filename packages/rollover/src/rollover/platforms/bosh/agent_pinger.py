@@ -1,8 +1,9 @@
 """Speaks to agents: over NATS as the director does, or, for pings, by way of the director.
 
-Each request goes to the subject `agent.ID` and names the subject that it is to be answered on.
-Where NATS cannot be reached, a listing of the director, which asks every agent, is as good as a
-ping.
+Each request goes to the subject `agent.ID` and names the subject that it is to be answered on. A
+message that is sent while an agent is away is lost without a word, so pings are repeated; calls
+that change something never are. Where NATS cannot be reached, a listing of the director, which
+asks every agent, is as good as a ping.
 """
 
 from __future__ import annotations
@@ -14,26 +15,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from threading import Event
 from time import monotonic
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from rollover.errors import AdapterError, Rejected, SpecError, TimedOut
 from rollover.fleet.secret import SecretBytes, redacted
-from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.director_records import UNRESPONSIVE, BoshInstance
 from rollover.probe import nats_client
 from rollover.probe import nats_protocol as nats
 from rollover.probe.identity import ClientIdentity
 from rollover.probe.nats_client import ClientOptions, NatsConnection
 from rollover.probe.stream import Deadline, adapter_errors
 
-# Speaks to agents over NATS as the director does: one connection, many agents at once.
-#
-# A message that is sent while an agent is away is lost without a word, so pings are repeated;
-# calls that change something never are.
-
-
 PROTOCOL = 3
+"""Of the agent's API, as directors name it in each request (agent_client.rb)."""
 REPLY_LIMIT = 1024 * 1024
 """Octets of an agent's reply; agents keep to it themselves."""
 LONGEST_EXCEPTION = 1000
@@ -45,11 +41,13 @@ RETRY_SECONDS = 0.5
 """Between two attempts to connect to a server that is not there."""
 MOST_AT_ONCE = 500
 """Pings that are sent in one go."""
+LISTING_PAUSE_SECONDS = 2.0
+"""Between two listings of the director, each of which asks every agent."""
 
 _OPERATION = "speak to agents"
 _AGENT_ID = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class AgentAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +57,7 @@ class AgentAnswer(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes = b"null"
     error: str = ""
 
-    def read(self, into: type[T]) -> T:
+    def read(self, into: type[_T]) -> _T:
         """Return the value as that type; `Rejected` when it is something else, or an exception."""
         if self.error:
             raise Rejected(self.error, system=f"agent {self.agent}", operation="answer")
@@ -109,7 +107,7 @@ class AgentRequests:
 
     def ask(self, agent: str, method: str, arguments: Sequence[object] = ()) -> bytes:
         """Return a request; `answer` knows the message that answers it."""
-        reply_to = f"{self._inbox}.{checked_answer(agent)}.{secrets.token_hex(8)}"
+        reply_to = f"{self._inbox}.{checked_agent_id(agent)}.{secrets.token_hex(8)}"
         self._waiting[reply_to] = agent
         request = _Request(method=method, arguments=arguments, reply_to=reply_to)
         return nats.publish(f"agent.{agent}", msgspec.json.encode(request))
@@ -122,7 +120,7 @@ class AgentRequests:
                 yield _answer(agent, message.payload)
 
 
-def checked_answer(agent: str) -> str:
+def checked_agent_id(agent: str) -> str:
     """Return an agent's id; `SpecError` for what could not be a part of a subject."""
     if not _AGENT_ID.match(agent):
         raise SpecError(
@@ -191,18 +189,18 @@ class Mbus:
         deadline = Deadline(timeout_seconds)
         answers: dict[str, AgentAnswer] = {}
         enough = len(set(agents)) if wanted is None else wanted
-        trouble: AdapterError | None = None
+        failure: AdapterError | None = None
         connected = False
         while len(answers) < enough and _left(deadline) > 0:
             try:
-                with self._connected(deadline) as talk:
+                with self._connected(deadline) as (connection, requests):
                     connected = True
-                    _ping_on(talk, agents, answers, deadline)
+                    _ping_on(connection, requests, agents, answers, deadline)
             except AdapterError as error:
-                trouble = error
+                failure = error
                 Event().wait(min(RETRY_SECONDS, _left(deadline)))
-        if not connected and trouble is not None:
-            raise trouble
+        if not connected and failure is not None:
+            raise failure
         return answers
 
     def call(
@@ -222,7 +220,7 @@ class Mbus:
         )
 
     @contextmanager
-    def _connected(self, deadline: Deadline) -> Iterator[_Talk]:
+    def _connected(self, deadline: Deadline) -> Iterator[tuple[NatsConnection, AgentRequests]]:
         access, requests = self._access(), AgentRequests()
         identity = ClientIdentity.from_pem(
             access.chain, access.key.reveal(), place="the director's certificate"
@@ -238,21 +236,17 @@ class Mbus:
                 options=requests.options,
             ) as connection,
         ):
-            yield _Talk(connection, requests)
-
-
-class _Talk(NamedTuple):
-    """A connection, and the requests that were sent on it."""
-
-    connection: NatsConnection
-    requests: AgentRequests
+            yield connection, requests
 
 
 def _ping_on(
-    talk: _Talk, agents: Collection[str], answers: dict[str, AgentAnswer], deadline: Deadline
+    connection: NatsConnection,
+    requests: AgentRequests,
+    agents: Collection[str],
+    answers: dict[str, AgentAnswer],
+    deadline: Deadline,
 ) -> None:
     """Ping until all have answered, the time is over or the connection ends."""
-    connection, requests = talk
     while silent := [agent for agent in agents if agent not in answers]:
         pause = deadline.within(RESEND_SECONDS)
         for start in range(0, len(silent), MOST_AT_ONCE):
@@ -275,15 +269,6 @@ def _left(deadline: Deadline) -> float:
         return 0.0
 
 
-# Asks agents whether they are there: over NATS, or, where that cannot be reached, the director.
-
-
-LISTING_PAUSE_SECONDS = 2.0
-"""Between two listings of the director, each of which asks every agent."""
-UNRESPONSIVE = "unresponsive agent"
-"""What the director says of an agent that did not answer its `get_state` for three times 5 s."""
-
-
 class AgentPinger:
     """`SpeaksToAgents` over a message bus; pings by way of the director when that one is not there.
 
@@ -302,7 +287,7 @@ class AgentPinger:
         self._mbus = mbus
         self._instances = instances
         self._expired = expired
-        self._spoken = False
+        self._reached = False
         self._out_of_reach = mbus is None
 
     def ping(
@@ -317,9 +302,9 @@ class AgentPinger:
             except AdapterError:
                 # Once it has been reached, NATS is restarting; else the way to it is closed, and
                 # each further attempt would cost its timeout.
-                self._out_of_reach = not self._spoken
+                self._out_of_reach = not self._reached
             else:
-                self._spoken = True
+                self._reached = True
                 return answers
         return self._by_the_director(frozenset(agents), timeout_seconds)
 

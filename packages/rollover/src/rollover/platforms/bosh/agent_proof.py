@@ -1,7 +1,8 @@
-"""Proves that agents have what was ordered: never by the director's word.
+"""Proves that agents have what was ordered: never by the director's word (H1 to H4).
 
 The proof is a live connection whose certificate can only come from the ordered CA, together with
-the ordered bundle (`provenance`), and a ping that is answered over it.
+the ordered bundle (`provenance`), and a ping that is answered. H1 to H18 are the hazards of
+docs/explanation/bosh-hazards.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from rollover.platforms.bosh.provenance import AgentState, ProvenanceFile, VmCre
 
 MBUS = EndpointName("mbus")
 POLL_SECONDS = 0.5
+MOST_OF_ANSWER = 40
+"""Characters of an answer that become evidence: `pong`, from an agent that is one."""
 
 
 class AgentPatience(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +43,7 @@ class AgentPatience(msgspec.Struct, frozen=True, kw_only=True):
     """An agent that is connected so long after its update as before did not change. A connection
     of a VM that was deleted lingers for 10 s."""
     fresh: float = 10.0
-    """A look at the fleet is as good for so long: silent agents make each of them slow."""
+    """An observation of the fleet is as good for so long: silent agents make each of them slow."""
     lock: float = 3600.0
     """Until somebody else's task has ended."""
     briefly: float = 20.0
@@ -65,7 +68,7 @@ class AgentProofs(NamedTuple):
 
 
 class AgentProver:
-    """Looks at connections, the ledger and pings. Several threads may share one."""
+    """Concludes from connections, the ledger and pings. Several threads may share one."""
 
     def __init__(
         self,
@@ -73,15 +76,15 @@ class AgentProver:
         connections: Connections,
         mbus: SpeaksToAgents,
         ledger: ProvenanceFile,
-        births: VmCreationTimes,
-        trusted: Callable[[], frozenset[Fingerprint]],
+        creation_times: VmCreationTimes,
+        trusted: frozenset[Fingerprint],
         clock: Callable[[], datetime],
         patience: AgentPatience,
     ) -> None:
         self._connections = connections
         self._mbus = mbus
         self._ledger = ledger
-        self._births = births
+        self._creation_times = creation_times
         self._trusted = trusted
         self._clock = clock
         self._patience = patience
@@ -98,31 +101,31 @@ class AgentProver:
         self._before = frozenset(instance.agent_id for instance in instances)
         self._began = listed_at
         listing = self.observe(instances, always=True)
-        current = listing.current()
-        self._certificates = {agent: each.cert_sha256 for agent, each in current.items()}
+        self._certificates = _certificates(listing)
         return listing
 
     def observe(self, instances: Sequence[BoshInstance], *, always: bool = False) -> Listing:
         """List the connections and note them in the ledger, if there is news, or `always`."""
         at = self._clock()
         listing = self._connections.listing()
-        seen = {agent: each.cert_sha256 for agent, each in listing.current().items()}
+        seen = _certificates(listing)
         # Of a deployment that was not asked for nothing is known, not even when it was born.
         asked = {
             instance.agent_id: self._born(instance) for instance in instances if instance.agent_id
         }
         there = {agent: seen[agent] for agent in seen if agent in asked}
         if always or not self._noted(there):
-            self._ledger.record_connected(there, born=asked, trusted=self._trusted(), at=at)
+            self._ledger.record_connected(there, born=asked, trusted=self._trusted, at=at)
         return listing
 
     def _born(self, instance: BoshInstance) -> datetime | None:
-        known = self._births.after(instance)
+        known = self._creation_times.after(instance)
         if self._began is None or instance.agent_id in self._before:
             return known
         return self._began if known is None else max(known, self._began)
 
     def _noted(self, seen: Mapping[str, Fingerprint]) -> bool:
+        # Every change rewrites the whole file, and this is asked twice a second.
         agents = self._ledger.read().agents
         return all(
             agent in agents and agents[agent][-1].certificate == certificate
@@ -132,14 +135,10 @@ class AgentProver:
     def check(
         self, orders: Mapping[InstanceName, Order], instances: Sequence[BoshInstance]
     ) -> AgentProofs:
-        """Look once: who has what was ordered, and answers?"""
+        """Return who has what was ordered and answers, and who does not, seen once."""
         listing = self.observe(instances)
         current = listing.current()
-        placed = {
-            bosh_instance.name: bosh_instance
-            for bosh_instance in instances
-            if bosh_instance.name in orders
-        }
+        placed = {instance.name: instance for instance in instances if instance.name in orders}
         pending: dict[InstanceName, str] = {}
         fitting: dict[str, InstanceName] = {}
         for name, order in orders.items():
@@ -174,14 +173,14 @@ class AgentProver:
         *,
         seconds: float,
     ) -> Iterator[AgentProofs]:
-        """Look again and again until it is clear of all of them, or the time is over."""
+        """Check again and again until it is clear of all of them, or the time is over."""
         begun = monotonic()
         left = dict(orders)
         while left:
             checked = self.check(left, instances())
             yield checked
             clear = checked.proven.keys() | checked.gone
-            left = {name: each for name, each in left.items() if name not in clear}
+            left = {name: order for name, order in left.items() if name not in clear}
             waited = monotonic() - begun
             if waited >= seconds or (left.keys() <= checked.same and waited >= self._unchanged):
                 return
@@ -195,7 +194,7 @@ class AgentProver:
             return "its agent is not connected"
         states = self._ledger.states(
             connection.agent_id,
-            trusted=self._trusted(),
+            trusted=self._trusted,
             certificate=connection.cert_sha256,
             born=self._born(instance),
             at=self._clock(),
@@ -223,9 +222,9 @@ class AgentProver:
         except AdapterError:
             return {}
         return {
-            agent: each.value.decode(errors="replace")[:40]
-            for agent, each in answers.items()
-            if not each.error
+            agent: answer.value.decode(errors="replace")[:MOST_OF_ANSWER]
+            for agent, answer in answers.items()
+            if not answer.error
         }
 
     def _evidence(
@@ -243,6 +242,10 @@ class AgentProver:
             ),
             ping_evidence(name, answer, at=self._clock()),
         )
+
+
+def _certificates(listing: Listing) -> dict[str, Fingerprint]:
+    return {agent: connection.cert_sha256 for agent, connection in listing.current().items()}
 
 
 def ping_evidence(name: InstanceName, answer: str, *, at: datetime, holds: bool = True) -> Evidence:

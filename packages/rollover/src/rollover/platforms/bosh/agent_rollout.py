@@ -1,10 +1,8 @@
 """One rollout over agents: by deploys of the director, or, where Rollover can, by itself.
 
 Rollover gives an agent new credentials over NATS, as the director does, but without its 45 second
-wait. The director's poll for the result is lost while the agent restarts, and it waits 45 s for
-it; here the poll waits 2 s. Jobs go on running: the agent restarts, nothing else. An agent checks
-nothing before it stores what it is given, and nobody could reach it afterwards: so it is checked
-here.
+wait: the director's poll for the result is lost while the agent restarts, and it waits 45 s for
+it; here the poll waits 2 s. Jobs go on running: the agent restarts, nothing else.
 """
 
 from __future__ import annotations
@@ -39,22 +37,15 @@ from rollover.platforms.bosh.cost import WORKERS
 from rollover.platforms.bosh.deploy_rollout import DeploymentOrders, DeployRollout, in_parallel
 from rollover.platforms.bosh.director_records import BoshInstance
 from rollover.platforms.bosh.placeholder_certificates import SUFFIX, SignerKey, agent_certificate
-from rollover.platforms.bosh.provenance import AgentState, IssuedCredentials, ProvenanceFile
+from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile
 from rollover.platforms.bosh.rules.agents import RECREATE_NEEDED, UNCHANGED
-
-# Gives an agent new credentials over NATS, as the director does, but without its 45 second wait.
-#
-# The director's poll for the result is lost while the agent restarts, and it waits 45 s for it;
-# here the poll waits 2 s. Jobs go on running: the agent restarts, nothing else. An agent checks
-# nothing before it stores what it is given, and nobody could reach it afterwards: so it is
-# checked here.
-
 
 RPC_SECONDS = 10.0
 """For the first answer of an agent."""
 POLL_SECONDS = 1.0
 """Between two polls, as the director has it."""
-_UNKNOWN = "unknown message"
+_UNKNOWN_METHOD = "unknown message"
+"""What an agent answers that is older than `update_settings`."""
 
 
 class NewAgentCredentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,26 +77,29 @@ class _Running(msgspec.Struct, frozen=True):
 
 
 def issue_credentials(
-    agent: str, handout: IssuedCredentials, *, signer_key: SecretBytes, at: datetime
+    agent: str, issued: IssuedCredentials, *, signer_key: SecretBytes, at: datetime
 ) -> NewAgentCredentials:
-    """Return new credentials for an agent, checked: the agent itself would take anything."""
+    """Return new credentials for an agent, checked."""
     key = generate(KeyKind.RSA_3072)
-    signing_key = from_pem(signer_key.reveal(), place=f"the key of `{handout.signer.subject}`")
+    signing_key = from_pem(signer_key.reveal(), place=f"the key of `{issued.signer.subject}`")
     certificate = agent_certificate(
-        agent + SUFFIX, key=key, signer=handout.signer, signer_key=signing_key, not_before=at
+        agent + SUFFIX, key=key, signer=issued.signer, signer_key=signing_key, not_before=at
     )
     made = NewAgentCredentials(
         certificate=certificate,
         chain=write_certificates((certificate,)),
         key=SecretBytes(to_pem(key, KeyForm.PKCS1)),
-        bundle=write_certificates(handout.bundle),
+        bundle=write_certificates(issued.bundle),
     )
-    check_credentials(made, handout)
+    check_credentials(made, issued)
     return made
 
 
-def check_credentials(made: NewAgentCredentials, handout: IssuedCredentials) -> None:
-    """Raise `SpecError` for credentials that would put an agent into an endless crash loop."""
+def check_credentials(made: NewAgentCredentials, issued: IssuedCredentials) -> None:
+    """Raise `SpecError` for credentials that would put an agent into an endless crash loop.
+
+    An agent checks nothing before it stores what it is given, and nobody could reach it afterwards.
+    """
     key = from_pem(made.key.reveal(), place="the agent's new key")
     leaf = x509.load_pem_x509_certificate(made.chain)
     spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -113,10 +107,11 @@ def check_credentials(made: NewAgentCredentials, handout: IssuedCredentials) -> 
     wrong = ""
     if key.spki != spki:
         wrong = "the key is not that of the certificate"
-    elif not _is_signed_by(leaf, handout.signer):
+    elif not _is_signed_by(leaf, issued.signer):
         wrong = "the certificate is not signed by the CA that the director signs with"
-    elif bundle != handout.bundle:
+    elif bundle != issued.bundle:
         wrong = "the bundle is not what the director hands out"
+    # H9: two PEM blocks on one line are none.
     elif not all(data.endswith(b"\n") for data in (made.chain, made.key.reveal(), made.bundle)):
         wrong = "a PEM block does not end with a newline"
     if wrong:
@@ -183,7 +178,7 @@ def _disk_names(group: str, manifest: str) -> list[str]:
         if isinstance(record, dict) and record.get("name") == group:
             disks = record.get("persistent_disks") or []
             listed = disks if isinstance(disks, list) else []
-            return [str(one.get("name")) for one in listed if isinstance(one, dict)]
+            return [str(disk.get("name")) for disk in listed if isinstance(disk, dict)]
     raise SpecError(
         f"group `{group}` is not in the manifest of its deployment",
         hint="the director knows its disks, and updates this instance",
@@ -199,7 +194,7 @@ class DirectUpdate:
         mbus: SpeaksToAgents,
         prover: AgentProver,
         ledger: ProvenanceFile,
-        handout: IssuedCredentials,
+        issued: IssuedCredentials,
         signer_key: SignerKey,
         clock: Callable[[], datetime],
         patience: AgentPatience,
@@ -207,7 +202,7 @@ class DirectUpdate:
         self._mbus = mbus
         self._prover = prover
         self._ledger = ledger
-        self._handout = handout
+        self._issued_credentials = issued
         self._signer_key = signer_key
         self._clock = clock
         self._patience = patience
@@ -226,6 +221,7 @@ class DirectUpdate:
         self, order: Order, instance: BoshInstance, settings: AgentSettings, begun: float
     ) -> Result:
         agent = instance.agent_id or ""
+        # An earlier run may have given it the same and been killed before it could say so.
         done = self._prover.check({order.instance: order}, (instance,)).proven
         if order.instance in done:
             return Applied(
@@ -236,6 +232,7 @@ class DirectUpdate:
         made = self._issued(agent)
         sent = monotonic()
         end = sent + self._patience.update
+        # Once: whether an agent that does not answer has acted is unknown, and so it is proven.
         answer = self._mbus.call(
             agent,
             "update_settings",
@@ -264,16 +261,19 @@ class DirectUpdate:
         )
 
     def _issued(self, agent: str) -> NewAgentCredentials:
-        signer_key = self._signer_key(self._handout.signer.fingerprint)
+        signer_key = self._signer_key(self._issued_credentials.signer.fingerprint)
         if signer_key is None:
             raise SpecError(
-                f"the key of `{self._handout.signer.subject}` is not at hand",
+                f"the key of `{self._issued_credentials.signer.subject}` is not at hand",
                 hint="take `in_place: direct` out of the fleet file: the director has the key",
             )
-        made = issue_credentials(agent, self._handout, signer_key=signer_key, at=self._clock())
-        bundle = tuple(certificate.fingerprint for certificate in self._handout.bundle)
-        state = AgentState(self._handout.signer.fingerprint, bundle)
-        self._ledger.issued(agent, made.certificate.fingerprint, state, at=self._clock())
+        made = issue_credentials(
+            agent, self._issued_credentials, signer_key=signer_key, at=self._clock()
+        )
+        fingerprint = made.certificate.fingerprint
+        # Before it is sent: an agent that takes it and a Rollover that is killed then leave a
+        # certificate that nobody else can tell the origin of.
+        self._ledger.issued(agent, fingerprint, self._issued_credentials.state, at=self._clock())
         return made
 
     def _finished(self, agent: str, answer: AgentAnswer, end: float) -> None:
@@ -297,7 +297,8 @@ class DirectUpdate:
             except AdapterError as error:
                 if not error.retryable:
                     raise
-                # The agent restarts with its new credentials: that is what it was asked for.
+                # The agent restarts with its new credentials: that is what it was asked for. A poll
+                # that timed out has waited already.
                 if not isinstance(error, TimedOut):
                     Event().wait(POLL_SECONDS)
                 continue
@@ -309,7 +310,7 @@ class DirectUpdate:
 def _accepted(answer: AgentAnswer) -> AgentAnswer:
     """Return an answer that is no exception."""
     if answer.error:
-        old = _UNKNOWN in answer.error
+        old = _UNKNOWN_METHOD in answer.error
         raise Rejected(
             answer.error,
             system=f"agent {answer.agent}",
@@ -338,23 +339,17 @@ def _failed_update(order: Order, begun: float, *, code: str, message: str, hint:
     )
 
 
-# One rollout over agents: by deploys of the director, or, where Rollover can, by itself.
-
-
-Listed = Mapping[str, tuple[BoshInstance, ...]]
-
-
 class AgentRollout:
     """Brings agents what the director hands out.
 
-    `listed`: all instances of the deployments, as they were when the rollout began. `deploys` and
+    `listed`: by deployment, all instances as they were when the rollout began. `deploys` and
     `direct` are the two ways; `version` is the director's. `recover`: who does not answer is
     recreated.
     """
 
     def __init__(
         self,
-        listed: Listed,
+        listed: Mapping[str, tuple[BoshInstance, ...]],
         *,
         settings: DirectorDescription,
         observer: AgentObserver,
@@ -391,7 +386,7 @@ class AgentRollout:
         if left and not failed:
             yield from in_parallel(
                 self._deploys.results,
-                tuple(self._works(left)),
+                tuple(self._by_deployment(left)),
                 width=self._settings.parallel or WORKERS,
                 stopping=stopping,
             )
@@ -401,7 +396,7 @@ class AgentRollout:
     ) -> dict[InstanceName, tuple[BoshInstance, AgentSettings]]:
         """Return the instances that Rollover can update itself, with what they must keep."""
         instances = {instance.name: instance for instance in all_instances(self._listed)}
-        manifests = self._observer.manifests(tuple(self._listed))
+        manifests = self._observer.listings.manifests(tuple(self._listed))
         able: dict[InstanceName, tuple[BoshInstance, AgentSettings]] = {}
         for order in orders:
             instance = instances.get(order.instance)
@@ -409,6 +404,7 @@ class AgentRollout:
                 continue
             way = cost.update_of(self._version, instance.stemcell).way
             if way is cost.UpdateWay.RECREATE:
+                # Such an agent answers `ok` and changes nothing (H1).
                 continue
             try:
                 settings = settings_of(
@@ -420,12 +416,12 @@ class AgentRollout:
             able[order.instance] = (instance, settings)
         return able
 
-    def _works(self, orders: Sequence[Order]) -> Iterator[DeploymentOrders]:
+    def _by_deployment(self, orders: Sequence[Order]) -> Iterator[DeploymentOrders]:
         by_deployment: dict[str, list[Order]] = {}
         for order in orders:
             by_deployment.setdefault(order.instance.partition("/")[0], []).append(order)
-        everybody = [one for name in by_deployment for one in self._listed.get(name, ())]
-        silent = self._observer.silent(everybody) if self._recover else frozenset()
+        concerned = [instance for name in by_deployment for instance in self._listed.get(name, ())]
+        silent = self._observer.silent(concerned) if self._recover else frozenset()
         for deployment, ordered in by_deployment.items():
             instances = self._listed.get(deployment, ())
             here = silent & {instance.name for instance in instances}

@@ -1,6 +1,8 @@
 """The operator's own `bosh create-env …` line: read from a script, taken apart, run again.
 
 The script is read, never run: what only a shell could work out is refused, with its line.
+Understood are comments, line continuations, quotes, `$NAME` and `${NAME}`, `~/`, assignments,
+`export`, `cd`, `set`.
 """
 
 from __future__ import annotations
@@ -19,12 +21,6 @@ from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.files import read_start
 from rollover.fleet.secret import redacted
-
-# Splits a small shell script into the words of its commands; what needs a real shell is refused.
-#
-# Understood: comments, line continuations, quotes, `$NAME` and `${NAME}`, `~/`, assignments,
-# `export`, `cd`, `set`. Nothing is ever run to find out what a word is.
-
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
@@ -118,6 +114,7 @@ class _Shell:
             own.append(found)
             words.pop(0)
         texts = [word.text for word in words]
+        # It only replaces the shell: the command is the same.
         if texts[:1] == ["exec"]:
             texts = texts[1:]
         match texts:
@@ -209,6 +206,7 @@ class _Lexer:
             return self._escaped()
         if sign == "$":
             value = self._expansion()
+            # A shell would split such a value, match it against file names, or drop the word.
             if value is not None and (not value or re.search(r"[\s*?\[]", value)):
                 raise self._refusal(
                     "an unquoted variable that is empty or that a shell would split",
@@ -319,7 +317,7 @@ def _end_of_line(text: str, place: int) -> int:
     return len(text) if end < 0 else end
 
 
-# The operator's own `bosh create-env …` line: read from a file, taken apart, run again.
+# The line that was found.
 
 
 VERB = "create-env"
@@ -383,7 +381,7 @@ class CreateEnvLine:
         self._manifest = _only_manifest(positional, place)
 
     def __repr__(self) -> str:
-        return f"CommandLine({self.shell_text()!r})"
+        return f"CreateEnvLine({self.shell_text()!r})"
 
     @property
     def manifest(self) -> Path:
@@ -533,9 +531,9 @@ def _value_brings_tls(value: Tree, keys: tuple[str, ...]) -> bool:
         case dict():
             if keys[-1:] == TLS_PATH[:1] and TLS_PATH[1] in value:
                 return True
-            return any(_value_brings_tls(each, (*keys, str(key))) for key, each in value.items())
+            return any(_value_brings_tls(item, (*keys, str(key))) for key, item in value.items())
         case list():
-            return any(_value_brings_tls(record, keys) for record in value)
+            return any(_value_brings_tls(item, keys) for item in value)
         case _:
             return False
 
@@ -551,7 +549,7 @@ def variable_placeholder(name: str, *, named: bool = True) -> str:
 
 def placeholder_variable(name: str) -> str:
     """Return the shell variable that a placeholder asks for."""
-    return "VAR_" + "".join(each if each.isascii() and each.isalnum() else "_" for each in name)
+    return "VAR_" + "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in name)
 
 
 def _read_text(path: Path) -> str:

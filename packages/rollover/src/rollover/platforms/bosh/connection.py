@@ -1,4 +1,4 @@
-"""One director as a fleet file describes it, and all that work on it shares."""
+"""One director as a fleet file describes it: its API, its files, and the platforms on them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,23 +21,27 @@ from rollover.fleet.description import DirectorDescription, FleetDescription, Gr
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.keys import from_pem
 from rollover.pki.pem import write_certificates
+from rollover.platforms.bosh import director_fleet, runbook
 from rollover.platforms.bosh.agent_pinger import Mbus, MbusAccess
 from rollover.platforms.bosh.agents import BoshAgents
+from rollover.platforms.bosh.connections import TIMEOUT_SECONDS, MonitoredConnections
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_api import Director
-from rollover.platforms.bosh.director_fleet import expand_fleet, nats_address
-from rollover.platforms.bosh.director_vm import WORKPLACE, DirectorVm
-from rollover.platforms.bosh.login import access_to
+from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.director_vm_observer import DirectorVmObserver
+from rollover.platforms.bosh.held_credentials import HeldCredentials
+from rollover.platforms.bosh.login import access_to, nats_address
 from rollover.platforms.bosh.nats_properties import DirectorProperties, NatsPart
 from rollover.platforms.bosh.provenance import ProvenanceFile
 from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.probe.monitoring import Monitor
 
-if TYPE_CHECKING:
-    from rollover.platforms.bosh import runbook
-
+WORKPLACE = "bosh"
+"""In the state directory: what a rotation of the director needs between two runs."""
 LEDGER = "agents.json"
 """In the state directory: what is known of agents' certificates."""
 RECENT_SECONDS = 5.0
+"""For so long what a director VM was found to be deployed with is taken for what it is."""
 
 
 class PresentSigner(NamedTuple):
@@ -71,11 +75,13 @@ class DirectorConnection:
     ) -> None:
         self._settings = settings
         self._base = base
-        self._state = state
+        # `create-env` runs in a directory of its own: what it is given has to be absolute.
+        self._workplace = RotationFiles((state / WORKPLACE).absolute())
         self._variables = environment
         self._recover = recover
         self._clock = clock
-        self._ledger = ProvenanceFile(state / LEDGER)
+        self._ledger_path = (state / LEDGER).absolute()
+        self._ledger = ProvenanceFile(self._ledger_path)
 
     @cached_property
     def director(self) -> Director:
@@ -83,12 +89,20 @@ class DirectorConnection:
         return Director(access_to(self._settings, environment=self._variables, base=self._base))
 
     @property
-    def _reached(self) -> DirectorDescription:
-        """The description with a URL: an alias of the bosh CLI says nothing of where NATS is."""
-        return msgspec.structs.replace(self._settings, environment=self.director.access.url)
+    def _nats_address(self) -> str:
+        # By the URL: an alias of the bosh CLI says nothing of where NATS is.
+        url = self.director.access.url
+        return nats_address(msgspec.structs.replace(self._settings, environment=url))
+
+    @property
+    def _monitor(self) -> Monitor | None:
+        """What lists the connections of NATS; None where its port is not described."""
+        url = self._settings.monitor
+        return None if url is None else Monitor(url, timeout_seconds=TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Give back what is open."""
+        # A property that was never asked for has opened nothing.
         if "director" in self.__dict__:
             self.director.close()
 
@@ -108,11 +122,13 @@ class DirectorConnection:
     def expand(self, described: FleetDescription) -> FleetDescription:
         """Return the fleet with every VM that the director has now."""
         expired = self._recover and self._expired()
-        return expand_fleet(described, self.director, recover=self._recover, expired=expired)
+        return director_fleet.expand_fleet(
+            described, self.director, recover=self._recover, expired=expired
+        )
 
     def _expired(self) -> bool:
         """Say whether all that agents trust has expired, and nothing was done about it yet."""
-        if RotationFiles((self._state / WORKPLACE).absolute()).ops_files():
+        if self._workplace.ops_files():
             return False
         with suppress(SpecError):
             bundle = self.environment.inputs().evaluate().properties().tls.bundle
@@ -133,84 +149,90 @@ class DirectorConnection:
 
     def director_vm(self, group: GroupDescription, *, known: KnownCertificates) -> DirectorVm:
         """Make the platform of the director VM."""
+        observer = DirectorVmObserver(
+            self.environment,
+            self._workplace,
+            director=self.director,
+            nats_address=self._nats_address,
+            monitor=self._monitor,
+            identities=known.all_identities,
+            clock=self._clock,
+        )
         return DirectorVm(
             group,
-            settings=self._reached,
-            environment=self.environment,
-            director=self.director,
+            observer,
             ledger=self._ledger,
-            identities=known.all_identities,
             known=known.of_authorities,
-            base=self._base,
-            state=self._state,
-            clock=self._clock,
+            create_env_seconds=self._settings.create_env_minutes * 60,
         )
 
     def agents(
         self, group: GroupDescription, vm: DirectorVm, *, known: KnownCertificates
     ) -> BoshAgents:
         """Make the platform of all agents, which get what that director VM hands out."""
-        recent = _Recent(lambda: _deployed(vm))
-        return BoshAgents(
-            group,
-            settings=self._reached,
-            director=self.director,
-            handout=vm.issued_credentials,
+        recent = _RecentProperties(vm)
+        held = HeldCredentials(
+            vm.issued_credentials,
             # The store has the keys of CAs that were replaced at the director since.
             signer_key=lambda version: vm.signer_key(version) or known.key_of(version),
-            mbus=Mbus(lambda: _mbus_access(self._reached, recent())),
-            ledger=self._ledger,
             known=known.of_authorities,
-            recover=self._recover,
+            director=self.director,
+            ledger=self._ledger,
             clock=self._clock,
+        )
+        return BoshAgents(
+            group,
+            held,
+            settings=self._settings,
+            director=self.director,
+            mbus=Mbus(lambda: _mbus_access(self._nats_address, recent())),
+            connections=MonitoredConnections(self._monitor),
+            recover=self._recover,
         )
 
     def write_runbook(self, directory: Path, outlook: Outlook) -> tuple[Path, ...]:
         """Write the plan as ops files and instructions, and return what was written."""
-        from rollover.platforms.bosh import director_fleet, runbook  # noqa: PLC0415
-
         facts = runbook.runbook_facts(
             director_fleet.observe_director(self.director),
-            access=self._access_of_people(),
+            access=self._operator_access(),
             findings=outlook.findings,
             recovery=outlook.recovery,
             resurrection=self.director.resurrection(),
-            ledger=(self._state / LEDGER).absolute(),
+            ledger=self._ledger_path,
         )
         return runbook.write_runbook(
             directory,
             outlook.plan,
             environment=self.environment,
             facts=facts,
-            kept=RotationFiles((self._state / WORKPLACE).absolute()).ops_files(),
+            kept=self._workplace.ops_files(),
         )
 
-    def _access_of_people(self) -> runbook.OperatorAccess:
+    def _operator_access(self) -> runbook.OperatorAccess:
         """Return how people reach what the description says; paths made absolute."""
-        from rollover.platforms.bosh import runbook  # noqa: PLC0415 - one use
 
-        def placed(path: str | None) -> Path | None:
+        def absolute(path: str | None) -> Path | None:
             return None if path is None else (self._base / path).absolute()
 
-        found = self.environment.command.environment
+        own = self.environment.command.environment
         return runbook.OperatorAccess(
             url=self.director.access.url,
             client=self._settings.client,
-            secret_file=placed(self._settings.client_secret_file),
-            ca_cert=placed(self._settings.ca_cert),
+            secret_file=absolute(self._settings.client_secret_file),
+            ca_cert=absolute(self._settings.ca_cert),
             monitor=self._settings.monitor or runbook.MONITOR,
-            sets=tuple(name for name, value in found.items() if self._variables.get(name) != value),
+            sets=tuple(name for name, value in own.items() if self._variables.get(name) != value),
         )
 
 
-class _Recent:
+class _RecentProperties:
     """What a director VM was deployed with, found out anew when that was a while ago.
 
     Each time takes handshakes with NATS; whoever waits for NATS to come back asks twice a second.
     """
 
-    def __init__(self, ask: Callable[[], DirectorProperties | None]) -> None:
-        self._ask = ask
+    def __init__(self, vm: DirectorVm) -> None:
+        self._vm = vm
         self._lock = Lock()
         self._found: DirectorProperties | None = None
         self._asked_at = float("-inf")
@@ -218,31 +240,27 @@ class _Recent:
     def __call__(self) -> DirectorProperties | None:
         with self._lock:
             if time.monotonic() - self._asked_at > RECENT_SECONDS:
-                self._found = self._ask()
+                # Where nobody knows them, the observation of the director VM says so by itself.
+                self._found = None
+                with suppress(EvidenceMissing):
+                    self._found = self._vm.properties()
                 self._asked_at = time.monotonic()
             return self._found
 
 
-def _deployed(vm: DirectorVm) -> DirectorProperties | None:
-    try:
-        return vm.properties()
-    except EvidenceMissing:
-        return None  # which the observation of the director VM says by itself
-
-
-def _mbus_access(settings: DirectorDescription, found: DirectorProperties | None) -> MbusAccess:
+def _mbus_access(address: str, deployed: DirectorProperties | None) -> MbusAccess:
     """Return how the director itself reaches NATS."""
-    if found is None:
+    if deployed is None:
         raise NotFound(
             "what it was deployed with is not known",
             system="director",
             operation="read its manifest",
             hint="`rollover check` says what is missing of the manifest or its variables",
         )
-    own = found.tls.pairs[NatsPart.DIRECTOR]
+    own = deployed.tls.pairs[NatsPart.DIRECTOR]
     return MbusAccess(
-        address=nats_address(settings),
+        address=address,
         chain=write_certificates(own.chain),
         key=own.key,
-        trust=write_certificates(found.tls.bundle),
+        trust=write_certificates(deployed.tls.bundle),
     )

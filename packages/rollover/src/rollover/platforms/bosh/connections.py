@@ -1,13 +1,13 @@
 """Who is connected to the director's NATS, with which certificate, and who lives on a retired CA.
 
-The monitoring port shows the fingerprint of a certificate and not its issuer: which CA an agent's
-comes from is concluded by the provenance.
+The list of connections is the proof of agents. The monitoring port shows the fingerprint of a
+certificate and not its issuer: which CA an agent's comes from is concluded by the provenance.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from threading import Lock
 from time import monotonic
@@ -25,13 +25,12 @@ from rollover.platforms.bosh.provenance import ProvenanceFile, VmCreationTimes
 from rollover.probe.monitoring import Monitor
 from rollover.probe.server_views import ConnectionView
 
-# Who is connected to the director's NATS, and with which certificate: the proof of agents.
-
-
 TIMEOUT_SECONDS = 15.0
 MAX_AGE_SECONDS = 0.3
 """Many agents are proven at once: they share one listing, not one each."""
 
+# The common name may stand first or last, with blanks or without. All of it has to fit: one like
+# `a.agent.bosh-internal.example.com` is a stranger's.
 _AGENT_NAME = re.compile(
     r"(?:^|[,/+ ])CN ?= ?(?P<id>[A-Za-z0-9_-]{1,128})(?P<bootstrap>\.bootstrap)?"
     r"\.agent\.bosh-internal(?:$|[,/+ ])"
@@ -79,7 +78,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         is the agent's certificate until the first rotation: as good as any other.
         """
         # Connection ids count up as long as a server runs.
-        by_age = sorted(self.agents, key=lambda each: each.cid)
+        by_age = sorted(self.agents, key=lambda agent: agent.cid)
         return {connection.agent_id: connection for connection in by_age}
 
     def just_created(self) -> frozenset[str]:
@@ -101,20 +100,13 @@ class Connections(Protocol):
 
 
 class MonitoredConnections:
-    """The connections as the monitoring port at `url` lists them; None: there is no such port.
+    """The connections as the monitoring port of NATS lists them; None: there is no such port.
 
     A listing is shared by the threads that ask for one within `MAX_AGE_SECONDS`.
     """
 
-    def __init__(
-        self,
-        url: str | None,
-        *,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        monitor: Callable[[str, float], Monitor] | None = None,
-    ) -> None:
-        make = monitor or _monitor
-        self._monitor = None if url is None else make(url, timeout_seconds)
+    def __init__(self, monitor: Monitor | None) -> None:
+        self._monitor = monitor
         self._lock = Lock()
         self._fetched_at = float("-inf")
         self._listing = Listing()
@@ -150,10 +142,6 @@ class MonitoredConnections:
             return Listing(missing=str(error))
 
 
-def _monitor(url: str, timeout_seconds: float) -> Monitor:
-    return Monitor(url, timeout_seconds=timeout_seconds)
-
-
 def sorted_connections(views: Iterable[ConnectionView]) -> Listing:
     """Return connections sorted by who their certificate says they are."""
     agents: list[AgentConnection] = []
@@ -161,13 +149,13 @@ def sorted_connections(views: Iterable[ConnectionView]) -> Listing:
     for view in views:
         leaf = view.tls_peer_certs[0] if view.tls_peer_certs else None
         subject = leaf.subject if leaf is not None else ""
-        found = _AGENT_NAME.search(subject)
-        if found is not None and leaf is not None:
+        named = _AGENT_NAME.search(subject)
+        if named is not None and leaf is not None:
             agents.append(
                 AgentConnection(
                     cid=view.cid,
-                    agent_id=found["id"],
-                    bootstrap=found["bootstrap"] is not None,
+                    agent_id=named["id"],
+                    bootstrap=named["bootstrap"] is not None,
                     cert_sha256=Fingerprint(leaf.cert_sha256.lower()),
                     since=view.start,
                 )
@@ -179,16 +167,56 @@ def sorted_connections(views: Iterable[ConnectionView]) -> Listing:
     return Listing(agents=tuple(agents), others=tuple(others))
 
 
-# Which connections to NATS still live on a retired CA: by the ledger, for NATS shows no issuer.
-
-
 class KnownAgents(NamedTuple):
-    """What is known of agents."""
+    """What is known of agents' certificates: the ledger's, for NATS shows no issuer."""
 
     ledger: ProvenanceFile
     placed: Callable[[], Iterable[BoshInstance]]
     creation_times: VmCreationTimes
     at: datetime
+
+    def note_connected(
+        self,
+        listing: Listing,
+        placed: Mapping[str, BoshInstance],
+        *,
+        trusted: Iterable[Fingerprint],
+    ) -> None:
+        """Let the ledger know who is connected, where that is news.
+
+        The states of later connections are concluded from it.
+        """
+        current = listing.current()
+        seen = {agent: connection.cert_sha256 for agent, connection in current.items()}
+        for agent, certificate in seen.items():
+            observed = self.ledger.observed_certificates(agent)
+            if not observed or observed[-1].certificate != certificate:
+                born = {agent: self.creation_times.after(vm) for agent, vm in placed.items()}
+                self.ledger.record_connected(seen, born=born, trusted=trusted, at=self.at)
+                return
+
+    def retired_issuer(
+        self,
+        connection: AgentConnection,
+        instance: BoshInstance | None,
+        retired: Mapping[Fingerprint, Certificate],
+        *,
+        trusted: Iterable[Fingerprint],
+    ) -> str | None:
+        """Return the retired CA that a connection is from; empty: nobody knows, None: from none."""
+        states = self.ledger.states(
+            connection.agent_id,
+            trusted=trusted,
+            certificate=connection.cert_sha256,
+            born=self.creation_times.after(instance) if instance is not None else None,
+            at=self.at,
+        )
+        signers = {state.signer for state in states}
+        if not signers:
+            return ""
+        if not signers & retired.keys():
+            return None
+        return retired[signers.pop()].subject if len(signers) == 1 else ""
 
 
 def live_connections(monitor: Monitor | None) -> tuple[ConnectionView, ...]:
@@ -224,20 +252,14 @@ def holdouts(
     Director and health monitor are none of them: they are made anew together with NATS.
     """
     listing = sorted_connections(views)
-    gone = {item.fingerprint: item for item in retired}
-    trusted = [one.fingerprint for nats_tls in tls for one in nats_tls.bundle]
-    placed = {
-        bosh_instance.agent_id: bosh_instance
-        for bosh_instance in agents.placed()
-        if bosh_instance.agent_id
-    }
-    _note_connected(listing, placed, trusted=trusted, agents=agents)
+    by_fingerprint = {authority.fingerprint: authority for authority in retired}
+    trusted = [authority.fingerprint for possible in tls for authority in possible.bundle]
+    placed = {instance.agent_id: instance for instance in agents.placed() if instance.agent_id}
+    agents.note_connected(listing, placed, trusted=trusted)
     for agent in listing.agents:
-        issuer = _retired_issuer(
-            agent, placed.get(agent.agent_id), gone, trusted=trusted, agents=agents
-        )
+        instance = placed.get(agent.agent_id)
+        issuer = agents.retired_issuer(agent, instance, by_fingerprint, trusted=trusted)
         if issuer is not None:
-            instance = placed.get(agent.agent_id)
             yield Holdout(
                 server=server,
                 connection=agent.cid,
@@ -252,46 +274,3 @@ def holdouts(
         if certificate not in own:
             peer = other.subject or f"{other.ip}:{by_cid[other.cid].port}"
             yield Holdout(server=server, connection=other.cid, peer=peer, certificate=certificate)
-
-
-def _note_connected(
-    listing: Listing,
-    placed: dict[str, BoshInstance],
-    *,
-    trusted: Iterable[Fingerprint],
-    agents: KnownAgents,
-) -> None:
-    """Let the ledger know who is connected, where that is news: later ones are concluded by it."""
-    seen = {agent: each.cert_sha256 for agent, each in listing.current().items()}
-    if any(_latest_certificate(agents.ledger, agent) != found for agent, found in seen.items()):
-        born = {agent: agents.creation_times.after(each) for agent, each in placed.items()}
-        agents.ledger.record_connected(seen, born=born, trusted=trusted, at=agents.at)
-
-
-def _latest_certificate(ledger: ProvenanceFile, agent: str) -> Fingerprint | None:
-    sightings = ledger.observed_certificates(agent)
-    return sightings[-1].certificate if sightings else None
-
-
-def _retired_issuer(
-    connection: AgentConnection,
-    instance: BoshInstance | None,
-    retired: dict[Fingerprint, Certificate],
-    *,
-    trusted: Iterable[Fingerprint],
-    agents: KnownAgents,
-) -> str | None:
-    """Return the retired CA that a connection comes from, empty when nobody knows; None: none."""
-    states = agents.ledger.states(
-        connection.agent_id,
-        trusted=trusted,
-        certificate=connection.cert_sha256,
-        born=agents.creation_times.after(instance) if instance is not None else None,
-        at=agents.at,
-    )
-    signers = {state.signer for state in states}
-    if not signers:
-        return ""
-    if not signers & retired.keys():
-        return None
-    return retired[signers.pop()].subject if len(signers) == 1 else ""

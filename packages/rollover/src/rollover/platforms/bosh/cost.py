@@ -21,9 +21,6 @@ from rollover.codec.manifests import manifest_errors
 from rollover.errors import SpecError
 from rollover.platforms.bosh.director_records import BoshInstance, Stemcell
 
-# Which VMs take new NATS credentials in place, which must be recreated, and what either costs.
-
-
 LEAST_DIRECTOR = (271, 12)
 """The first director that sends NATS credentials with `update_settings`."""
 LEAST_BIONIC = (1, 36)
@@ -96,7 +93,7 @@ def stemcell_too_old(stemcell: Stemcell | None) -> str:
     if _TOO_OLD.search(named):
         return f"`{shown}` has an agent older than 2.388"
     for system, least in (("bionic", LEAST_BIONIC), ("windows2019", LEAST_WINDOWS_2019)):
-        version = tuple(int(item) for item in _VERSION_NUMBER.findall(stemcell.version))[:2]
+        version = tuple(int(number) for number in _VERSION_NUMBER.findall(stemcell.version))[:2]
         if system in named and version < least:
             return f"`{shown}` is older than {system} {_written(least)} (agent 2.388)"
     if not re.search(r"bionic|windows|ubuntu", named):
@@ -108,7 +105,7 @@ def _written(version: Sequence[int]) -> str:
     return ".".join(str(number) for number in version) or "of an unknown version"
 
 
-# The `update` blocks of a manifest: how a director paces the instances of each group.
+# The `update` blocks of a manifest.
 
 
 _SHARE = re.compile(r"\s*(\d+)\s*%\s*")
@@ -152,6 +149,7 @@ def read_pacing(manifest: str) -> ManifestPacing:
     if not isinstance(tree, dict):
         return ManifestPacing()
     general = _mapping(tree.get("update"))
+    # `jobs` is what manifests before instance groups called them.
     groups = tree.get("instance_groups", tree.get("jobs"))
     # A group's own `update` goes over the manifest's, key by key.
     found = {
@@ -179,6 +177,7 @@ def _pacing(block: dict[Key, Tree]) -> UpdatePacing:
     return UpdatePacing(
         canaries=str(block.get("canaries", known.canaries)),
         max_in_flight=str(block.get("max_in_flight", known.max_in_flight)),
+        # Only `false` is: a director takes whatever else stands there for true.
         serial=block.get("serial") is not False,
         canary_watch_seconds=_shorter_seconds(
             block.get("canary_watch_time"), known.canary_watch_seconds
@@ -193,11 +192,7 @@ def _shorter_seconds(value: Tree, default: float) -> float:
     return int(found[1]) / _MILLISECONDS if found else default
 
 
-# What one round over all agents takes: how long, by how directors pace their work. Pure.
-#
-# Within a group the canaries go first, then each availability zone, `max_in_flight` at a time.
-# Groups follow one another unless they are not `serial`; deployments run side by side, one on
-# each of the director's workers. The measured parts are those of `versions`.
+# What one round over all agents takes.
 
 
 JOB_SECONDS = 14.0
@@ -275,7 +270,7 @@ class RoundCost(msgspec.Struct, frozen=True, kw_only=True):
 
 def round_cost(deployments: Iterable[DeploymentCost], *, workers: int = WORKERS) -> RoundCost:
     """Return what all deployments cost together; the longest begin first."""
-    costs = tuple(sorted(deployments, key=lambda each: each.name))
+    costs = tuple(sorted(deployments, key=lambda deployment: deployment.name))
     longest_first = sorted((cost.seconds for cost in costs), reverse=True)
     seconds = makespan(longest_first, lanes=workers)
     return RoundCost(seconds=seconds, workers=workers, deployments=costs)
@@ -289,13 +284,15 @@ def deployment_cost(
     for instance, verdict in instances:
         loads.setdefault(instance.group, []).append(InstanceLoad(zone=instance.az, verdict=verdict))
     groups = tuple(
-        group_cost(group, some, update=updates.of(group)) for group, some in loads.items() if some
+        group_cost(group, members, update=updates.of(group))
+        for group, members in loads.items()
+        if members
     )
-    every = [instance_load for some in loads.values() for instance_load in some]
+    every = [load for members in loads.values() for load in members]
     return DeploymentCost(
         name=name,
         instances=len(every),
-        recreated=sum(instance_load.verdict.way is UpdateWay.RECREATE for instance_load in every),
+        recreated=sum(load.verdict.way is UpdateWay.RECREATE for load in every),
         seconds=_one_after_another(groups),
         groups=groups,
     )
@@ -306,16 +303,14 @@ def group_cost(name: str, loads: Sequence[InstanceLoad], *, update: UpdatePacing
     size = len(loads)
     canaries = min(size, share_of(update.canaries, size, least=0))
     width = share_of(update.max_in_flight, size, least=1)
-    ordered = sorted(loads, key=lambda each: each.zone)
+    ordered = sorted(loads, key=lambda load: load.zone)
     first, rest = ordered[:canaries], ordered[canaries:]
     seconds = makespan(
-        (instance_seconds(instance_load, update, canary=True) for instance_load in first),
+        (instance_seconds(load, update, canary=True) for load in first),
         lanes=width,
     )
-    for _, some in groupby(rest, key=lambda each: each.zone):
-        seconds += makespan(
-            (instance_seconds(instance_load, update) for instance_load in some), lanes=width
-        )
+    for _, zone in groupby(rest, key=lambda load: load.zone):
+        seconds += makespan((instance_seconds(load, update) for load in zone), lanes=width)
     return GroupCost(
         name=name,
         instances=size,
@@ -345,7 +340,7 @@ def makespan(durations: Iterable[float], *, lanes: int) -> float:
 def _one_after_another(groups: Iterable[GroupCost]) -> float:
     """Return the time of groups in order, where neighbours that are not serial run together."""
     total = 0.0
-    for serial, some in groupby(groups, key=lambda each: each.serial):
-        seconds = [cost.seconds for cost in some]
+    for serial, neighbours in groupby(groups, key=lambda group: group.serial):
+        seconds = [group.seconds for group in neighbours]
         total += sum(seconds) if serial else max(seconds)
     return total

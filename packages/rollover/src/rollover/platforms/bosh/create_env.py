@@ -33,12 +33,9 @@ from rollover.platforms.bosh import command_line, nats_properties
 from rollover.platforms.bosh.command_line import CreateEnvLine
 from rollover.platforms.bosh.nats_properties import DirectorProperties
 
-# The world of `create-env`: manifest, variables, vars store, state file; read, never changed.
-#
-# Everything is interpolated in this process as `bosh` would, but nothing is generated: a variable
-# that is not there is trouble, and is told. What was deployed is known by the SHA-512 of the
-# interpolated manifest, which `create-env` writes into its state file (bosh-cli,
-# deployment/template/deployment_template.go, deployment/record.go).
+# What was deployed is known by the SHA-512 of the interpolated manifest, which `create-env` writes
+# into its state file (bosh-cli, deployment/template/deployment_template.go, deployment/record.go).
+# So everything is interpolated in this process as `bosh` would, but nothing is generated.
 
 
 STATE_LIMIT = 4 * 1024 * 1024
@@ -59,7 +56,7 @@ class EvaluatedManifest:
         self.sha = hashlib.sha512(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     def __repr__(self) -> str:
-        return f"Evaluated({self.sha[:12]})"
+        return f"EvaluatedManifest({self.sha[:12]})"
 
     @manifest_errors()
     def properties(self) -> DirectorProperties:
@@ -128,8 +125,8 @@ class CreateEnvInputs:
     def definitions(self) -> dict[str, Definition]:
         """Return what the manifest defines, by name; the first of a name counts."""
         return {
-            read_definition.name: read_definition
-            for read_definition in reversed(read_definitions(self.document()))
+            definition.name: definition
+            for definition in reversed(read_definitions(self.document()))
         }
 
     @manifest_errors()
@@ -220,6 +217,7 @@ def _candidate(ops_file: Path | None, inputs: CreateEnvInputs) -> ManifestCandid
         with manifest_errors():
             extra = arguments.read_operations([str(ops_file)]) if ops_file is not None else ()
         evaluated = inputs.evaluate(extra)
+        # Told even where the properties cannot be read: the record may name it all the same.
         sha = evaluated.sha
         return ManifestCandidate(ops_file, sha, evaluated.properties(), "")
     except SpecError as error:
@@ -239,12 +237,7 @@ def stored_chains(stored: Variables) -> dict[str, tuple[Certificate, ...]]:
     return found
 
 
-# Runs the operator's `create-env`: once at a time, its output in a file, never ended half-way.
-#
-# A director VM whose `create-env` is killed is neither the old one nor the new one. So the
-# command runs in a session of its own, writes into a file and not into a pipe of ours, and holds
-# a lock itself: when Rollover ends before it does, it goes on, and the next run of Rollover sees
-# that.
+# Running it.
 
 
 CREATE_ENV = "create-env"
@@ -290,6 +283,7 @@ def run_create_env(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                # Neither Ctrl-C in Rollover's terminal nor Rollover's end reaches the command.
                 start_new_session=True,
                 pass_fds=(held,),
             )

@@ -28,20 +28,19 @@ from rollover.platforms.bosh.director_records import (
 )
 from rollover.platforms.bosh.rules.agents import DEPLOY_FAILED, LOCKED, UNCHANGED
 
-# Gives the agents of a deployment new credentials by deploys of the director.
-
-
 UPDATING = ("Updating instance", "Recreating instance")
 """Stages of a task whose events are about one instance each."""
 DEPLOYMENT_LOCK = "deployment"
 LOCK_POLL_SECONDS = 1.0
-LOOK_SECONDS = 1.0
-"""Between two looks at those that a task has finished, while it goes on."""
+CHECK_SECONDS = 1.0
+"""Between two checks of those that a task has finished, while it goes on."""
+QUEUE_POLL_SECONDS = 0.1
 MOST_ROUNDS = 2
 """A deploy that changes nothing but DNS is repeated once (H3)."""
 
 _SILENT_AGENT = re.compile(r"Timed out (?:sending|pinging)")
 """What a director says of an agent that does not answer it."""
+# The id of an instance is a UUID; old directors count instead.
 _INSTANCE = re.compile(r"([A-Za-z0-9_.-]+)/([0-9a-f]{8}-[0-9a-f-]{27}|[A-Za-z0-9_-]+)")
 
 
@@ -102,6 +101,7 @@ class DeployRollout:
             for name in list(open_orders):
                 yield gone_result(name, begun)
         except RolloverError as error:
+            # One is enough: after a failure nothing further is begun.
             for name in list(open_orders)[:1]:
                 yield Failed(
                     instance=name,
@@ -149,10 +149,8 @@ class DeployRollout:
     ) -> Iterator[Result]:
         """Yield what needs nothing: who is gone, and who was given it by an earlier run."""
         placed = self._director.placed(work.deployment)
-        there = {
-            bosh_instance.name for bosh_instance in placed if bosh_instance.agent_id is not None
-        }
-        for name in [instance_name for instance_name in waiting if instance_name not in there]:
+        there = {instance.name for instance in placed if instance.agent_id is not None}
+        for name in [name for name in waiting if name not in there]:
             del waiting[name]
             yield gone_result(name, begun)
         yield from self._applied(waiting, placed, waiting, begun)
@@ -160,19 +158,17 @@ class DeployRollout:
     def _steps(self, work: DeploymentOrders, waiting: frozenset[InstanceName]) -> Iterator[_Step]:
         """Yield the tasks that bring the rest: a deploy in place, or new VMs where that fails."""
         old = frozenset(
-            bosh_instance.name
-            for bosh_instance in work.instances
-            if bosh_instance.name in waiting
-            and cost.update_of(self._version, bosh_instance.stemcell).way is cost.UpdateWay.RECREATE
+            instance.name
+            for instance in work.instances
+            if instance.name in waiting
+            and cost.update_of(self._version, instance.stemcell).way is cost.UpdateWay.RECREATE
         )
-        everybody = frozenset(
-            bosh_instance.name
-            for bosh_instance in work.instances
-            if bosh_instance.agent_id is not None
+        with_agent = frozenset(
+            instance.name for instance in work.instances if instance.agent_id is not None
         )
         extent = DeployExtent(fix=work.fix)
         silent = work.silent & waiting if work.fix else frozenset()
-        if everybody and (everybody <= old or everybody <= silent):
+        if with_agent and (with_agent <= old or with_agent <= silent):
             yield _Step(
                 start=lambda: self._director.recreate(work.deployment, extent),
                 covers=waiting,
@@ -205,9 +201,9 @@ class DeployRollout:
         self, work: DeploymentOrders, step: _Step, waiting: dict[InstanceName, Order], begun: float
     ) -> Iterator[Result]:
         number = step.start()
-        told: dict[InstanceName, str] = {}
+        errors: dict[InstanceName, str] = {}
         finished: set[InstanceName] = set()
-        looked = float("-inf")
+        checked_at = float("-inf")
         following = self._director.follow(number, deadline_seconds=self._task_seconds)
         while True:
             try:
@@ -219,16 +215,16 @@ class DeployRollout:
             if name in waiting and event.state == "finished":
                 finished.add(name)
             elif name in waiting and event.state == "failed":
-                told[name] = event.error
+                errors[name] = event.error
             # Who is done is told while the task goes on: a deploy of hundreds takes hours.
-            if finished & waiting.keys() and monotonic() - looked > LOOK_SECONDS:
-                looked = monotonic()
+            if finished & waiting.keys() and monotonic() - checked_at > CHECK_SECONDS:
+                checked_at = monotonic()
                 placed = self._director.placed(work.deployment)
                 yield from self._applied(waiting, placed, finished, begun)
         done = task.state is TaskState.DONE
         yield from self._proven(work, step.covers if done else finished, waiting, begun)
         if not done:
-            yield from self._broken(work, task, told, waiting, begun)
+            yield from self._broken(work, task, errors, waiting, begun)
 
     def _proven(
         self,
@@ -267,13 +263,16 @@ class DeployRollout:
         self,
         work: DeploymentOrders,
         task: DirectorTask,
-        told: Mapping[InstanceName, str],
+        errors: Mapping[InstanceName, str],
         waiting: dict[InstanceName, Order],
         begun: float,
     ) -> Iterator[Result]:
-        blamed = {name: message for name, message in told.items() if name in waiting}
+        blamed = {name: message for name, message in errors.items() if name in waiting}
         if not blamed and waiting:
-            blamed = {_named_in(task.result, waiting): task.result}
+            # The task failed before any instance's turn, or at none of ours.
+            first = next(iter(waiting))
+            named = (name for name in waiting if name.partition("/")[2] in task.result)
+            blamed = {next(named, first): task.result}
         orders = {name: waiting.pop(name) for name in blamed}
         kept = self._prover.check(orders, self._director.placed(work.deployment)).kept
         for name, message in blamed.items():
@@ -319,17 +318,14 @@ class DeployRollout:
     def _unlocked(self, deployment: str) -> bool:
         """Wait until no task is at work on a deployment, ours of an earlier run included."""
         end = monotonic() + self._patience.lock
-        while self._busy(deployment):
+        while any(
+            lock.kind == DEPLOYMENT_LOCK and deployment in lock.resource
+            for lock in self._director.locks()
+        ) or any(task.deployment == deployment for task in self._director.tasks(deployment)):
             if monotonic() >= end or self._stopping():
                 return False
             Event().wait(min(LOCK_POLL_SECONDS, self._patience.lock))
         return True
-
-    def _busy(self, deployment: str) -> bool:
-        return any(
-            lock.kind == DEPLOYMENT_LOCK and deployment in lock.resource
-            for lock in self._director.locks()
-        ) or any(task.deployment == deployment for task in self._director.tasks(deployment))
 
 
 def gone_result(name: InstanceName, begun: float) -> Applied:
@@ -365,18 +361,7 @@ def _unchanged_remedy(name: InstanceName) -> str:
     )
 
 
-def _named_in(text: str, waiting: Mapping[InstanceName, Order]) -> InstanceName:
-    """Return the instance that a task's error names, else the first."""
-    for name in waiting:
-        if name.partition("/")[2] in text:
-            return name
-    return next(iter(waiting))
-
-
-# Deployments side by side, a canary first.
-
-
-QUEUE_POLL_SECONDS = 0.1
+# Several deployments.
 
 
 def in_parallel(
@@ -386,12 +371,12 @@ def in_parallel(
     width: int,
     stopping: Callable[[], bool],
 ) -> Iterator[Result]:
-    """Yield the results of all deployments: the smallest alone, as the canary, then side by side.
+    """Yield the results of all deployments: the smallest alone, as the canary, then in parallel.
 
     After a failure no further deployment is begun, and none once `stopping()` is true; those
     begun are finished.
     """
-    in_order = sorted(works, key=lambda each: (len(each.orders), each.deployment))
+    in_order = sorted(works, key=lambda work: (len(work.orders), work.deployment))
     failed = False
     for work in in_order[:1]:
         if stopping():
@@ -411,19 +396,19 @@ def _in_window(
     stopping: Callable[[], bool],
 ) -> Iterator[Result]:
     # A generator runs in one thread: the others hand it their results by this queue.
-    told: SimpleQueue[Result] = SimpleQueue()
+    queue: SimpleQueue[Result] = SimpleQueue()
 
     def run(work: DeploymentOrders) -> bool:
-        fine = True
+        succeeded = True
         for result in results(work):
-            fine = fine and not isinstance(result, Failed)
-            told.put(result)
-        return fine
+            succeeded = succeeded and not isinstance(result, Failed)
+            queue.put(result)
+        return succeeded
 
     waiting = iter(works)
     with ThreadPoolExecutor(width, thread_name_prefix="deployment") as pool:
         running: set[Future[bool]] = {
-            pool.submit(run, orders) for orders in islice(waiting, width) if not stopping()
+            pool.submit(run, work) for work in islice(waiting, width) if not stopping()
         }
         while running:
             done, running = wait(running, timeout=QUEUE_POLL_SECONDS, return_when=FIRST_COMPLETED)
@@ -431,13 +416,13 @@ def _in_window(
                 waiting = iter(())
             for work in islice(waiting, width - len(running)):
                 running.add(pool.submit(run, work))
-            yield from _queued_results(told)
-    yield from _queued_results(told)
+            yield from _queued_results(queue)
+    yield from _queued_results(queue)
 
 
-def _queued_results(told: SimpleQueue[Result]) -> Iterator[Result]:
+def _queued_results(queue: SimpleQueue[Result]) -> Iterator[Result]:
     while True:
         try:
-            yield told.get_nowait()
+            yield queue.get_nowait()
         except Empty:
             return

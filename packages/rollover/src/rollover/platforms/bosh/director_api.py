@@ -41,11 +41,9 @@ from rollover.platforms.bosh.director_records import (
 from rollover.platforms.bosh.director_tasks import POLL_SECONDS, TaskCalls, TaskPace, follow_task
 from rollover.platforms.bosh.login import BasicLogin, ClientTokens, DirectorAccess, UserTokens
 
-# What the platforms need of a director.
-
 
 class DirectorApi(Protocol):
-    """What is needed of `director.Director`; its docstrings are the contract."""
+    """What the platforms need of `Director`; its docstrings are the contract."""
 
     def info(self) -> DirectorInfo:
         """Return who the director is."""
@@ -114,7 +112,7 @@ class DirectorApi(Protocol):
         ...
 
 
-# A director's API in the calls that a rotation needs, each as the bosh CLI makes it.
+# The client: the calls that a rotation needs, each as the bosh CLI makes it.
 
 
 JSON_TYPE, YAML_TYPE = "application/json", "text/yaml"
@@ -285,7 +283,7 @@ class Director:
         """Return the highest number of a task so far, ended or not; None before the first."""
         query = (("verbose", "2"), ("limit", str(RECENT_TASKS)))
         found = self._read(director_records.read_tasks, "/tasks", query=query)
-        return max((director_task.id for director_task in found), default=None)
+        return max((task.id for task in found), default=None)
 
     def creation_task(self, vm_cid: str) -> int | None:
         """Return the task that made a VM; None where the director keeps no events of it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,7 +21,7 @@ from rollover.fleet.description import (
 from rollover.fleet.fleet import Role, Touch
 from rollover.fleet.names import EndpointName, GroupName, InstanceName
 from rollover.platforms.bosh import cost
-from rollover.platforms.bosh.agent_pinger import UNRESPONSIVE
+from rollover.platforms.bosh.agent_availability import AGENT_WAIT
 from rollover.platforms.bosh.cost import (
     WORKERS,
     DeploymentCost,
@@ -36,6 +35,7 @@ from rollover.platforms.bosh.cost import (
 )
 from rollover.platforms.bosh.director_api import Director
 from rollover.platforms.bosh.director_records import (
+    UNRESPONSIVE,
     BoshInstance,
     CertificateExpiry,
     Deployment,
@@ -44,11 +44,8 @@ from rollover.platforms.bosh.director_records import (
     NamedConfig,
     Stemcell,
 )
-from rollover.platforms.bosh.login import director_url
+from rollover.platforms.bosh.login import nats_address
 from rollover.platforms.bosh.nats_properties import NatsPart
-
-# Asks a director for its whole world, several deployments at a time.
-
 
 _T = TypeVar("_T")
 
@@ -95,28 +92,30 @@ def observe_director(director: Director) -> DirectorObservation:
     """Return all of it, each agent asked for its state."""
     info = director.info()
     places = observe_placements(director, director.instances)
-    told = _Telling()
+    optional = _OptionalAnswers()
     return DirectorObservation(
         info=info,
         placements=places,
-        stemcells=told.of("stemcells", director.stemcells, otherwise=()),
-        locks=told.of("locks", director.locks, otherwise=()),
-        expiries=told.of("certificate expiry", director.certificate_expiry, otherwise=()),
-        deploy_configs=told.of("configs", lambda: director.configs("deploy"), otherwise=()),
-        variables=told.of("variables", lambda: dict(_variables(director, places)), otherwise={}),
-        silent=tuple(told.silent),
+        stemcells=optional.ask("stemcells", director.stemcells, otherwise=()),
+        locks=optional.ask("locks", director.locks, otherwise=()),
+        expiries=optional.ask("certificate expiry", director.certificate_expiry, otherwise=()),
+        deploy_configs=optional.ask("configs", lambda: director.configs("deploy"), otherwise=()),
+        variables=optional.ask(
+            "variables", lambda: dict(_variables(director, places)), otherwise={}
+        ),
+        silent=tuple(optional.silent),
     )
 
 
-class _Telling:
+class _OptionalAnswers:
     """Asks for what a rotation can do without, and notes what an old director does not tell."""
 
     def __init__(self) -> None:
         self.silent: list[tuple[str, str]] = []
 
-    def of(self, what: str, ask: Callable[[], _T], *, otherwise: _T) -> _T:
+    def ask(self, what: str, call: Callable[[], _T], *, otherwise: _T) -> _T:
         try:
-            return ask()
+            return call()
         except (NotFound, Denied) as error:
             self.silent.append((what, error.message))
             return otherwise
@@ -134,7 +133,9 @@ def observe_placements(
         try:
             return Placement(
                 deployment=deployment,
-                instances=tuple(sorted(listing(deployment.name), key=lambda each: each.name)),
+                instances=tuple(
+                    sorted(listing(deployment.name), key=lambda instance: instance.name)
+                ),
                 updates=read_pacing(director.manifest(deployment.name)),
             )
         except NotFound:
@@ -180,8 +181,8 @@ def update_way_of(
     """
     if instance.stemcell is not None:
         return cost.update_of(version, instance.stemcell)
-    every = [cost.update_of(version, stemcell) for stemcell in place.deployment.stemcells]
-    return max(every, key=lambda each: each.seconds, default=cost.update_of(version, None))
+    updates = [cost.update_of(version, stemcell) for stemcell in place.deployment.stemcells]
+    return max(updates, key=lambda update: update.seconds, default=cost.update_of(version, None))
 
 
 def _cost_of_deployment(
@@ -191,7 +192,7 @@ def _cost_of_deployment(
     direct: bool,
     lost: Callable[[BoshInstance], bool],
 ) -> DeploymentCost:
-    def verdict(instance: BoshInstance) -> InstanceUpdate:
+    def update(instance: BoshInstance) -> InstanceUpdate:
         if lost(instance):
             return cost.LOST_UPDATE
         found = update_way_of(instance, place, version=version)
@@ -199,7 +200,7 @@ def _cost_of_deployment(
             return InstanceUpdate(way=UpdateWay.DIRECT, seconds=cost.DIRECT_SECONDS)
         return found
 
-    pairs = ((bosh_instance, verdict(bosh_instance)) for bosh_instance in place.with_vm)
+    pairs = ((instance, update(instance)) for instance in place.with_vm)
     return deployment_cost(place.deployment.name, pairs, updates=place.updates)
 
 
@@ -214,7 +215,7 @@ def _variables(
             continue
 
 
-# The fleet that a director is: the director VM, and one instance for each agent.
+# Its description: the director VM, and one instance for each agent.
 
 
 DIRECTOR_GROUP, AGENTS_GROUP = GroupName("director"), GroupName("agents")
@@ -230,11 +231,8 @@ PARTS = {
     AGENT_SOURCE: NatsPart.CLIENT_CA,
 }
 """Which property of `nats.tls` an endpoint presents; each trusts `nats.tls.ca`."""
-NATS_PORT = 4222
 CREATE_ENV_SECONDS = 600.0
 """A director VM deleted and made again: minutes; nobody has measured it."""
-AGENT_WAIT_SECONDS = 600.0
-"""How long a director waits for an agent (`director.agent_wait_timeout`)."""
 
 
 def expand_fleet(
@@ -255,17 +253,19 @@ def expand_fleet(
         return described
     asked = recover and not expired
     places = observe_placements(director, director.instances if asked else director.placed)
-    cost = cost_of(
+    round_of_agents = cost_of(
         places,
         version=director.info().version,
         direct=described.director.in_place == "direct",
         workers=described.director.parallel,
-        lost=lambda each: recover and (expired or each.job_state == UNRESPONSIVE),
+        lost=lambda instance: recover and (expired or instance.job_state == UNRESPONSIVE),
     )
-    agents = [bosh_instance for place in places for bosh_instance in place.with_vm]
+    agents = [instance for place in places for instance in place.with_vm]
     # An alias of the bosh CLI says nothing about where NATS is.
     found = msgspec.structs.replace(described.director, environment=director.access.url)
-    expanded = with_agents(msgspec.structs.replace(described, director=found), agents, cost=cost)
+    expanded = with_agents(
+        msgspec.structs.replace(described, director=found), agents, cost=round_of_agents
+    )
     return msgspec.structs.replace(expanded, director=described.director)
 
 
@@ -289,14 +289,6 @@ def with_agents(
         groups=(*own, *groups.values()),
         links=(*described.links, *more),
     )
-
-
-def nats_address(described: DirectorDescription) -> str:
-    """Return `host:port` at which agents reach the director's NATS."""
-    if described.nats is not None:
-        return described.nats
-    host = urlsplit(director_url(described.environment)).netloc.rpartition(":")[0]
-    return f"{host}:{NATS_PORT}"
 
 
 def _filled(found: GroupDescription, described: GroupDescription | None) -> GroupDescription:
@@ -371,7 +363,7 @@ def _agents_group(agents: Iterable[BoshInstance], cost: RoundCost) -> GroupDescr
         max_in_flight=cost.max_in_flight,
         canaries=canaries,
         seconds_per_instance=round(cost.seconds / max(1, waves), 1),
-        confirm_seconds=AGENT_WAIT_SECONDS,
+        confirm_seconds=AGENT_WAIT.total_seconds(),
     )
 
 

@@ -241,8 +241,8 @@ def refusal_of(answer: HttpResponse, *, system: str, operation: str) -> AdapterE
         kind, hint = Unreachable, "it is starting or down: wait, then look at its jobs"
     elif kind is Denied:
         hint = "check client and secret, and what the client may do"
-    said = _error_text(answer.body)
-    text = f"HTTP {answer.status}: {said}" if said else f"HTTP {answer.status}"
+    message = _error_text(answer.body)
+    text = f"HTTP {answer.status}: {message}" if message else f"HTTP {answer.status}"
     return kind(text, system=system, operation=operation, hint=hint)
 
 
@@ -260,8 +260,8 @@ def _error_text(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = body[:_MOST_SHOWN].decode(errors="replace")
         return redacted(" ".join(text.split())) if "<" not in text else ""
-    said = told.description or told.error_description
-    text = f"{said} (code {told.code})" if told.code is not None else said
+    message = told.description or told.error_description
+    text = f"{message} (code {told.code})" if told.code is not None else message
     return redacted(text[:_MOST_SHOWN])
 
 

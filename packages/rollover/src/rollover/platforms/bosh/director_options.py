@@ -12,10 +12,8 @@ from rollover.errors import SpecError
 from rollover.fleet.description import DirectorDescription, FleetDescription
 from rollover.platforms.bosh import discovery
 from rollover.platforms.bosh.create_env import CreateEnvironment
-from rollover.platforms.bosh.director_fleet import nats_address
 from rollover.platforms.bosh.discovery import DirectorDiscovery
-from rollover.platforms.bosh.login import CLIENT, ENVIRONMENT_VARIABLE, access_to
-from rollover.platforms.bosh.nats_properties import DirectorProperties
+from rollover.platforms.bosh.login import CLIENT, ENVIRONMENT_VARIABLE, access_to, nats_address
 
 
 class DirectorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +45,11 @@ def describe_director(
     access = access_to(described, environment=environment, base=base)
     # An alias of the bosh CLI says nothing to anybody else, and nothing of where NATS is.
     described = msgspec.structs.replace(described, environment=access.url)
-    deployed = _deployed(described, environment=environment, base=base)
+    deployed = None
+    if described.create_env is not None:
+        path = base / described.create_env
+        create_env = CreateEnvironment.from_file(path, environment=environment)
+        deployed = create_env.inputs().evaluate().properties()
     if deployed is not None and described.nats is None and deployed.nats != nats_address(described):
         described = msgspec.structs.replace(described, nats=deployed.nats or None)
     trusted = deployed.tls.bundle if deployed is not None else ()
@@ -70,23 +72,24 @@ def described_director(
             "no director is named",
             hint=f"name it with `--environment URL` or ${ENVIRONMENT_VARIABLE}",
         )
-    given = {
+    named = {
         "environment": address,
         "client": options.client or environment.get(CLIENT),
         "client_secret_file": _beside(options.client_secret_file, base),
-        "ca_cert": _certificate(options.ca_cert, base),
+        "ca_cert": _path_or_text(options.ca_cert, base),
         "create_env": _beside(options.create_env, base),
         "nats": options.nats,
         "monitor": options.monitor,
     }
     first = known or DirectorDescription(environment=address or "")
-    return msgspec.structs.replace(first, **{name: value for name, value in given.items() if value})
+    return msgspec.structs.replace(first, **{name: value for name, value in named.items() if value})
 
 
-def _certificate(given: str | None, base: Path) -> str | None:
-    if given is None or "-----BEGIN" in given:
-        return given
-    return _beside(Path(given), base)
+def _path_or_text(ca_cert: str | None, base: Path) -> str | None:
+    # As the bosh CLI takes it: a path, or the certificate itself.
+    if ca_cert is None or "-----BEGIN" in ca_cert:
+        return ca_cert
+    return _beside(Path(ca_cert), base)
 
 
 def _beside(path: Path | None, base: Path) -> str | None:
@@ -95,13 +98,3 @@ def _beside(path: Path | None, base: Path) -> str | None:
         return None
     whole = path.expanduser().absolute()
     return str(whole.relative_to(base) if whole.is_relative_to(base) else whole)
-
-
-def _deployed(
-    described: DirectorDescription, *, environment: Mapping[str, str], base: Path
-) -> DirectorProperties | None:
-    """Return what the director's own manifest says; None when nobody said where it is."""
-    if described.create_env is None:
-        return None
-    found = CreateEnvironment.from_file(base / described.create_env, environment=environment)
-    return found.inputs().evaluate().properties()

@@ -1,12 +1,12 @@
 """What a BOSH director says about itself: the nouns of its API, parsed once.
 
-The parsers are tolerant of what other versions leave out.
+The parsers are tolerant of what other versions leave out. Those of whole answers raise
+`UnreadableAnswer` for anything else than a director's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
@@ -15,8 +15,6 @@ import msgspec
 
 from rollover.errors import Rejected
 from rollover.fleet.names import InstanceName
-
-# What a BOSH director says about itself: the nouns of its API, parsed once.
 
 
 class DirectorInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +47,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     locked: bool = False
 
 
+STARTED = "started"
+"""What the director wants of an instance, unless somebody stopped it."""
+UNRESPONSIVE = "unresponsive agent"
+"""What it says of an agent that did not answer its `get_state` for three times 5 s."""
+
+
 class BoshInstance(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `GET /deployments/D/instances?format=full`.
 
@@ -65,7 +69,7 @@ class BoshInstance(msgspec.Struct, frozen=True, kw_only=True):
     agent_id: str | None = None
     vm_cid: str | None = None
     vm_created_at: datetime | None = None
-    state: str = "started"
+    state: str = STARTED
     job_state: str | None = None
     ignore: bool = False
     active: bool | None = None
@@ -157,16 +161,6 @@ class DeployExtent(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: str | None = None
 
 
-# From the JSON of a director to typed records; tolerant of what other versions leave out.
-
-
-_T = TypeVar("_T")
-
-_TIMES = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S %Z")
-"""As directors write them, besides RFC 3339 (`director/time_parser.go` of the bosh CLI)."""
-_UAA = "uaa"
-
-
 class DiffLine(NamedTuple):
     """One line of a diff of manifests; `change` is `added`, `removed`, or empty."""
 
@@ -192,6 +186,16 @@ class NamedVariable(msgspec.Struct, frozen=True, kw_only=True):
 
 class UnreadableAnswer(ValueError):
     """An answer that is not a director's; says what was expected, never what stood there."""
+
+
+# From its JSON to those nouns.
+
+
+_T = TypeVar("_T")
+
+_TIMES = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S %Z")
+"""As directors write them, besides RFC 3339 (`director/time_parser.go` of the bosh CLI)."""
+_UAA = "uaa"
 
 
 class _WireAuthentication(msgspec.Struct):
@@ -295,12 +299,12 @@ class _WireDiff(msgspec.Struct):
 
 
 def read_info(body: bytes) -> DirectorInfo:
-    """Return who the director is; every function here raises `BadAnswer` for another answer."""
+    """Return who the director is; as the director says it itself."""
     wire = _decode(body, _WireInfo)
     return DirectorInfo(
         name=wire.name,
         uuid=wire.uuid,
-        version=tuple(int(item) for item in re.findall(r"\d+", wire.version.partition(" ")[0])),
+        version=tuple(int(number) for number in re.findall(r"\d+", wire.version.partition(" ")[0])),
         cpi=wire.cpi or "",
         uaa=_uaa_url(wire.user_authentication),
         user=wire.user or None,
@@ -312,7 +316,7 @@ def read_deployments(body: bytes) -> tuple[Deployment, ...]:
     return tuple(
         Deployment(
             name=deployment.name,
-            stemcells=tuple(_stemcell(one) for one in deployment.stemcells or ()),
+            stemcells=tuple(_stemcell(wire) for wire in deployment.stemcells or ()),
             teams=deployment.teams or (),
             locked=bool(deployment.locked),
         )
@@ -336,28 +340,25 @@ def read_full_instances(body: bytes, *, deployment: str) -> tuple[BoshInstance, 
 
 def read_brief_instances(body: bytes, *, deployment: str) -> tuple[BoshInstance, ...]:
     """Return the instances of a listing that asked no agent: nothing is known of their states."""
-    return tuple(
-        _instance(_wire_instance, deployment)
-        for _wire_instance in _decode(body, tuple[_WireInstance, ...])
-    )
+    return tuple(_instance(wire, deployment) for wire in _decode(body, tuple[_WireInstance, ...]))
 
 
 def read_locks(body: bytes) -> tuple[DirectorLock, ...]:
     """Return the locks."""
     return tuple(
         DirectorLock(
-            kind=_wire_lock.type,
-            resource=tuple(str(one) for one in _wire_lock.resource or ()),
-            task_id=str(_wire_lock.task_id or ""),
+            kind=lock.type,
+            resource=tuple(str(part) for part in lock.resource or ()),
+            task_id=str(lock.task_id or ""),
         )
-        for _wire_lock in _decode(body, tuple[_WireLock, ...])
+        for lock in _decode(body, tuple[_WireLock, ...])
     )
 
 
 def read_event_tasks(body: bytes) -> tuple[int, ...]:
     """Return the tasks that events happened in, as far as they did in one."""
-    found = (str(_wire_event.task or "") for _wire_event in _decode(body, tuple[_WireEvent, ...]))
-    return tuple(int(text) for text in found if text.isdecimal())
+    tasks = (str(event.task or "") for event in _decode(body, tuple[_WireEvent, ...]))
+    return tuple(int(task) for task in tasks if task.isdecimal())
 
 
 def read_resurrection(body: bytes) -> bool:
@@ -372,27 +373,25 @@ def read_task(body: bytes) -> DirectorTask:
 
 def read_tasks(body: bytes) -> tuple[DirectorTask, ...]:
     """Return several tasks."""
-    return tuple(_task(_wire_task) for _wire_task in _decode(body, tuple[_WireTask, ...]))
+    return tuple(_task(wire) for wire in _decode(body, tuple[_WireTask, ...]))
 
 
 def read_stemcells(body: bytes) -> tuple[Stemcell, ...]:
     """Return the stemcells that were uploaded."""
-    return tuple(
-        _stemcell(_wire_stemcell) for _wire_stemcell in _decode(body, tuple[_WireStemcell, ...])
-    )
+    return tuple(_stemcell(wire) for wire in _decode(body, tuple[_WireStemcell, ...]))
 
 
 def read_expiries(body: bytes) -> tuple[CertificateExpiry, ...]:
     """Return when the director's certificates end, as it renders that itself."""
     found = []
-    for _wire_expiry in _decode(body, tuple[_WireExpiry, ...]):
-        ends = read_time(_wire_expiry.expiry)
+    for expiry in _decode(body, tuple[_WireExpiry, ...]):
+        ends = read_time(expiry.expiry)
         if ends is not None:
             found.append(
                 CertificateExpiry(
-                    path=_wire_expiry.certificate_path,
+                    path=expiry.certificate_path,
                     expires_at=ends,
-                    days_left=_wire_expiry.days_left,
+                    days_left=expiry.days_left,
                 )
             )
     return tuple(found)
@@ -402,33 +401,31 @@ def read_configs(body: bytes) -> tuple[NamedConfig, ...]:
     """Return configs."""
     return tuple(
         NamedConfig(
-            id=str(_wire_config.id),
-            kind=_wire_config.type,
-            name=_wire_config.name,
-            content=_wire_config.content or "",
+            id=str(config.id),
+            kind=config.type,
+            name=config.name,
+            content=config.content or "",
         )
-        for _wire_config in _decode(body, tuple[_WireConfig, ...])
+        for config in _decode(body, tuple[_WireConfig, ...])
     )
 
 
 def read_variables(body: bytes) -> tuple[NamedVariable, ...]:
     """Return the variables of a deployment."""
     found = _decode(body, tuple[_WireVariable, ...])
-    return tuple(
-        NamedVariable(id=str(_wire_variable.id), name=_wire_variable.name)
-        for _wire_variable in found
-    )
+    return tuple(NamedVariable(id=str(variable.id), name=variable.name) for variable in found)
 
 
 def read_diff(body: bytes) -> tuple[DiffLine, ...]:
     """Return the lines of a diff."""
-    return tuple(_diff_lines(_decode(body, _WireDiff)))
+    lines = ((*line, None, None)[:2] for line in _decode(body, _WireDiff).diff)
+    return tuple(DiffLine(str(text or ""), str(change or "")) for text, change in lines)
 
 
 def read_time(text: str | None) -> datetime | None:
     """Return a time as directors write it, in UTC; None where none is given.
 
-    Raises `BadAnswer` for text that is no time.
+    Raises `UnreadableAnswer` for text that is no time.
     """
     if not text:
         return None
@@ -491,7 +488,7 @@ def _instance(wire: _WireInstance, deployment: str) -> BoshInstance:
         agent_id=wire.agent_id or None,
         vm_cid=wire.vm_cid or wire.cid or None,
         vm_created_at=read_time(wire.vm_created_at),
-        state=wire.state or "started",
+        state=wire.state or STARTED,
         job_state=wire.job_state,
         ignore=bool(wire.ignore),
         active=wire.active,
@@ -515,9 +512,3 @@ def _task(wire: _WireTask) -> DirectorTask:
         deployment=wire.deployment or None,
         user=wire.user or "",
     )
-
-
-def _diff_lines(wire: _WireDiff) -> Iterator[DiffLine]:
-    for line in wire.diff:
-        text, change, *_ = (*line, None, None)
-        yield DiffLine(str(text or ""), str(change or ""))

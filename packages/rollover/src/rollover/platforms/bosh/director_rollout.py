@@ -92,23 +92,20 @@ class DirectorRollout:
         recorded = observation.conclusion.recorded
         if recorded is not None and observation.certainly_has(prepared.wanted.state):
             return self._confirmed(order.instance, prepared.wanted, observation, begun=begun)
-        ops_file = self._put_in_place(prepared)
+        self._add_variables(prepared)
+        wanted = ops_files.write_ops_file(
+            prepared.manifest, prepared.wanted, self._environment.stored()
+        )
+        ops_file = None if wanted is None else self._workplace.put_ops_file(wanted)
         self._check_outcome(prepared, ops_file)
         return self._run(order, prepared, ops_file, begun=begun)
-
-    def _put_in_place(self, prepared: _Prepared) -> Path | None:
-        """Add the variables, write the ops file; return where that is, None when none is needed."""
-        self._add_variables(prepared)
-        stored = self._environment.stored()
-        wanted = ops_files.write_ops_file(prepared.manifest, prepared.wanted, stored)
-        return None if wanted is None else self._workplace.put_ops_file(wanted)
 
     def _add_variables(self, prepared: _Prepared) -> None:
         stored = self._environment.stored()
         wanted = {
-            base: each
-            for base, each in prepared.credentials.items()
-            if not nats_properties.holders_of(each.chain, stored)
+            base: credential
+            for base, credential in prepared.credentials.items()
+            if not nats_properties.holders_of(credential.chain, stored)
         }
         if not wanted:
             return
@@ -116,6 +113,8 @@ class DirectorRollout:
         bases = prepared.manifest.names.all
         number = vars_store.free_suffix(bases, wanted, stored)
         self._workplace.back_up(store)
+        # Noted first: after a crash in between, the clean-up takes away what was added, and finds
+        # nothing where nothing was.
         self._workplace.note_added(nats_properties.suffixed_name(base, number) for base in wanted)
         vars_store.VarsFile(store).change(
             lambda now: {**now, **vars_store.with_added(now, wanted, number=number)}
@@ -145,7 +144,7 @@ class DirectorRollout:
     ) -> Result:
         environment = self._environment
         recorded = environment.state().current_manifest_sha
-        # What was handed out until now has to be known, whoever looked last.
+        # What was handed out until now has to be known, whoever observed last.
         before = IssuedCredentials(signer=prepared.before.signer, bundle=prepared.before.bundle)
         self._ledger.record_issued(before, at=self._clock())
         ended = create_env.run_create_env(
@@ -156,13 +155,15 @@ class DirectorRollout:
             timeout_seconds=self._create_env_seconds,
         )
         if not ended.succeeded:
+            # `create-env` clears the SHA before it changes anything (bosh-cli,
+            # deployment/record.go): where it still stands, nothing was changed.
             untouched = environment.state().current_manifest_sha == recorded and recorded != ""
             return self._failed(
                 order, ended, ops_file, restored=untouched and ended.code is not None
             )
         try:
             observation = self._settled(prepared.wanted)
-            # Nobody has looked at agents since it began: whoever is seen from now on may be of
+            # Nobody has observed agents since it began: whoever is seen from now on may be of
             # either. A task that is younger than the last one now is certainly of the new director.
             self._ledger.record_issued(
                 IssuedCredentials(
@@ -179,7 +180,7 @@ class DirectorRollout:
             return _unconfirmed(order.instance, error, ended)
 
     def _settled(self, wanted: WantedTls) -> DirectorVmObservation:
-        """Look until the director answers and NATS shows what is wanted, or the time is up."""
+        """Observe until the director answers and NATS shows what is wanted, or the time is up."""
         deadline = time.monotonic() + self._confirm_seconds
         while True:
             observation = self._observer.observe()
@@ -250,7 +251,7 @@ class DirectorRollout:
     ) -> Result:
         evidence = self._evidence(instance, wanted, observation)
         seconds = time.monotonic() - begun
-        if all(item.holds for item in evidence) and self._observer.answers():
+        if all(proof.holds for proof in evidence) and self._observer.answers():
             return Applied(
                 instance=instance,
                 seconds=seconds,
@@ -262,12 +263,12 @@ class DirectorRollout:
             observation.conclusion.doubt,
             observation.conclusion.disagreement,
         )
-        said = "; ".join(doubt for doubt in doubts if doubt) or "the director does not answer"
+        seen = "; ".join(doubt for doubt in doubts if doubt) or "the director does not answer"
         return Failed(
             instance=instance,
             seconds=seconds,
             code="verification",
-            message=f"the director VM does not show what was deployed: {said}",
+            message=f"the director VM does not show what was deployed: {seen}",
             hint="look at its jobs (`monit summary` on it); then run it again",
             restored=False,
             evidence=evidence,

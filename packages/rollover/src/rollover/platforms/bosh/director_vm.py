@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from rollover.engine.ports import Moment, Pacing
 from rollover.errors import EvidenceMissing, RolloverError, SpecError
 from rollover.fleet.certificate import Certificate
-from rollover.fleet.description import DirectorDescription, GroupDescription
+from rollover.fleet.description import GroupDescription
 from rollover.fleet.evidence import (
     Evidence,
     Fact,
@@ -39,72 +37,52 @@ from rollover.platforms.bosh import (
     nats_port,
     vars_store,
 )
-from rollover.platforms.bosh.create_env import CreateEnvironment, stored_chains
+from rollover.platforms.bosh.create_env import stored_chains
 from rollover.platforms.bosh.director_records import BoshInstance
 from rollover.platforms.bosh.director_rollout import DirectorRollout
-from rollover.platforms.bosh.director_vm_observer import (
-    Conclusion,
-    DirectorCalls,
-    DirectorVmObserver,
-)
+from rollover.platforms.bosh.director_vm_observer import Conclusion, DirectorVmObserver
 from rollover.platforms.bosh.nats_properties import DirectorProperties, NatsPart, NatsTls
 from rollover.platforms.bosh.provenance import IssuedCredentials, ProvenanceFile, VmCreationTimes
 from rollover.platforms.bosh.rules import director
-from rollover.platforms.bosh.vars_store import RotationFiles
 from rollover.rules.rule import Finding
 
-WORKPLACE = "bosh"
 POLL_SECONDS = 0.5
 
 
 class DirectorVm:
-    """`Platform`, `Attends` and `Tidies` for the one instance of the group `director`.
+    """`Platform`, `ReportsFindings` and `Cleanup` for the one instance of the group `director`.
 
-    `identities` are the chains that Rollover presents itself, `known` all CA certificates that it
-    knows. `base` is the directory of the fleet file, `state` the state directory below it.
+    `known` are all CA certificates that Rollover knows.
     """
 
-    def __init__(  # noqa: PLR0913 - what a platform works with, each by its name
+    def __init__(
         self,
         group: GroupDescription,
+        observer: DirectorVmObserver,
         *,
-        settings: DirectorDescription,
-        environment: CreateEnvironment,
-        director: DirectorCalls,
         ledger: ProvenanceFile,
-        identities: Callable[[], Sequence[Identity]],
         known: Callable[[], Sequence[Certificate]],
-        base: Path,
-        state: Path,
-        clock: Callable[[], datetime],
+        create_env_seconds: float,
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self.group = group
-        self.environment = environment
-        # `create-env` runs in a directory of its own: what it is given has to be absolute.
-        self.workplace = RotationFiles((base / state / WORKPLACE).absolute())
-        self._director = director
+        self.observer = observer
+        self.environment = observer.environment
+        self.workplace = observer.workplace
+        self._director = observer.director
+        self._clock = observer.clock
         self._ledger = ledger
-        self._clock = clock
-        self._births = VmCreationTimes(director, ledger)
-        self.observer = DirectorVmObserver(
-            environment,
-            self.workplace,
-            settings=settings,
-            director=director,
-            identities=identities,
-            clock=clock,
-        )
+        self._creation_times = VmCreationTimes(observer.director, ledger)
         self._rollout = DirectorRollout(
-            self.observer,
+            observer,
             ledger=ledger,
             known=known,
-            create_env_seconds=settings.create_env_minutes * 60,
+            create_env_seconds=create_env_seconds,
             confirm_seconds=group.confirm_seconds,
             poll_seconds=poll_seconds,
         )
 
-    # What others of this package ask for.
+    # What agents get from it.
 
     def issued_credentials(self) -> IssuedCredentials:
         """Return what the director hands out to agents now; `EvidenceMissing` when it is unknown.
@@ -157,22 +135,24 @@ class DirectorVm:
                 at=self._clock(),
                 availability=availability,
                 why=why,
-                endpoints=() if first is None else self._seen(first),
-                may_use=tuple(self._seen(other) for other in others if other is not None),
+                endpoints=() if first is None else self._endpoints(first),
+                may_use=tuple(self._endpoints(other) for other in others if other is not None),
             )
 
     def _availability(self, conclusion: Conclusion) -> tuple[Availability, str]:
         if create_env.is_running(self.workplace.lock):
             return Availability.UNREACHABLE, "a `create-env` is still running"
         if conclusion.doubt or conclusion.silent:
-            words = [conclusion.silent, conclusion.doubt]
+            reasons = [conclusion.silent, conclusion.doubt]
             if conclusion.doubt and (kept := self.workplace.backups()):
-                words.append(f"the latest copy of the vars store is `{kept[-1]}`")
-            return Availability.UNREACHABLE, "; ".join(word for word in words if word)
+                reasons.append(f"the latest copy of the vars store is `{kept[-1]}`")
+            return Availability.UNREACHABLE, "; ".join(reason for reason in reasons if reason)
         return Availability.READY, conclusion.disagreement
 
-    def _seen(self, tls: NatsTls) -> tuple[ObservedEndpoint, ...]:
-        described = {endpoint.name for one in self.group.instances for endpoint in one.endpoints}
+    def _endpoints(self, tls: NatsTls) -> tuple[ObservedEndpoint, ...]:
+        described = {
+            endpoint.name for instance in self.group.instances for endpoint in instance.endpoints
+        }
         return tuple(
             ObservedEndpoint(endpoint=endpoint, presents=tls.pairs[part].chain, trusts=tls.bundle)
             for endpoint, part in director_fleet.PARTS.items()
@@ -240,14 +220,14 @@ class DirectorVm:
                 retired=retired,
                 tls=director_vm_observer.distinct_states(conclusion.possible),
                 agents=connections.KnownAgents(
-                    self._ledger, self._placed, self._births, self._clock()
+                    self._ledger, self._instances, self._creation_times, self._clock()
                 ),
                 own=frozenset(
                     identity.chain[0].fingerprint for identity in self.observer.identities()
                 ),
             )
 
-    def _placed(self) -> Iterable[BoshInstance]:
+    def _instances(self) -> Iterable[BoshInstance]:
         for deployment in self._director.deployments():
             yield from self._director.placed(deployment.name)
 
@@ -264,7 +244,7 @@ class DirectorVm:
                 by=nats_port.BY_CONNZ,
             )
 
-    # Attending and tidying.
+    # Findings and cleanup.
 
     def findings(self, moment: Moment) -> Iterator[Finding]:
         """Yield what stands in the way at the director VM, its vars store and its command line."""

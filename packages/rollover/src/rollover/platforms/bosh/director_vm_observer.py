@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from rollover.errors import AdapterError
-from rollover.fleet.description import DirectorDescription
 from rollover.fleet.evidence import Identity
 from rollover.platforms.bosh import nats_port
 from rollover.platforms.bosh.create_env import (
@@ -38,7 +37,6 @@ from rollover.platforms.bosh.nats_properties import (
 from rollover.platforms.bosh.vars_store import RotationFiles
 from rollover.probe.monitoring import Monitor
 
-MONITOR_SECONDS = 15.0
 CLOSE_DATES = timedelta(seconds=1)
 """The director writes dates in whole seconds."""
 
@@ -83,11 +81,15 @@ def conclude_deployed(
     """Return what follows from the manifests, the record, and what was seen."""
     usable = [candidate for candidate in candidates if candidate.properties is not None]
     # Of several with one SHA the plain one counts: after a clean-up the ops file changes nothing.
-    recorded = next((pair for pair in usable if pair.sha == state.current_manifest_sha), None)
+    recorded = next(
+        (candidate for candidate in usable if candidate.sha == state.current_manifest_sha), None
+    )
     silent = seen.nats.silence
     if recorded is not None and not _against(recorded, seen):
         return Conclusion((recorded,), recorded, silent=silent)
-    fitting = tuple(pair for pair in _latest_first(usable) if not _against(pair, seen))
+    fitting = tuple(
+        candidate for candidate in _latest_first(usable) if not _against(candidate, seen)
+    )
     disagreement = ""
     if recorded is not None:
         disagreement = (
@@ -206,7 +208,8 @@ class DirectorVmObservation(NamedTuple):
 class DirectorVmObserver:
     """Asks the files, the NATS port and the API of one director VM. Changes nothing.
 
-    `identities` are the chains that Rollover presents itself.
+    `monitor` lists the connections of NATS; None where its port is not described. `identities`
+    are the chains that Rollover presents itself.
     """
 
     def __init__(
@@ -214,31 +217,19 @@ class DirectorVmObserver:
         environment: CreateEnvironment,
         workplace: RotationFiles,
         *,
-        settings: DirectorDescription,
         director: DirectorCalls,
+        nats_address: str,
+        monitor: Monitor | None,
         identities: Callable[[], Sequence[Identity]],
         clock: Callable[[], datetime],
     ) -> None:
         self.environment = environment
         self.workplace = workplace
         self.director = director
+        self.nats_address = nats_address
+        self.monitor = monitor
         self.identities = identities
         self.clock = clock
-        self.monitor = (
-            Monitor(settings.monitor, timeout_seconds=MONITOR_SECONDS)
-            if settings.monitor is not None
-            else None
-        )
-        """Lists the connections of NATS; None where its port is not described."""
-        self._settings = settings
-
-    @property
-    def nats_address(self) -> str:
-        """`host:port` of its NATS."""
-        # The rules import this module, and `explain` lists them without an HTTP client.
-        from rollover.platforms.bosh import director_fleet  # noqa: PLC0415
-
-        return director_fleet.nats_address(self._settings)
 
     def observe(self) -> DirectorVmObservation:
         """Return what the director VM uses, and what that was concluded from."""

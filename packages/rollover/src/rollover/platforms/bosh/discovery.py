@@ -1,4 +1,4 @@
-"""Describes a director for a fleet file, with all that it says of its world beside it."""
+"""Describes a director for a fleet file, with all that it says of its deployments beside it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from rollover.platforms.bosh.cost import RoundCost, UpdateWay
 from rollover.platforms.bosh.director_api import Director
 from rollover.platforms.bosh.director_fleet import DirectorObservation, Placement
 from rollover.platforms.bosh.director_records import (
+    STARTED,
+    UNRESPONSIVE,
     BoshInstance,
     CertificateExpiry,
     DirectorInfo,
@@ -25,9 +27,7 @@ from rollover.platforms.bosh.login import DirectorAccess
 
 AUTHORITY = AuthorityName("nats_ca")
 SOON_DAYS = 30
-UNRESPONSIVE = "unresponsive agent"
-STARTED = "started"
-_GIVEN = (
+_DISCOVERED = (
     "environment",
     "client",
     "client_secret_file",
@@ -111,13 +111,13 @@ def discover(
     """
     with connect(access) as director:
         found = director_fleet.observe_director(director)
-    cost = director_fleet.cost_of(
+    round_of_agents = director_fleet.cost_of(
         found.placements,
         version=found.info.version,
         direct=described.in_place == "direct",
         workers=described.parallel,
     )
-    reading = read_director(found, cost)
+    reading = read_director(found, round_of_agents)
     certificates = tuple(certificate.fingerprint for certificate in trusted)
     description = FleetDescription(
         version=1,
@@ -134,7 +134,7 @@ def discover(
 
 
 def read_director(found: DirectorObservation, cost: RoundCost) -> DirectorReading:
-    """Return a director's world in the form that is shown. Pure."""
+    """Return what a director told in the form that is shown. Pure."""
     return DirectorReading(
         director=found.info,
         deployments=tuple(_deployment(placement, found) for placement in found.placements),
@@ -165,7 +165,7 @@ def _merged(
 ) -> DirectorDescription | None:
     if found is None or before is None:
         return found or before
-    known = {name: getattr(found, name) for name in _GIVEN}
+    known = {name: getattr(found, name) for name in _DISCOVERED}
     return msgspec.structs.replace(
         before, **{name: value for name, value in known.items() if value is not None}
     )

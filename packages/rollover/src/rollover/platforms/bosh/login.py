@@ -27,11 +27,8 @@ from rollover.fleet.description import DirectorDescription
 from rollover.fleet.secret import SecretBytes, holds_private_key
 from rollover.pki.pem import read_certificates, write_certificates
 from rollover.platforms.bosh.director_http import HttpRequest, HttpResponse, HttpServer
+from rollover.platforms.bosh.nats_properties import DIRECTOR_PORT, NATS_PORT
 
-# Where a director is: what the bosh CLI takes for an environment, as a URL.
-
-
-DIRECTOR_PORT = 25555
 ENVIRONMENT_VARIABLE = "BOSH_ENVIRONMENT"
 
 
@@ -49,6 +46,14 @@ def director_url(text: str) -> str:
     return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
+def nats_address(described: DirectorDescription) -> str:
+    """Return `host:port` at which agents reach the director's NATS."""
+    if described.nats is not None:
+        return described.nats
+    host = urlsplit(director_url(described.environment)).netloc.rpartition(":")[0]
+    return f"{host}:{NATS_PORT}"
+
+
 def _no_address(message: str) -> SpecError:
     return SpecError(
         message,
@@ -59,9 +64,6 @@ def _no_address(message: str) -> SpecError:
 
 
 # The file in which the bosh CLI keeps environments, their CAs, and who logged in to them.
-#
-# `bosh alias-env` and `bosh log-in` write it. Rollover reads it, and writes one thing: a refresh
-# token that the UAA has replaced by using it, without which the next `bosh` would be logged out.
 
 
 CONFIG_VARIABLE = "BOSH_CONFIG"
@@ -118,11 +120,7 @@ class SavedLogin(msgspec.Struct, frozen=True, kw_only=True):
 
 def config_place(environment: Mapping[str, str]) -> Path:
     """Return where the file is, as the CLI finds it: `$BOSH_CONFIG`, or in the home directory."""
-    named = environment.get(CONFIG_VARIABLE) or DEFAULT_CONFIG
-    home = environment.get("HOME", "")
-    if home and (named == "~" or named.startswith("~/")):
-        return Path(home, named[2:])
-    return Path.cwd() / named
+    return _located(environment.get(CONFIG_VARIABLE) or DEFAULT_CONFIG, environment, Path.cwd())
 
 
 def read_config(path: Path) -> tuple[SavedEnvironment, ...]:
@@ -220,7 +218,7 @@ def _entry_text(entry: Mapping[Key, Tree], field: str) -> str:
     return "" if value is None else str(value)
 
 
-# Where a director is and how to log in: from the fleet file and what the bosh CLI reads.
+# The access that follows from the fleet file, the environment and that file.
 
 
 CLIENT, SECRET = "BOSH_CLIENT", "BOSH_CLIENT_SECRET"
@@ -344,6 +342,7 @@ def _read_ca(given: str, environment: Mapping[str, str], base: Path) -> bytes | 
 
 
 def _located(named: str, environment: Mapping[str, str], base: Path) -> Path:
+    # No shell has been at these names: the CLI expands a `~` by itself, and so it is done here.
     home = environment.get("HOME", "")
     if home and (named == "~" or named.startswith("~/")):
         return Path(home, named[2:])
@@ -366,7 +365,7 @@ def _read_file(path: Path, *, field: str) -> bytes:
         ) from None
 
 
-# Logging in to a director: with a password of its own, or with tokens of a UAA.
+# Logging in: with a password of the director's own, or with tokens of a UAA.
 
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path

@@ -26,6 +26,8 @@ TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
 BY_HANDSHAKE, BY_CONNZ = "handshake", "connz"
 _CLIENTS = (NatsPart.DIRECTOR, NatsPart.HEALTH_MONITOR)
+_OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
+"""The verdict that contradicts an identity's CA being trusted, or not."""
 
 
 class NatsDial(NamedTuple):
@@ -124,15 +126,13 @@ def _contradictions(tls: NatsTls, shown: ObservedNats, at: datetime) -> Iterator
     for dial in shown.dials:
         if dial.identity is None or not unexpired(dial.identity, tls.bundle, at=at):
             continue
-        trusted = dial.identity.issuer in {one.fingerprint for one in tls.bundle}
+        trusted = dial.identity.issuer in {authority.fingerprint for authority in tls.bundle}
+        # A verdict that is neither says nothing for or against.
         if dial.handshake.client_verdict is _OPPOSITE[trusted]:
             verb = "turns away" if trusted else "lets in"
             yield f"NATS {verb} {dial.identity.label}"
     for part in _CLIENTS:
         yield from _wrong_client(part, tls.pairs[part].chain[0], shown)
-
-
-_OPPOSITE = {True: ClientVerdict.REFUSED, False: ClientVerdict.ACCEPTED}
 
 
 def _wrong_client(part: NatsPart, leaf: Certificate, shown: ObservedNats) -> Iterator[str]:
@@ -152,13 +152,16 @@ def common_name(certificate: Certificate) -> str:
 
 def unexpired(identity: Identity, bundle: Iterable[Certificate], *, at: datetime) -> bool:
     """Say whether nothing has expired of an identity, and of its CA as far as that is known."""
-    issuers = [one for one in bundle if one.fingerprint == identity.issuer]
-    return all(one.not_before <= at <= one.not_after for one in (*identity.chain, *issuers))
+    issuers = [authority for authority in bundle if authority.fingerprint == identity.issuer]
+    return all(
+        certificate.not_before <= at <= certificate.not_after
+        for certificate in (*identity.chain, *issuers)
+    )
 
 
 def advertised_names(bundle: Iterable[Certificate]) -> tuple[bytes, ...]:
     """Return what nats-server advertises for a bundle: each subject, in order (DER)."""
-    return tuple(anatomy(one).raw_subject for one in dict.fromkeys(bundle))
+    return tuple(anatomy(authority).raw_subject for authority in dict.fromkeys(bundle))
 
 
 def _named(advertised: Sequence[bytes]) -> str:
@@ -196,7 +199,7 @@ def dial_evidence(
         at=at,
         by=BY_HANDSHAKE,
     )
-    turned_away = {id(item) for item in refused}
+    turned_away = {id(identity) for identity in refused}
     for identity, handshake in dials:
         if identity is not None:
             must_go = id(identity) in turned_away

@@ -16,9 +16,6 @@ from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.pem import PemReading, read_certificates
 
-# What a director's manifest says of NATS: the five properties of `nats.tls`, as certificates.
-
-
 NATS_PORT, DIRECTOR_PORT = 4222, 25555
 """Defaults of the release (jobs/nats/spec, jobs/director/spec)."""
 
@@ -42,7 +39,7 @@ class TlsState(NamedTuple):
 
     bundle: tuple[Fingerprint, ...]
     chains: tuple[tuple[Fingerprint, ...], ...]
-    """In the order of `Part`."""
+    """In the order of `NatsPart`."""
 
 
 class ChainAndKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,9 +106,15 @@ def read_properties(document: Tree) -> DirectorProperties:
 
 def locate_properties(document: Tree) -> tuple[str, dict[str, Tree]]:
     """Return the one instance group whose properties have `nats.tls`, and those properties."""
+    section = document.get("instance_groups") if isinstance(document, dict) else None
+    groups = [
+        _string_keys(record)
+        for record in (section if isinstance(section, list) else ())
+        if isinstance(record, dict)
+    ]
     found = [
-        (_string(group.get("name")), _string_keys(_mapping(group, "properties")))
-        for group in _groups(document)
+        (_string(group.get("name")), _mapping(group, "properties"))
+        for group in groups
         if "tls" in _mapping(_mapping(group, "properties"), "nats")
     ]
     if len(found) == 1:
@@ -134,13 +137,6 @@ def read_bundle(text: str, *, field: str) -> PemReading:
     return read_certificates(text.encode("utf-8", "surrogateescape"), place=field)
 
 
-def _groups(document: Tree) -> Iterator[dict[str, Tree]]:
-    section = document.get("instance_groups") if isinstance(document, dict) else None
-    for record in section if isinstance(section, list) else ():
-        if isinstance(record, dict):
-            yield _string_keys(record)
-
-
 def _read_tls(tls: dict[str, Tree]) -> NatsTls:
     text = _string(tls.get(BUNDLE))
     return NatsTls(
@@ -155,14 +151,15 @@ def _read_tls(tls: dict[str, Tree]) -> NatsTls:
 def _read_pair(value: dict[str, Tree], *, field: str) -> ChainAndKey:
     certificate, key = _string(value.get("certificate")), _string(value.get("private_key"))
     if not key:
-        raise PemError("there is no private key", field=f"{field}.private_key", hint=_LACKING_HINT)
+        raise PemError(
+            "there is no private key",
+            field=f"{field}.private_key",
+            hint="look at the manifest and at the variable that the property refers to",
+        )
     return ChainAndKey(
         chain=read_bundle(certificate, field=f"{field}.certificate").certificates,
         key=SecretBytes(key.encode("utf-8", "surrogateescape")),
     )
-
-
-_LACKING_HINT = "look at the manifest and at the variable that the property refers to"
 
 
 def _address(host: Tree, port: Tree, default: int) -> str:
@@ -177,7 +174,7 @@ def _mapping(value: Mapping[str, Tree], key: str) -> dict[str, Tree]:
 
 
 def _string_keys(value: Mapping[Any, Tree]) -> dict[str, Tree]:
-    return {key: each for key, each in value.items() if isinstance(key, str)}
+    return {key: item for key, item in value.items() if isinstance(key, str)}
 
 
 def _string(value: Tree) -> str:
@@ -188,7 +185,7 @@ def _fingerprints(chain: tuple[Certificate, ...]) -> tuple[Fingerprint, ...]:
     return tuple(certificate.fingerprint for certificate in chain)
 
 
-# Which variables the properties of `nats.tls` refer to, and which variables hold what.
+# The variables behind them.
 
 
 DOCUMENTED_NAMES: Mapping[NatsPart, str] = {
@@ -255,13 +252,14 @@ def _referred_variable(value: Tree) -> str:
         return found[1] if found and not found[2] else ""
     if not isinstance(value, dict):
         return ""
-    parts = [value.get(field) for field in ("certificate", "private_key")]
-    matches = [_REFERENCE.fullmatch(part) if isinstance(part, str) else None for part in parts]
-    wanted = (".certificate", ".private_key")
-    if all(each and each[2] == want for each, want in zip(matches, wanted, strict=True)):
-        roots = {match_[1] for match_ in matches if match_}
-        return roots.pop() if len(roots) == 1 else ""
-    return ""
+    names: set[str] = set()
+    for field in ("certificate", "private_key"):
+        reference = value.get(field)
+        found = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
+        if found is None or found[2] != f".{field}":
+            return ""
+        names.add(found[1])
+    return names.pop() if len(names) == 1 else ""
 
 
 def variables_named(values: Iterable[Tree]) -> tuple[str, ...]:
@@ -293,9 +291,16 @@ def holders_of(chain: tuple[Certificate, ...], variables: Variables) -> tuple[st
     return tuple(
         name
         for name in sorted(variables)
-        if (atom := certificate_field(variables, name, "certificate"))
-        and atom.certificates == chain
+        if (held := certificate_field(variables, name, "certificate"))
+        and held.certificates == chain
     )
+
+
+def holder_of(chain: tuple[Certificate, ...], base: str, variables: Variables) -> str | None:
+    """Return the variable that holds a chain, of that family if one does; None: none holds it."""
+    holders = holders_of(chain, variables)
+    of_family = (name for name in holders if in_family(name, base))
+    return next(of_family, next(iter(holders), None))
 
 
 def certificate_field(variables: Variables, name: str, key: str) -> CertificateReference | None:
@@ -321,7 +326,7 @@ def bundle_references(
 
     The `ca` of server certificates, as in BOSH's procedure, then the CAs themselves.
     """
-    yield from (pair for pair in first if pair is not None)
+    yield from (reference for reference in first if reference is not None)
     families = ((names.of[NatsPart.SERVER], "ca"), (names.of[NatsPart.CLIENT_CA], "certificate"))
     for base, key in families:
         for name in sorted(variables):

@@ -93,7 +93,7 @@ def plain_manifest(inputs: CreateEnvInputs, *, tls: NatsTls) -> PlainManifest:
     names = nats_properties.variables_behind(found)
     defined = inputs.definitions()
     wanted = {name: defined[name] for name in names.all if name in defined}
-    resolved = {name: inputs.resolved(each.options) for name, each in wanted.items()}
+    resolved = {name: inputs.resolved(definition.options) for name, definition in wanted.items()}
     return PlainManifest(group, names, tls, wanted, resolved)
 
 
@@ -110,15 +110,17 @@ def write_ops_file(
     `missing`: those of them that `create-env` has to generate. `SpecError` when none holds a chain
     that is wanted.
     """
-    found = list(_overrides(manifest, wanted, variables))
-    if not found:
+    operations = list(_overrides(manifest, wanted, variables))
+    if not operations:
         return None
     kept = set(manifest.tls.bundle) & set(wanted.bundle)
     name = ADD_NEW_CA if kept else REMOVE_OLD_CA
-    definitions = _definitions(manifest, wanted, variables, overrides=tuple(found))
+    definitions = _definitions(manifest, wanted, variables, overrides=tuple(operations))
     # Without this section the second file cannot make certificates anew by itself (H7).
-    found += [each for variable, each in definitions if kept or variable in missing]
-    return OpsFile(name, render_operations(found, comment=_COMMENTS[name]))
+    operations += [
+        definition for variable, definition in definitions if kept or variable in missing
+    ]
+    return OpsFile(name, render_operations(operations, comment=_COMMENTS[name]))
 
 
 def _overrides(
@@ -141,31 +143,37 @@ def _holder(
     part: NatsPart, chain: tuple[Certificate, ...], names: NatsVariables, variables: Variables
 ) -> str:
     """Return the variable that holds a chain: of the property's own family, if there is one."""
-    holders = nats_properties.holders_of(chain, variables)
-    own = [holder for holder in holders if nats_properties.in_family(holder, names.of[part])]
-    if not holders:
+    holder = nats_properties.holder_of(chain, names.of[part], variables)
+    if holder is None:
         raise SpecError(
             f"no variable holds `{chain[0].subject}` ({short(chain[0].fingerprint)}), which "
             f"`nats.tls.{part}` is to have",
             hint="the vars store was changed meanwhile: run it again",
         )
-    return (own or holders)[0]
+    return holder
 
 
 def _bundle_text(
     manifest: PlainManifest, wanted: Sequence[Certificate], variables: Variables
 ) -> str:
     """Return the text of a bundle: references side by side, each ending its last line (H9)."""
-    plain_one = nats_properties.plain_bundle_reference(manifest.names, manifest.tls)
-    atoms = list(nats_properties.bundle_references(manifest.names, variables, first=(plain_one,)))
+    plain = nats_properties.plain_bundle_reference(manifest.names, manifest.tls)
+    references = list(nats_properties.bundle_references(manifest.names, variables, first=(plain,)))
     pieces: list[str] = []
     rest = tuple(wanted)
     while rest:
-        fitting = [pair for pair in atoms if rest[: len(pair.certificates)] == pair.certificates]
-        longest = max((len(pair.certificates) for pair in fitting), default=0)
+        fitting = [
+            reference
+            for reference in references
+            if rest[: len(reference.certificates)] == reference.certificates
+        ]
+        longest = max((len(reference.certificates) for reference in fitting), default=0)
         if longest:
-            atom = next(pair for pair in fitting if len(pair.certificates) == longest)
-            pieces.append(atom.reference if atom.ends_line else f"{atom.reference}\n")
+            # Of those that stand for most, the likeliest: the order of `references`.
+            best = next(
+                reference for reference in fitting if len(reference.certificates) == longest
+            )
+            pieces.append(best.reference if best.ends_line else f"{best.reference}\n")
         else:
             # In no variable: a CA of somebody else, which the operator has written out.
             longest = 1
@@ -189,10 +197,10 @@ def _definitions(
     for part in NatsPart:
         base = manifest.names.of[part]
         for name in named:
-            atom = nats_properties.certificate_field(variables, name, "certificate")
-            if name != base and nats_properties.in_family(name, base) and atom is not None:
+            held = nats_properties.certificate_field(variables, name, "certificate")
+            if name != base and nats_properties.in_family(name, base) and held is not None:
                 present = manifest.tls.pairs[part].chain[0]
-                renamed = _common_name(atom.certificates[0])
+                renamed = _common_name(held.certificates[0])
                 own = renamed if renamed != _common_name(present) else ""
                 yield name, definition_operation(manifest, part, name, ca=issuer, common_name=own)
 
@@ -214,9 +222,22 @@ def definition_operation(
     )
 
 
+def restated_options(
+    manifest: PlainManifest,
+) -> Iterator[tuple[str, dict[Key, Tree], dict[Key, Tree]]]:
+    """Yield each definition's name and options, and those that say all that its certificate has."""
+    for part in NatsPart:
+        name = manifest.names.of[part]
+        if name in manifest.definitions:
+            present = _options_map(manifest.definitions[name].options)
+            ca = present.get("ca")
+            authority = ca if isinstance(ca, str) else ""
+            yield name, present, definition_options(manifest, part, ca=authority)
+
+
 def definition_options(
     manifest: PlainManifest, part: NatsPart, *, ca: str, common_name: str = ""
-) -> Tree:
+) -> dict[Key, Tree]:
     """Return the options of the present definition, and what only the certificate still says (H10).
 
     SANs, lifetime, key length, organisation and usages are carried over; where the definition
@@ -225,21 +246,21 @@ def definition_options(
     base = manifest.names.of[part]
     present = manifest.tls.pairs[part].chain[0]
     definition = manifest.definitions.get(base)
-    found: dict[Key, Tree] = dict(_options_map(definition.options if definition else None))
+    options: dict[Key, Tree] = dict(_options_map(definition.options if definition else None))
     if present.is_ca:
-        found["is_ca"] = True
+        options["is_ca"] = True
     if present.is_ca and present.self_signed:
-        found.pop("ca", None)
+        options.pop("ca", None)
     else:
-        found["ca"] = ca
-    if common_name or "common_name" not in found:
-        found["common_name"] = common_name or _common_name(present)
+        options["ca"] = ca
+    if common_name or "common_name" not in options:
+        options["common_name"] = common_name or _common_name(present)
     names = _alternative_names(manifest, base, present)
     if names:
-        found["alternative_names"] = names
+        options["alternative_names"] = names
     for option, value in _implied(present):
-        found.setdefault(option, value)
-    return found
+        options.setdefault(option, value)
+    return options
 
 
 def _alternative_names(manifest: PlainManifest, base: str, present: Certificate) -> list[Tree]:
@@ -247,7 +268,7 @@ def _alternative_names(manifest: PlainManifest, base: str, present: Certificate)
         manifest.definitions[base].options if base in manifest.definitions else None
     ).get("alternative_names")
     covered = _options_map(manifest.resolved.get(base)).get("alternative_names")
-    known = {str(record) for record in covered} if isinstance(covered, list) else set()
+    known = {str(name) for name in covered} if isinstance(covered, list) else set()
     lost = [name for name in present.names if name not in known]
     return [*(written if isinstance(written, list) else ()), *lost]
 
@@ -263,11 +284,7 @@ def _implied(present: Certificate) -> Iterator[tuple[str, Tree]]:
     organization = _attribute(present, NameOID.ORGANIZATION_NAME)
     if organization and organization != DEFAULT_ORGANIZATION:
         yield "organization", organization
-    usages: list[Tree] = [
-        extended_key_usage
-        for extended_key_usage in present.extended_key_usages or ()
-        if extended_key_usage in _USAGES
-    ]
+    usages: list[Tree] = [usage for usage in present.extended_key_usages or () if usage in _USAGES]
     if usages and not present.is_ca:
         yield "extended_key_usage", usages
 
@@ -277,9 +294,9 @@ def _common_name(certificate: Certificate) -> str:
 
 
 def _attribute(certificate: Certificate, oid: object) -> str:
-    for each in anatomy(certificate).parsed.subject:
-        if each.oid == oid and isinstance(each.value, str):
-            return each.value
+    for attribute in anatomy(certificate).parsed.subject:
+        if attribute.oid == oid and isinstance(attribute.value, str):
+            return attribute.value
     return ""
 
 
@@ -288,11 +305,11 @@ def clean_up_ops_file(renames: Mapping[str, str], removed: Iterable[str]) -> Ops
 
     `renames`: base name to the name whose value it takes.
     """
-    found: list[dict[Key, Tree]] = [
+    operations: list[dict[Key, Tree]] = [
         _replace(f"/{base}", f"(({name}))") for base, name in renames.items()
     ]
-    found += [{"type": "remove", "path": f"/{name}"} for name in dict.fromkeys(removed)]
-    return OpsFile(UPDATE_VALUES, render_operations(found, comment=_COMMENTS[UPDATE_VALUES]))
+    operations += [{"type": "remove", "path": f"/{name}"} for name in dict.fromkeys(removed)]
+    return OpsFile(UPDATE_VALUES, render_operations(operations, comment=_COMMENTS[UPDATE_VALUES]))
 
 
 _COMMENTS = {
@@ -308,12 +325,11 @@ def _replace(path: str, value: Tree) -> dict[Key, Tree]:
     return {"type": "replace", "path": path, "value": value}
 
 
-def render_operations(found: Sequence[dict[Key, Tree]], *, comment: str) -> bytes:
+def render_operations(operations: Sequence[dict[Key, Tree]], *, comment: str) -> bytes:
     """Return operations as a file that `bosh` reads and people do."""
     head = "".join(f"# {line}\n" for line in comment.splitlines())
-    return (head + "---\n" + "\n".join(emit([record]) for record in found)).encode(
-        "utf-8", "surrogateescape"
-    )
+    body = "\n".join(emit([operation]) for operation in operations)
+    return f"{head}---\n{body}".encode("utf-8", "surrogateescape")
 
 
 def _options_map(value: Tree) -> dict[Key, Tree]:

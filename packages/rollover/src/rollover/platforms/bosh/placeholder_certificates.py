@@ -25,6 +25,7 @@ LIFETIME = timedelta(days=730)
 """How long an agent's certificate lives, whatever its CA does (nats_client_cert_generator.rb)."""
 SUFFIX = ".agent.bosh-internal"
 PLACEHOLDER = "stand-in" + SUFFIX
+"""The common name of a placeholder."""
 
 _SET, _PRINTABLE, _UTF8 = 0x31, 0x13, 0x0C
 
@@ -76,12 +77,11 @@ def _name(common_name: str, country: str) -> bytes:
         (NameOID.ORGANIZATION_NAME, _UTF8, "Cloud Foundry"),
         (NameOID.COMMON_NAME, _UTF8, common_name),
     )
-    return der.tlv(SEQUENCE, *(_attribute(*part) for part in parts))
-
-
-def _attribute(oid: x509.ObjectIdentifier, tag: int, text: str) -> bytes:
-    kind = der.object_identifier(oid.dotted_string)
-    return der.tlv(_SET, der.tlv(SEQUENCE, kind, der.tlv(tag, text.encode())))
+    attributes = (
+        der.tlv(SEQUENCE, der.object_identifier(oid.dotted_string), der.tlv(tag, text.encode()))
+        for oid, tag, text in parts
+    )
+    return der.tlv(SEQUENCE, *(der.tlv(_SET, attribute) for attribute in attributes))
 
 
 def _extensions() -> tuple[RawExtension, ...]:
@@ -97,7 +97,7 @@ def _extensions() -> tuple[RawExtension, ...]:
 
 @functools.cache
 def _placeholder_key() -> PrivateKey:
-    """Return the key of all stand-ins of this process."""
+    """Return the key of all placeholders of this process: an RSA key takes its time."""
     return generate(KeyKind.RSA_3072)
 
 
@@ -105,8 +105,8 @@ class PlaceholderCertificates:
     """Makes what an agent must be presenting, from what is known of it: its signer and its age.
 
     One key serves all of them: nobody ever presents one. Safe to share between threads.
-    `known` are certificates that were seen in use: one that a CA issued to another client stands
-    in where the CA's own key is not at hand.
+    `known` are certificates that were seen in use: one that a CA issued to another client takes the
+    place where the CA's own key is not at hand.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class PlaceholderCertificates:
         self._lock = Lock()
 
     def of(self, signer: Certificate, *, issued: datetime) -> Certificate:
-        """Return the stand-in for a certificate that `signer` issued on that day.
+        """Return the placeholder for a certificate that `signer` issued on that day.
 
         Raises `EvidenceMissing` when there is neither the signer's key nor a client's certificate.
         """
@@ -132,7 +132,7 @@ class PlaceholderCertificates:
     def _make(self, signer: Certificate, day: datetime) -> Certificate:
         secret = self._signer_key(signer.fingerprint)
         if secret is None:
-            return self._seen(signer)
+            return self._known_leaf(signer)
         return agent_certificate(
             PLACEHOLDER,
             key=_placeholder_key(),
@@ -143,7 +143,7 @@ class PlaceholderCertificates:
             country="US",
         )
 
-    def _seen(self, signer: Certificate) -> Certificate:
+    def _known_leaf(self, signer: Certificate) -> Certificate:
         for certificate in self._known():
             usages = certificate.extended_key_usages
             if (

@@ -32,8 +32,6 @@ from rollover.fleet.names import Fingerprint
 from rollover.pki.certificate import parse_der
 from rollover.platforms.bosh.director_records import BoshInstance
 
-# What a director hands out to agents at one moment.
-
 
 class IssuedCredentials(msgspec.Struct, frozen=True, kw_only=True):
     """The CA that signs agents' certificates, and the bundle that they are given, since when."""
@@ -47,13 +45,16 @@ class IssuedCredentials(msgspec.Struct, frozen=True, kw_only=True):
     trusted_certs: str | None = None
     """`director.trusted_certs`, which agents are given besides; None: it is not known."""
 
+    @property
+    def state(self) -> AgentState:
+        """What an agent has that was given this."""
+        bundle = tuple(certificate.fingerprint for certificate in self.bundle)
+        return AgentState(self.signer.fingerprint, bundle)
 
-# What was seen of agents and handed out to them, and what follows from it. Pure.
-#
-# NATS shows of an agent's certificate only its fingerprint. So which CA issued it, and which
-# bundle came with it, is concluded: a certificate was issued after the agent was last seen with
-# another one, and before it was first seen itself; what the director handed out in that time is
-# what it can have come with.
+    @property
+    def trusted(self) -> frozenset[Fingerprint]:
+        """The CAs that NATS accepts while this is handed out: it has the same bundle."""
+        return frozenset(self.state.bundle)
 
 
 FILE_VERSION = 1
@@ -136,20 +137,20 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def issued_within(
-    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
+    records: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
 ) -> tuple[IssuedRecord, ...]:
     """Return what can have been handed out at some time after `after` (None: ever) and `until`."""
-    ends: list[datetime | None] = [handout.since for handout in handouts[1:]]
+    ends: list[datetime | None] = [record.since for record in records[1:]]
     return tuple(
-        each
-        for each, end in zip(handouts, [*ends, None], strict=True)
-        if (each.earliest is None or each.earliest <= until)
+        record
+        for record, end in zip(records, [*ends, None], strict=True)
+        if (record.earliest is None or record.earliest <= until)
         and (end is None or after is None or end > after)
     )
 
 
 def possible_states(
-    handouts: Sequence[IssuedRecord],
+    records: Sequence[IssuedRecord],
     *,
     trusted: frozenset[Fingerprint],
     after: datetime | None,
@@ -159,28 +160,28 @@ def possible_states(
     """Return what an agent can hold whose certificate was issued in that time, likeliest first.
 
     `trusted` are the CAs that the server accepts: whoever is `connected` comes from one of them.
-    From before anybody looked, any of them is possible, each with itself as the bundle; with only
-    one of them there is no doubt. Between two looks something may have been handed out that
-    nobody saw.
+    From before Rollover first observed, any of them is possible, each with itself as the bundle;
+    with only one of them there is no doubt. Between two observations something may have been handed
+    out that nobody saw.
     """
-    found = [handed.state for handed in issued_within(handouts, after=after, until=until)]
-    found += _unseen_states(handouts, after=after, until=until)
-    if handouts and (after is None or after < handouts[0].noted):
-        past = sorted(trusted - {pair.signer for pair in found})
+    found = [handed.state for handed in issued_within(records, after=after, until=until)]
+    found += _unseen_states(records, after=after, until=until)
+    if records and (after is None or after < records[0].noted):
+        past = sorted(trusted - {state.signer for state in found})
         found += [AgentState(fingerprint, (fingerprint,)) for fingerprint in past]
-    fitting = [pair for pair in found if not connected or pair.signer in trusted]
+    fitting = [state for state in found if not connected or state.signer in trusted]
     # The latest is the likeliest: it is handed out for longest.
     return tuple(dict.fromkeys(reversed(fitting or found)))
 
 
 def _unseen_states(
-    handouts: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
+    records: Sequence[IssuedRecord], *, after: datetime | None, until: datetime
 ) -> Iterator[AgentState]:
     """Yield what may have been handed out between two that were seen, where nobody timed it.
 
     From one CA to another there is a time of both, and of one alone between two times of both.
     """
-    for before, then in pairwise(handouts):
+    for before, then in pairwise(records):
         timed = then.since is None or then.earliest is None or then.earliest == then.since
         if timed or (after is not None and then.since is not None and then.since <= after):
             continue
@@ -193,7 +194,7 @@ def _unseen_states(
 
 
 def states_of_agent(
-    book: Provenance,
+    provenance: Provenance,
     agent: str,
     *,
     trusted: frozenset[Fingerprint],
@@ -206,21 +207,21 @@ def states_of_agent(
     `certificate` is that of its live connection; None: it is not connected, or nobody can see.
     Such a one may have been given anything since it was last seen. `born`: its VM is younger.
     """
-    seen = book.agents.get(agent, ())
+    seen = provenance.agents.get(agent, ())
     current = next((sighting for sighting in seen if sighting.certificate == certificate), None)
     if current is not None and current.settled is not None:
         return (current.settled,)
     if current is not None:
         return possible_states(
-            book.credentials,
+            provenance.credentials,
             trusted=trusted,
-            after=max((item for item in (current.after, born) if item is not None), default=None),
+            after=max((time for time in (current.after, born) if time is not None), default=None),
             until=current.first_observed,
             connected=True,
         )
     last = seen[-1] if seen else None
     since = possible_states(
-        book.credentials,
+        provenance.credentials,
         trusted=trusted,
         after=last.last_observed if last is not None else born,
         until=at,
@@ -229,52 +230,53 @@ def states_of_agent(
     if last is None:
         return since
     before = states_of_agent(
-        book, agent, trusted=trusted, certificate=last.certificate, born=born, at=at
+        provenance, agent, trusted=trusted, certificate=last.certificate, born=born, at=at
     )
     return tuple(dict.fromkeys((*before, *since)))
 
 
 def with_issued_credentials(
-    book: Provenance, handout: IssuedCredentials, *, at: datetime
+    provenance: Provenance, credentials: IssuedCredentials, *, at: datetime
 ) -> Provenance:
-    """Return the book with what the director hands out now."""
-    signer = handout.signer.fingerprint
-    bundle = tuple(certificate.fingerprint for certificate in handout.bundle)
-    certificates = book.certificates | {
+    """Return the provenance with what the director hands out now."""
+    signer, bundle = credentials.state
+    certificates = provenance.certificates | {
         certificate.fingerprint: certificate.der
-        for certificate in (handout.signer, *handout.bundle)
+        for certificate in (credentials.signer, *credentials.bundle)
     }
-    *before, last = book.credentials or (None,)
+    *before, last = provenance.credentials or (None,)
     if last is not None and last.state == (signer, bundle):
         handed = msgspec.structs.replace(last, confirmed=max(at, last.confirmed))
     else:
-        unknown = last is not None and handout.since is None
+        unknown = last is not None and credentials.since is None
         handed = IssuedRecord(
             signer=signer,
             bundle=bundle,
-            since=at if unknown else handout.since,
-            earliest=last.confirmed if unknown and last is not None else handout.since,
+            since=at if unknown else credentials.since,
+            earliest=last.confirmed if unknown and last is not None else credentials.since,
             noted=at,
             confirmed=at,
-            task=handout.task,
+            task=credentials.task,
         )
-        before = list(book.credentials)
-    kept = tuple(item for item in (*before, handed) if item is not None)
-    return msgspec.structs.replace(book, certificates=certificates, credentials=kept)
+        before = list(provenance.credentials)
+    kept = tuple(record for record in (*before, handed) if record is not None)
+    return msgspec.structs.replace(provenance, certificates=certificates, credentials=kept)
 
 
 def with_connections(
-    book: Provenance, seen: Mapping[str, Fingerprint], *, at: datetime
+    provenance: Provenance, seen: Mapping[str, Fingerprint], *, at: datetime
 ) -> Provenance:
-    """Return the book with the certificates of connected agents, by agent id."""
-    agents = dict(book.agents)
+    """Return the provenance with the certificates of connected agents, by agent id."""
+    agents = dict(provenance.agents)
     for agent, certificate in seen.items():
-        agents[agent] = tuple(_with_sighting(agents.get(agent, ()), certificate, book.issued, at))
+        agents[agent] = tuple(
+            _with_sighting(agents.get(agent, ()), certificate, provenance.issued, at)
+        )
     if len(agents) > MOST_AGENTS:
         # Who was forgotten is taken for one that was never seen: more is possible, never less.
-        latest = sorted(agents, key=lambda each: agents[each][-1].last_observed)[-MOST_AGENTS:]
+        latest = sorted(agents, key=lambda agent: agents[agent][-1].last_observed)[-MOST_AGENTS:]
         agents = {text: agents[text] for text in latest}
-    return msgspec.structs.replace(book, agents=agents)
+    return msgspec.structs.replace(provenance, agents=agents)
 
 
 def _with_sighting(
@@ -302,34 +304,34 @@ def _with_sighting(
 
 
 def with_settled(
-    book: Provenance,
+    provenance: Provenance,
     *,
     trusted: frozenset[Fingerprint],
     connected: Mapping[str, datetime | None],
     at: datetime,
 ) -> Provenance:
-    """Return the book in which everything is written down that has become beyond doubt.
+    """Return the provenance with everything written down that has become beyond doubt.
 
     `connected` are the agents that are connected now, each with a time that its VM is younger
     than.
     """
-    agents = dict(book.agents)
+    agents = dict(provenance.agents)
     for agent, born in connected.items():
-        *before, last = book.agents.get(agent, (None,))
+        *before, last = provenance.agents.get(agent, (None,))
         if last is None or last.settled is not None:
             continue
         states = states_of_agent(
-            book, agent, trusted=trusted, certificate=last.certificate, born=born, at=at
+            provenance, agent, trusted=trusted, certificate=last.certificate, born=born, at=at
         )
         if len(states) == 1:
             settled = msgspec.structs.replace(
                 last, signer=states[0].signer, bundle=states[0].bundle
             )
             agents[agent] = (*(sighting for sighting in before if sighting is not None), settled)
-    return msgspec.structs.replace(book, agents=agents)
+    return msgspec.structs.replace(provenance, agents=agents)
 
 
-# The book of what agents were seen with and what they were handed, kept in a file.
+# The file.
 
 
 FILE_LIMIT = 256 * 1024 * 1024
@@ -337,7 +339,7 @@ FILE_LIMIT = 256 * 1024 * 1024
 
 
 class ProvenanceFile:
-    """The book, in a private file of the state directory; several threads may share it.
+    """`Provenance` in a private file of the state directory; several threads may share it.
 
     Every method raises `SpecError` when the file cannot be read, `OSError` when it cannot be
     written. Another process that writes meanwhile is waited for.
@@ -346,33 +348,35 @@ class ProvenanceFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = RLock()
-        self._book: Provenance | None = None
+        self._provenance: Provenance | None = None
         self._stamp: tuple[int, int] | None = None
 
     def read(self) -> Provenance:
         """Return what is in the file now."""
         with self._lock:
             stamp = self._stamped()
-            if self._book is None or stamp != self._stamp:
-                self._book, self._stamp = self._read(), stamp
-            return self._book
+            if self._provenance is None or stamp != self._stamp:
+                self._provenance, self._stamp = self._read(), stamp
+            return self._provenance
 
-    def record_issued(self, handout: IssuedCredentials, *, at: datetime | None = None) -> None:
+    def record_issued(self, credentials: IssuedCredentials, *, at: datetime | None = None) -> None:
         """Note what the director hands out, as of now; the same again changes no history."""
-        instant = at or handout.since or datetime.now(UTC)
-        self._change(lambda book: with_issued_credentials(book, handout, at=instant))
+        instant = at or credentials.since or datetime.now(UTC)
+        self._change(
+            lambda provenance: with_issued_credentials(provenance, credentials, at=instant)
+        )
 
     def issued_credentials(self) -> tuple[IssuedCredentials, ...]:
         """Return everything that was handed out, oldest first."""
-        book = self.read()
+        provenance = self.read()
         return tuple(
             IssuedCredentials(
-                signer=self.certificate(handout.signer),
-                bundle=tuple(self.certificate(one) for one in handout.bundle),
-                since=handout.since,
-                task=handout.task,
+                signer=self.certificate(record.signer),
+                bundle=tuple(self.certificate(fingerprint) for fingerprint in record.bundle),
+                since=record.since,
+                task=record.task,
             )
-            for handout in book.credentials
+            for record in provenance.credentials
         )
 
     def certificate(self, fingerprint: Fingerprint) -> Certificate:
@@ -393,11 +397,12 @@ class ProvenanceFile:
         """
         accepted = frozenset(trusted)
 
-        def change(book: Provenance) -> Provenance:
-            book = with_connections(book, seen, at=at)
+        def change(provenance: Provenance) -> Provenance:
+            provenance = with_connections(provenance, seen, at=at)
             connected = {agent: born.get(agent) for agent in seen}
-            return with_settled(book, trusted=accepted, connected=connected, at=at)
+            return with_settled(provenance, trusted=accepted, connected=connected, at=at)
 
+        # Not durable: it is written at every observation, and what is lost is seen again.
         self._change(change, durable=False)
 
     def issued(
@@ -406,9 +411,13 @@ class ProvenanceFile:
         """Note a certificate that Rollover is about to send to an agent itself."""
         made = SentCertificate(agent=agent, signer=state.signer, bundle=state.bundle, at=at)
 
-        def change(book: Provenance) -> Provenance:
-            others = {one: each for one, each in book.issued.items() if each.agent != agent}
-            return msgspec.structs.replace(book, issued=others | {certificate: made})
+        def change(provenance: Provenance) -> Provenance:
+            others = {
+                fingerprint: sent
+                for fingerprint, sent in provenance.issued.items()
+                if sent.agent != agent
+            }
+            return msgspec.structs.replace(provenance, issued=others | {certificate: made})
 
         self._change(change)
 
@@ -421,7 +430,7 @@ class ProvenanceFile:
         born: datetime | None,
         at: datetime,
     ) -> tuple[AgentState, ...]:
-        """Return what an agent can hold, likeliest first; see `states_of`."""
+        """Return what an agent can hold, likeliest first; see `states_of_agent`."""
         return states_of_agent(
             self.read(),
             agent,
@@ -437,17 +446,17 @@ class ProvenanceFile:
 
     def _change(self, change: Callable[[Provenance], Provenance], *, durable: bool = True) -> None:
         with self._lock, self._alone():
-            book = self.read()
-            changed = change(book)
-            if changed != book:
+            provenance = self.read()
+            changed = change(provenance)
+            if changed != provenance:
                 content = msgspec.json.encode(changed)
                 files.atomic_write(self._path, content, mode=0o600, durable=durable)
-                self._book, self._stamp = changed, self._stamped()
+                self._provenance, self._stamp = changed, self._stamped()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # A file of its own: the book is replaced, and a lock on it would go with the old one.
+        # A file of its own: the other one is replaced, and a lock on it would go with the old one.
         lock = self._path.with_name(f"{self._path.name}.lock")
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -472,14 +481,14 @@ class ProvenanceFile:
         except TooLarge:
             raise self._damaged(f"it has more than {FILE_LIMIT} octets") from None
         try:
-            book = msgspec.json.decode(content, type=Provenance)
+            provenance = msgspec.json.decode(content, type=Provenance)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damaged(str(error)) from error
-        if book.version != FILE_VERSION:
+        if provenance.version != FILE_VERSION:
             raise self._damaged(
-                f"it has version {book.version}, this Rollover knows {FILE_VERSION}"
+                f"it has version {provenance.version}, this Rollover knows {FILE_VERSION}"
             )
-        return book
+        return provenance
 
     def _damaged(self, what: str) -> SpecError:
         return SpecError(
@@ -490,12 +499,7 @@ class ProvenanceFile:
         )
 
 
-# After which time VMs were made, as certainly as it can be known: that says what they were given.
-#
-# The director's clock and ours may differ, so a VM that it made around the time of a `create-env`
-# can be of either side of it. Its tasks are numbered, though: what was made by one that is
-# younger than the first look at the new director was given what that one hands out, whatever any
-# clock says.
+# When VMs were made.
 
 
 CLOCK_SKEW = timedelta(minutes=1)
@@ -523,10 +527,10 @@ class VmCreationTimes:
         """Return a time that an instance's VM is younger than; None when it is not known."""
         created = instance.vm_created_at
         known = None if created is None else created - CLOCK_SKEW
-        book, cid = self._ledger.read(), instance.vm_cid
-        if cid is not None and cid not in self._tasks and _clocks_leave_open(instance, book):
+        provenance, cid = self._ledger.read(), instance.vm_cid
+        if cid is not None and cid not in self._tasks and _clocks_leave_open(instance, provenance):
             self._note(cid)
-        times = (known, self._remembered(instance, book.credentials))
+        times = (known, self._remembered(instance, provenance.credentials))
         return max((time for time in times if time is not None), default=None)
 
     def _note(self, vm_cid: str) -> None:
@@ -539,7 +543,7 @@ class VmCreationTimes:
             self._tasks[vm_cid] = task
 
     def _remembered(
-        self, instance: BoshInstance, handouts: Sequence[IssuedRecord]
+        self, instance: BoshInstance, records: Sequence[IssuedRecord]
     ) -> datetime | None:
         """Return since when there was handed out what the task that made a VM handed out."""
         task = self._tasks.get(instance.vm_cid or "")
@@ -547,20 +551,20 @@ class VmCreationTimes:
             return None
         return max(
             (
-                handout.since
-                for handout in handouts
-                if handout.since is not None and handout.task is not None and task > handout.task
+                record.since
+                for record in records
+                if record.since is not None and record.task is not None and task > record.task
             ),
             default=None,
         )
 
 
-def _clocks_leave_open(instance: BoshInstance, book: Provenance) -> bool:
-    """Say whether the clocks leave it open which handout a VM was made under, and it matters."""
-    created, seen = instance.vm_created_at, book.agents.get(instance.agent_id or "", ())
+def _clocks_leave_open(instance: BoshInstance, provenance: Provenance) -> bool:
+    """Say whether the clocks leave it open what a VM was given, and it matters."""
+    created, seen = instance.vm_created_at, provenance.agents.get(instance.agent_id or "", ())
     if created is None or (seen and seen[-1].settled is not None):
         return False
     return any(
-        handout.since is not None and abs(created - handout.since) <= 2 * CLOCK_SKEW
-        for handout in book.credentials
+        record.since is not None and abs(created - record.since) <= 2 * CLOCK_SKEW
+        for record in provenance.credentials
     )

@@ -20,7 +20,7 @@ import msgspec
 from rollover import files
 from rollover.engine.recovery import LOSSES, Recovery
 from rollover.fleet.names import InstanceName, short
-from rollover.fleet.plan import Plan, Rollout
+from rollover.fleet.plan import Plan
 from rollover.platforms.bosh import director_fleet, nats_properties, runbook_ops_files
 from rollover.platforms.bosh.command_line import (
     CreateEnvLine,
@@ -30,7 +30,7 @@ from rollover.platforms.bosh.command_line import (
 from rollover.platforms.bosh.cost import UpdateWay
 from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.director_fleet import Placement
-from rollover.platforms.bosh.director_records import BoshInstance
+from rollover.platforms.bosh.director_records import STARTED, BoshInstance
 from rollover.platforms.bosh.nats_properties import BUNDLE
 from rollover.platforms.bosh.ops_files import UPDATE_VALUES
 from rollover.platforms.bosh.rules.agents import RECOVERY_LOSES, RECREATE_NEEDED, RESURRECTION
@@ -44,9 +44,6 @@ from rollover.platforms.bosh.runbook_ops_files import (
     RunbookStep,
 )
 from rollover.rules.rule import Finding, Severity
-
-# What a runbook has to know of a director besides a plan: who and what is there, what it costs.
-
 
 _OF_RECOVERY = frozenset((RECREATE_NEEDED.id, RECOVERY_LOSES.id))
 """What a recovery comes to anyway."""
@@ -86,17 +83,17 @@ class DeploymentFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def with_disks(self) -> tuple[str, ...]:
         """Those with a persistent disk."""
-        return tuple(one.short for one in self.instances if one.disk)
+        return tuple(instance.short for instance in self.instances if instance.disk)
 
     @property
     def ignored(self) -> tuple[str, ...]:
         """Those that deploys pass by because somebody has said so."""
-        return tuple(one.short for one in self.instances if one.ignored)
+        return tuple(instance.short for instance in self.instances if instance.ignored)
 
     @property
     def stopped(self) -> tuple[str, ...]:
         """Those whose jobs are to be stopped."""
-        return tuple(one.short for one in self.instances if one.stopped)
+        return tuple(instance.short for instance in self.instances if instance.stopped)
 
 
 class OperatorAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +127,9 @@ class RunbookFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def instances(self) -> tuple[InstanceFacts, ...]:
         """All instances that have a VM."""
-        return tuple(one for deployment in self.deployments for one in deployment.instances)
+        return tuple(
+            instance for deployment in self.deployments for instance in deployment.instances
+        )
 
     @property
     def recovers(self) -> bool:
@@ -146,7 +145,7 @@ class RunbookFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def untold(self) -> tuple[Finding, ...]:
         """The findings that the runbook does not say, or see to, by itself."""
-        cut_off = {str(instance_name) for instance_name in self.recovery.cut_off}
+        cut_off = {str(name) for name in self.recovery.cut_off}
         return tuple(
             finding
             for finding in self.findings
@@ -156,7 +155,7 @@ class RunbookFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def runbook_facts(
-    world: director_fleet.DirectorObservation,
+    observation: director_fleet.DirectorObservation,
     *,
     access: OperatorAccess,
     findings: Iterable[Finding] = (),
@@ -169,10 +168,11 @@ def runbook_facts(
     lost = frozenset(recovery.cut_off)
     return RunbookFacts(
         access=access,
-        name=world.info.name,
-        uuid=world.info.uuid,
+        name=observation.info.name,
+        uuid=observation.info.uuid,
         deployments=tuple(
-            _deployment(place, version=world.info.version, lost=lost) for place in world.placements
+            _deployment(place, version=observation.info.version, lost=lost)
+            for place in observation.placements
         ),
         findings=tuple(findings),
         recovery=recovery,
@@ -185,13 +185,11 @@ def _deployment(
     place: Placement, *, version: tuple[int, ...], lost: frozenset[InstanceName]
 ) -> DeploymentFacts:
     cost = director_fleet.cost_of(
-        (place,), version=version, direct=False, lost=lambda each: each.name in lost
+        (place,), version=version, direct=False, lost=lambda instance: instance.name in lost
     )
     return DeploymentFacts(
         name=place.deployment.name,
-        instances=tuple(
-            _instance(bosh_instance, place, version=version) for bosh_instance in place.with_vm
-        ),
+        instances=tuple(_instance(instance, place, version=version) for instance in place.with_vm),
         at_once=cost.max_in_flight,
         takes=timedelta(seconds=cost.seconds),
     )
@@ -206,15 +204,11 @@ def _instance(
         recreate=verdict.why if verdict.way is UpdateWay.RECREATE else "",
         disk=bool(instance.disk_cids),
         ignored=instance.ignore,
-        stopped=instance.state != "started",
+        stopped=instance.state != STARTED,
     )
 
 
-# A rotation as files and instructions, for people who let no tool do it.
-#
-# The steps are those of a plan, the ops files those that a rollout would use, made for the
-# manifest at hand; nothing in them is secret. Gates are those that Rollover itself would insist
-# on. What people read is in `templates/`; here is what it is made from.
+# The files.
 
 
 RUNBOOK, SETTINGS, GATE = "RUNBOOK.md", "settings.sh", "gate"
@@ -243,9 +237,9 @@ def write_runbook(
 ) -> tuple[Path, ...]:
     """Write ops files, gates and `RUNBOOK.md` into a directory, and return what was written.
 
-    `kept`: the ops files of a rotation that is under way already (`Workplace.ops_files`). Raises
-    `SpecError` when the manifest cannot be interpolated, or the plan is none for people. There is
-    no private key in anything that is written.
+    `kept`: the ops files of a rotation that is under way already. Raises `SpecError` when the
+    manifest cannot be interpolated, or the plan is none for people. There is no private key in
+    anything that is written.
     """
     draft = runbook_ops_files.draft_ops_files(plan, environment, kept=kept)
     commands = OperatorCommands(directory.absolute(), environment.command, plan.made_at)
@@ -412,16 +406,23 @@ class RunbookPage(NamedTuple):
 
     def deployments(self, step: AgentsStep) -> tuple[MeantInstances, ...]:
         """Return the deployments of a step, each with those of its instances that it is for."""
-        found = (
-            (deployment, tuple(one for one in deployment.instances if one.name in step.instances))
-            for deployment in self.facts.deployments
-        )
-        return tuple((deployment, meant) for deployment, meant in found if meant)
+        found: list[MeantInstances] = []
+        for deployment in self.facts.deployments:
+            meant = tuple(
+                instance for instance in deployment.instances if instance.name in step.instances
+            )
+            if meant:
+                found.append((deployment, meant))
+        return tuple(found)
 
     def own_blocks(self, step: AgentsStep) -> list[MeantInstances]:
         """Return the deployments that get commands of their own."""
         looped = self.looped(step)
-        return [pair for pair in self._smallest_first(step) if pair[0] not in looped]
+        return [
+            (deployment, meant)
+            for deployment, meant in self._smallest_first(step)
+            if deployment not in looped
+        ]
 
     def looped(self, step: AgentsStep) -> list[DeploymentFacts]:
         """Return the deployments that one loop is enough for; not the first: see whether it works.
@@ -432,21 +433,25 @@ class RunbookPage(NamedTuple):
         plain = [
             deployment
             for deployment, _ in self._smallest_first(step)
-            if not any(one.name in special for one in deployment.instances)
+            if not any(instance.name in special for instance in deployment.instances)
         ]
         return plain[1:] if len(plain) > MOST_BLOCKS else []
 
     def _smallest_first(self, step: AgentsStep) -> list[MeantInstances]:
         # The smallest goes first, alone: what goes wrong goes wrong there.
-        return sorted(self.deployments(step), key=lambda each: (len(each[1]), each[0].name))
+        return sorted(self.deployments(step), key=lambda pair: (len(pair[1]), pair[0].name))
 
     def done_before(self, step: AgentsStep) -> tuple[str, ...]:
         """Return the instances that need nothing in a step any more."""
-        return tuple(one.name for one in self.facts.instances if one.name not in step.instances)
+        return tuple(
+            instance.name
+            for instance in self.facts.instances
+            if instance.name not in step.instances
+        )
 
 
 def _templates() -> jinja2.Environment:
-    found = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=False,  # noqa: S701 - Markdown and shell: names are quoted for the shell
         undefined=jinja2.StrictUndefined,
@@ -454,34 +459,30 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.globals["many"] = _many
-    found.tests["agents"] = lambda step: isinstance(step, AgentsStep)
-    found.filters |= {
-        "code": _code,
+    templates.globals["many"] = lambda count, noun: f"{count} {noun}{'' if count == 1 else 's'}"
+    templates.tests["agents"] = lambda step: isinstance(step, AgentsStep)
+    templates.filters |= {
+        "code": lambda text: f"`{text}`" if text else "",
+        # What a gate is called with.
         "deployed": lambda ops_file: (
             f"deployed {shlex.quote(ops_file)}" if ops_file else "deployed"
         ),
-        "gates": _gates,
+        # One after another, each only after those before have passed.
+        "gates": lambda calls: " &&\n  ".join(f'"$RUNBOOK/gate" {call}' for call in calls),
         "listed": _listed,
-        "manifest_with": _manifest_with,
-        "phases": _phases,
+        # What a gate calls the manifest that is deployed with an ops file.
+        "manifest_with": lambda ops_file: (
+            f"the manifest with {ops_file}" if ops_file else "the manifest"
+        ),
+        "phases": lambda rollout: ", ".join(phase.value for phase in rollout.phases),
         "placeholder": variable_placeholder,
         "quote": lambda value: shlex.quote(str(value)),
-        "sentence": _sentence,
+        "sentence": lambda text: f"{text[:1].upper()}{text[1:]}.",
         "short": short,
         "took": _took,
         "variable": placeholder_variable,
     }
-    return found
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _code(text: str) -> str:
-    """Return a literal; nothing for nothing."""
-    return f"`{text}`" if text else ""
+    return templates
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -489,10 +490,6 @@ def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(f"`{name}`" for name in names[:_MOST_NAMED])
     more = len(names) - _MOST_NAMED
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _took(time: timedelta) -> str:
@@ -503,22 +500,3 @@ def _took(time: timedelta) -> str:
     if seconds < 2 * _HOUR:
         return f"{seconds / _MINUTE:.0f} min"
     return f"{seconds / _HOUR:.1f} h"
-
-
-def _phases(rollout: Rollout) -> str:
-    """Return what a rollout does, in the words of plans."""
-    return ", ".join(phase.value for phase in rollout.phases)
-
-
-def _manifest_with(ops_file: str) -> str:
-    """Return what a gate calls the manifest that is deployed with an ops file."""
-    return f"the manifest with {ops_file}" if ops_file else "the manifest"
-
-
-def _deployed_gate(ops_file: str) -> str:
-    return f"deployed {shlex.quote(ops_file)}" if ops_file else "deployed"
-
-
-def _gates(calls: Sequence[str]) -> str:
-    """Return gates one after another, each only after those before have passed."""
-    return " &&\n  ".join(f'"$RUNBOOK/gate" {call}' for call in calls)

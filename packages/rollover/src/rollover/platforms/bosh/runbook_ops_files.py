@@ -1,6 +1,6 @@
 """The ops files of a plan, written before there is a new certificate, and the steps that use them.
 
-What `create-env` will generate is stood in for by certificates whose keys are thrown away at once.
+Certificates whose keys are thrown away at once take the place of what `create-env` will generate.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rollover.pki.issue import issue_authority, reissue_like
 from rollover.pki.keys import generate
 from rollover.pki.pem import write_certificates
 from rollover.platforms.bosh import director_fleet, nats_properties, ops_files
-from rollover.platforms.bosh.create_env import CreateEnvironment, ManifestCandidate
+from rollover.platforms.bosh.create_env import CreateEnvironment
 from rollover.platforms.bosh.nats_properties import NatsPart, NatsTls
-from rollover.platforms.bosh.ops_files import OpsFile, PlainManifest, WantedTls
+from rollover.platforms.bosh.ops_files import PlainManifest, WantedTls
 
 FORGET = "forget-nats-certificates.yml"
 """Takes the certificates out of the vars store, so that `create-env` makes new ones."""
@@ -126,7 +126,17 @@ class _Drafting:
         self._inputs = environment.inputs()
         plain = self._inputs.evaluate().properties()
         self.manifest = ops_files.plain_manifest(self._inputs, tls=plain.tls)
-        deployed = _deployed(environment, kept)
+        # What the record names; the plain manifest where it names nothing that is known.
+        sha = environment.state().current_manifest_sha
+        candidates = environment.candidates(kept, self._inputs)
+        deployed = next(
+            (
+                candidate
+                for candidate in candidates
+                if candidate.properties is not None and candidate.sha == sha
+            ),
+            None,
+        )
         self._now = plain.tls
         self._begins_with = ""
         self._files: dict[str, bytes] = {}
@@ -185,7 +195,7 @@ class _Drafting:
         stem, _, ending = name.rpartition(".")
         numbered = (f"{stem}-{number}.{ending}" for number in range(2, len(self._files) + 3))
         taken = self._files
-        free = next(text for text in (name, *numbered) if taken.get(text, data) == data)
+        free = next(tried for tried in (name, *numbered) if taken.get(tried, data) == data)
         self._files[free] = data
         return free
 
@@ -193,11 +203,7 @@ class _Drafting:
         """Take in the clean-up of what the last step deploys; return it and what it removes."""
         if not self._plan.complete:
             return "", ()
-        directors = [
-            rollout
-            for rollout in self._plan.rollouts
-            if rollout.group == director_fleet.DIRECTOR_GROUP
-        ]
+        directors = self._rollouts_of_director()
         chains = (
             self._wanted(directors[-1]).chains
             if directors
@@ -211,21 +217,18 @@ class _Drafting:
         }
         if not renames:
             return "", ()
-        removed = tuple(
-            dict.fromkeys(rename for rename in renames.values() if rename not in renames)
-        )
+        removed = tuple(dict.fromkeys(name for name in renames.values() if name not in renames))
         found = ops_files.clean_up_ops_file(renames, removed)
         return self._kept(found.name, found.content), removed
 
     def _holder(self, base: str, chain: tuple[Certificate, ...]) -> str:
-        found = nats_properties.holders_of(chain, self._variables)
-        own = [text for text in found if nats_properties.in_family(text, base)]
-        if not found:
+        holder = nats_properties.holder_of(chain, base, self._variables)
+        if holder is None:
             raise SpecError(
                 f"no variable of the vars store holds what is to be deployed as `{base}`",
                 hint="put back a backup of the vars store, or let `rollover rotate` go on",
             )
-        return (own or list(found))[0]
+        return holder
 
     def _go_back(self, steps: Sequence[RunbookStep]) -> str:
         """Take in the file that leads back from where agents have new certificates already.
@@ -246,23 +249,28 @@ class _Drafting:
         if found is None:
             return ""
         # Nothing is to be generated on the way back: no definitions.
+        with manifest_errors():
+            tree = load(found.content)
         kept = [
             operation
-            for operation in _operations(found)
-            if "/variables/" not in str(operation["path"])
+            for operation in (tree if isinstance(tree, list) else ())
+            if isinstance(operation, dict) and "/variables/" not in str(operation["path"])
         ]
         return self._kept(GO_BACK, ops_files.render_operations(kept, comment=_COMMENTS[GO_BACK]))
+
+    def _rollouts_of_director(self) -> list[Rollout]:
+        return [
+            rollout
+            for rollout in self._plan.rollouts
+            if rollout.group == director_fleet.DIRECTOR_GROUP
+        ]
 
     # When all that is trusted has expired.
 
     def _forgets(self) -> bool:
         """Say whether no certificate of the director is worth keeping: nobody accepts any."""
         at = self._plan.made_at
-        directors = [
-            rollout
-            for rollout in self._plan.rollouts
-            if rollout.group == director_fleet.DIRECTOR_GROUP
-        ]
+        directors = self._rollouts_of_director()
         return len(directors) == 1 and all(
             certificate.not_after < at for certificate in self._now.bundle
         )
@@ -272,10 +280,15 @@ class _Drafting:
             {"type": "remove", "path": f"/{name}?"} for name in self.manifest.names.all
         ]
         self._kept(FORGET, ops_files.render_operations(removed, comment=_COMMENTS[FORGET]))
-        keeping = list(_kept_options(self.manifest))
+        # Definitions that have to say more, so that nothing of a certificate is lost (H10).
+        restated: list[dict[Key, Tree]] = [
+            {"type": "replace", "path": f"/variables/name={name}/options?", "value": wanted}
+            for name, present, wanted in ops_files.restated_options(self.manifest)
+            if wanted != present
+        ]
         keep = ""
-        if keeping:
-            keep = self._kept(KEEP, ops_files.render_operations(keeping, comment=_COMMENTS[KEEP]))
+        if restated:
+            keep = self._kept(KEEP, ops_files.render_operations(restated, comment=_COMMENTS[KEEP]))
         for rollout in self._plan.rollouts:
             if rollout.group == director_fleet.DIRECTOR_GROUP:
                 yield DirectorStep(rollout, keep, "", bundle=1, makes=True, forgets=True)
@@ -291,7 +304,9 @@ class _Drafting:
         for at, endpoint in enumerate(assignment.endpoints):
             part = director_fleet.PARTS[endpoint]
             chains[part] = self._chain(part, assignment.presents[at])
-            bundle = tuple(self._authority(trust) for trust in assignment.trusts[at] or ())
+            bundle = tuple(
+                self._authority(fingerprint) for fingerprint in assignment.trusts[at] or ()
+            )
         return WantedTls(bundle=bundle, chains=chains)
 
     def _chain(self, part: NatsPart, presented: tuple[Fingerprint, ...]) -> tuple[Certificate, ...]:
@@ -311,7 +326,9 @@ class _Drafting:
 
     def _authority(self, fingerprint: Fingerprint) -> Certificate:
         known = {
-            one.fingerprint: one for tls in (self._now, self.manifest.tls) for one in tls.bundle
+            authority.fingerprint: authority
+            for tls in (self._now, self.manifest.tls)
+            for authority in tls.bundle
         }
         if fingerprint in known:
             return known[fingerprint]
@@ -349,27 +366,6 @@ class _Drafting:
         return found
 
 
-def _deployed(environment: CreateEnvironment, kept: Sequence[Path]) -> ManifestCandidate | None:
-    """Return what is deployed by the record; None where that says nothing that is known."""
-    sha = environment.state().current_manifest_sha
-    found = environment.candidates(kept, environment.inputs())
-    return next((pair for pair in found if pair.properties is not None and pair.sha == sha), None)
-
-
-def _kept_options(manifest: PlainManifest) -> Iterator[dict[Key, Tree]]:
-    """Yield definitions that have to say more, so that nothing of a certificate is lost (H10)."""
-    for part in NatsPart:
-        name = manifest.names.of[part]
-        definition = manifest.definitions.get(name)
-        if definition is None:
-            continue
-        present = definition.options if isinstance(definition.options, dict) else {}
-        ca = present.get("ca")
-        wanted = ops_files.definition_options(manifest, part, ca=ca if isinstance(ca, str) else "")
-        if wanted != present:
-            yield {"type": "replace", "path": f"/variables/name={name}/options?", "value": wanted}
-
-
 def _imagined(now: NatsTls, *, at: datetime) -> _Imagined:
     key = generate(KeyKind.P256)
     present = now.signer
@@ -389,9 +385,3 @@ def _imagined(now: NatsTls, *, at: datetime) -> _Imagined:
         if part is not NatsPart.CLIENT_CA
     }
     return _Imagined(ca, leaves)
-
-
-def _operations(found: OpsFile) -> list[dict[Key, Tree]]:
-    with manifest_errors():
-        tree = load(found.content)
-    return [record for record in tree if isinstance(record, dict)] if isinstance(tree, list) else []

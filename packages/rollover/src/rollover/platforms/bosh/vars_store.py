@@ -1,7 +1,8 @@
 """Changes to the operator's vars store, the clean-up at the end, and what is kept between two runs.
 
 The store is written as a whole, 0600, under the lock of `bosh_interpolate`'s store, and a copy of
-what was there is kept. Nothing is ever replaced before what comes out of it was proven (H8).
+what was there is kept. Nothing is ever replaced before what comes out of it was proven (H8). Kept
+are, in a directory of the state directory:
 
 ops/01/add-new-ca.yml      ops files that were, or are about to be, deployed, oldest first
 backups/creds.yml.<sha>    the vars store before it was changed
@@ -39,14 +40,6 @@ from rollover.platforms.bosh.create_env import CreateEnvInputs, CreateEnvironmen
 from rollover.platforms.bosh.nats_properties import NatsPart, NatsTls, NatsVariables
 from rollover.platforms.bosh.ops_files import OpsFile
 
-# Where Rollover keeps what a rotation of a director needs between two runs: private files.
-#
-# ops/01/add-new-ca.yml ops files that were, or are about to be, deployed, oldest first
-# backups/creds.yml.<sha> the vars store before it was changed variables.json the variables that
-# Rollover has added to the vars store create-env-*.log what `create-env` said create-env.lock
-# held as long as a `create-env` runs, by that process itself
-
-
 _PRIVATE, _PRIVATE_DIRECTORY = 0o600, 0o700
 _DIGEST_LENGTH = 12
 
@@ -72,14 +65,14 @@ class RotationFiles:
 
     def ops_files(self) -> tuple[Path, ...]:
         """Return the ops files, the latest last."""
-        return tuple(sorted(self._ops.glob("[0-9]*/*.yml"), key=lambda each: int(each.parent.name)))
+        return tuple(sorted(self._ops.glob("[0-9]*/*.yml"), key=lambda path: int(path.parent.name)))
 
     def put_ops_file(self, wanted: OpsFile) -> Path:
         """Keep an ops file, and return where. The same one again is the one that is there."""
         present = self.ops_files()
-        for each in present:
-            if each.name == wanted.name and each.read_bytes() == wanted.content:
-                return each
+        for path in present:
+            if path.name == wanted.name and path.read_bytes() == wanted.content:
+                return path
         number = int(present[-1].parent.name) + 1 if present else 1
         path = self._ops / f"{number:02}" / wanted.name
         self._made(path.parent)
@@ -97,7 +90,7 @@ class RotationFiles:
     def backups(self) -> tuple[Path, ...]:
         """Return the copies that are kept, the latest last."""
         found = (self.directory / "backups").glob("*")
-        return tuple(sorted(found, key=lambda each: each.stat().st_mtime))
+        return tuple(sorted(found, key=lambda path: path.stat().st_mtime))
 
     def back_up(self, path: Path) -> Path:
         """Keep a copy of a file, and return where; the same content is kept once."""
@@ -149,10 +142,7 @@ class RotationFiles:
         directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
 
 
-# Changes to the operator's vars store: new certificates in, the clean-up at the end.
-#
-# Both are written as a whole, 0600, under the lock of `bosh_interpolate`'s store, and a copy of
-# what was there is kept. Nothing is ever replaced before what comes out of it was proven (H8).
+# New certificates in the store.
 
 
 class NewCredential(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +200,7 @@ def free_suffix(
     for number in range(nats_properties.FIRST_SUFFIX, nats_properties.LAST_SUFFIX):
         taken = {base: variables.get(nats_properties.suffixed_name(base, number)) for base in bases}
         if all(
-            value is None or (base in wanted and _holds_same(value, wanted[base]))
+            value is None or _certificates(value, "certificate") == wanted[base].chain
             for base, value in taken.items()
             if base in wanted
         ) and _of_one_issuer(taken, wanted):
@@ -222,34 +212,32 @@ def free_suffix(
     )
 
 
-def _holds_same(value: Tree, wanted: NewCredential) -> bool:
-    atom = nats_properties.certificate_field({"it": value}, "it", "certificate")
-    return atom is not None and atom.certificates == wanted.chain
-
-
 def _of_one_issuer(taken: Mapping[str, Tree], wanted: Mapping[str, NewCredential]) -> bool:
     """Say whether those that are there already belong to the same CA as those to come."""
-    issuers = {new_credential.ca.fingerprint for new_credential in wanted.values()}
-    for value in taken.values():
-        atom = (
-            nats_properties.certificate_field({"it": value}, "it", "ca")
-            if value is not None
-            else None
-        )
-        if (
-            atom is not None
-            and {certificate.fingerprint for certificate in atom.certificates} != issuers
-        ):
-            return False
-    return True
+    issuers = {credential.ca.fingerprint for credential in wanted.values()}
+    present = [_certificates(value, "ca") for value in taken.values()]
+    return all(
+        {certificate.fingerprint for certificate in certificates} == issuers
+        for certificates in present
+        if certificates
+    )
+
+
+def _certificates(value: Tree, field: str) -> tuple[Certificate, ...]:
+    """Return the certificates of a variable's field; none where there are none to read."""
+    found = nats_properties.certificate_field({"": value}, "", field)
+    return () if found is None else found.certificates
 
 
 def with_added(
     stored: Variables, wanted: Mapping[str, NewCredential], *, number: int
 ) -> Mapping[str, Tree]:
     """Return the variables that are not there yet, by name."""
-    named = {nats_properties.suffixed_name(base, number): each for base, each in wanted.items()}
-    return {name: each.value() for name, each in named.items() if name not in stored}
+    named = {
+        nats_properties.suffixed_name(base, number): credential
+        for base, credential in wanted.items()
+    }
+    return {name: credential.value() for name, credential in named.items() if name not in stored}
 
 
 def cleaned_store(
@@ -311,7 +299,7 @@ def _as_tree(variables: Variables) -> Tree:
     return tree
 
 
-# The end of a rotation: new values under the old names, what is left over removed, proven before.
+# The end of a rotation: new values under the old names, what is left over removed.
 #
 # Step 5 of BOSH's procedure, made safe: the manifest without an ops file has to come to exactly
 # what is deployed with one, byte for byte, before the vars store is replaced. A crash at any
@@ -343,7 +331,7 @@ def clean_up_vars_store(
     `VerificationError` when the proof fails: then everything is as it was.
     """
 
-    def told(observed: str) -> Evidence:
+    def evidence(observed: str) -> Evidence:
         return Evidence(
             fact=Fact.REPORTED, subject=subject, holds=True, observed=observed, at=at, by=BY_DISK
         )
@@ -360,15 +348,20 @@ def clean_up_vars_store(
             VarsFile(environment.store).change(
                 lambda stored: _proven(wanted, inputs, stored, sha=sha)
             )
+            # After the change: until then each copy may be the one that is needed.
             workplace.keep_only(kept)
-            yield told(_cleaned_text(wanted, environment.store, kept))
+            changed = ", ".join(f"`{base}` ← `{name}`" for base, name in wanted.renames.items())
+            removed = ", ".join(f"`{name}`" for name in wanted.removed)
+            parts = (changed, f"removed {removed}" if removed else "")
+            done = "; ".join(part for part in parts if part)
+            yield evidence(f"`{environment.store}`: {done} (before: `{kept}`)")
         _check_again(environment, sha)
-        yield told(f"the manifest without an ops file is what is deployed ({short(sha)})")
+        yield evidence(f"the manifest without an ops file is what is deployed ({short(sha)})")
     gone = workplace.remove_ops_files()
     workplace.forget_added()
     if gone:
         names = ", ".join(f"`{path.name}`" for path in gone)
-        yield told(f"removed {names}: your own line deploys the director as it is")
+        yield evidence(f"removed {names}: your own line deploys the director as it is")
 
 
 def _deployed_with(
@@ -407,14 +400,13 @@ def _clean_up(inputs: CreateEnvInputs, ops_file: Path | None, left: frozenset[st
 
 
 def _holder_of(chain: tuple[Certificate, ...], base: str, stored: Variables) -> str:
-    found = nats_properties.holders_of(chain, stored)
-    own = [text for text in found if nats_properties.in_family(text, base)]
-    if not found:
+    holder = nats_properties.holder_of(chain, base, stored)
+    if holder is None:
         raise VerificationError(
             f"no variable of the vars store holds what is deployed as `{base}`",
             hint="put back a backup of the vars store",
         )
-    return (own or list(found))[0]
+    return holder
 
 
 def _clean_bundle(
@@ -448,17 +440,10 @@ def _proven(wanted: CleanUp, inputs: CreateEnvInputs, stored: Variables, *, sha:
 
 
 def _check_again(environment: CreateEnvironment, sha: str) -> None:
-    """Look at what is on the disk now: `create-env` would find nothing to do."""
+    """Read again what is on the disk now: `create-env` would find nothing to do."""
     found = environment.inputs().evaluate().sha
     if found != sha:
         raise VerificationError(
             f"the manifest without an ops file is {short(found)}, deployed is {short(sha)}",
             hint="somebody else changes the vars store: put back the backup of it",
         )
-
-
-def _cleaned_text(wanted: CleanUp, store: Path, kept: Path) -> str:
-    changed = ", ".join(f"`{base}` ← `{name}`" for base, name in wanted.renames.items())
-    removed = ", ".join(f"`{name}`" for name in wanted.removed)
-    parts = (changed, f"removed {removed}" if removed else "")
-    return f"`{store}`: {'; '.join(part for part in parts if part)} (before: `{kept}`)"

@@ -32,6 +32,7 @@ from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.agents import BoshAgents
 from rollover.platforms.bosh.connections import OtherConnection
 from rollover.platforms.bosh.director_records import DirectorLock
+from rollover.platforms.bosh.held_credentials import HeldCredentials
 from rollover.platforms.bosh.provenance import ProvenanceFile
 from rollover.rules.rule import Severity
 
@@ -56,17 +57,21 @@ class Scene:
     def again(self) -> BoshAgents:
         """Make the platform of a new process."""
         settings = msgspec.structs.replace(SETTINGS, in_place=self.in_place)
+        held = HeldCredentials(
+            lambda: msgspec.structs.replace(self.world.handout, trusted_certs=""),
+            signer_key=self.world.signer_key,
+            director=self.director,
+            ledger=ProvenanceFile(self.state / "agents.json"),
+            clock=self.world.clock,
+        )
         self.platform = BoshAgents(
             self.world.group(),
+            held,
             settings=settings,
             director=self.director,
-            handout=lambda: msgspec.structs.replace(self.world.handout, trusted_certs=""),
-            signer_key=self.world.signer_key,
             mbus=self.mbus,
-            ledger=ProvenanceFile(self.state / "agents.json"),
-            recover=self.recover,
-            clock=self.world.clock,
             connections=FakeConnections(self.world),
+            recover=self.recover,
             patience=self.patience,
         )
         return self.platform

@@ -84,7 +84,7 @@ def test_a_port_that_does_not_answer_is_told_and_asked_again() -> None:
             return (view(1, ""),)
 
     flaky = Flaky()
-    connections = MonitoredConnections("http://x:1", monitor=lambda _url, _seconds: flaky)
+    connections = MonitoredConnections(flaky)
     assert "no answer" in connections.listing().missing
     connections._fetched_at = float("-inf")
     assert connections.listing().missing == ""

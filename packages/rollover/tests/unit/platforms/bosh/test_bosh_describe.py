@@ -20,7 +20,7 @@ from rollover.fleet.description import (
 )
 from rollover.fleet.fleet import Role, SourceRef, Touch
 from rollover.fleet.names import AuthorityName, Fingerprint, GroupName, InstanceName
-from rollover.platforms.bosh import director_fleet, discovery
+from rollover.platforms.bosh import director_fleet, discovery, login
 from rollover.platforms.bosh.cost import RoundCost, UpdateWay, round_cost
 from rollover.platforms.bosh.director_fleet import DirectorObservation, Placement
 from rollover.platforms.bosh.director_records import (
@@ -192,7 +192,7 @@ def test_nats_may_be_elsewhere() -> None:
     assert fleet.groups[0].instances[0].endpoints[0].address == "nats.example:4333"
     assert {link.name for link in fleet.links} == {"nats.example"}
     six = DirectorDescription(environment="https://[2001:db8::1]:25555")
-    assert director_fleet.nats_address(six) == "[2001:db8::1]:4222"
+    assert login.nats_address(six) == "[2001:db8::1]:4222"
     assert {link.name for link in expanded(director=six).links} == {"2001:db8::1"}
 
 

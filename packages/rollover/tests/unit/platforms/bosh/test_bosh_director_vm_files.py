@@ -31,8 +31,12 @@ from rollover.platforms.bosh.director_records import (
     DirectorInfo,
 )
 from rollover.platforms.bosh.director_vm import DirectorVm
+from rollover.platforms.bosh.director_vm_observer import DirectorVmObserver
+from rollover.platforms.bosh.login import nats_address
 from rollover.platforms.bosh.nats_properties import NatsPart
 from rollover.platforms.bosh.provenance import ProvenanceFile
+from rollover.platforms.bosh.vars_store import RotationFiles
+from rollover.probe.monitoring import Monitor
 
 SETTINGS = DirectorDescription(environment="https://127.0.0.1:1", nats="127.0.0.1:1")
 FAILS = """\
@@ -77,17 +81,21 @@ def platform(director: Director, *, settings: DirectorDescription = SETTINGS) ->
     """The platform of these files; NATS and the director are not there."""
     described = FleetDescription(version=1, name="lab", groups=(), director=settings)
     group = with_agents(described, (), cost=round_cost(())).groups[0]
+    observer = DirectorVmObserver(
+        director.environment(),
+        RotationFiles(director.folder / ".rollover" / "bosh"),
+        director=Silent(),
+        nats_address=nats_address(settings),
+        monitor=Monitor(settings.monitor, timeout_seconds=1.0) if settings.monitor else None,
+        identities=tuple,
+        clock=lambda: datetime.now(UTC),
+    )
     return DirectorVm(
         msgspec.structs.replace(group, confirm_seconds=0.1),
-        settings=settings,
-        environment=director.environment(),
-        director=Silent(),
+        observer,
         ledger=ProvenanceFile(director.folder / "agents.json"),
-        identities=tuple,
         known=tuple,
-        base=director.folder,
-        state=Path(".rollover"),
-        clock=lambda: datetime.now(UTC),
+        create_env_seconds=settings.create_env_minutes * 60,
         poll_seconds=0.01,
     )
 

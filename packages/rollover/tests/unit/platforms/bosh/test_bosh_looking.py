@@ -10,7 +10,7 @@ import pytest
 
 from rigs.bosh_fakes import BEGUN, FakeConnections, FakeDirector, FakeMbus, Mishap, Vm, World
 from rollover.errors import Rejected
-from rollover.platforms.bosh.agent_observer import AgentObserver
+from rollover.platforms.bosh.agent_observer import AgentObserver, DeploymentListings
 from rollover.platforms.bosh.agent_pinger import AgentAnswer, AgentPinger
 from rollover.platforms.bosh.agent_proof import AgentPatience
 from rollover.platforms.bosh.connections import OtherConnection
@@ -30,8 +30,9 @@ class Scene:
         self.after_ping: Callable[[], None] = lambda: None
         self.pings: list[int] = []
         mbus = _Counted(self)
+        self.listings = DeploymentListings(self.director)
         self.observer = AgentObserver(
-            self.director,
+            self.listings,
             connections=FakeConnections(self.world),
             pinger=AgentPinger(mbus, instances=lambda: [vm.instance for vm in self.vms]),
             clock=self.world.clock,
@@ -126,11 +127,11 @@ def test_a_vm_that_is_deleted_meanwhile_is_waited_for_no_longer(scene: Scene) ->
 
 def test_a_deployment_that_is_gone_has_nobody(scene: Scene) -> None:
     """It may go between two calls: that is no failure."""
-    assert scene.observer.listed(["web", "gone"])["gone"] == ()
-    assert {value.deployment for value in scene.observer.placed(["web", "gone"]).values()} == {
+    assert scene.listings.listed(["web", "gone"])["gone"] == ()
+    assert {value.deployment for value in scene.listings.placed(["web", "gone"]).values()} == {
         "web"
     }
-    assert scene.observer.manifests(["gone"]) == {"gone": ""}
+    assert scene.listings.manifests(["gone"]) == {"gone": ""}
 
 
 def test_a_stranger_is_there_at_two_looks(scene: Scene) -> None:
@@ -160,17 +161,11 @@ def test_pending_changes_are_counted_and_a_diff_that_cannot_be_made_is_none(scen
         DiffLine(text="a", change="added"),
         DiffLine(text="b", change=""),
     )
-    assert scene.observer.pending(["web", "gone"]) == {"web": 1, "gone": 0}
+    assert scene.listings.pending(["web", "gone"]) == {"web": 1, "gone": 0}
 
     class Unable(FakeDirector):
         def diff(self, deployment: str, manifest: str) -> tuple[DiffLine, ...]:
             raise Rejected("no", system="director", operation=deployment + manifest[:0])
 
-    unable = AgentObserver(
-        Unable(scene.world),
-        connections=FakeConnections(scene.world),
-        pinger=AgentPinger(None, instances=tuple),
-        clock=scene.world.clock,
-        patience=PATIENCE,
-    )
+    unable = DeploymentListings(Unable(scene.world))
     assert unable.pending(["web"]) == {"web": 0}

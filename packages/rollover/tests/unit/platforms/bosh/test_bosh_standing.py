@@ -11,7 +11,7 @@ from rigs.bosh_fakes import BEGUN
 from rollover.fleet.fleet import Availability
 from rollover.fleet.names import Fingerprint
 from rollover.platforms.bosh.agent_availability import (
-    BIRTH,
+    AGENT_WAIT,
     ObservedAgent,
     availability_of,
     being_created,
@@ -82,6 +82,6 @@ def test_a_vm_is_being_born_for_ten_minutes_at_most(
     seconds: int, sight: ObservedAgent, *, born: bool
 ) -> None:
     """Longer no director waits: some leave the certificate of the birth in use for good."""
-    assert timedelta(seconds=600) == BIRTH
+    assert timedelta(seconds=600) == AGENT_WAIT
     made = msgspec.structs.replace(YOUNG, vm_created_at=BEGUN - timedelta(seconds=seconds))
     assert being_created(made, sight, at=BEGUN) is born

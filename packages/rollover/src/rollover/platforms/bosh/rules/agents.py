@@ -1,12 +1,13 @@
 """Rules over a director's deployments and their agents: what certificates do not show.
 
-They are found in what was gathered beforehand; nothing here asks anybody.
+Findings follow from what was gathered beforehand; nothing here asks anybody. H1 to H18 are the
+hazards of docs/explanation/bosh-hazards.md.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,19 +15,16 @@ import msgspec
 from rollover.engine.ports import Moment
 from rollover.fleet.names import InstanceName, RuleId
 from rollover.platforms.bosh import cost
-from rollover.platforms.bosh.agent_availability import (
-    STARTED,
-    ObservedAgent,
-    being_created,
-    silence_of,
-)
+from rollover.platforms.bosh.agent_availability import ObservedAgent, being_created, silence_of
 from rollover.platforms.bosh.connections import Listing
-from rollover.platforms.bosh.director_records import BoshInstance, DirectorLock, NamedConfig
+from rollover.platforms.bosh.director_records import (
+    STARTED,
+    BoshInstance,
+    DirectorLock,
+    NamedConfig,
+)
 from rollover.platforms.bosh.provenance import Provenance
 from rollover.rules.rule import Finding, Rule, Severity, found
-
-# Rules over a BOSH director's deployments and their agents: what certificates do not show.
-
 
 _MANUAL = "docs-bosh, Rotating NATS Certificate Authorities"
 
@@ -273,9 +271,6 @@ RULES = (
 """All of them, for `rollover explain`."""
 
 
-# What stands in the way of a rotation of agents' certificates, from what was gathered. Pure.
-
-
 MOST_IN_GROUP = 500
 """H16: the size at which timeouts of `update_settings` were reported."""
 MOST_NAMED = 5
@@ -295,7 +290,7 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     observed: Mapping[InstanceName, ObservedAgent]
     listing: Listing
     strangers: Listing = Listing()
-    """Connections that belong to no deployment, on two looks one after another."""
+    """Connections that belong to no deployment, in two listings one after another."""
     locks: tuple[DirectorLock, ...] = ()
     """Those that were held all the while."""
     configs: tuple[NamedConfig, ...] = ()
@@ -313,6 +308,10 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     expired: bool = False
     """All that agents trust has: who still answers does so until his connection ends."""
 
+    def agent_of(self, instance: BoshInstance) -> ObservedAgent:
+        """Return what was seen of an instance's agent."""
+        return self.observed.get(instance.name, ObservedAgent())
+
 
 def findings(gathered: Gathered, moment: Moment) -> Iterator[Finding]:
     """Yield what is to be told at that moment."""
@@ -320,43 +319,48 @@ def findings(gathered: Gathered, moment: Moment) -> Iterator[Finding]:
         yield from _afterwards(gathered)
         return
     yield from _availability(gathered)
-    yield from _sight(gathered)
+    if gathered.listing.missing:
+        yield found(NO_CONNECTIONS, "nats", gathered.listing.missing)
     yield from _strangers(gathered)
     yield from _locks(gathered, moment)
     if moment in _EARLY:
         yield from _cost(gathered)
-        yield from _expiry(gathered)
-        yield from _configs(gathered)
-        yield from _sizes(gathered)
+        yield from _ending_certificates(gathered)
+        for config in gathered.configs:
+            message = f"config `{config.name}` of type `{config.kind}` is set"
+            yield found(DEPLOY_CONFIG, config.name, message)
+        yield from _big_groups(gathered)
         yield from _losses(gathered)
         yield from _resurrection(gathered)
-    yield from _pending(gathered)
+    for deployment, lines in sorted(gathered.pending.items()):
+        if lines:
+            yield found(PENDING, deployment, f"{lines} lines of its manifest would change")
 
 
 def _availability(gathered: Gathered) -> Iterator[Finding]:
     for instance in gathered.instances:
-        sight = gathered.observed.get(instance.name, ObservedAgent())
+        agent = gathered.agent_of(instance)
         if instance.ignore:
             yield found(
                 IGNORED, instance.name, "it is ignored", remedy=_command(instance, "unignore")
             )
-        elif sight.answers and instance.state != STARTED:
+        elif agent.answers and instance.state != STARTED:
             yield found(
                 STOPPED,
                 instance.name,
                 f"its state is `{instance.state}`, and its agent runs",
                 remedy=_command(instance, "start"),
             )
-        if not sight.answers and not being_created(instance, sight, at=gathered.at):
-            yield _unresponsive(instance, sight, gathered)
+        if not agent.answers and not being_created(instance, agent, at=gathered.at):
+            yield _unresponsive(instance, agent, gathered)
 
 
-def _unresponsive(instance: BoshInstance, sight: ObservedAgent, gathered: Gathered) -> Finding:
+def _unresponsive(instance: BoshInstance, agent: ObservedAgent, gathered: Gathered) -> Finding:
     if instance.name in gathered.distrusted:
         return found(
             UNRESPONSIVE,
             instance.name,
-            f"{silence_of(sight)}: it may have a certificate of a CA that NATS does not trust now",
+            f"{silence_of(agent)}: it may have a certificate of a CA that NATS does not trust now",
             remedy="It comes back when the director trusts that CA again: the next rollout of "
             "`rollover rotate`, or of `rollover rollback`, sees to that.",
             severity=Severity.WARNING,
@@ -364,7 +368,7 @@ def _unresponsive(instance: BoshInstance, sight: ObservedAgent, gathered: Gather
     return found(
         UNRESPONSIVE,
         instance.name,
-        silence_of(sight),
+        silence_of(agent),
         remedy=_command(instance, "recreate", "--fix"),
         severity=Severity.WARNING if gathered.recover else None,
     )
@@ -374,11 +378,6 @@ def _command(instance: BoshInstance, verb: str, flag: str = "") -> str:
     named = f"{instance.group}/{instance.id}"
     words = f"bosh -d {instance.deployment} {verb} {named} {flag}".strip()
     return f"`{words}`; then run Rollover again."
-
-
-def _sight(gathered: Gathered) -> Iterator[Finding]:
-    if gathered.listing.missing:
-        yield found(NO_CONNECTIONS, "nats", gathered.listing.missing)
 
 
 def _strangers(gathered: Gathered) -> Iterator[Finding]:
@@ -441,18 +440,11 @@ def _cost(gathered: Gathered) -> Iterator[Finding]:
         )
 
 
-def _expiry(gathered: Gathered) -> Iterator[Finding]:
+def _ending_certificates(gathered: Gathered) -> Iterator[Finding]:
     for name, end in sorted(gathered.ends.items()):
         if end - gathered.at < ENDS_WITHIN:
             over = "may be over since" if end <= gathered.at else "may end on"
             yield found(CERTIFICATE_ENDS, name, f"its agent's certificate {over} {end:%Y-%m-%d}")
-
-
-def _configs(gathered: Gathered) -> Iterator[Finding]:
-    for config in gathered.configs:
-        yield found(
-            DEPLOY_CONFIG, config.name, f"config `{config.name}` of type `{config.kind}` is set"
-        )
 
 
 def _resurrection(gathered: Gathered) -> Iterator[Finding]:
@@ -461,13 +453,7 @@ def _resurrection(gathered: Gathered) -> Iterator[Finding]:
         yield found(RESURRECTION, "director", f"resurrection is on for {_named(on)}")
 
 
-def _pending(gathered: Gathered) -> Iterator[Finding]:
-    for deployment, lines in sorted(gathered.pending.items()):
-        if lines:
-            yield found(PENDING, deployment, f"{lines} lines of its manifest would change")
-
-
-def _sizes(gathered: Gathered) -> Iterator[Finding]:
+def _big_groups(gathered: Gathered) -> Iterator[Finding]:
     sizes = Counter((instance.deployment, instance.group) for instance in gathered.instances)
     for (deployment, group), size in sorted(sizes.items()):
         if size > MOST_IN_GROUP:
@@ -477,7 +463,11 @@ def _sizes(gathered: Gathered) -> Iterator[Finding]:
 def _losses(gathered: Gathered) -> Iterator[Finding]:
     if not gathered.recover:
         return
-    lost = [instance for instance in gathered.instances if _lost(instance, gathered)]
+    lost = [
+        instance
+        for instance in gathered.instances
+        if gathered.expired or not gathered.agent_of(instance).answers
+    ]
     if lost:
         seconds = cost.RECREATE_SECONDS * len(lost)
         yield found(
@@ -486,18 +476,14 @@ def _losses(gathered: Gathered) -> Iterator[Finding]:
             f"{_named(lost)} are made anew with `--fix`, about {seconds / 60:,.0f} VM minutes: "
             "nothing on them is stopped, their ephemeral disks are lost",
         )
-    for bosh_instance in lost:
-        if bosh_instance.disk_cids:
-            disks = ", ".join(f"`{cid}`" for cid in bosh_instance.disk_cids)
+    for instance in lost:
+        if instance.disk_cids:
+            disks = ", ".join(f"`{cid}`" for cid in instance.disk_cids)
             yield found(
                 RECOVERY_LOSES,
-                bosh_instance.name,
+                instance.name,
                 f"its VM is deleted without a stop; persistent disk {disks} is not unmounted",
             )
-
-
-def _lost(instance: BoshInstance, gathered: Gathered) -> bool:
-    return gathered.expired or not gathered.observed.get(instance.name, ObservedAgent()).answers
 
 
 def _afterwards(gathered: Gathered) -> Iterator[Finding]:
@@ -525,8 +511,3 @@ def _named(instances: Sequence[BoshInstance]) -> str:
     names = ", ".join(f"`{instance.name}`" for instance in instances[:MOST_NAMED])
     more = len(instances) - MOST_NAMED
     return f"{len(instances)} VMs ({names}{f' and {more} more' if more > 0 else ''})"
-
-
-def changed(diff: Iterable[str]) -> int:
-    """Return how many lines of a diff are changes."""
-    return sum(1 for text in diff if text)

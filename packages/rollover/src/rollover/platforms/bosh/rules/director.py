@@ -35,10 +35,6 @@ from rollover.rules.rule import Finding, Rule, Severity, found
 if TYPE_CHECKING:
     from rollover.platforms.bosh.director_vm_observer import DirectorVmObservation
 
-
-# Rules over a director VM: its command line, its vars store, its certificates, its record.
-
-
 MANIFEST = Rule(
     id=RuleId("bosh-manifest-incomplete"),
     severity=Severity.ERROR,
@@ -240,15 +236,10 @@ RULES = (
 )
 
 
-# What stands in the way at a director VM: found in its files and in what runs, nothing changed.
-#
-# What concerns its agents, locks and the resurrector is found with the agents.
-
-
 SOON = timedelta(days=30)
 _OTHERS = READABLE_BY_OTHERS | WRITABLE_BY_OTHERS
 _ONCE = (Moment.CHECK, Moment.BEFORE)
-"""What cannot change by itself is looked at before the first rollout only."""
+"""What cannot change by itself is checked before the first rollout only."""
 
 
 class _DirectorContext(NamedTuple):
@@ -256,17 +247,19 @@ class _DirectorContext(NamedTuple):
 
     environment: CreateEnvironment
     workplace: RotationFiles
-    look: DirectorVmObservation
+    observation: DirectorVmObservation
     at: datetime
 
     @property
     def inputs(self) -> CreateEnvInputs:
-        return self.look.inputs
+        return self.observation.inputs
 
     @property
     def tls(self) -> NatsTls | None:
         """What is deployed, as far as it is known."""
-        return next(iter(director_vm_observer.distinct_states(self.look.conclusion.possible)), None)
+        return next(
+            iter(director_vm_observer.distinct_states(self.observation.conclusion.possible)), None
+        )
 
 
 def findings(
@@ -277,17 +270,17 @@ def findings(
     observe: Callable[[], DirectorVmObservation],
     at: datetime,
 ) -> Iterator[Finding]:
-    """Yield what was found; a world that cannot be read at all is one finding."""
+    """Yield what was found; files that cannot be read at all are one finding."""
     place = environment.command.place
     try:
-        scene = _DirectorContext(environment, workplace, observe(), at)
-        yield from _of_the_record(scene)
-        yield from _of_the_command_line(scene)
+        context = _DirectorContext(environment, workplace, observe(), at)
+        yield from _of_the_record(context)
+        yield from _of_the_command_line(context)
         if moment in _ONCE:
-            yield from _of_the_store(scene)
-            yield from _of_the_certificates(scene)
+            yield from _of_the_store(context)
+            yield from _of_the_certificates(context)
         if moment is not Moment.BETWEEN:
-            yield from _left_over(scene)
+            yield from _left_over(context)
     except RolloverError as error:
         yield found(MANIFEST, place, error.message, remedy=error.hint, place=place)
 
@@ -295,15 +288,15 @@ def findings(
 # The record.
 
 
-def _of_the_record(scene: _DirectorContext) -> Iterator[Finding]:
-    conclusion, environment = scene.look.conclusion, scene.environment
+def _of_the_record(context: _DirectorContext) -> Iterator[Finding]:
+    conclusion, environment = context.observation.conclusion, context.environment
     sha = environment.state().current_manifest_sha
     subject = str(environment.command.state)
-    if create_env.is_running(scene.workplace.lock):
+    if create_env.is_running(context.workplace.lock):
         message = "a `create-env` that Rollover began is still running"
         yield found(UNFINISHED, subject, message, remedy="Wait until it has ended.")
     elif not sha:
-        present = scene.workplace.ops_files()
+        present = context.workplace.ops_files()
         again = environment.command.shell_text(present[-1] if present else None)
         remedy = f"Run it in `{environment.command.directory}`: {again}"
         message = "no manifest is recorded as deployed: a `create-env` began and did not end well"
@@ -313,7 +306,7 @@ def _of_the_record(scene: _DirectorContext) -> Iterator[Finding]:
             f"deployed is a manifest ({short(sha)}) that the files do not come to any more: "
             f"without an ops file they come to {short(conclusion.possible[-1].sha)}"
         )
-        remedy = _with_ours(scene)
+        remedy = _with_ours(context)
         yield found(PENDING, str(environment.command.manifest), message, remedy=remedy)
     if conclusion.disagreement:
         yield found(DISAGREES, subject, conclusion.disagreement)
@@ -322,35 +315,37 @@ def _of_the_record(scene: _DirectorContext) -> Iterator[Finding]:
         yield found(rule, subject, conclusion.doubt)
 
 
-def _with_ours(scene: _DirectorContext) -> str:
+def _with_ours(context: _DirectorContext) -> str:
     """Return how changes get deployed while a rotation is under way, empty when none is."""
-    command = scene.environment.command
-    ours = scene.look.conclusion.possible[0].ops_file
+    command = context.environment.command
+    ours = context.observation.conclusion.possible[0].ops_file
     if ours is None:
         return ""
     return (
         f"Take them back until the rotation is done, or deploy them together with its ops file, in "
-        f"`{command.directory}`: {command.shell_text(ours)} "
-        "(your own line alone would no longer trust the CA that agents have been given)."
+        f"`{command.directory}`: {command.shell_text(ours)} (your own line alone would no longer "
+        "trust the CA that agents have been given)."
     )
 
 
 # The command line.
 
 
-def _of_the_command_line(scene: _DirectorContext) -> Iterator[Finding]:
-    command = scene.environment.command
+def _of_the_command_line(context: _DirectorContext) -> Iterator[Finding]:
+    command = context.environment.command
     for leftover in command.leftovers():
         message = f"`{leftover.name}` is on the command line and sets `nats.tls`"
         yield found(LEFTOVER, str(leftover), message, place=command.place)
-    if scene.tls is None:
+    if context.tls is None:
         return
-    names = _plain(scene, scene.tls).names
-    yield from _elsewhere(scene, names)
+    names = _plain(context, context.tls).names
+    yield from _elsewhere(context, names)
 
 
-def _elsewhere(scene: _DirectorContext, names: nats_properties.NatsVariables) -> Iterator[Finding]:
-    command = scene.environment.command
+def _elsewhere(
+    context: _DirectorContext, names: nats_properties.NatsVariables
+) -> Iterator[Finding]:
+    command = context.environment.command
     if command.vars_store is None:
         message = "the command line has no `--vars-store`"
         yield found(NO_STORE, command.place, message)
@@ -359,9 +354,9 @@ def _elsewhere(scene: _DirectorContext, names: nats_properties.NatsVariables) ->
         name = names.of[part]
         if part not in names.referring:
             why = f"`nats.tls.{part}` refers to no variable"
-        elif name in scene.inputs.given:
+        elif name in context.inputs.given:
             why = f"`{name}` is given with `-v`, `-l`, `--var-file` or `--vars-env`"
-        elif name not in scene.inputs.stored:
+        elif name not in context.inputs.stored:
             why = f"`{name}` is not in `{command.vars_store}`"
         else:
             continue
@@ -371,21 +366,21 @@ def _elsewhere(scene: _DirectorContext, names: nats_properties.NatsVariables) ->
 # The vars store.
 
 
-def _of_the_store(scene: _DirectorContext) -> Iterator[Finding]:
-    path = scene.environment.command.vars_store
+def _of_the_store(context: _DirectorContext) -> Iterator[Finding]:
+    path = context.environment.command.vars_store
     if path is None or not path.exists():
         return
     mode = permissions_of(path)
     if mode & _OTHERS:
         yield found(STORE_OPEN, str(path), f"its mode is {mode:04o}")
-    if not vars_store.round_trips(scene.inputs.stored):
+    if not vars_store.round_trips(context.inputs.stored):
         message = "a value would be another one after it was written and read again"
         yield found(STORE_CHANGES, str(path), message)
-    if scene.tls is None:
+    if context.tls is None:
         return
-    manifest = _plain(scene, scene.tls)
+    manifest = _plain(context, context.tls)
     for name in manifest.names.all:
-        yield from _without_newline(name, scene.inputs.stored.get(name), str(path))
+        yield from _without_newline(name, context.inputs.stored.get(name), str(path))
     yield from _options_lost(manifest)
 
 
@@ -398,37 +393,23 @@ def _without_newline(name: str, value: Tree, store: str) -> Iterator[Finding]:
 
 
 def _options_lost(manifest: PlainManifest) -> Iterator[Finding]:
-    for part in NatsPart:
-        base = manifest.names.of[part]
-        if base not in manifest.definitions:
-            continue
-        present = manifest.definitions[base].options
-        wanted = ops_files.definition_options(manifest, part, ca=_ca_of(present))
-        lost = sorted(
-            str(key)
-            for key, value in (wanted.items() if isinstance(wanted, dict) else ())
-            if not isinstance(present, dict) or present.get(key) != value
-        )
+    for name, present, wanted in ops_files.restated_options(manifest):
+        lost = sorted(str(key) for key, value in wanted.items() if present.get(key) != value)
         if lost:
             message = f"the certificate has what the definition does not say: {', '.join(lost)}"
-            yield found(OPTIONS, base, message)
-
-
-def _ca_of(options: Tree) -> str:
-    ca = options.get("ca") if isinstance(options, dict) else None
-    return ca if isinstance(ca, str) else ""
+            yield found(OPTIONS, name, message)
 
 
 # The certificates.
 
 
-def _of_the_certificates(scene: _DirectorContext) -> Iterator[Finding]:
-    if scene.tls is None:
+def _of_the_certificates(context: _DirectorContext) -> Iterator[Finding]:
+    if context.tls is None:
         return
     for part in NatsPart:
-        yield from _mismatch(part, scene.tls)
-    yield from _of_the_bundle(scene.tls)
-    yield from _expiring(scene.tls, scene.at)
+        yield from _mismatch(part, context.tls)
+    yield from _of_the_bundle(context.tls)
+    yield from _expiring(context.tls, context.at)
 
 
 def _mismatch(part: NatsPart, tls: NatsTls) -> Iterator[Finding]:
@@ -454,7 +435,9 @@ def _of_the_bundle(tls: NatsTls) -> Iterator[Finding]:
         message = f"`{tls.signer.subject}` ({short(tls.signer.fingerprint)}) is not in it"
         yield found(SIGNER_UNTRUSTED, subject, message)
     # A CA may be dated back by that much, so that it is valid on all clocks at once.
-    if any(first.not_before - CLOCK_SKEW > then.not_before for first, then in pairwise(tls.bundle)):
+    if any(
+        first.not_before - CLOCK_SKEW > second.not_before for first, second in pairwise(tls.bundle)
+    ):
         listed = ", ".join(f"`{certificate.subject}`" for certificate in tls.bundle)
         yield found(ORDER, subject, f"its order is {listed}")
 
@@ -468,40 +451,41 @@ def _expiring(tls: NatsTls, at: datetime) -> Iterator[Finding]:
     unseen += [
         (f"nats.tls.{nats_properties.BUNDLE}", certificate) for certificate in tls.bundle[1:]
     ]
-    for subject, each in unseen:
-        if each.not_after - at < SOON:
-            verb = "ends" if each.not_after >= at else "ended"
-            message = f"`{each.subject}` {verb} {each.not_after:%Y-%m-%d %H:%M:%SZ}"
+    for subject, certificate in unseen:
+        if certificate.not_after - at < SOON:
+            verb = "ends" if certificate.not_after >= at else "ended"
+            message = f"`{certificate.subject}` {verb} {certificate.not_after:%Y-%m-%d %H:%M:%SZ}"
             yield found(EXPIRES, subject, message)
 
 
 # What is left over.
 
 
-def _left_over(scene: _DirectorContext) -> Iterator[Finding]:
+def _left_over(context: _DirectorContext) -> Iterator[Finding]:
     """Yield successors that nothing refers to and that Rollover is not at work with."""
-    if scene.tls is None or scene.workplace.ops_files():
+    if context.tls is None or context.workplace.ops_files():
         return
-    names = _plain(scene, scene.tls).names
+    names = _plain(context, context.tls).names
     left = sorted(
         name
-        for name in scene.inputs.stored
+        for name in context.inputs.stored
         if name not in names.all
         and any(nats_properties.in_family(name, base) for base in names.all)
     )
     if left:
-        listed = ", ".join(f"`{text}`" for text in left)
-        subject = str(scene.environment.command.vars_store)
+        listed = ", ".join(f"`{name}`" for name in left)
+        subject = str(context.environment.command.vars_store)
         yield found(LEFT_VARIABLES, subject, f"nothing refers to {listed}")
 
 
-def _plain(scene: _DirectorContext, tls: NatsTls) -> PlainManifest:
+def _plain(context: _DirectorContext, tls: NatsTls) -> PlainManifest:
+    """Return the manifest without our ops file: what the operator's own line deploys."""
     plain = next(
         (
-            pair.properties.tls
-            for pair in scene.look.conclusion.possible
-            if pair.ops_file is None and pair.properties is not None
+            candidate.properties.tls
+            for candidate in context.observation.conclusion.possible
+            if candidate.ops_file is None and candidate.properties is not None
         ),
         tls,
     )
-    return ops_files.plain_manifest(scene.inputs, tls=plain)
+    return ops_files.plain_manifest(context.inputs, tls=plain)
