@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from bosh_interpolate.errors import ManifestError
-from bosh_interpolate.ops_files import Operation
-from bosh_interpolate.ops_files import read_ops_file as ops_file_operations
+from bosh_interpolate.ops_files import Operation, read_ops_file
 from bosh_interpolate.paths import Pointer, parse_pointer
+from bosh_interpolate.reading import MOST_BYTES
 from bosh_interpolate.values import Variables
 from bosh_interpolate.variables import (
     merge_variables,
@@ -26,8 +26,6 @@ from bosh_interpolate.variables import (
     variables_from_file,
 )
 from bosh_interpolate.vars_stores import FileStore
-
-MOST_BYTES = 64 * 1024 * 1024
 
 _T = TypeVar("_T")
 
@@ -71,7 +69,8 @@ def read_template(name: str) -> bytes:
 
 def read_operations(names: Iterable[str]) -> list[Operation]:
     """Return the operations of all ops files, in their order."""
-    return [one for found in OPS_FILE.read_all(_read_ops_file, names) for one in found]
+    ops_files = OPS_FILE.read_all(_read_ops_file, names)
+    return [operation for operations in ops_files for operation in operations]
 
 
 def read_variables(
@@ -105,7 +104,7 @@ def parse_path(text: str | None) -> Pointer | None:
 
 def _read_ops_file(name: str) -> tuple[Operation, ...]:
     _not_empty(name)
-    return ops_file_operations(_read_for(name, f"Reading ops file '{name}'"), name=name)
+    return read_ops_file(_read_for(name, f"Reading ops file '{name}'"), name=name)
 
 
 def _read_vars_file(name: str) -> Variables:
@@ -147,16 +146,13 @@ def _content(name: str) -> bytes:
     try:
         with Path(name).open("rb", buffering=0) as file:
             doing, verb = f"Reading file content {name}", "read"
-            return _all_of(file.read)
+            data = b""
+            # A pipe gives a part at a time, `--vars-file <(…)` for one.
+            while part := file.read(MOST_BYTES + 1 - len(data)):
+                data += part
+            return data
     except OSError as error:
         if error.errno == errno.EISDIR:  # Go opens a directory, and cannot read it.
             doing, verb = f"Reading file content {name}", "read"
         reason = (error.strerror or str(error)).lower()
         raise ManifestError(doing, cause=ManifestError(f"{verb} {name}: {reason}")) from None
-
-
-def _all_of(read: Callable[[int], bytes | None]) -> bytes:
-    data = b""
-    while part := read(MOST_BYTES + 1 - len(data)):
-        data += part
-    return data

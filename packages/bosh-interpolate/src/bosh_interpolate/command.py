@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 from bosh_interpolate import arguments
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.interpolation import interpolate
+from bosh_interpolate.values import octets
 
 DONE, FAILED, STOPPED = 0, 1, 130
 """Exit codes; that of a Ctrl-C is 128 and the signal's number, as in a shell."""
@@ -72,12 +73,13 @@ def run(wanted: Interpolation) -> int:
         sys.stderr.write(f"{error.report()}\nExit code {FAILED}\n")
         return FAILED
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.write(octets(text))
     return DONE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, those of the process by default."""
+    # A reader that has enough, `… | head` for one, ends the command without a word.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return run(Interpolation(**vars(_parser().parse_args(argv))))

@@ -12,6 +12,7 @@ _REDACTED = "[private key left out]"
 _KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
+# A key of which only the end is there: what is shown may be a part of a text.
 _END_OF_KEY = re.compile(r"\A.*?-----END [A-Z0-9 ]*PRIVATE KEY-----", re.DOTALL)
 _MARK_OF_KEY = re.compile(
     r"-----(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY-----"

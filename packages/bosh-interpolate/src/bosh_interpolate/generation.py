@@ -24,99 +24,65 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.pem import first_block, generate_rsa_key, pkcs1_pem
 from bosh_interpolate.reading import Misfit, misfit_error
-from bosh_interpolate.values import MOST_SIGNED, Key, Tree, text_of
-from bosh_interpolate.variables import Definition
+from bosh_interpolate.values import MOST_SIGNED, Key, Tree, octets, text_of
+from bosh_interpolate.variables import Definition, UnknownVariable
 from bosh_interpolate.writing import emit
 
-# The options of a variable definition, checked field by field as `bosh` checks them.
+PASSWORD_LENGTH = 20
+KEY_BITS = 2048
+LONGEST_PASSWORD = 1_000_000
+_PASSWORD_ALPHABET = string.ascii_lowercase + string.digits
 
 
-FieldType: TypeAlias = Literal["string", "bool", "int", "int64", "[]string"]
+def generate_value(definition: Definition, by_name: Callable[[str], Tree]) -> Tree:
+    """Return a new value of the type that the definition names.
+
+    `by_name` returns the value of another variable: the authority of a certificate.
+    """
+    match definition.type:
+        case "password":
+            return _password(definition.options)
+        case "ssh":
+            return _ssh_key()
+        case "rsa":
+            return _rsa_key()
+        case "certificate":
+            return generate_certificate(definition.options, by_name)
+        case _:
+            raise ManifestError(f"Unsupported value type: {definition.type}")
 
 
-class Fields(NamedTuple):
-    """Options that fit: a field that is not there has Go's zero value."""
-
-    texts: Mapping[str, str]
-    numbers: Mapping[str, int]
-    flags: Mapping[str, bool]
-    lists: Mapping[str, tuple[str, ...]]
-
-
-def check_options(options: Tree, known: Mapping[str, FieldType], *, purpose: str) -> Fields:
-    """Return the options; `ManifestError` for a field that is not known or does not fit."""
-    try:
-        return _check_fields(options, known)
-    except ManifestError as error:
-        raise ManifestError(
-            f"Failed to generate {purpose}, parameters are invalid", cause=error
-        ) from None
+def _password(options: Tree) -> str:
+    length = check_options(options, {"length": "int"}, purpose="password").numbers["length"]
+    if length < 0:
+        raise ManifestError("Failed to generate password, 'length' param cannot be negative")
+    if length > LONGEST_PASSWORD:
+        raise ManifestError(f"Failed to generate password, longer than {LONGEST_PASSWORD:,}")
+    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(length or PASSWORD_LENGTH))
 
 
-def _check_fields(options: Tree, known: Mapping[str, FieldType]) -> Fields:
-    if options is not None and not isinstance(options, dict):
-        raise _undeserializable(options, [Misfit((), "map[string]interface {}")])
-    given = {text_of(key): value for key, value in (options or {}).items() if isinstance(key, str)}
-    for name in sorted(str(key) for key in options or {}):
-        if name not in known:
-            raise ManifestError(f"Unsupported parameter '{name}'")
-    fields = {name: given.get(name) for name in known}
-    misfits = [
-        misfit for name, value in fields.items() for misfit in _misfits(name, value, known[name])
-    ]
-    if misfits:
-        raise _undeserializable(options, misfits)
-    return Fields(
-        texts={name: text_of(fields[name]) or "" for name in _of(known, "string")},
-        numbers={name: _number(fields[name]) for name in _of(known, "int", "int64")},
-        flags={name: fields[name] is True for name in _of(known, "bool")},
-        lists={name: _texts(fields[name]) for name in _of(known, "[]string")},
-    )
+def _rsa_key() -> Tree:
+    key = generate_rsa_key(KEY_BITS)
+    public = key.public_key()
+    return {
+        "private_key": pkcs1_pem(key),
+        "public_key": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+    }
 
 
-def _of(known: Mapping[str, FieldType], *types: FieldType) -> Iterator[str]:
-    return (name for name, kind in known.items() if kind in types)
+def _ssh_key() -> Tree:
+    key = generate_rsa_key(KEY_BITS)
+    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    # A fingerprint in the form that ssh-keygen had for long; MD5 protects nothing here.
+    digest = hashlib.md5(base64.b64decode(line.split()[1]), usedforsecurity=False)
+    return {
+        "private_key": pkcs1_pem(key),
+        "public_key": line.decode() + "\n",
+        "public_key_fingerprint": digest.digest().hex(":"),
+    }
 
 
-def _misfits(name: str, value: Tree, kind: FieldType) -> Iterator[Misfit]:
-    if value is None:
-        return
-    if kind == "[]string" and isinstance(value, list):
-        for place, item in enumerate(value):
-            if text_of(item) is None:
-                yield Misfit((name, place), "string")
-    elif not _FITS[kind](value):
-        yield Misfit((name,), kind)
-
-
-def _fits_number(value: Tree) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value <= MOST_SIGNED
-
-
-_FITS: dict[FieldType, Callable[[Tree], bool]] = {
-    "string": lambda value: not isinstance(value, dict | list),
-    "bool": lambda value: isinstance(value, bool),
-    "int": _fits_number,
-    "int64": _fits_number,
-    "[]string": lambda value: isinstance(value, list),
-}
-
-
-def _number(value: Tree) -> int:
-    return int(value) if isinstance(value, int | float) else 0
-
-
-def _texts(value: Tree) -> tuple[str, ...]:
-    return tuple(text_of(item) or "" for item in value) if isinstance(value, list) else ()
-
-
-def _undeserializable(options: Tree, misfits: list[Misfit]) -> ManifestError:
-    cause = misfit_error(emit(options).encode("utf-8", "surrogateescape"), misfits)
-    return ManifestError("Expected input to be deserializable", cause=cause)
-
-
-# Certificates as `bosh` generates them into a vars store: RSA and SHA-256 throughout.
-
+# Certificates: RSA and SHA-256 throughout, as in `bosh`.
 
 KEY_LENGTHS = (2048, 3072, 4096)
 KEY_LENGTH = 3072
@@ -180,8 +146,6 @@ def generate_certificate(options: Tree, by_name: Callable[[str], Tree]) -> Tree:
 
 
 def _issuer(name: str, by_name: Callable[[str], Tree]) -> Issuer:
-    from bosh_interpolate.variables import UnknownVariable  # noqa: PLC0415
-
     try:
         return _read_issuer(by_name(name), name)
     except UnknownVariable:
@@ -212,13 +176,13 @@ def _credential(value: Tree, name: str) -> dict[Key, Tree]:
     if value is not None and not isinstance(value, dict):
         misfits = [Misfit((), "opts.CertVal")]
     if misfits:
-        problem = misfit_error(emit(value).encode("utf-8", "surrogateescape"), misfits)
+        problem = misfit_error(octets(emit(value)), misfits)
         raise ManifestError(f"Expected variable '{name}' to be deserializable", cause=problem)
     return fields
 
 
 def _read_certificate(text: str) -> x509.Certificate:
-    block = first_block(text.encode("utf-8", "surrogateescape"))
+    block = first_block(octets(text))
     if block is None:
         raise ManifestError("Certificate did not contain PEM formatted block")
     try:
@@ -229,7 +193,7 @@ def _read_certificate(text: str) -> x509.Certificate:
 
 
 def _read_key(text: str) -> rsa.RSAPrivateKey:
-    block = first_block(text.encode("utf-8", "surrogateescape"))
+    block = first_block(octets(text))
     if block is None:
         raise ManifestError("Private key did not contain PEM formatted block")
     try:
@@ -365,58 +329,87 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
-# Makes the values of typed variables: passwords, RSA and SSH keys, certificates.
+# Options of a definition, checked field by field as `bosh` checks them.
+
+FieldType: TypeAlias = Literal["string", "bool", "int", "int64", "[]string"]
 
 
-PASSWORD_LENGTH = 20
-KEY_BITS = 2048
-LONGEST_PASSWORD = 1_000_000
-_PASSWORD_ALPHABET = string.ascii_lowercase + string.digits
+class Fields(NamedTuple):
+    """Options that fit: a field that is not there has Go's zero value."""
+
+    texts: Mapping[str, str]
+    numbers: Mapping[str, int]
+    flags: Mapping[str, bool]
+    lists: Mapping[str, tuple[str, ...]]
 
 
-def generate_value(definition: Definition, by_name: Callable[[str], Tree]) -> Tree:
-    """Return a new value of the type that the definition names.
-
-    `by_name` returns the value of another variable: the authority of a certificate.
-    """
-    match definition.type:
-        case "password":
-            return _password(definition.options)
-        case "ssh":
-            return _ssh_key()
-        case "rsa":
-            return _rsa_key()
-        case "certificate":
-            return generate_certificate(definition.options, by_name)
-        case _:
-            raise ManifestError(f"Unsupported value type: {definition.type}")
+def check_options(options: Tree, known: Mapping[str, FieldType], *, purpose: str) -> Fields:
+    """Return the options; `ManifestError` for a field that is not known or does not fit."""
+    try:
+        return _check_fields(options, known)
+    except ManifestError as error:
+        raise ManifestError(
+            f"Failed to generate {purpose}, parameters are invalid", cause=error
+        ) from None
 
 
-def _password(options: Tree) -> str:
-    length = check_options(options, {"length": "int"}, purpose="password").numbers["length"]
-    if length < 0:
-        raise ManifestError("Failed to generate password, 'length' param cannot be negative")
-    if length > LONGEST_PASSWORD:
-        raise ManifestError(f"Failed to generate password, longer than {LONGEST_PASSWORD:,}")
-    return "".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(length or PASSWORD_LENGTH))
+def _check_fields(options: Tree, known: Mapping[str, FieldType]) -> Fields:
+    if options is not None and not isinstance(options, dict):
+        raise _undeserializable(options, [Misfit((), "map[string]interface {}")])
+    named = {text_of(key): value for key, value in (options or {}).items() if isinstance(key, str)}
+    for name in sorted(str(key) for key in options or {}):
+        if name not in known:
+            raise ManifestError(f"Unsupported parameter '{name}'")
+    fields = {name: named.get(name) for name in known}
+    misfits = [
+        misfit for name, value in fields.items() for misfit in _misfits(name, value, known[name])
+    ]
+    if misfits:
+        raise _undeserializable(options, misfits)
+    return Fields(
+        texts={name: text_of(fields[name]) or "" for name in _of(known, "string")},
+        numbers={name: _number(fields[name]) for name in _of(known, "int", "int64")},
+        flags={name: fields[name] is True for name in _of(known, "bool")},
+        lists={name: _texts(fields[name]) for name in _of(known, "[]string")},
+    )
 
 
-def _rsa_key() -> Tree:
-    key = generate_rsa_key(KEY_BITS)
-    public = key.public_key()
-    return {
-        "private_key": pkcs1_pem(key),
-        "public_key": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-    }
+def _of(known: Mapping[str, FieldType], *types: FieldType) -> Iterator[str]:
+    return (name for name, kind in known.items() if kind in types)
 
 
-def _ssh_key() -> Tree:
-    key = generate_rsa_key(KEY_BITS)
-    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    # A fingerprint in the form that ssh-keygen had for long; MD5 protects nothing here.
-    digest = hashlib.md5(base64.b64decode(line.split()[1]), usedforsecurity=False)
-    return {
-        "private_key": pkcs1_pem(key),
-        "public_key": line.decode() + "\n",
-        "public_key_fingerprint": digest.digest().hex(":"),
-    }
+def _misfits(name: str, value: Tree, kind: FieldType) -> Iterator[Misfit]:
+    if value is None:
+        return
+    if kind == "[]string" and isinstance(value, list):
+        for place, item in enumerate(value):
+            if text_of(item) is None:
+                yield Misfit((name, place), "string")
+    elif not _FITS[kind](value):
+        yield Misfit((name,), kind)
+
+
+def _fits_number(value: Tree) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value <= MOST_SIGNED
+
+
+_FITS: dict[FieldType, Callable[[Tree], bool]] = {
+    "string": lambda value: not isinstance(value, dict | list),
+    "bool": lambda value: isinstance(value, bool),
+    "int": _fits_number,
+    "int64": _fits_number,
+    "[]string": lambda value: isinstance(value, list),
+}
+
+
+def _number(value: Tree) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _texts(value: Tree) -> tuple[str, ...]:
+    return tuple(text_of(item) or "" for item in value) if isinstance(value, list) else ()
+
+
+def _undeserializable(options: Tree, misfits: list[Misfit]) -> ManifestError:
+    cause = misfit_error(octets(emit(options)), misfits)
+    return ManifestError("Expected input to be deserializable", cause=cause)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.ops_files import Operation, Remove, apply_operations
@@ -54,7 +54,8 @@ def interpolate(
 
 def _resolved(document: Tree, sources: Sources, *, all_found: bool, all_used: bool) -> Tree:
     defined = read_definitions(document)
-    lookup = Lookup(sources, _first_by_name(defined))
+    # Of several definitions of one name the first counts.
+    lookup = Lookup(sources, {definition.name: definition for definition in reversed(defined)})
     # In their order, whether they are used or not: an authority comes before its leaves.
     _names_with_value(lookup, [definition for definition in defined if definition.type])
     result = substitute(document, lookup.resolve)
@@ -62,10 +63,6 @@ def _resolved(document: Tree, sources: Sources, *, all_found: bool, all_used: bo
         Remove((MapKey("variables"), Match("name", name))).apply(result)
     lookup.trouble(all_found=all_found, all_used=all_used)
     return result
-
-
-def _first_by_name(defined: Sequence[Definition]) -> dict[str, Definition]:
-    return {definition.name: definition for definition in reversed(defined)}
 
 
 def _names_with_value(lookup: Lookup, wanted: Sequence[Definition]) -> list[str]:
@@ -84,7 +81,7 @@ def _names_with_value(lookup: Lookup, wanted: Sequence[Definition]) -> list[str]
     return names
 
 
-def _generate(definition: Definition, by_name: object) -> Tree:
+def _generate(definition: Definition, by_name: Callable[[str], Tree]) -> Tree:
     from bosh_interpolate.generation import generate_value  # noqa: PLC0415 - imports cryptography
 
-    return generate_value(definition, by_name)  # type: ignore[arg-type]  # passed through
+    return generate_value(definition, by_name)

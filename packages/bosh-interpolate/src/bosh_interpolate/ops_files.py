@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
-from bosh_interpolate import paths
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.paths import (
     MODIFIERS,
@@ -26,7 +25,9 @@ from bosh_interpolate.paths import (
     map_at,
     missing_key,
     only_match,
+    parse_pointer,
     resolve_index,
+    write_pointer,
 )
 from bosh_interpolate.reading import Misfit, load, misfit_error
 from bosh_interpolate.values import (
@@ -40,7 +41,7 @@ from bosh_interpolate.values import (
     text_of,
 )
 
-# Operations on a tree: replace, remove and test, with the texts of go-patch's errors.
+# Operations on a tree, with the texts of go-patch's errors.
 
 
 class Replace(NamedTuple):
@@ -92,7 +93,7 @@ class Demand(NamedTuple):
         return document
 
     def _without(self, document: Tree) -> Tree:
-        path = paths.write_pointer(self.path)
+        path = write_pointer(self.path)
         try:
             find(document, self.path)
         except Missing as missing:
@@ -150,7 +151,7 @@ def _refuse_end(here: Tree, path: Pointer, so_far: Pointer, *, creates: bool) ->
         raise _unexpected_end(so_far)
     items_at(here, so_far)
     raise ManifestError(
-        f"Expected after last index token to be last in path '{paths.write_pointer(path)}'"
+        f"Expected after last index token to be last in path '{write_pointer(path)}'"
     )
 
 
@@ -227,21 +228,19 @@ def _take_away(here: Tree, path: Pointer) -> None:
 
 
 def _unexpected_end(so_far: Pointer) -> ManifestError:
-    path = paths.write_pointer(so_far)
+    path = write_pointer(so_far)
     return ManifestError(f"Expected to not find token 'patch.AfterLastIndexToken' at path '{path}'")
 
 
 def through_yaml(value: Tree) -> Tree:
     """Return a copy as if it had been written and read again: `1.0` has become `1`."""
     if isinstance(value, dict):
-        return {_key_through_yaml(key): through_yaml(item) for key, item in value.items()}
+        return {
+            as_key(through_yaml(key_value(key))): through_yaml(item) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [through_yaml(item) for item in value]
     return read_plain(float_text(value)) if isinstance(value, float) else value
-
-
-def _key_through_yaml(key: Key) -> Key:
-    return as_key(through_yaml(key_value(key)))
 
 
 def apply_operations(document: Tree, operations: tuple[Operation, ...]) -> Tree:
@@ -251,8 +250,7 @@ def apply_operations(document: Tree, operations: tuple[Operation, ...]) -> Tree:
     return document
 
 
-# Ops files: a list of `replace`, `remove` and `test`, checked when it is loaded.
-
+# The file.
 
 _ENTRY_TYPE = "patch.OpDefinition"
 
@@ -348,9 +346,9 @@ def _operation(definition: _Entry) -> Replace | Remove | Demand:
             return Demand(_path(definition.path), definition.value, absent)
 
 
-def _path(text: str) -> paths.Pointer:
+def _path(text: str) -> Pointer:
     try:
-        return paths.parse_pointer(text)
+        return parse_pointer(text)
     except ManifestError as error:
         raise ManifestError(f"Invalid path: {error}") from None
 

@@ -11,9 +11,6 @@ from typing import NamedTuple, TypeAlias
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.values import LEAST_SIGNED, MOST_SIGNED, Key, Tree, type_name
 
-# The paths of ops files and of `--path`: `/instance_groups/name=bosh/jobs/0:next/properties?`.
-
-
 _INTEGER = re.compile(r"[-+]?[0-9]{1,20}")
 _ESCAPE = re.compile("~[017]")
 _DECODED = {"~0": "~", "~1": "/", "~7": ":"}
@@ -133,8 +130,7 @@ def _suffix(modifiers: tuple[str, ...]) -> str:
     return "".join(f":{modifier}" for modifier in modifiers)
 
 
-# Follows a path into a tree, and says in go-patch's words what is not there.
-
+# Following a path into a tree.
 
 Map: TypeAlias = dict[Key, Tree]
 Items: TypeAlias = list[Tree]

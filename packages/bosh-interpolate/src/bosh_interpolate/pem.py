@@ -1,4 +1,7 @@
-"""PEM as `bosh` reads and writes it: Go's `pem.Decode`, quirks included, and RSA keys as PKCS#1."""
+"""PEM as `bosh` reads and writes it: Go's `pem.Decode`, quirks included, and RSA keys as PKCS#1.
+
+What `pem.Decode` cannot read it skips without an error.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-# Reads PEM as Go's `pem.Decode` does, quirks included: no error, what does not fit is skipped.
-
 
 _BEGIN = b"-----BEGIN "
 _END_LINE = b"\n-----END "
@@ -86,9 +86,6 @@ def _base64(body: bytes) -> bytes | None:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error:
         return None
-
-
-# RSA keys as `bosh` makes and writes them: PKCS#1 in PEM.
 
 
 PUBLIC_EXPONENT = 65537

@@ -28,8 +28,6 @@ from bosh_interpolate.values import (
     type_name,
 )
 
-# Values of the wrong type for a field: the error texts of gopkg.in/yaml.v2, with their lines.
-
 
 class Misfit(NamedTuple):
     """A value at a path (keys and indexes) that does not fit the Go type `into`."""
@@ -72,12 +70,6 @@ def _node_text(node: yaml.Node | None) -> str:
     return f"!!{kind} `{cut(node.value)}`"
 
 
-# Reads YAML as gopkg.in/yaml.v2 does: merges, aliases, tags, and its error texts.
-#
-# PyYAML's C parser makes the events; this module builds plain values from them, with limits on
-# size, depth and what aliases expand to. Only the first document of a stream is read.
-
-
 MOST_BYTES = 64 * 1024 * 1024
 MOST_DEPTH = 100
 """`bosh` stops at 10,000; the deepest manifest of cf-deployment has 12."""
@@ -87,8 +79,9 @@ _MERGE = "<<"
 _KNOWN_TAGS = {_TAGS + name for name in ("str", "bool", "int", "float", "null", "timestamp")}
 _T = TypeVar("_T")
 
-_LITTLE, _MUCH = 400_000, 4_000_000
-"""Between these counts of values the part that may come from aliases falls from 99 % to 10 %."""
+_ALIAS_RANGE_LOW, _ALIAS_RANGE_HIGH = 400_000, 4_000_000
+"""Between these counts of values the part that may come from aliases falls from 99 % to 10 %
+(decode.go, allowedAliasRatio)."""
 
 
 class Anchored(NamedTuple):
@@ -260,10 +253,10 @@ class _Reader:
         value = self._value(event, depth + 1, flow=flow)
         several = isinstance(event, yaml.SequenceStartEvent) and isinstance(value, list)
         # The first map of a list wins: it is laid over the others.
-        for part in reversed(value) if several and isinstance(value, list) else (value,):
-            if not isinstance(part, dict):
+        for merged in reversed(value) if several and isinstance(value, list) else (value,):
+            if not isinstance(merged, dict):
                 raise _Undecodable("yaml: map merge requires map or sequence of maps as the value")
-            found.update(part)
+            found.update(merged)
 
     def _aliased(self, event: yaml.AliasEvent) -> Tree:
         found = self._anchors.get(event.anchor or "")
@@ -271,6 +264,7 @@ class _Reader:
             raise ManifestError(f"yaml: unknown anchor '{event.anchor}' referenced")
         if not found.complete:
             raise _Undecodable(f"yaml: anchor '{event.anchor}' value contains itself")
+        # Counted before it is copied: a few lines of aliases can stand for gigabytes.
         self._count += 1 + found.values
         self._from_aliases += found.values
         if self._aliases_too_much():
@@ -281,7 +275,8 @@ class _Reader:
         """Apply the library's rule against documents that grow by their aliases."""
         if self._from_aliases <= 100 or self._count <= 1000:  # noqa: PLR2004 - the library's
             return False
-        over = min(max(self._count - _LITTLE, 0) / (_MUCH - _LITTLE), 1)
+        width = _ALIAS_RANGE_HIGH - _ALIAS_RANGE_LOW
+        over = min(max(self._count - _ALIAS_RANGE_LOW, 0) / width, 1)
         return self._from_aliases / self._count > 0.99 - 0.89 * over
 
 
@@ -334,9 +329,9 @@ def _split_by_mark(event: yaml.ScalarEvent, closing: str) -> ManifestError:
 
 def _event_misfit(event: yaml.Event, into: str) -> ManifestError:
     line = event.start_mark.line + 1 if event.start_mark else 1
-    said = "!!seq" if isinstance(event, yaml.SequenceStartEvent) else "!!map"
+    shown = "!!seq" if isinstance(event, yaml.SequenceStartEvent) else "!!map"
     if isinstance(event, yaml.ScalarEvent):
-        said = f"!!{_kind(_scalar(event))} `{cut(event.value)}`"
+        shown = f"!!{_kind(_scalar(event))} `{cut(event.value)}`"
     return _Undecodable(
-        f"yaml: unmarshal errors:\n  line {line}: cannot unmarshal {said} into {into}"
+        f"yaml: unmarshal errors:\n  line {line}: cannot unmarshal {shown} into {into}"
     )

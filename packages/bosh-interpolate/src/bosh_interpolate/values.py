@@ -13,9 +13,6 @@ from calendar import monthrange
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
-# The values of a manifest, and how the Go runtime of `bosh` names and shows them.
-
-
 MOST_SIGNED, LEAST_SIGNED = 2**63 - 1, -(2**63)
 MOST_UNSIGNED = 2**64 - 1
 
@@ -163,12 +160,7 @@ def _fixed(digits: str, exponent: int) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
-# What a plain YAML scalar means to gopkg.in/yaml.v2, the library behind `bosh`.
-#
-# YAML 1.1 with Go's numbers: `y`, `no` and `on` are booleans; `0777`, `0o17`, `0x1f`, `0b11` and
-# `1_000` are integers; integers beyond 64 bits become floats; dates and `12:30` stay text, but
-# are quoted when they are written.
-
+# Plain scalars, as gopkg.in/yaml.v2 reads them.
 
 Scalar = str | int | float | bool | None
 
@@ -241,6 +233,11 @@ def text_of(value: Tree) -> str | None:
             return str(value)
         case _:
             return None
+
+
+def octets(text: str) -> bytes:
+    """Return a text as bytes; those that are no UTF-8 are kept as lone surrogates (PEP 383)."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def cut(text: str) -> str:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from bosh_interpolate import paths
 from bosh_interpolate.errors import ManifestError, SeveralErrors
 from bosh_interpolate.ops_files import through_yaml
-from bosh_interpolate.paths import Index, MapKey, find
+from bosh_interpolate.paths import Index, MapKey, find, parse_pointer
 from bosh_interpolate.reading import Misfit, load, load_variables, misfit_error
 from bosh_interpolate.values import (
     Key,
@@ -19,14 +18,14 @@ from bosh_interpolate.values import (
     copy_tree,
     format_value,
     key_value,
+    octets,
     text_of,
     type_name,
 )
 from bosh_interpolate.vars_stores import VarsStore
 from bosh_interpolate.writing import emit
 
-# The `variables` section of a manifest: what is to be generated, and of what kind.
-
+# The `variables` section of a manifest.
 
 _DEFINITION = "template.VariableDefinition"
 
@@ -72,10 +71,10 @@ def _definition(item: Tree) -> Definition:
 
 def _unfit(document: Tree, misfits: list[Misfit]) -> ManifestError:
     # `bosh` reads the section from the manifest as it writes it: so its lines are counted.
-    return misfit_error(emit(document).encode("utf-8", "surrogateescape"), misfits)
+    return misfit_error(octets(emit(document)), misfits)
 
 
-# Variables as they are given: `-v`, `--var-file`, `--vars-file`, `--vars-env`, and which wins.
+# Variables as they are given: `-v`, `--var-file`, `--vars-file`, `--vars-env`.
 
 
 def variable_from_assignment(text: str) -> Variables:
@@ -84,30 +83,31 @@ def variable_from_assignment(text: str) -> Variables:
     The value is read as YAML; where that is a string, the text itself counts, less one pair of
     quotes around it, so that line breaks stay.
     """
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ManifestError(f"Expected var '{text}' to be in format 'name=value'")
-    if not name:
-        raise ManifestError(f"Expected var '{text}' to specify non-empty name")
-    if not value:
-        raise ManifestError(f"Expected var '{text}' to specify non-empty value")
+    name, value = _split_assignment(text, "value")
     try:
-        read = load(_octets(value))
+        read = load(octets(value))
     except ManifestError as error:
         raise ManifestError(f"Deserializing variables '{text}'", cause=error) from None
-    return {name: _unquoted(value) if isinstance(read, str) else read}
+    if not isinstance(read, str):
+        return {name: read}
+    quoted = value[0] == value[-1] and value[0] in "\"'"
+    return {name: value[1:-1] if quoted else value}
 
 
 def split_file_assignment(text: str) -> tuple[str, str]:
     """Return name and path of `--var-file name=path`."""
-    name, equals, path = text.partition("=")
+    return _split_assignment(text, "path")
+
+
+def _split_assignment(text: str, wanted: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
     if not equals:
-        raise ManifestError(f"Expected var '{text}' to be in format 'name=path'")
+        raise ManifestError(f"Expected var '{text}' to be in format 'name={wanted}'")
     if not name:
         raise ManifestError(f"Expected var '{text}' to specify non-empty name")
-    if not path:
-        raise ManifestError(f"Expected var '{text}' to specify non-empty path")
-    return name, path
+    if not value:
+        raise ManifestError(f"Expected var '{text}' to specify non-empty {wanted}")
+    return name, value
 
 
 def variable_from_content(name: str, data: bytes) -> Variables:
@@ -137,7 +137,7 @@ def variables_from_environment(prefix: str, environment: Mapping[str, str]) -> V
 
 def _environment_value(name: str, text: str) -> Tree:
     try:
-        return load(_octets(text))
+        return load(octets(text))
     except ManifestError as error:
         raise ManifestError(
             f"Deserializing YAML from environment variable '{name}'", cause=error
@@ -180,16 +180,7 @@ def _put_dotted(found: dict[str, Tree], name: str, value: Tree) -> None:
     found[first] = root
 
 
-def _unquoted(text: str) -> str:
-    return text[1:-1] if text[0] == text[-1] and text[0] in "\"'" else text
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-# Puts the values of variables where `((name))` stands.
-
+# References: `((name))` in a manifest.
 
 # Go's `\w` is ASCII, its `\pL` any letter; Python's `[^\W\d_]` is that, and number letters.
 _NAME = r"!?(?:[-/.0-9A-Za-z_]|[^\W\d_])+"
@@ -203,8 +194,8 @@ class UnknownVariable(Exception):
 def substitute(tree: Tree, resolve: Callable[[str], Tree]) -> Tree:
     """Return the tree with every reference replaced, in values and keys.
 
-    `resolve` returns the value of a reference or raises `Unknown`. A string that is nothing but a
-    reference becomes the value with its type; values that come in are not looked into again.
+    `resolve` returns the value of a reference or raises `UnknownVariable`. A string that is nothing
+    but a reference becomes the value with its type; values that come in are not looked into again.
     """
     if isinstance(tree, str):
         return _substitute_text(tree, resolve) if "((" in tree else tree
@@ -254,31 +245,30 @@ def _embedded(text: str, name: str, value: Tree) -> str:
     return text.replace(f"(({name}))", str(value)).replace(f"((!{name}))", str(value))
 
 
-# Looks variables up while a manifest is interpolated, and keeps count of what it met.
-
+# Looking variables up, and keeping count of what was met.
 
 Make: TypeAlias = Callable[[Definition, "Callable[[str], Tree]"], Tree]
 """Makes the value of a definition; the second argument looks a variable up by its name."""
 
 
 class Sources:
-    """All variables that there are: given ones first, then the store, which generates."""
+    """All variables that there are: supplied ones first, then the store, which generates."""
 
-    def __init__(self, given: Variables, store: VarsStore | None, make: Make) -> None:
-        self._given = given
+    def __init__(self, supplied: Variables, store: VarsStore | None, make: Make) -> None:
+        self._supplied = supplied
         self._store = store
         self._make = make
 
     def names(self) -> set[str]:
         """Return the names of all variables that exist."""
         stored = self._store.variables() if self._store else {}
-        return {*self._given, *(name.partition(".")[0] for name in stored)}
+        return {*self._supplied, *(name.partition(".")[0] for name in stored)}
 
     def value(self, definition: Definition) -> Tree:
-        """Return the value of a variable, made now where it has a type; `Unknown` else."""
+        """Return the value of a variable, made now where it has a type."""
         name = definition.name
-        if name in self._given:
-            return self._given[name]
+        if name in self._supplied:
+            return self._supplied[name]
         if self._store is None:
             raise UnknownVariable(name)
         stored = self._store.variables()
@@ -313,13 +303,13 @@ class Lookup:
         self.met: set[str] = set()
 
     def resolve(self, reference: str) -> Tree:
-        """Return the value of `name` or `name.path.into.it`; `Unknown` when there is no `name`."""
+        """Return the value of `name` or `name.path.into.it`; `UnknownVariable` without `name`."""
         name, *path = reference.split(".")
         value = self.variable(name)
         return _inside(value, "/" + "/".join(path)) if path else value
 
     def variable(self, name: str) -> Tree:
-        """Return the value of a variable; `Unknown` when there is none."""
+        """Return the value of a variable; `UnknownVariable` when there is none."""
         self.met.add(name)
         if name in self._within:
             raise ManifestError("Detected recursion")
@@ -362,7 +352,7 @@ def _listed(message: str, names: set[str]) -> ManifestError:
 
 def _inside(value: Tree, path: str) -> Tree:
     """Follow a path into a variable; what fails as an index is tried as a key."""
-    found = paths.parse_pointer(path)
+    found = parse_pointer(path)
     try:
         return find(value, found)
     except ManifestError:

@@ -18,10 +18,8 @@ from typing import Protocol
 
 from bosh_interpolate.errors import ManifestError
 from bosh_interpolate.reading import load_variables
-from bosh_interpolate.values import Key, Tree, Variables
+from bosh_interpolate.values import Key, Tree, Variables, octets
 from bosh_interpolate.writing import emit
-
-# Where generated variables live: the protocol, and a store in memory.
 
 
 class VarsStore(Protocol):
@@ -54,15 +52,6 @@ class MemoryStore:
         if name not in self._variables:
             self._variables[name] = make()
         return self._variables[name]
-
-
-# A vars store in a file: written whole or not at all, 0600, one writer at a time.
-#
-# The file is what `bosh --vars-store` reads and writes. After each new variable it is written to
-# a temporary name beside it, flushed to the disk and renamed, so that whoever reads it, at
-# whatever moment, and after whatever crash, finds a complete store. Writers take turns by a lock
-# on a file beside it, and read the store anew when it is their turn, so none overwrites what
-# another added.
 
 
 LOCK_TIMEOUT_SECONDS = 300.0
@@ -110,6 +99,7 @@ class FileStore:
         except FileNotFoundError:
             self._variables, self._version = {}, None
             return
+        # Writers put a new file in place: the inode tells of what the clock is too coarse for.
         version = (found.st_ino, found.st_mtime_ns, found.st_size)
         if version != self._version:
             self._variables = self._parsed(self._path.read_bytes())
@@ -126,7 +116,7 @@ class FileStore:
     def _write(self, variables: dict[str, Tree]) -> None:
         tree: dict[Key, Tree] = {}
         tree.update(variables.items())
-        data = emit(tree).encode("utf-8", "surrogateescape")
+        data = octets(emit(tree))
         # One name is enough under the lock; what a killed writer left there is thrown away.
         temporary = self._path.with_name(f".{self._path.name}.new")
         temporary.unlink(missing_ok=True)
@@ -186,5 +176,5 @@ class FileStore:
 
 def _private(path: str, flags: int) -> int:
     handle = os.open(path, flags | os.O_CLOEXEC, _PRIVATE_FILE)
-    os.fchmod(handle, _PRIVATE_FILE)
+    os.fchmod(handle, _PRIVATE_FILE)  # whatever the umask is
     return handle

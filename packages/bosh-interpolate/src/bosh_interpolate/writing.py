@@ -11,8 +11,7 @@ from typing import Literal, NamedTuple
 
 from bosh_interpolate.values import Key, Tree, float_text, key_value, stays_text
 
-# The order of the keys of a map: numbers first, then the "natural" order of gopkg.in/yaml.v2.
-
+# The order of keys: numbers first, then the "natural" order of sorter.go, keyList.Less.
 
 _BY_CODE = re.compile(r"[ $()\-./:_a-z]*")
 """Keys of these characters alone: letters follow the rest, no digits, so code points decide."""
@@ -90,8 +89,7 @@ def _run_of_digits(text: str, place: int, number: int) -> tuple[int, int]:
     return (number + _WORD // 2) % _WORD - _WORD // 2, place
 
 
-# How gopkg.in/yaml.v2 writes one scalar: plain, quoted or as a block, and where it folds it.
-
+# Scalars: plain, quoted or as a block, and where they are folded (emitterc.go).
 
 WIDTH = 80
 """A space is turned into a line break once this many characters stand before it."""
@@ -312,8 +310,7 @@ def _binary(text: str, indent: int) -> str:
     return "!!binary " + _block(lines, indent)
 
 
-# Writes YAML byte for byte as gopkg.in/yaml.v2 does: sorted keys, lists not indented.
-
+# Documents: sorted keys, lists not indented.
 
 _PLAIN = Style("plain", fits_key=True)
 

@@ -14,8 +14,6 @@ from nats_config.lexer import SourceText, Token, TokenKind, tokens
 from nats_config.parser import MAX_TEXT, parse_text
 from nats_config.tree import ConfigRemark, Position, Table, Tree
 
-# Reading a configuration from the file system, with everything that it includes.
-
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration as it was read."""
@@ -67,11 +65,13 @@ def read_config(
 
 def _content(path: Path, *, place: str) -> bytes:
     try:
+        # To open a pipe without a writer would wait for ever.
         if path.exists() and not path.is_file():
             raise NatsConfigError(
                 f"`{path}` is not a file", place=place, hint="name a regular file"
             )
         with path.open("rb") as file:
+            # One byte more tells a file that is too large, whatever its size was said to be.
             content = file.read(MAX_TEXT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -90,8 +90,7 @@ def _content(path: Path, *, place: str) -> bytes:
     return content
 
 
-# Changes a single value of a configuration in place; every other byte stays as it is.
-
+# Changing a value in place.
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
@@ -99,8 +98,8 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\t": r"\t", "\n": r"\n", "\r
 def replace_string(text: bytes, key: Position, value: str) -> bytes:
     """Return a configuration text in which the key at a place has this string as its value.
 
-    A variable that stood there is no longer used there. KeyError when no key with a string or a
-    variable begins at that place; NatsConfigError as for reading.
+    Every other byte stays as it is. A variable that stood there is no longer used there. KeyError
+    when no key with a string or a variable begins at that place; NatsConfigError as for reading.
     """
     source = SourceText(text, name=key.file)
     token = _value_token(source, key)
@@ -118,5 +117,5 @@ def _value_token(source: SourceText, key: Position) -> Token:
     for token in tokens(source):
         if found and token.kind in (TokenKind.STRING, TokenKind.VARIABLE):
             return token
-        found = token.kind is TokenKind.KEY and source.place(token.offset)[1:] == key[1:]
+        found = token.kind is TokenKind.KEY and source.place(token.offset) == key
     raise KeyError(str(key))

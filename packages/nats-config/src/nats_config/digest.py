@@ -16,6 +16,7 @@ from nats_config.tree import Date, Table, Tree, Value, ValueNode
 
 _ESCAPED = re.compile("[<>&\u2028\u2029]")
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
+# encoding/json, floatEncoder: outside of these it writes an exponent, as ES6 does.
 _PLAIN_FROM = 1e-6
 _PLAIN_BELOW = 1e21
 
@@ -47,6 +48,7 @@ def encoded(value: Value) -> Iterator[str]:
 
 def _map(table: Table) -> Iterator[str]:
     separator = "{"
+    # Go sorts the keys of a map by their bytes.
     for name in sorted(table.fields, key=lambda key: key.encode("utf-8", "surrogateescape")):
         yield f"{separator}{_string(name)}:"
         yield from encoded(table.fields[name].node.value)
@@ -54,13 +56,13 @@ def _map(table: Table) -> Iterator[str]:
     yield "}" if table.fields else "{}"
 
 
-def _array(items: tuple[ValueNode, ...]) -> Iterator[str]:
+def _array(nodes: tuple[ValueNode, ...]) -> Iterator[str]:
     separator = "["
-    for item in items:
+    for node in nodes:
         yield separator
-        yield from encoded(item.value)
+        yield from encoded(node.value)
         separator = ","
-    yield "]" if items else "[]"
+    yield "]" if nodes else "[]"
 
 
 def _string(text: str) -> str:
@@ -69,12 +71,10 @@ def _string(text: str) -> str:
     A byte that is no UTF-8 becomes U+FFFD itself, as in nats-server 2.15.1; encoding/json of
     Go 1.25 and before wrote it as an escape, so older servers differ for such texts.
     """
-    written = _ESCAPED.sub(_escape, json.dumps(text, ensure_ascii=False))
+    written = _ESCAPED.sub(
+        lambda found: f"\\u{ord(found.group()):04x}", json.dumps(text, ensure_ascii=False)
+    )
     return _NO_UTF8.sub("\ufffd", written)
-
-
-def _escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found.group()):04x}"
 
 
 def _float(number: float) -> str:

@@ -19,9 +19,6 @@ from typing import NamedTuple
 from nats_config.errors import NatsConfigError
 from nats_config.tree import Position, fold
 
-# One text of a configuration, and the way from an offset in it to a line and column.
-
-
 MOST_SHOWN = 400
 """Characters of a message; a name in it may be as long as the file."""
 
@@ -64,10 +61,7 @@ class SourceText:
         return NatsConfigError(clip(message), place=str(self.place(offset)), hint=hint)
 
 
-# Scanning of single values: strings, numbers, dates, addresses, blocks.
-#
-# Follows the states of nats-server's conf/lex.go, with its oddities: they decide what a running
-# server was told. A NUL character counts as the end of the text wherever that file says so.
+# Single values: strings, numbers, dates, addresses, blocks.
 
 
 class TokenKind(Enum):
@@ -275,7 +269,7 @@ def _bare(source: SourceText, offset: int, position: int) -> Token:
                 part, start = _escape(source, end)
                 position = start
                 parts.append(part)
-            case "'":
+            case "'":  # ends it, and is dropped, although none began it (lexString)
                 return Token(TokenKind.STRING, _joined(parts), offset, end + 1)
             case _ if len(parts) > 1:
                 return Token(TokenKind.STRING, _joined(parts), offset, end)
@@ -315,11 +309,7 @@ def _joined(parts: list[str]) -> str:
     return "".join(parts).encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
-# The structure of a configuration text: keys, values, maps, arrays, includes, comments.
-#
-# One function for each state of nats-server's conf/lex.go that decides what may follow. A state
-# is given the lexer, consumes text and returns the state after it; None ends the text.
-
+# The structure: keys, values, maps, arrays, includes, comments. One function is one state.
 
 # Go's unicode.IsSpace, which is narrower than Python's.
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -332,11 +322,13 @@ _QUOTED_KEYS = {"'": re.compile(r"[^'\0]*"), '"': re.compile(r'[^"\0]*')}
 _INCLUDE = re.compile(r"[^\n\r\0;}\t ']*")
 _NOT_INCLUDED = re.compile(r"[\[{(\d\\\n\r-]")
 
+_VALUE_END_HINT = "end a value with a new line, `,` or `;`, and put values with spaces in quotes"
+
 _State = Callable[["_Lexer"], "_State | None"]
 
 
 def tokens(source: SourceText) -> Iterator[Token]:
-    """Yield the tokens of a text up to `Kind.END`; raise NatsConfigError where it is malformed.
+    """Yield the tokens of a text up to its END; raise NatsConfigError where it is malformed.
 
     Lazy: the tokens before an error come first.
     """
@@ -416,9 +408,6 @@ def _after_top_value(lexer: _Lexer) -> _State | None:
         case "":
             return _top
     raise lexer.unexpected("after a value", _VALUE_END_HINT)
-
-
-_VALUE_END_HINT = "end a value with a new line, `,` or `;`, and put values with spaces in quotes"
 
 
 def _block(lexer: _Lexer) -> _State | None:

@@ -22,84 +22,6 @@ from nats_config.tree import (
     fold,
 )
 
-# From the text of a number or date to its value, within the limits of nats-server.
-
-
-_INT64_DIGITS = 19
-_INT64_LIMIT = 1 << 63
-_INTEGER = re.compile(r"(-?)([0-9]+)(.*)", re.DOTALL)
-_UNITS = {"": 1}
-for _power, _letter in enumerate("kmgtpe", start=1):
-    _UNITS[_letter] = 1000**_power
-    _UNITS |= dict.fromkeys((f"{_letter}b", f"{_letter}i", f"{_letter}ib"), 1024**_power)
-
-
-# The switch over suffixes is in conf/parse.go, processItem.
-
-
-class UnknownUnit(Exception):
-    """The letters after a number are a unit to the lexer, but none that has a size."""
-
-
-def read_integer(token: Token, source: SourceText) -> int:
-    """Return the integer with its unit applied; it wraps at 64 bits as nats-server's does.
-
-    Raises UnknownUnit for `kbb` and the like, whose field nats-server silently drops.
-    """
-    found = _INTEGER.fullmatch(token.text)
-    if found is None:
-        raise source.error(
-            token.offset, "an integer has digits that are not 0 to 9", hint="write plain digits"
-        )
-    sign, digits, unit = found.groups()
-    significant = digits.lstrip("0") or "0"
-    number = int(sign + significant) if len(significant) <= _INT64_DIGITS else _INT64_LIMIT
-    if not -_INT64_LIMIT <= number < _INT64_LIMIT:
-        raise source.error(
-            token.offset,
-            "an integer does not fit into 64 bits",
-            hint="put long digit strings in quotes",
-        )
-    if unit.lower() not in _UNITS:
-        raise UnknownUnit
-    return _wrapped(number * _UNITS[unit.lower()])
-
-
-def _wrapped(number: int) -> int:
-    return (number + _INT64_LIMIT) % (1 << 64) - _INT64_LIMIT
-
-
-def read_float(token: Token, source: SourceText) -> float:
-    """Return the float; raise NatsConfigError when it is out of range."""
-    number = float(token.text) if token.text.isascii() else math.inf
-    if math.isinf(number):
-        raise source.error(
-            token.offset, "a float is out of range", hint="put digit strings in quotes"
-        )
-    return number
-
-
-def read_date(token: Token, source: SourceText) -> Date:
-    """Return the moment; raise NatsConfigError when the calendar has no such day or time."""
-    numbers = [int(part) for part in re.findall(r"\d+", token.text)]
-    year, *rest = numbers
-    try:
-        # The calendar repeats every 400 years; Python has no year 0, Go has.
-        datetime(2000 + year % 400, *rest, tzinfo=UTC)  # type: ignore[arg-type,misc]  # five more integers
-    except ValueError:
-        rest = []
-    if not rest or not token.text.isascii():
-        raise source.error(
-            token.offset,
-            "there is no such date and time",
-            hint="check month, day, hour, minute and second, or put the string in quotes",
-        )
-    return Date(token.text)
-
-
-# From the tokens of a configuration to its tree: nesting, duplicate keys, variables, includes.
-
-
 Include = Callable[[str, Position], bytes]
 """Returns the content of a file by its path; told where it is asked for. Raises NatsConfigError."""
 
@@ -214,6 +136,7 @@ class _Parser:
             )
 
     def _finish(self, previous: Token) -> None:
+        # As conf/parse.go, which lets a text end with `}` so that JSON is a configuration, too.
         if previous.kind is TokenKind.KEY and previous.text != "}":
             raise self.source.error(
                 previous.offset,
@@ -314,7 +237,9 @@ class _Parser:
             )
 
     def _include(self, token: Token, place: Position) -> None:
-        path = _joined(posixpath.dirname(self.source.name), token.text)
+        # Go's filepath.Join: an absolute name is joined too, and `//` at the beginning is `/`.
+        directory = posixpath.dirname(self.source.name) or "."
+        path = posixpath.normpath(f"{directory}/{token.text}").replace("//", "/", 1)
         if path in self.chain:
             raise self.source.error(
                 token.offset,
@@ -328,6 +253,7 @@ class _Parser:
             self._put(field)
 
     def _variable(self, token: Token, place: Position) -> ValueNode:
+        # A password that is hashed with bcrypt begins as a variable does.
         if token.text.startswith(_BCRYPT):
             return ValueNode(
                 value=f"${token.text}", place=place, weight=_NODE_WEIGHT + len(token.text)
@@ -340,7 +266,9 @@ class _Parser:
         return self._environment_variable(token, place)
 
     def _environment_variable(self, token: Token, place: Position) -> ValueNode:
-        shown = "" if self._is_secret() else f" `{token.text}`"
+        # An unquoted password that begins with `$` would stand in the message.
+        is_secret = bool(self.keys) and fold(self.keys[-1].text) in _SECRETS
+        shown = "" if is_secret else f" `{token.text}`"
         name = f"${token.text}"
         if name in self.chain:
             raise self.source.error(
@@ -351,6 +279,7 @@ class _Parser:
         text = self.session.environment.get(token.text)
         parsed: Mapping[str, Field] = {}
         if text is not None:
+            # As conf/parse.go does: the value is read as that of a key in a text of its own.
             parser = _Parser(
                 SourceText(f"pk={text}", name=name), self.session, chain=(*self.chain, name)
             )
@@ -363,9 +292,6 @@ class _Parser:
                 "or put a string that begins with `$` in quotes",
             )
         return _used(parsed["pk"].node, place, token.text)
-
-    def _is_secret(self) -> bool:
-        return bool(self.keys) and fold(self.keys[-1].text) in _SECRETS
 
 
 def _used(node: ValueNode, place: Position, variable: str) -> ValueNode:
@@ -388,6 +314,70 @@ def _scalar(token: Token, source: SourceText) -> Value:
             return token.text
 
 
-def _joined(directory: str, name: str) -> str:
-    """Return Go's filepath.Join: an absolute name is joined too."""
-    return posixpath.normpath(f"{directory or '.'}/{name}").replace("//", "/", 1)
+# From the text of a number or date to its value, within the limits of nats-server.
+
+_INT64_DIGITS = 19
+_INT64_LIMIT = 1 << 63
+_INTEGER = re.compile(r"(-?)([0-9]+)(.*)", re.DOTALL)
+# The switch over suffixes in conf/parse.go, processItem.
+_UNITS = {"": 1}
+for _power, _letter in enumerate("kmgtpe", start=1):
+    _UNITS[_letter] = 1000**_power
+    _UNITS |= dict.fromkeys((f"{_letter}b", f"{_letter}i", f"{_letter}ib"), 1024**_power)
+
+
+class UnknownUnit(Exception):
+    """The letters after a number are a unit to the lexer, but none that has a size."""
+
+
+def read_integer(token: Token, source: SourceText) -> int:
+    """Return the integer with its unit applied; it wraps at 64 bits as nats-server's does.
+
+    Raises UnknownUnit for `kbb` and the like, whose field nats-server silently drops.
+    """
+    found = _INTEGER.fullmatch(token.text)
+    if found is None:
+        raise source.error(
+            token.offset, "an integer has digits that are not 0 to 9", hint="write plain digits"
+        )
+    sign, digits, unit = found.groups()
+    significant = digits.lstrip("0") or "0"
+    number = int(sign + significant) if len(significant) <= _INT64_DIGITS else _INT64_LIMIT
+    if not -_INT64_LIMIT <= number < _INT64_LIMIT:
+        raise source.error(
+            token.offset,
+            "an integer does not fit into 64 bits",
+            hint="put long digit strings in quotes",
+        )
+    if unit.lower() not in _UNITS:
+        raise UnknownUnit
+    # Go multiplies two int64, and what does not fit wraps without a word.
+    return (number * _UNITS[unit.lower()] + _INT64_LIMIT) % (1 << 64) - _INT64_LIMIT
+
+
+def read_float(token: Token, source: SourceText) -> float:
+    """Return the float; raise NatsConfigError when it is out of range."""
+    number = float(token.text) if token.text.isascii() else math.inf
+    if math.isinf(number):
+        raise source.error(
+            token.offset, "a float is out of range", hint="put digit strings in quotes"
+        )
+    return number
+
+
+def read_date(token: Token, source: SourceText) -> Date:
+    """Return the moment; raise NatsConfigError when the calendar has no such day or time."""
+    numbers = [int(digits) for digits in re.findall(r"\d+", token.text)]
+    year, *rest = numbers
+    try:
+        # The calendar repeats every 400 years; Python has no year 0, Go has.
+        datetime(2000 + year % 400, *rest, tzinfo=UTC)  # type: ignore[arg-type,misc]  # five more integers
+    except ValueError:
+        rest = []
+    if not rest or not token.text.isascii():
+        raise source.error(
+            token.offset,
+            "there is no such date and time",
+            hint="check month, day, hour, minute and second, or put the string in quotes",
+        )
+    return Date(token.text)

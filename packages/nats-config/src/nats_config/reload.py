@@ -18,12 +18,6 @@ from nats_config.digest import encoded
 from nats_config.tls import IGNORED_OPTIONS, TLS_ALIASES, TlsContext
 from nats_config.tree import Field, Position, Table, Tree, ValueNode, fold
 
-# The options of nats-server 2.15 by section, and what a reload makes of a change to each.
-#
-# Sources: server/opts.go for the names, `diffOptions` of server/reload.go for the effects; the
-# effects of TLS options were measured on a running server. What is not known to be reloadable is
-# taken to be refused: a needless restart is announced, never a failed reload.
-
 
 class ReloadEffect(StrEnum):
     """What a reload makes of a change."""
@@ -366,16 +360,16 @@ def _whole_remote(section: str, path: str, node: ValueNode, *, removed: bool) ->
 
 def _by_key(node: ValueNode, key: str) -> dict[str, tuple[int, ValueNode]]:
     found: dict[str, tuple[int, ValueNode]] = {}
-    items = node.value if isinstance(node.value, tuple) else (node,)
-    for index, item in enumerate(items):
+    remotes = node.value if isinstance(node.value, tuple) else (node,)
+    for index, remote in enumerate(remotes):
         identity = ""
-        if isinstance(item.value, Table):
-            fields = {fold(field.name): field for field in item.value.fields.values()}
+        if isinstance(remote.value, Table):
+            fields = {fold(field.name): field for field in remote.value.fields.values()}
             named = fields.get(key) or fields.get("url")
             identity = _text(named.node) if named else ""
         # Two remotes of one name are told apart by their order.
         same = sum(name.startswith(f"{identity}#") for name in found)
-        found[f"{identity}#{same}"] = (index, item)
+        found[f"{identity}#{same}"] = (index, remote)
     return found
 
 

@@ -12,9 +12,6 @@ import msgspec
 from nats_config.errors import NatsConfigError
 from nats_config.tree import ConfigRemark, Field, Position, Table, ValueNode, fold
 
-# Durations as Go writes and reads them (time.ParseDuration).
-
-
 _UNITS = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -27,11 +24,12 @@ _UNITS = {
 }
 _PART = re.compile("([0-9]+\\.?[0-9]*|\\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
 _WHOLE = re.compile(f"([+-]?)((?:{_PART.pattern})+)")
+# A time.Duration is an int64 of nanoseconds.
 _LIMIT_SECONDS = (1 << 63) / 1e9
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that `text` means; raise ValueError when it is no duration."""
+    """Return the seconds that `text` means to Go's time.ParseDuration; ValueError when nothing."""
     if text in ("0", "+0", "-0"):
         return 0.0
     found = _WHOLE.fullmatch(text)
@@ -42,9 +40,6 @@ def parse_duration(text: str) -> float:
     if seconds >= _LIMIT_SECONDS:
         raise ValueError(text)
     return -seconds if found.group(1) == "-" else seconds
-
-
-# Typed access to the fields of a map, by their names and aliases, with places in every error.
 
 
 _T = TypeVar("_T")

@@ -36,9 +36,10 @@ def read_unit(text: str, *, name: str) -> tuple[CommandLine, ...]:
         if sign and key.strip() == "WorkingDirectory":
             directory = value.strip().lstrip("-") or "/"
         if sign and key.strip() == "ExecStart":
+            # An empty one takes back those before it (systemd.service, ExecStart=).
             commands = [*commands, (number, value)] if value.strip() else []
     found = tuple(_command(name, number, value, directory) for number, value in commands)
-    started = tuple(pair for pair in found if pair is not None)
+    started = tuple(command for command in found if command is not None)
     if not started:
         raise NatsConfigError(
             "no `ExecStart=` here starts nats-server",
@@ -54,6 +55,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not whole:
             start = number
+        # Also between continued lines (systemd.syntax).
         if line.lstrip().startswith(("#", ";")):
             continue
         whole += line
@@ -74,10 +76,11 @@ def _command(name: str, number: int, value: str, directory: str) -> CommandLine 
         raise NatsConfigError(
             f"`ExecStart=` cannot be read: {error}", place=str(place), hint="close the quotes"
         ) from None
-    at = next((i for i, each in enumerate(words) if each.endswith("nats-server")), None)
-    if at is None:
+    # Not always the first word: it may be started through `env` or `numactl`.
+    program = next((at for at, word in enumerate(words) if word.endswith("nats-server")), None)
+    if program is None:
         return None
-    flags = tuple(_flags(words[at + 1 :]))
+    flags = tuple(_flags(words[program + 1 :]))
     config = next((value for flag, value in flags if flag in _CONFIG_FLAGS), "")
     tls = tuple(f"--{flag}" for flag, value in flags if flag in TLS_FLAGS and value != "false")
     return CommandLine(name, place, directory, config, tls)

@@ -16,10 +16,6 @@ from nats_config.errors import NatsConfigError
 from nats_config.sections import Located, Section, parse_duration
 from nats_config.tree import Field, Position, Table, fold
 
-# The `tls` blocks of a configuration: their types, and which options count in which context.
-#
-# Sources: server/opts.go (parseTLS, getTLSConfig) and server/reload.go of nats-server.
-
 
 class TlsContext(StrEnum):
     """Where a `tls` block stands."""
@@ -146,9 +142,6 @@ TLS_ALIASES: Mapping[str, str] = {
 """Other names of an option."""
 
 
-# Reading of `tls` blocks, refusing what nats-server refuses in them.
-
-
 _CHECK_URLS = frozenset((TlsContext.CLUSTER, TlsContext.GATEWAY, TlsContext.GATEWAY_REMOTE))
 _WINDOWS_ONLY = frozenset(
     ("cert_store", "cert_match_by", "cert_match", "ca_certs_match", "cert_match_skip_invalid")
@@ -240,7 +233,7 @@ def _certificates(section: Section, cwd: PurePath) -> tuple[tuple[CertificateFil
     pair = _pair(
         section, _file(section.text("cert_file"), cwd), _file(section.text("key_file"), cwd)
     )
-    pairs = tuple(_listed_pair(one, cwd) for one in section.maps("certs", "certificates"))
+    pairs = tuple(_listed_pair(entry, cwd) for entry in section.maps("certs", "certificates"))
     if pair and pairs:
         raise NatsConfigError(
             "`cert_file` and `certs` cannot be combined",
@@ -327,10 +320,10 @@ def _min_version(section: Section) -> str:
 
 def _filled(section: Section, name: str) -> tuple[str, ...]:
     field = section.find(name)
-    found = section.strings(name)
-    if field is not None and not found:
+    listed = section.strings(name)
+    if field is not None and not listed:
         raise section.wrong(field, "an array with at least one name")
-    return tuple(one.value for one in found)
+    return tuple(entry.value for entry in listed)
 
 
 def _handshake_first(section: Section) -> tuple[bool, float]:

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-# Where something stands in a configuration, and what is worth saying about it.
-
 
 class Position(NamedTuple):
     """A position in a file: line and column count from 1, columns in characters."""
@@ -31,9 +29,6 @@ class ConfigRemark(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     place: Position
     message: str
-
-
-# The tree that a configuration is read into: values, each with its position.
 
 
 class Date(msgspec.Struct, frozen=True):

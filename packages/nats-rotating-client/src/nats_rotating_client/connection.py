@@ -28,7 +28,7 @@ from nats.aio.msg import Msg
 from nats_rotating_client.jetstream import JetStream
 from nats_rotating_client.link import ConnectTarget, check_options
 from nats_rotating_client.material import MakeContext, MaterialFiles, plain_context
-from nats_rotating_client.rotation import CertificateRotation, Pace, Reporter
+from nats_rotating_client.rotation import CertificateRotation, Pace, Reporter, open_first
 from nats_rotating_client.status import ConnectionStatus, OnEvent, ignore_event
 from nats_rotating_client.subscription import PENDING_LIMIT, Callback, Duplicates, Subscription
 
@@ -79,12 +79,19 @@ async def open_connection(
         options=options,
         timeout_seconds=pace.connect_seconds,
     )
-    reporter = Reporter(name, status_file=status_file, on_event=on_event)
-    rotation = CertificateRotation(
-        material, target=target, pace=pace, make_context=make_context, upkeep=reporter
+    state = await open_first(
+        material, target=target, pace=pace, make_context=make_context, on_event=on_event
     )
-    await rotation.start()
-    reporter.report_on(rotation)
+    reporter = Reporter(state, name=name, status_file=status_file, on_event=on_event)
+    rotation = CertificateRotation(
+        material,
+        state=state,
+        reporter=reporter,
+        target=target,
+        pace=pace,
+        make_context=make_context,
+    )
+    reporter.write_status()
     return Connection(rotation, reporter)
 
 
@@ -149,9 +156,9 @@ class Connection:
             pending_limit=pending_msgs_limit,
             duplicates=duplicates,
         )
-        self._rotation.subscriptions.add(subscription)
+        self._rotation.state.subscriptions.add(subscription)
         try:
-            await subscription.attach(self._rotation.link)
+            await subscription.attach(self._rotation.state.link)
         except BaseException:
             subscription.close()
             raise
@@ -159,11 +166,11 @@ class Connection:
 
     def jetstream(self) -> JetStream:
         """Return JetStream on this connection, for as long as it lasts."""
-        return JetStream(self, links=self._rotation)
+        return JetStream(self, rotation=self._rotation)
 
     def new_inbox(self) -> str:
         """Return a subject that nobody else uses."""
-        return self._rotation.link.client.new_inbox()
+        return self._rotation.state.link.client.new_inbox()
 
     async def flush(self, timeout: int = 10) -> None:  # noqa: ASYNC109  - nats-py's name
         """Wait until the server has taken in everything published so far."""
@@ -172,12 +179,12 @@ class Connection:
 
     def reload(self) -> None:
         """Look at the files now, and not only after `Pace.poll_seconds`."""
-        self._rotation.check_files()
+        self._rotation.state.request_check()
 
     @property
     def status(self) -> ConnectionStatus:
         """What a new handshake presents and trusts, and how the connection stands."""
-        return self._reporter.status(self._rotation)
+        return self._reporter.status()
 
     async def drain(self) -> None:
         """Hand over what has been received, send what has been published, then close."""

@@ -14,16 +14,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, PubAck
 
 from nats_rotating_client.errors import OptionError
 from nats_rotating_client.link import Answers, ClientLink, NatsMessage, answer_through
+from nats_rotating_client.rotation import CertificateRotation
 from nats_rotating_client.subscription import Callback, Duplicates, Subscription
 
 _UNSUPPORTED_HINT = "use a pull consumer: it keeps its order and its pace by itself"
-
-
-class Links(Protocol):
-    """Where the connection in use is found."""
-
-    async def publisher(self) -> ClientLink:
-        """Return the link to publish on."""
 
 
 class Subscribes(Answers, Protocol):
@@ -43,16 +37,16 @@ class Subscribes(Answers, Protocol):
 class JetStream:
     """What nats-py's `JetStreamContext` does, always on the connection in use."""
 
-    def __init__(self, connection: Subscribes, *, links: Links) -> None:
+    def __init__(self, connection: Subscribes, *, rotation: CertificateRotation) -> None:
         self._connection = connection
-        self._links = links
+        self._rotation = rotation
 
     async def context(self) -> JetStreamContext:
         """Return nats-py's own context on the connection of this moment.
 
         For calls that end with their answer (streams, consumers, key-value reads). Don't keep it.
         """
-        return (await self._links.publisher()).jetstream
+        return (await self._rotation.publisher()).jetstream
 
     async def publish(
         self,
@@ -67,7 +61,7 @@ class JetStream:
 
         Give each message a `Nats-Msg-Id` header: only then is publishing it again harmless.
         """
-        link = await self._links.publisher()
+        link = await self._rotation.publisher()
         with link.busy():
             return await link.jetstream.publish(
                 subject,
@@ -86,14 +80,18 @@ class JetStream:
         config: ConsumerConfig | None = None,
     ) -> PullConsumer:
         """Create the durable pull consumer when it does not exist, and return it."""
-        link = await self._links.publisher()
+        link = await self._rotation.publisher()
         with link.busy():
             name = stream or await link.jetstream.find_stream_name_by_subject(subject)
             bound = await link.jetstream.pull_subscribe(
                 subject, durable=durable, stream=name, config=config
             )
         return PullConsumer(
-            self._connection, links=self._links, stream=name, durable=durable, first=(link, bound)
+            self._connection,
+            rotation=self._rotation,
+            stream=name,
+            durable=durable,
+            first=(link, bound),
         )
 
     async def subscribe(
@@ -111,7 +109,7 @@ class JetStream:
         Copies are recognised by their reply subject and dropped. Not for consumers with flow
         control or heartbeats, which tie a consumer to one connection: `OptionError`.
         """
-        link = await self._links.publisher()
+        link = await self._rotation.publisher()
         with link.busy():
             name = stream or await link.jetstream.find_stream_name_by_subject(subject)
             wanted = config or ConsumerConfig()
@@ -174,13 +172,13 @@ class PullConsumer:
         self,
         connection: Answers,
         *,
-        links: Links,
+        rotation: CertificateRotation,
         stream: str,
         durable: str,
         first: tuple[ClientLink, JetStreamContext.PullSubscription],
     ) -> None:
         self._connection = connection
-        self._links = links
+        self._rotation = rotation
         self._stream = stream
         self._durable = durable
         self._link, self._bound = first
@@ -192,7 +190,7 @@ class PullConsumer:
         timeout: float = 5.0,  # noqa: ASYNC109  - nats-py's name
     ) -> list[NatsMessage]:
         """Return at least one and at most `batch` messages; `nats.errors.TimeoutError` if none."""
-        link = await self._links.publisher()
+        link = await self._rotation.publisher()
         with link.busy():
             async with self._binding:
                 await self._bind(link)

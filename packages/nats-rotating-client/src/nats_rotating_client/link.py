@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, cast
 
 import nats.errors
@@ -22,8 +24,6 @@ from nats_rotating_client.errors import (
     ServerUnreachable,
 )
 from nats_rotating_client.material import LoadedMaterial
-
-# The message that a subscription hands over: nats-py's, and whether it is a copy.
 
 
 @dataclass
@@ -65,13 +65,10 @@ class Answers(Protocol):
 def answer_through(received: Msg, answers: Answers) -> NatsMessage:
     """Return `received` so that its answers go through `answers`, not the link it came over."""
     if not isinstance(received, NatsMessage):
-        raise TypeError(f"expected a `Message` from the link, got `{type(received).__name__}`")
+        raise TypeError(f"expected a `NatsMessage` from the link, got `{type(received).__name__}`")
     # nats-py uses nothing but `publish` and `request` of it.
     received._client = cast("Client", answers)  # noqa: SLF001  - there is no public way to set it
     return received
-
-
-# One nats-py connection, opened with one TLS context, and the work under way on it.
 
 
 FOREVER = -1
@@ -80,6 +77,7 @@ FOREVER = -1
 _TRIES_PER_SERVER = 1
 _PAUSE_BETWEEN_TRIES_SECONDS = 0.1
 _FAILED_CLOSE_SECONDS = 0.1
+"""After a failed handshake nobody answers the farewell of TLS, and nothing is held back."""
 _OWNED = frozenset(
     {
         "allow_reconnect",
@@ -105,23 +103,23 @@ Options = Mapping[str, Any]
 """Keyword arguments of `nats.connect` that nobody here looks into."""
 
 
-class LinkEvents(Protocol):
-    """What a link tells the one who opened it; every call is short and does not block."""
+class LinkChange(Enum):
+    """What nats-py tells of a connection that was opened."""
 
-    def lost(self, link: ClientLink) -> None:
-        """Tell that the connection broke; nats-py is trying to get it back."""
+    LOST = auto()
+    """It broke, and nats-py is trying to get it back."""
+    REGAINED = auto()
+    ENDED = auto()
+    """It is closed and stays so."""
+    LAME_DUCK = auto()
+    """The server sent its lame-duck notice."""
 
-    def regained(self, link: ClientLink) -> None:
-        """Tell that the connection is back."""
 
-    def ended(self, link: ClientLink) -> None:
-        """Tell that the connection is closed and stays so."""
+Observer = Callable[["ClientLink", LinkChange], None]
+"""Called on the event loop: it must not block."""
 
-    def enter_lame_duck(self, link: ClientLink) -> None:
-        """Tell that the server sent this client its lame-duck notice."""
-
-    def failed(self, error: Exception) -> None:
-        """Tell what nats-py reported."""
+OnError = Callable[[Exception], None]
+"""Takes an error that nats-py reported and that ended nothing; must not block either."""
 
 
 class ConnectTarget(NamedTuple):
@@ -153,7 +151,20 @@ class ClientLink:
         self._idle.set()
         self._steady = asyncio.Event()
         self._steady.set()
-        self._jetstream: JetStreamContext | None = None
+        self._observers: list[Observer] = []
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` from now on what happens to the connection."""
+        self._observers.append(observer)
+
+    def note(self, change: LinkChange) -> None:
+        """Take in what nats-py told, and tell the observers."""
+        if change is LinkChange.LOST:
+            self._steady.clear()
+        elif change in (LinkChange.REGAINED, LinkChange.ENDED):
+            self._steady.set()  # closed for good: nobody needs to wait for it any more
+        for observer in self._observers:
+            observer(self, change)
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[Client]:
@@ -176,14 +187,6 @@ class ClientLink:
         await self.client.flush(timeout_seconds)
         await self.client.flush(timeout_seconds)
 
-    def lost(self) -> None:
-        """Note that nats-py is trying to get the connection back."""
-        self._steady.clear()
-
-    def regained(self) -> None:
-        """Note that the connection is back, or closed for good."""
-        self._steady.set()
-
     async def finish(self) -> None:
         """Wait for what is under way, send what is held back, and close. Bounded by the caller.
 
@@ -196,12 +199,10 @@ class ClientLink:
             await self.flush()
             await self.client.close()
 
-    @property
+    @cached_property
     def jetstream(self) -> JetStreamContext:
         """nats-py's JetStream context of this connection."""
-        if self._jetstream is None:
-            self._jetstream = JetStreamContext(self.client)
-        return self._jetstream
+        return JetStreamContext(self.client)
 
     @property
     def connected(self) -> bool:
@@ -246,7 +247,7 @@ class ClientLink:
 
 
 async def open_link(
-    target: ConnectTarget, material: LoadedMaterial, events: LinkEvents
+    target: ConnectTarget, material: LoadedMaterial, *, on_error: OnError
 ) -> ClientLink:
     """Connect to the first of `target.servers` that accepts `material`, in their order.
 
@@ -255,11 +256,12 @@ async def open_link(
     """
     refusals: list[Exception] = []
     try:
+        # One after the other, not as nats-py does: see `_attempt`.
         async with asyncio.timeout(target.timeout_seconds):
             for server in target.servers:
-                others = tuple(text for text in target.servers if text != server)
+                others = tuple(other for other in target.servers if other != server)
                 attempt = target._replace(servers=(server, *others))
-                link = await _attempt(attempt, material, events, refusals)
+                link = await _attempt(attempt, material, refusals, on_error=on_error)
                 if link is not None:
                     return link
     except TimeoutError as error:
@@ -268,7 +270,11 @@ async def open_link(
 
 
 async def _attempt(
-    target: ConnectTarget, material: LoadedMaterial, events: LinkEvents, refusals: list[Exception]
+    target: ConnectTarget,
+    material: LoadedMaterial,
+    refusals: list[Exception],
+    *,
+    on_error: OnError,
 ) -> ClientLink | None:
     """Connect to the first server that answers; None, and why in `refusals`, when it refuses.
 
@@ -276,12 +282,12 @@ async def _attempt(
     waits for ever for the transport to close before it tries the next server.
     """
     client = Client()
-    client.msg_class = NatsMessage
+    client.msg_class = NatsMessage  # so that `duplicate` can be set on what nats-py hands over
     link = ClientLink(client)
 
     async def failed(error: Exception) -> None:
         if client.is_connected or client.is_reconnecting:
-            events.failed(error)
+            on_error(error)
         else:
             refusals.append(error)
 
@@ -291,7 +297,7 @@ async def _attempt(
             **_first_options(target),
             tls=material.context,
             error_cb=failed,
-            **_callbacks(link, events),
+            **_callbacks(link),
         )
     except (nats.errors.Error, OSError, TimeoutError) as error:
         refusals.append(error)
@@ -323,41 +329,32 @@ def _stay_connected(client: Client, options: Options) -> None:
     client.options["dont_randomize"] = options.get("dont_randomize", False)
 
 
-def _callbacks(link: ClientLink, events: LinkEvents) -> dict[str, Any]:
-    async def lost() -> None:
-        link.lost()
-        events.lost(link)
+def _callbacks(link: ClientLink) -> dict[str, Any]:
+    def noting(change: LinkChange) -> Callable[[], Awaitable[None]]:
+        async def note() -> None:
+            link.note(change)
 
-    async def regained() -> None:
-        link.regained()
-        events.regained(link)
-
-    async def ended() -> None:
-        link.regained()
-        events.ended(link)
-
-    async def enter_lame_duck() -> None:
-        events.enter_lame_duck(link)
+        return note
 
     return {
-        "disconnected_cb": lost,
-        "reconnected_cb": regained,
-        "closed_cb": ended,
-        "lame_duck_mode_cb": enter_lame_duck,
+        "disconnected_cb": noting(LinkChange.LOST),
+        "reconnected_cb": noting(LinkChange.REGAINED),
+        "closed_cb": noting(LinkChange.ENDED),
+        "lame_duck_mode_cb": noting(LinkChange.LAME_DUCK),
     }
 
 
 def _refused(target: ConnectTarget, errors: list[Exception]) -> ConnectError:
-    told = [error for error in errors if not isinstance(error, nats.errors.NoServersError)]
+    reported = [error for error in errors if not isinstance(error, nats.errors.NoServersError)]
     where = {"client": target.name, "operation": "connect"}
     servers = ", ".join(_without_user(server) for server in target.servers)
-    for error in told:
+    for error in reported:
         if isinstance(error, _REFUSALS) and not isinstance(error, TimeoutError):
-            said = f"{servers} refused: {_reason(error)}"
-            return ServerRefused(said, hint=_REFUSED_HINT, **where)
-    if any(isinstance(error, TimeoutError) for error in told):
+            problem = f"{servers} refused: {_reason(error)}"
+            return ServerRefused(problem, hint=_REFUSED_HINT, **where)
+    if any(isinstance(error, TimeoutError) for error in reported):
         return ServerSilent(f"no answer from {servers} in {target.timeout_seconds:g} s", **where)
-    last = f": {told[-1]}" if told else ""
+    last = f": {reported[-1]}" if reported else ""
     return ServerUnreachable(f"nobody answers at {servers}{last}", **where)
 
 

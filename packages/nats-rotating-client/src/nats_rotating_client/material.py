@@ -19,9 +19,6 @@ import msgspec
 
 from nats_rotating_client.errors import MaterialError
 
-# Where a client's certificate, key and CA bundle are, and a cheap way to see that they changed.
-
-
 MAX_BYTES = 4 * 1024 * 1024
 """Far above any bundle that a TLS handshake can carry."""
 
@@ -91,11 +88,7 @@ def read_material_file(path: Path) -> bytes:
     return data
 
 
-# Builds a fresh TLS context from a client's files and says exactly what it presents and trusts.
-#
-# A context is never changed in place: OpenSSL can add CA certificates to one, never take one
-# away.
-
+# The context, and exactly what it presents and trusts.
 
 _BLOCK = re.compile(
     rb"-----BEGIN (?P<label>(?:X509 )?CERTIFICATE)-----(?P<body>.*?)-----END (?P=label)-----",
@@ -148,6 +141,7 @@ def load_material(
     context = make_context()
     _trust(context, authorities, place=files.ca)
     _present(context, files)
+    # `load_cert_chain` reads the files a second time: they must be those that were looked at.
     if stamp_files(files) != before:
         raise MaterialError(
             "the files changed while they were read",
@@ -210,6 +204,7 @@ def _trust(context: ssl.SSLContext, authorities: tuple[bytes, ...], *, place: Pa
 
 
 def _present(context: ssl.SSLContext, files: MaterialFiles) -> None:
+    # Without this OpenSSL would ask for the passphrase on the terminal, and wait.
     def refuse() -> NoReturn:
         raise MaterialError(
             "the private key is encrypted", place=str(files.key), hint="store it unencrypted, 0600"

@@ -19,8 +19,6 @@ import msgspec
 
 from nats_rotating_client.errors import StatusFileError
 
-# What a rotating connection reports while it runs.
-
 
 class EventKind(StrEnum):
     """What happened to a connection or to its certificates."""
@@ -63,10 +61,9 @@ def event_now(kind: EventKind, detail: str = "") -> Event:
     return Event(kind=kind, detail=detail, at=datetime.now(UTC))
 
 
-# The status file in which a client says what its next handshake will present and trust.
-#
-# A rotator reads it as evidence. It holds no secret and is meant to be read by others (mode
-# 0644). The JSON object has the fields of `ConnectionStatus`; readers refuse any other `version`.
+def error_event(error: Exception) -> Event:
+    """Return the event of an error that ends nothing."""
+    return event_now(EventKind.ERROR, str(error) or type(error).__name__)
 
 
 VERSION = 1
@@ -115,11 +112,13 @@ def write_status(path: Path, status: ConnectionStatus) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    # Without fsync: after a crash of the machine the client writes it anew, or does not run.
     staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
+        # A name that nobody can guess or have put there, in a directory that others may write to.
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o644)
+            os.fchmod(descriptor, 0o644)  # whatever the umask is
             file.write(content)
         staged.replace(path)
     except BaseException:

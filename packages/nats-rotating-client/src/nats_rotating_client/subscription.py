@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription as CarriedSubscription
 
 from nats_rotating_client.link import Answers, ClientLink, NatsMessage, answer_through
 
-# Tells which messages are copies when two connections carry one subscription for a while.
+# Copies: what both connections deliver while they carry one subscription.
 
 
 def content_identity(
@@ -60,8 +60,7 @@ class Copies:
         return self._seen.total()
 
 
-# A subscription that outlives the connections which carry it.
-
+# Subscriptions, and the connections that carry them.
 
 PENDING_LIMIT = DEFAULT_SUB_PENDING_MSGS_LIMIT
 _UNSUBSCRIBE_TIMEOUT_SECONDS = 3.0
@@ -98,7 +97,6 @@ class _Carrier:
 
     def __init__(self, link: ClientLink, *, before: Copies | None) -> None:
         self.link = link
-        self.inner: CarriedSubscription | None = None
         self.opened = asyncio.Event()
         self._before = before
         self._after: Copies | None = None
@@ -124,26 +122,6 @@ class _Carrier:
         if self._after is not None:
             self._after.note(key)
         return self._before is not None and self._before.take(key)
-
-    async def drain(self) -> None:
-        """Unsubscribe and take in everything that the server has sent until then.
-
-        nats-py's own `drain` asks for the PONG before it has unsubscribed, and then drops what
-        still comes: a member of a queue group would lose messages.
-        """
-        if self.inner is None:
-            return
-        with contextlib.suppress(nats.errors.Error, TimeoutError):
-            async with asyncio.timeout(_UNSUBSCRIBE_TIMEOUT_SECONDS):
-                await self.link.client._send_unsubscribe(self.inner._id)  # noqa: SLF001  - see above
-                await self.link.flush()
-                await self.inner.drain()  # type: ignore[no-untyped-call]  # nats-py forgot `-> None`
-
-    async def unsubscribe(self) -> None:
-        if self.inner is None:
-            return
-        with contextlib.suppress(nats.errors.Error):
-            await self.inner.unsubscribe()
 
 
 class Subscription:
@@ -176,8 +154,11 @@ class Subscription:
         self._limit = 0
         self._ended = False
         self._messages: asyncio.Queue[NatsMessage | None] = asyncio.Queue()
+        # A carrier has its turn from the moment it subscribes, before nats-py has done so: a swap
+        # may begin in between.
         self._first: _Carrier | None = None
         self._second: _Carrier | None = None
+        self._carried: dict[_Carrier, CarriedSubscription] = {}
         self._work = asyncio.create_task(self._call_back()) if callback else None
         self._closing: asyncio.Task[None] | None = None
 
@@ -218,15 +199,15 @@ class Subscription:
             self._end(discard=not limit)
             await self._release()
             return
-        carrier = self._first
-        if carrier is not None and carrier.inner is not None:
-            await carrier.inner.unsubscribe(carrier.inner.delivered + limit - self.delivered)
+        carried = self._carried.get(self._first) if self._first is not None else None
+        if carried is not None:
+            await carried.unsubscribe(carried.delivered + limit - self.delivered)
 
     async def drain(self) -> None:
         """End the interest and wait until everything received has been handed to the callback."""
         for carrier in self._carriers():
             carrier.opened.set()
-            await carrier.drain()
+            await self._drain_carrier(carrier)
         self._end(discard=False)
         if self._work is not None:
             await self._work
@@ -248,7 +229,9 @@ class Subscription:
 
     async def _release(self) -> None:
         for carrier in self._carriers():
-            await carrier.unsubscribe()
+            if carrier in self._carried:
+                with contextlib.suppress(nats.errors.Error):
+                    await self._carried[carrier].unsubscribe()
 
     def _carriers(self) -> tuple[_Carrier, ...]:
         return tuple(carrier for carrier in (self._first, self._second) if carrier is not None)
@@ -275,15 +258,18 @@ class Subscription:
             self._accept(message, duplicate=carrier.is_copy(message))
 
         client = carrier.link.client
-        carrier.inner = await client.subscribe(self.subject, queue=self.queue, cb=arrived)
+        carried = await client.subscribe(self.subject, queue=self.queue, cb=arrived)
+        if carrier in self._carriers():
+            self._carried[carrier] = carried
 
     async def hand_over(self) -> None:
         """Drain the first carrier, then let the second one speak."""
         first, second = self._first, self._second
         if first is None or second is None:
             return
-        await first.drain()
+        await self._drain_carrier(first)
         self._first, self._second = second, None
+        self._carried.pop(first, None)
         second.opened.set()
         asyncio.get_running_loop().call_later(_COPIES_KEPT_SECONDS, second.forget_copies)
 
@@ -295,8 +281,26 @@ class Subscription:
         second, self._second = self._second, None
         if self._first is not None:
             self._first.stop_noting()
-        if second is not None and self.queue:
-            await second.drain()
+        if second is None:
+            return
+        if self.queue:
+            await self._drain_carrier(second)
+        self._carried.pop(second, None)
+
+    async def _drain_carrier(self, carrier: _Carrier) -> None:
+        """Unsubscribe and take in everything that the server has sent until then.
+
+        nats-py's own `drain` asks for the PONG before it has unsubscribed, and then drops what
+        still comes: a member of a queue group would lose messages.
+        """
+        carried = self._carried.get(carrier)
+        if carried is None:
+            return
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            async with asyncio.timeout(_UNSUBSCRIBE_TIMEOUT_SECONDS):
+                await carrier.link.client._send_unsubscribe(carried._id)  # noqa: SLF001  - see above
+                await carrier.link.flush()
+                await carried.drain()  # type: ignore[no-untyped-call]  # nats-py forgot `-> None`
 
     # Messages on their way to the program.
 

@@ -430,7 +430,7 @@ def test_a_connection_that_nats_py_gives_up_is_replaced(cluster: Cluster, tmp_pa
     async def scenario() -> None:
         async with client(cluster, tmp_path / "closed") as nc:
             subscription = await nc.subscribe("closed.numbers")
-            await nc._rotation.link.client.close()
+            await nc._rotation.state.link.client.close()
             await until(lambda: nc.status.swaps == 1, "the next connection")
             await nc.publish("closed.numbers", b"1")
             assert (await subscription.next_msg(60)).data == b"1"

@@ -18,12 +18,6 @@ from typing import IO, Final
 
 from rollover.errors import StoreError
 
-# Files read up to a limit, and files that hold secrets: whom they belong to and who may use them.
-#
-# A limit stands before every parser of what comes from outside, so that a wrong path (a disk
-# image, a log) is told as such and is not read into memory.
-
-
 READABLE_BY_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -101,8 +95,7 @@ def permissions_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# Replaces files as a whole: whoever reads one finds the old content or the new, never half.
-
+# Replaced as a whole.
 
 _NOTHING_TO_SYNC: Final = {errno.ENOENT, errno.ENOTDIR, errno.EROFS, errno.EINVAL}
 """No directory, one on a read-only disk, and file systems that keep nothing (fsync(2))."""
@@ -114,6 +107,7 @@ def atomic_write(path: Path, content: bytes, *, mode: int, durable: bool) -> Non
     Then the file that was there is still there. `durable`: a power cut leaves the one or the other
     too, and the new one once this has returned.
     """
+    # In the same directory: a rename works within one file system only.
     staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -129,6 +123,7 @@ def atomic_write(path: Path, content: bytes, *, mode: int, durable: bool) -> Non
             staged.unlink()
         raise
     if durable:
+        # The content is on the disk, its name is not until the directory is.
         sync_directory(path.parent)
 
 
@@ -145,8 +140,7 @@ def sync_directory(directory: Path) -> None:
             raise
 
 
-# Files that hold secrets: made private, and refused when they are not.
-
+# Private.
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
@@ -186,6 +180,7 @@ def make_private_file(path: Path, content: bytes) -> bool:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        # Not a rename, which would replace what another process made meanwhile.
         os.link(staged, path)
     except FileExistsError:
         return False

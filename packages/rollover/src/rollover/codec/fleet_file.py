@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from rollover.codec import strict_yaml
-from rollover.codec.strict_yaml import Document, FieldPath, Tree, load
-from rollover.codec.strict_yaml import dump as dump_yaml
+from rollover.codec.strict_yaml import Document, FieldPath, Tree
 from rollover.errors import SpecError
 from rollover.fleet.description import FLEET_VERSION, FleetDescription
 
@@ -19,7 +18,7 @@ HEADER = b"# What Rollover knows of this fleet: `rollover discover` wrote it, yo
 
 def read_fleet(data: bytes, *, place: str) -> FleetDescription:
     """Return the description; `SpecError` names the file, the line and the field."""
-    document = load(data, place=place)
+    document = strict_yaml.load(data, place=place)
     if isinstance(document.value, dict):
         _check_version(document.value.get("version"), document)
     described = strict_yaml.convert(
@@ -31,7 +30,7 @@ def read_fleet(data: bytes, *, place: str) -> FleetDescription:
 
 def write_fleet(described: FleetDescription) -> bytes:
     """Return the file: only fields that say something, in the order of the schema."""
-    return HEADER + dump_yaml(_lean(described))
+    return HEADER + strict_yaml.dump(_lean(described))
 
 
 def schema() -> dict[str, Any]:
@@ -88,6 +87,7 @@ def _named(described: FleetDescription) -> Iterator[tuple[FieldPath, str, str]]:
         yield ("authorities", number, "name"), "authority", authority.name
     for number, group in enumerate(described.groups):
         yield ("groups", number, "name"), "group", group.name
+        # Over all groups, not within one: a plan and its journal name instances alone.
         for index, instance in enumerate(group.instances):
             path: FieldPath = ("groups", number, "instances", index)
             yield (*path, "name"), "instance", instance.name

@@ -15,8 +15,7 @@ from rollover.codec.strict_yaml import Document, FieldPath, Tree, dump, field_na
 from rollover.errors import SpecError
 from rollover.fleet.secret import SecretBytes
 
-# A Secret or ConfigMap as Rollover sees it, and what Kubernetes would refuse of one.
-
+# An object as Rollover sees it, and what Kubernetes would refuse of one.
 
 MOST_BYTES = 1024 * 1024
 """Of all values together: `MaxSecretSize`, which the API server holds ConfigMaps to as well."""
@@ -72,7 +71,7 @@ class ClusterObject(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         # Annotations hold whole Secrets: `kubectl.kubernetes.io/last-applied-configuration`.
-        return f"Stored({self.ref}, {', '.join(sorted(self.data))})"
+        return f"ClusterObject({self.ref}, {', '.join(sorted(self.data))})"
 
 
 def check_object(stored: ClusterObject) -> None:
@@ -116,8 +115,7 @@ def check_key(key: str) -> None:
         )
 
 
-# Manifests of Secrets and ConfigMaps: YAML or JSON to objects, and objects to YAML. Pure.
-
+# Manifests.
 
 MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
 MOST_DOCUMENTS = 500
@@ -179,9 +177,9 @@ def encoded_values(stored: ClusterObject) -> Mapping[str, Mapping[str, str]]:
     """Return `data` and `binaryData` as the API writes them."""
     plain = {key: value.reveal() for key, value in stored.data.items()}
     if stored.ref.kind is ObjectKind.SECRET:
-        return {"data": {key: _encoded(each) for key, each in plain.items()}}
-    texts = {key: text for key, each in plain.items() if (text := _text(each)) is not None}
-    binary = {key: _encoded(each) for key, each in plain.items() if key not in texts}
+        return {"data": {key: _encoded(content) for key, content in plain.items()}}
+    texts = {key: text for key, content in plain.items() if (text := _text(content)) is not None}
+    binary = {key: _encoded(content) for key, content in plain.items() if key not in texts}
     found: dict[str, Mapping[str, str]] = {"data": texts}
     if binary:
         found["binaryData"] = binary
@@ -249,13 +247,13 @@ def _object(document: Document, value: dict[str, Tree], path: FieldPath) -> Clus
     if not isinstance(name, str) or not name:
         raise _wrong(document, where, "an object needs a name", "write `name:` under `metadata`")
     namespace = metadata.get("namespace", DEFAULT_NAMESPACE)
-    said = value.get("type")
+    secret_type = value.get("type")
     return ClusterObject(
         ref=ObjectRef(kind, str(namespace), name),
         data=dict(_values(document, value, path, kind)),
         labels=_texts(document, metadata, where, "labels"),
         annotations=_texts(document, metadata, where, "annotations"),
-        type=said if isinstance(said, str) else "",
+        type=secret_type if isinstance(secret_type, str) else "",
         immutable=value.get("immutable") is True,
     )
 

@@ -223,7 +223,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _style(text: str) -> str | None:
-    if not all(part.isprintable() for part in text.split("\n")):
+    if not all(line.isprintable() for line in text.split("\n")):
         return '"'
     if "\n" in text:
         return "|"
@@ -234,8 +234,7 @@ def _style(text: str) -> str | None:
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
-# From a document to a typed value; what does not fit is told with its line and field.
-
+# Typed values: what does not fit is told with its line and field.
 
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\[\.\.\.\]")
 _UNKNOWN = re.compile(r"unknown field `([^`]+)`")
@@ -258,6 +257,7 @@ def field_name(path: FieldPath) -> str:
 
 
 def _not_convertible(error: msgspec.ValidationError, document: Document, *, hint: str) -> SpecError:
+    # msgspec tells the field in the text only: `Expected `int`, got `str` - at `$.groups[0].x``.
     message, _, where = str(error).partition(" - at `")
     path = tuple(_steps(where.rstrip("`").removeprefix("$")))
     if unknown := _UNKNOWN.search(message):

@@ -47,7 +47,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=dict(environment),
-        start_new_session=True,
+        start_new_session=True,  # so that all it starts can be ended with it
     )
     deadline = time.monotonic() + timeout_seconds
     try:
@@ -65,6 +65,7 @@ def _listen(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, b
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while time.monotonic() < deadline:
+            # Something that it left in the background may hold the pipe open for ever.
             if not selector.select(_EXIT_POLL_SECONDS):
                 if process.poll() is not None:
                     break
@@ -95,6 +96,7 @@ def _ends(process: subprocess.Popen[bytes], deadline: float) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the command's session when it still runs, and close its output."""
     if process.poll() is None:
+        # It leads its session, so its number is that of the whole group.
         os.killpg(process.pid, signal.SIGTERM)
         if not _ends(process, time.monotonic() + _TERMINATE_SECONDS):
             os.killpg(process.pid, signal.SIGKILL)

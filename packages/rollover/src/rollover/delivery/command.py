@@ -1,6 +1,18 @@
-"""A private directory with the files of one delivery and its manifest, for an operator's command.
+"""Delivers by a command of the operator's own, so that ssh, Ansible or a pipeline carry the files.
 
-::
+The command is run as ``ARGV… VERB INSTANCE DIRECTORY``, without a shell, and finds the same in
+``ROLLOVER_VERB``, ``ROLLOVER_INSTANCE`` and ``ROLLOVER_DIRECTORY``. Exit code 0 says that it is
+done; anything else that nothing was changed. Verbs:
+
+=========  ======================================================================================
+deliver    put all files in place and keep what they replace, or change nothing and fail
+restore    put back what the last delivery of these paths replaced; must succeed when nothing is to
+           be put back; also run after a `deliver` that failed or took too long
+confirm    optional: drop what was kept
+read       optional: write each file of the manifest, as it is on the instance, into the directory
+=========  ======================================================================================
+
+The directory (0700) holds the manifest and, for `deliver`, the new files::
 
     manifest.json     {"version": 1, "verb": "deliver", "instance": "n1", "delivery": "…",
                        "files": [{"file": "00-server.pem", "path": "/etc/nats/server.pem",
@@ -62,7 +74,7 @@ def manifest_items(files: tuple[DeliveredFile, ...]) -> tuple[ManifestItem, ...]
         ManifestItem(
             file=_file_name(index, file.path),
             path=file.path,
-            mode=_mode(file),
+            mode=_manifest_mode(file),
             sha256=content_sha256(file.plain()),
             secret=file.secret,
         )
@@ -161,26 +173,12 @@ def _file_name(index: int, path: str) -> str:
     return f"{index:02d}-{PurePosixPath(path).name}"
 
 
-def _mode(file: DeliveredFile) -> str:
+def _manifest_mode(file: DeliveredFile) -> str:
     mode = SECRET_MODE if file.mode is None and file.secret else file.mode
     return "" if mode is None else f"{mode:04o}"
 
 
-# Delivers by a command of the operator's own, so that ssh, Ansible or a pipeline carry the files.
-#
-# The command is run as ``ARGV… VERB INSTANCE DIRECTORY``, without a shell, and finds the same in
-# ``ROLLOVER_VERB``, ``ROLLOVER_INSTANCE`` and ``ROLLOVER_DIRECTORY``. The directory (0700) holds
-# `manifest.json` and, for `deliver`, the new files (see `rollover.delivery.command`). Exit code 0
-# says that it is done; anything else that nothing was changed. Verbs:
-#
-# ========= ======================================================================================
-# deliver put all files in place and keep what they replace, or change nothing and fail restore
-# put back what the last delivery of these paths replaced; must succeed when nothing is to be put
-# back; also run after a `deliver` that failed or took too long confirm optional: drop what was
-# kept read optional: write each file of the manifest, as it is on the instance, into the
-# directory =========
-# ======================================================================================
-
+# The delivery.
 
 _OWN_VARIABLES: Final = "ROLLOVER_"
 """Variables of ours, the sealing key's among them, are not for the operator's command."""
@@ -335,12 +333,12 @@ class OperatorCommandDelivery:
         self, packed: Path, manifest: DeliveryManifest, *, keys: tuple[SecretBytes, ...] = ()
     ) -> CommandResult:
         """Run the command to its end; raise only when it cannot be started."""
-        told = {"VERB": manifest.verb, "INSTANCE": manifest.instance, "DIRECTORY": str(packed)}
+        arguments = {"VERB": manifest.verb, "INSTANCE": manifest.instance, "DIRECTORY": str(packed)}
         try:
             return bounded_command.run(
-                (*self._argv, *told.values()),
+                (*self._argv, *arguments.values()),
                 environment=self._environment
-                | {f"{_OWN_VARIABLES}{name}": value for name, value in told.items()},
+                | {f"{_OWN_VARIABLES}{name}": value for name, value in arguments.items()},
                 timeout_seconds=self._timeout_seconds,
                 secrets=keys,
             )
@@ -354,18 +352,18 @@ class OperatorCommandDelivery:
 
     def _judge(self, ended: CommandResult, manifest: DeliveryManifest) -> None:
         """Raise for every end but a good one."""
-        said = _last_words(ended.output)
+        last_words = _last_words(ended.output)
         if ended.timed_out:
             raise TimedOut(
                 f"the command `{self._argv[0]}` did not end within {self._timeout_seconds:g} s"
-                f"{said}",
+                f"{last_words}",
                 system=f"instance `{manifest.instance}`",
                 operation=manifest.verb,
                 hint="raise the time limit, or see why the command hangs",
             )
         if ended.code != 0:
             raise rejected(
-                f"the command `{self._argv[0]}` ended with {ended.code}{said}",
+                f"the command `{self._argv[0]}` ended with {ended.code}{last_words}",
                 instance=manifest.instance,
                 operation=manifest.verb,
                 hint="see what the command says; run it by hand with the same arguments",

@@ -1,4 +1,4 @@
-"""The wait until the pods see what was written: kubelet brings it, and tells nobody."""
+"""Delivers Secrets and ConfigMaps through the API server, and waits until pods can see them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from rollover.codec.kubernetes import ClusterObject, ObjectKind, ObjectRef
-from rollover.delivery import kubernetes_objects as records
 from rollover.delivery.kubernetes_objects import (
     DELIVERED_AT,
     INSTANCE,
@@ -26,6 +25,12 @@ from rollover.delivery.kubernetes_objects import (
     Volumes,
     check_unchanged,
     check_writable,
+    in_phase,
+    instance_label,
+    kept_object,
+    kept_ref,
+    read_kept,
+    receipt_of,
     value_sha256,
     volumes_of,
 )
@@ -34,15 +39,14 @@ from rollover.delivery.workspace import locked, missing, rejected
 from rollover.engine.ports import DeliveredFile, Receipt
 from rollover.errors import AdapterError, Conflict, NotFound, TimedOut
 from rollover.files import read_start
-from rollover.fleet.description import GroupDescription
-from rollover.fleet.description import KubernetesDelivery as Settings
+from rollover.fleet.description import GroupDescription, KubernetesDelivery
 from rollover.fleet.secret import SecretBytes
 
 _LOOK_SECONDS: Final = 0.5
 
 
 class Pods:
-    """How long to wait for the pods of a group, or where to look.
+    """How long to wait for the pods of a group, or where to look: kubelet brings, and tells nobody.
 
     `mounted` is a directory below which their volumes are seen here, `{instance}` in it the
     instance; without it `sync_seconds` pass since the last write.
@@ -87,9 +91,9 @@ class Pods:
     def _settle(self, objects: Objects, refs: Iterable[ObjectRef]) -> None:
         """Wait until kubelet should have brought the last write of these objects to the pods."""
         for ref in refs:
-            said = objects.read(ref).annotations.get(DELIVERED_AT)
-            remaining = self._sync_seconds - _seconds_since(said)
-            if said is not None and remaining > 0:
+            delivered_at = objects.read(ref).annotations.get(DELIVERED_AT)
+            remaining = self._sync_seconds - _seconds_since(delivered_at)
+            if delivered_at is not None and remaining > 0:
                 self._pause(min(remaining, self._sync_seconds))
 
 
@@ -101,23 +105,22 @@ def _shows(root: str, path: str, content: SecretBytes | None) -> bool:
     return content is not None and found == content.reveal()
 
 
-def _seconds_since(said: str | None) -> float:
+def _seconds_since(moment: str | None) -> float:
     try:
-        then = datetime.fromisoformat(said or "")
+        then = datetime.fromisoformat(moment or "")
         return (datetime.now(UTC) - then).total_seconds()
     except (ValueError, TypeError):
         return 0.0
 
 
-# Delivers Secrets and ConfigMaps through the API server, and waits until pods can see them.
-
+# The delivery.
 
 WRITE_ATTEMPTS: Final = 6
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 
 
 def delivery_of(
-    group: GroupDescription, settings: Settings, *, base: Path, state: Path
+    group: GroupDescription, settings: KubernetesDelivery, *, base: Path, state: Path
 ) -> ApiServerDelivery:
     """Return the delivery that a fleet file describes; it connects when it is first used."""
     volumes = volumes_of(group, settings, base=PurePosixPath(base))
@@ -183,43 +186,44 @@ class ApiServerDelivery:
                 self._supersede(waiting, wanted)
                 same = self._begin(instance, files, targets)
             try:
-                self._write_all(same, wanted)
+                for kept in same:
+                    self._write(kept, dict(wanted[kept.target]))
                 contents = {file.path: SecretBytes(file.plain()) for file in files}
                 self._pods.await_content(instance, contents, objects=self._objects, refs=wanted)
             except BaseException as error:
                 self._undo(instance, same, error)
                 raise
-            return records.receipt_of(same)
+            return receipt_of(same)
 
     def restore(self, receipt: Receipt) -> None:
         """Put back what the delivery replaced, and wait for the pods."""
         with locked(self._state, receipt.instance, operation="restore"):
-            for kept in self._mend(receipt.instance):
-                if kept[0].record.delivery == receipt.delivery:
-                    self._put_back(kept)
+            for kept_objects in self._mend(receipt.instance):
+                if kept_objects[0].record.delivery == receipt.delivery:
+                    self._put_back(kept_objects)
                     former = {
-                        change.path: pair.stored.data.get(change.key)
-                        for pair in kept
-                        for change in pair.record.changes
+                        change.path: kept.stored.data.get(change.key)
+                        for kept in kept_objects
+                        for change in kept.record.changes
                     }
                     self._pods.await_content(
                         receipt.instance,
                         former,
                         objects=self._objects,
-                        refs={pair.target for pair in kept},
+                        refs={kept.target for kept in kept_objects},
                     )
 
     def confirm(self, receipt: Receipt) -> None:
         """Delete the kept objects."""
         with locked(self._state, receipt.instance, operation="confirm"):
-            for kept in self._mend(receipt.instance):
-                if kept[0].record.delivery == receipt.delivery:
-                    self._drop(kept)
+            for kept_objects in self._mend(receipt.instance):
+                if kept_objects[0].record.delivery == receipt.delivery:
+                    self._drop(kept_objects)
 
     def recover(self, instance: str) -> tuple[Receipt, ...]:
         """Leave the objects of every interrupted delivery wholly old or wholly new."""
         with locked(self._state, instance, operation="recover"):
-            return tuple(records.receipt_of(kept) for kept in self._mend(instance))
+            return tuple(receipt_of(kept_objects) for kept_objects in self._mend(instance))
 
     def read(self, instance: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         """Return what the objects hold; a pod has it once kubelet has brought it there."""
@@ -227,7 +231,7 @@ class ApiServerDelivery:
         found: dict[str, bytes] = {}
         for path in paths:
             spot = self._volumes.spot(instance, path.removesuffix(KEPT_SUFFIX))
-            ref = records.kept_ref(spot.ref) if path.endswith(KEPT_SUFFIX) else spot.ref
+            ref = kept_ref(spot.ref) if path.endswith(KEPT_SUFFIX) else spot.ref
             if ref not in objects:
                 objects[ref] = self._objects.read(ref)
             value = objects[ref].data.get(spot.key)
@@ -268,10 +272,14 @@ class ApiServerDelivery:
     ) -> tuple[KeptObject, ...] | None:
         """Return the delivery that waits and has put in place exactly these files, if any."""
         asked = {file.path: _digest(file) for file in files}
-        for kept in waiting:
-            done = {change.path: change.after for pair in kept for change in pair.record.changes}
-            if done == asked and all(pair.holds_after(targets[pair.target]) for pair in kept):
-                return kept
+        for kept_objects in waiting:
+            done = {
+                change.path: change.after for kept in kept_objects for change in kept.record.changes
+            }
+            if done == asked and all(
+                kept.holds_after(targets[kept.target]) for kept in kept_objects
+            ):
+                return kept_objects
         return None
 
     def _begin(
@@ -292,11 +300,9 @@ class ApiServerDelivery:
                     objects=len(targets),
                     changes=tuple(self._changes(instance, files, target)),
                 )
-                made.append(
-                    KeptObject(self._keep(instance, records.kept_object(target, record)), record)
-                )
+                made.append(KeptObject(self._keep(instance, kept_object(target, record)), record))
         except BaseException:
-            self._drop(made)
+            self._drop(tuple(made))
             raise
         return tuple(made)
 
@@ -305,15 +311,15 @@ class ApiServerDelivery:
     ) -> None:
         """Take a delivery that waits as confirmed when a new one touches its objects."""
         touched = set(wanted)
-        for kept in waiting:
-            if touched & {pair.target for pair in kept}:
-                self._drop(kept)
+        for kept_objects in waiting:
+            if touched & {kept.target for kept in kept_objects}:
+                self._drop(kept_objects)
 
     def _keep(self, instance: str, stored: ClusterObject) -> ClusterObject:
         try:
             return self._objects.create(stored)
         except Conflict:
-            other = records.read_kept(self._objects.read(stored.ref), instance=instance).record
+            other = read_kept(self._objects.read(stored.ref), instance=instance).record
             raise Conflict(
                 f"a delivery to `{other.instance}` waits to be confirmed ({stored.ref})",
                 system=f"instance `{instance}`",
@@ -334,14 +340,6 @@ class ApiServerDelivery:
                     before=value_sha256(target.data, spot.key),
                 )
 
-    def _write_all(
-        self,
-        kept: tuple[KeptObject, ...],
-        wanted: Mapping[ObjectRef, Mapping[str, SecretBytes]],
-    ) -> None:
-        for pair in kept:
-            self._write(pair, {**wanted[pair.target]})
-
     def _write(self, kept: KeptObject, values: Mapping[str, SecretBytes | None]) -> None:
         """Give an object these values (None: take it out); nothing when it has them."""
         for attempt in range(WRITE_ATTEMPTS):
@@ -351,11 +349,11 @@ class ApiServerDelivery:
             data |= {key: value for key, value in values.items() if value is not None}
             if data == dict(target.data):
                 return
-            said = {**target.annotations, DELIVERED_AT: datetime.now(UTC).isoformat()}
+            annotations = {**target.annotations, DELIVERED_AT: datetime.now(UTC).isoformat()}
             ordered = {key: data[key] for key in sorted(data)}
             try:
                 self._objects.replace(
-                    msgspec.structs.replace(target, data=ordered, annotations=said)
+                    msgspec.structs.replace(target, data=ordered, annotations=annotations)
                 )
             except Conflict:
                 if attempt + 1 == WRITE_ATTEMPTS:
@@ -365,10 +363,12 @@ class ApiServerDelivery:
             else:
                 return
 
-    def _undo(self, instance: str, kept: tuple[KeptObject, ...], error: BaseException) -> None:
+    def _undo(
+        self, instance: str, kept_objects: tuple[KeptObject, ...], error: BaseException
+    ) -> None:
         """Put back a delivery that failed; what cannot be put back is told, and mended later."""
         try:
-            self._put_back(kept)
+            self._put_back(kept_objects)
         except AdapterError as second:
             raise rejected(
                 f"{error}; and then putting back the former objects failed: {second}",
@@ -383,49 +383,55 @@ class ApiServerDelivery:
         deliveries: dict[str, list[KeptObject]] = {}
         for kind in dict.fromkeys(ref.kind for ref in self._volumes.objects(instance)):
             for stored in self._objects.find(
-                kind, self._volumes.namespace, labels=records.instance_label(instance)
+                kind, self._volumes.namespace, labels=instance_label(instance)
             ):
-                kept = records.read_kept(stored, instance=instance)
+                kept = read_kept(stored, instance=instance)
                 deliveries.setdefault(kept.record.delivery, []).append(kept)
         ordered = (tuple(deliveries[name]) for name in sorted(deliveries))
-        return tuple(kept for kept in ordered if self._is_waiting(kept))
+        return tuple(kept_objects for kept_objects in ordered if self._is_waiting(kept_objects))
 
-    def _is_waiting(self, kept: tuple[KeptObject, ...]) -> bool:
-        phases = {pair.record.phase for pair in kept}
+    def _is_waiting(self, kept_objects: tuple[KeptObject, ...]) -> bool:
+        # One of them in a phase says where the delivery was going: see `_enter`.
+        phases = {kept.record.phase for kept in kept_objects}
         if DeliveryPhase.DROPPING in phases:
-            self._drop(kept)
+            self._drop(kept_objects)
             return False
-        whole = len(kept) == kept[0].record.objects
-        if DeliveryPhase.RESTORING not in phases and whole and self._is_wholly_new(kept):
+        whole = len(kept_objects) == kept_objects[0].record.objects
+        if DeliveryPhase.RESTORING not in phases and whole and self._is_wholly_new(kept_objects):
             return True
-        self._put_back(kept)
+        self._put_back(kept_objects)
         return False
 
-    def _is_wholly_new(self, kept: tuple[KeptObject, ...]) -> bool:
+    def _is_wholly_new(self, kept_objects: tuple[KeptObject, ...]) -> bool:
         try:
-            return all(pair.holds_after(self._objects.read(pair.target)) for pair in kept)
+            return all(kept.holds_after(self._objects.read(kept.target)) for kept in kept_objects)
         except NotFound:
             return False
 
-    def _put_back(self, kept: tuple[KeptObject, ...]) -> None:
-        for pair in self._enter(kept, DeliveryPhase.RESTORING):
-            values = {change.key: pair.stored.data.get(change.key) for change in
-                      pair.record.changes}  # fmt: skip
-            self._write(pair, values)
-        for pair in kept:
-            self._objects.delete(pair.stored.ref)
+    def _put_back(self, kept_objects: tuple[KeptObject, ...]) -> None:
+        for kept in self._enter(kept_objects, DeliveryPhase.RESTORING):
+            values = {
+                change.key: kept.stored.data.get(change.key) for change in kept.record.changes
+            }
+            self._write(kept, values)
+        for kept in kept_objects:
+            self._objects.delete(kept.stored.ref)
 
-    def _drop(self, kept: Iterable[KeptObject]) -> None:
-        several = tuple(kept)
-        for pair in self._enter(several, DeliveryPhase.DROPPING) if len(several) > 1 else several:
-            self._objects.delete(pair.stored.ref)
+    def _drop(self, kept_objects: tuple[KeptObject, ...]) -> None:
+        # A single one is there or not: no phase is needed to tell half of the way.
+        if len(kept_objects) > 1:
+            self._enter(kept_objects, DeliveryPhase.DROPPING)
+        for kept in kept_objects:
+            self._objects.delete(kept.stored.ref)
 
-    def _enter(self, kept: tuple[KeptObject, ...], phase: DeliveryPhase) -> tuple[KeptObject, ...]:
+    def _enter(
+        self, kept_objects: tuple[KeptObject, ...], phase: DeliveryPhase
+    ) -> tuple[KeptObject, ...]:
         """Write the phase on every kept object: whoever finds one of them knows the way."""
         moved: list[KeptObject] = []
-        for pair in kept:
-            now = self._objects.read(pair.stored.ref)
-            found = records.in_phase(records.read_kept(now, instance=pair.record.instance), phase)
+        for kept in kept_objects:
+            now = self._objects.read(kept.stored.ref)
+            found = in_phase(read_kept(now, instance=kept.record.instance), phase)
             moved.append(KeptObject(self._objects.replace(found.stored), found.record))
         return tuple(moved)
 

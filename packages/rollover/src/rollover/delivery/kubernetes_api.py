@@ -71,8 +71,11 @@ def open_cluster(*, kubeconfig: Path | None = None, context: str | None = None) 
     Raises `SpecError` when there is none, or it cannot be used.
     """
     config = _config(kubeconfig, context)
+    if config.user is None:
+        raise _unusable(kubeconfig, ConfigError("its context names no user"))
     try:
-        transport = _Bounded(verify_cluster(config.cluster, _user(config), config.abs_file))
+        # With a transport of our own, which has a limit, lightkube leaves TLS to us.
+        transport = _Bounded(verify_cluster(config.cluster, config.user, config.abs_file))
         client = lightkube.Client(
             config=config,
             timeout=httpx2.Timeout(TIMEOUT_SECONDS),
@@ -103,13 +106,6 @@ def _config(kubeconfig: Path | None, context: str | None) -> SingleConfig:
     if config is None:
         raise _unusable(kubeconfig, ConfigError("it names no context"))
     return config
-
-
-def _user(config: SingleConfig) -> Any:
-    if config.user is None:
-        message = "its context names no user"
-        raise ConfigError(message)
-    return config.user
 
 
 def _unusable(kubeconfig: Path | None, error: Exception) -> SpecError:
@@ -149,9 +145,9 @@ class ApiServer:
             listed = self._client.list(
                 _RESOURCES[kind], namespace=namespace, labels=dict(labels), chunk_size=PAGE
             )
-            for secret in listed:
-                name = str(secret.metadata.name) if secret.metadata else ""
-                found.append(_stored(ref._replace(name=name), secret))
+            for resource in listed:
+                name = str(resource.metadata.name) if resource.metadata else ""
+                found.append(_stored(ref._replace(name=name), resource))
                 if len(found) > MOST_OBJECTS:
                     raise Rejected(
                         f"more than {MOST_OBJECTS} objects",
@@ -159,7 +155,7 @@ class ApiServer:
                         operation="list",
                         hint="use another namespace",
                     )
-            return tuple(sorted(found, key=lambda each: each.ref.name))
+            return tuple(sorted(found, key=lambda stored: stored.ref.name))
 
     def create(self, stored: ClusterObject) -> ClusterObject:
         """Make an object; `Conflict` when there is one of that name."""
@@ -259,9 +255,11 @@ def _stored(ref: ObjectRef, found: Secret | ConfigMap) -> ClusterObject:
     metadata = found.metadata or ObjectMeta()
     encoded = (found.data if isinstance(found, Secret) else found.binaryData) or {}
     texts = {} if isinstance(found, Secret) else found.data or {}
-    data = {key: SecretBytes(base64.b64decode(each or "", validate=True)) for key, each in
-            encoded.items()}  # fmt: skip
-    data |= {key: SecretBytes((each or "").encode("utf-8")) for key, each in texts.items()}
+    data = {
+        key: SecretBytes(base64.b64decode(value or "", validate=True))
+        for key, value in encoded.items()
+    }
+    data |= {key: SecretBytes((text or "").encode("utf-8")) for key, text in texts.items()}
     return ClusterObject(
         ref=ref,
         data=data,
@@ -270,10 +268,7 @@ def _stored(ref: ObjectRef, found: Secret | ConfigMap) -> ClusterObject:
         type=(found.type or "") if isinstance(found, Secret) else "",
         immutable=bool(found.immutable),
         version=metadata.resourceVersion or "",
-        owners=tuple(
-            f"{ownerreference.kind}/{ownerreference.name}"
-            for ownerreference in metadata.ownerReferences or ()
-        ),
+        owners=tuple(f"{owner.kind}/{owner.name}" for owner in metadata.ownerReferences or ()),
         metadata=metadata,
     )
 

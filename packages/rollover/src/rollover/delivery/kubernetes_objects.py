@@ -28,13 +28,12 @@ from rollover.errors import Conflict, SpecError
 from rollover.fleet.description import (
     GroupDescription,
     InstanceDescription,
+    KubernetesDelivery,
     KubernetesVolume,
 )
-from rollover.fleet.description import KubernetesDelivery as Settings
 from rollover.fleet.secret import SecretBytes
 
-# Which key of which object a file of a pod is.
-
+# Volumes: which key of which object a file of a pod is.
 
 INSTANCE = "{instance}"
 KEPT_SUFFIX = ".rollover-kept"
@@ -86,7 +85,9 @@ class Volumes:
         return ObjectRef(ObjectKind.CONFIG_MAP, self.namespace, name)
 
 
-def volumes_of(group: GroupDescription, settings: Settings, *, base: PurePosixPath) -> Volumes:
+def volumes_of(
+    group: GroupDescription, settings: KubernetesDelivery, *, base: PurePosixPath
+) -> Volumes:
     """Return the volumes that a fleet file describes; `SpecError` says what cannot be meant.
 
     Relative paths begin at the working directory of their instance, and that at `base`.
@@ -120,7 +121,9 @@ def _check_apart(
     """
     users: dict[Spot, str] = {}
     for instance in group.instances:
-        for path, is_key in _own(instance, base).items():
+        home = base / (instance.working_directory or "")
+        # Once each: endpoints of one instance may share their files.
+        for path, is_key in dict(_own_files(home, instance)).items():
             spot = volumes.spot(instance.name, path)
             check_key(spot.key)
             if is_key and spot.ref.kind is ObjectKind.CONFIG_MAP:
@@ -139,12 +142,8 @@ def _check_apart(
                 )
 
 
-def _own(instance: InstanceDescription, base: PurePosixPath) -> Mapping[str, bool]:
-    """Return the certificates and keys of an instance, and which of them are keys."""
-    return dict(_own_files(base / (instance.working_directory or ""), instance))
-
-
 def _own_files(home: PurePosixPath, instance: InstanceDescription) -> Iterator[tuple[str, bool]]:
+    """Yield the certificates and keys of an instance, and which of them are keys."""
     for endpoint in instance.endpoints:
         if endpoint.certificate is not None:
             yield str(home / endpoint.certificate), False
@@ -152,8 +151,7 @@ def _own_files(home: PurePosixPath, instance: InstanceDescription) -> Iterator[t
             yield str(home / endpoint.key), True
 
 
-# What a delivery replaced, kept in the cluster beside it, so that no key leaves the cluster.
-
+# Kept objects.
 
 INSTANCE_LABEL = "rollover-ca/instance"
 RECORD = "rollover-ca/delivery"
@@ -230,15 +228,15 @@ def kept_object(target: ClusterObject, record: ObjectRecord) -> ClusterObject:
 def in_phase(kept: KeptObject, phase: DeliveryPhase) -> KeptObject:
     """Return a kept object whose delivery is in another phase."""
     record = msgspec.structs.replace(kept.record, phase=phase)
-    said = {**kept.stored.annotations, RECORD: msgspec.json.encode(record).decode()}
-    return KeptObject(msgspec.structs.replace(kept.stored, annotations=said), record)
+    annotations = {**kept.stored.annotations, RECORD: msgspec.json.encode(record).decode()}
+    return KeptObject(msgspec.structs.replace(kept.stored, annotations=annotations), record)
 
 
 def read_kept(stored: ClusterObject, *, instance: str) -> KeptObject:
     """Return a kept object; `Rejected` when what it says is damaged."""
     try:
-        said = stored.annotations.get(RECORD, "")
-        return KeptObject(stored, msgspec.json.decode(said.encode(), type=ObjectRecord))
+        record = stored.annotations.get(RECORD, "")
+        return KeptObject(stored, msgspec.json.decode(record.encode(), type=ObjectRecord))
     except msgspec.MsgspecError:
         raise rejected(
             f"the {stored.ref}, which keeps what a delivery replaced, is damaged",
@@ -248,22 +246,21 @@ def read_kept(stored: ClusterObject, *, instance: str) -> KeptObject:
         ) from None
 
 
-def receipt_of(kept: Sequence[KeptObject]) -> Receipt:
+def receipt_of(kept_objects: Sequence[KeptObject]) -> Receipt:
     """Return what the caller gets to hold."""
-    record = kept[0].record
+    record = kept_objects[0].record
     return Receipt(
         instance=record.instance,
         delivery=record.delivery,
         files=tuple(
             Delivered(path=change.path, before=change.before, after=change.after)
-            for pair in kept
-            for change in pair.record.changes
+            for kept in kept_objects
+            for change in kept.record.changes
         ),
     )
 
 
-# The objects that a delivery writes: what it needs of an API server, and what it leaves alone.
-
+# What a delivery needs of an API server, and what it leaves alone.
 
 _OTHERS: Final = ("cert-manager.io/certificate-name", "trust.cert-manager.io/bundle")
 """Annotations and labels of objects that a controller writes again when they differ."""
@@ -304,8 +301,8 @@ def check_writable(instance: str, target: ClusterObject) -> None:
             operation="deliver",
             hint="make a new one that is not, and let the pods mount that",
         )
-    said = (*target.annotations, *target.labels)
-    if target.owners or any(text in _OTHERS for text in said):
+    marks = (*target.annotations, *target.labels)
+    if target.owners or any(mark in _OTHERS for mark in marks):
         owner = ", ".join(target.owners) or "cert-manager"
         raise rejected(
             f"the {target.ref} is written by {owner}, which would change it back",

@@ -19,12 +19,12 @@ from typing import Final
 
 import msgspec
 
-from rollover.delivery.workspace import locked, missing, refused, refusing, rejected, write_private
+from rollover.delivery.workspace import locked, missing, refused, refusing, rejected
 from rollover.engine.ports import Delivered, DeliveredFile, Receipt
 from rollover.errors import AdapterError, Conflict, Rejected
-from rollover.files import NotRegular, TooLarge, read_regular, sync_directory
+from rollover.files import NotRegular, TooLarge, atomic_write, read_regular, sync_directory
 
-# What a delivery is about to do, written down before it does it, so that a crash can be mended.
+# The record.
 
 
 class DeliveryPhase(StrEnum):
@@ -98,7 +98,8 @@ def begin_record(instance: str, changes: tuple[FileChange, ...]) -> DeliveryReco
 def save_record(directory: Path, record: DeliveryRecord, *, phase: DeliveryPhase) -> DeliveryRecord:
     """Write the record down in a phase, durable when this returns."""
     entered = msgspec.structs.replace(record, phase=phase)
-    write_private(_record_file(directory, record.delivery), msgspec.json.encode(entered))
+    file = _record_file(directory, record.delivery)
+    atomic_write(file, msgspec.json.encode(entered), mode=SECRET_MODE, durable=True)
     return entered
 
 
@@ -130,8 +131,7 @@ def _record_file(directory: Path, delivery: str) -> Path:
     return directory / f"{delivery}.json"
 
 
-# The single moves of a file delivery: stage, keep, swap, put back, drop. Each can be repeated.
-
+# The single moves: stage, keep, swap, put back, drop. Each can be repeated after a crash.
 
 LARGEST_FILE: Final = 1024 * 1024
 """Bytes; a bundle of all public roots has about 220 KiB."""
@@ -221,6 +221,7 @@ def stage_file(instance: str, change: FileChange, file: DeliveredFile) -> None:
         with os.fdopen(descriptor, "wb") as staged:
             staged.write(file.plain())
             staged.flush()
+            # The mode comes last: until the owner is right, nobody else may read it.
             if existing is not None:
                 _hand_over(descriptor, existing)
             os.fchmod(descriptor, _wanted_mode(file, existing))
@@ -308,6 +309,7 @@ def _wanted_mode(file: DeliveredFile, existing: os.stat_result | None) -> int:
 
 def _hand_over(descriptor: int, existing: os.stat_result) -> None:
     """Give the file to the owner of the one that it replaces, as far as this user may."""
+    # Apart: who may not give it to another owner may still give it to a group of its own.
     with suppress(PermissionError):
         os.fchown(descriptor, -1, existing.st_gid)
     with suppress(PermissionError):
@@ -344,7 +346,7 @@ def _not_plain(instance: str, operation: str, path: Path) -> Rejected:
     )
 
 
-# Delivers files on this machine: all of them or none, kept until confirmed, safe to kill.
+# The delivery.
 
 
 class LocalDelivery:
@@ -450,9 +452,12 @@ def _deliver(
     try:
         for change, file in zip(changes, files, strict=True):
             stage_file(instance, change, file)
+        # Only now: whatever can fail for want of room or rights has been written. And before
+        # anything is kept, for its kept files have the names of ours.
         _supersede(directory, changes, waiting=waiting)
         for change in changes:
             keep_file(instance, change)
+        # What is kept must be on the disk before the first file is replaced.
         sync_changes(instance, changes)
         for change in changes:
             swap_file(instance, change)
@@ -533,6 +538,7 @@ def _restore(directory: Path, record: DeliveryRecord) -> None:
 
 
 def _put_back(directory: Path, record: DeliveryRecord) -> None:
+    # All before the first: what cannot be put back as a whole is left as it is.
     for change in record.changes:
         check_restorable(record.instance, change)
     for change in record.changes:
@@ -544,6 +550,7 @@ def _put_back(directory: Path, record: DeliveryRecord) -> None:
 
 def _drop(directory: Path, record: DeliveryRecord) -> None:
     with refusing(record.instance, "confirm", directory):
+        # Written down first: with some of the kept files gone, nothing can be put back any more.
         save_record(directory, record, phase=DeliveryPhase.DROPPING)
     for change in record.changes:
         drop_kept_file(record.instance, change)

@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from rollover import files
 from rollover.errors import AdapterError, Conflict, Denied, NotFound, Rejected
-
-# What the system's own errors mean for a delivery: one table.
-
 
 _CAUSES: Final[dict[int, tuple[type[AdapterError], str, str]]] = {
     errno.EACCES: (Denied, "permission denied", "give this user the right to write there"),
@@ -67,9 +63,6 @@ def refusing(instance: str, operation: str, path: Path | str) -> Iterator[None]:
         raise refused(error, instance=instance, operation=operation, path=path) from None
 
 
-# A private directory for each instance, locked while something is delivered to it.
-
-
 LOCK_SECONDS: Final = 60.0
 """How long to wait for another delivery to the same instance."""
 _POLL_SECONDS: Final = 0.02
@@ -93,11 +86,6 @@ def locked(state: Path, instance: str, *, operation: str) -> Iterator[Path]:
         yield directory
     finally:
         os.close(descriptor)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a 0600 file wholly or not at all, durable when this returns."""
-    files.atomic_write(path, content, mode=0o600, durable=True)
 
 
 def _wait_for_lock(descriptor: int, instance: str, operation: str) -> None:

@@ -39,7 +39,7 @@ class BundleFinding(msgspec.Struct, frozen=True, kw_only=True):
 
 def union(*bundles: Iterable[Certificate]) -> tuple[Certificate, ...]:
     """Return the certificates of all bundles in order, each once."""
-    return tuple(dict.fromkeys(one for bundle in bundles for one in bundle))
+    return tuple(dict.fromkeys(certificate for bundle in bundles for certificate in bundle))
 
 
 def without(
@@ -47,17 +47,17 @@ def without(
 ) -> tuple[Certificate, ...]:
     """Return a bundle in its order without the certificates removed (by fingerprint)."""
     gone = frozenset(removed)
-    return tuple(one for one in bundle if one not in gone)
+    return tuple(certificate for certificate in bundle if certificate not in gone)
 
 
 def duplicates(bundle: Iterable[Certificate]) -> tuple[Certificate, ...]:
     """Return the certificates that stand in the bundle before, once for each time."""
     seen: set[Certificate] = set()
     found: list[Certificate] = []
-    for one in bundle:
-        if one in seen:
-            found.append(one)
-        seen.add(one)
+    for certificate in bundle:
+        if certificate in seen:
+            found.append(certificate)
+        seen.add(certificate)
     return tuple(found)
 
 
@@ -69,68 +69,76 @@ def authority_identity(certificate: Certificate) -> tuple[str, bytes]:
 def same_authority(bundle: Iterable[Certificate]) -> tuple[tuple[Certificate, ...], ...]:
     """Return the groups of different certificates which share key and subject."""
     groups: dict[tuple[str, bytes], list[Certificate]] = {}
-    for one in union(bundle):
-        groups.setdefault(authority_identity(one), []).append(one)
+    for certificate in union(bundle):
+        groups.setdefault(authority_identity(certificate), []).append(certificate)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def advertised_octets(bundle: Iterable[Certificate]) -> int:
     """Return how many octets the names of the bundle take in a CertificateRequest."""
-    return sum(len(anatomy(one).raw_subject) + NAME_PREFIX for one in union(bundle))
+    return sum(len(anatomy(certificate).raw_subject) + NAME_PREFIX for certificate in union(bundle))
 
 
 def findings(bundle: Sequence[Certificate], *, instant: datetime) -> tuple[BundleFinding, ...]:
     """Return everything that is wrong with a bundle at an instant."""
     return (
-        *(found for one in union(bundle) for found in _certificate_findings(one, instant)),
+        *(
+            found
+            for certificate in union(bundle)
+            for found in _certificate_findings(certificate, instant)
+        ),
         *_duplicate_findings(bundle),
         *_ambiguous_findings(bundle),
         *_size_findings(bundle),
     )
 
 
-def _certificate_findings(one: Certificate, instant: datetime) -> Iterator[BundleFinding]:
-    name = f"`{one.subject}` ({short(one.fingerprint)})"
-    where = (one.fingerprint,)
-    if instant > one.not_after:
-        detail = f"{name} expired on {one.not_after:%Y-%m-%d %H:%M:%SZ}"
+def _certificate_findings(certificate: Certificate, instant: datetime) -> Iterator[BundleFinding]:
+    name = _shown(certificate)
+    where = (certificate.fingerprint,)
+    if instant > certificate.not_after:
+        detail = f"{name} expired on {certificate.not_after:%Y-%m-%d %H:%M:%SZ}"
         yield BundleFinding(kind=BundleFindingKind.EXPIRED, detail=detail, certificates=where)
-    if instant < one.not_before:
-        detail = f"{name} is not valid before {one.not_before:%Y-%m-%d %H:%M:%SZ}"
+    if instant < certificate.not_before:
+        detail = f"{name} is not valid before {certificate.not_before:%Y-%m-%d %H:%M:%SZ}"
         yield BundleFinding(kind=BundleFindingKind.NOT_YET_VALID, detail=detail, certificates=where)
-    if not one.is_ca:
+    if not certificate.is_ca:
         detail = f"{name} is no CA: it can vouch for itself at most"
         yield BundleFinding(kind=BundleFindingKind.NOT_A_CA, detail=detail, certificates=where)
 
 
+def _shown(certificate: Certificate) -> str:
+    return f"`{certificate.subject}` ({short(certificate.fingerprint)})"
+
+
 def _duplicate_findings(bundle: Sequence[Certificate]) -> Iterator[BundleFinding]:
-    for one in duplicates(bundle):
+    for certificate in duplicates(bundle):
         yield BundleFinding(
             kind=BundleFindingKind.DUPLICATE,
-            detail=f"`{one.subject}` ({short(one.fingerprint)}) stands in the bundle before",
-            certificates=(one.fingerprint,),
+            detail=f"{_shown(certificate)} stands in the bundle before",
+            certificates=(certificate.fingerprint,),
         )
     for group in same_authority(bundle):
         yield BundleFinding(
             kind=BundleFindingKind.SAME_KEY,
             detail=f"{len(group)} certificates of the authority `{group[0].subject}` and one key",
-            certificates=tuple(one.fingerprint for one in group),
+            certificates=tuple(certificate.fingerprint for certificate in group),
         )
 
 
 def _ambiguous_findings(bundle: Sequence[Certificate]) -> Iterator[BundleFinding]:
     groups: dict[bytes, list[Certificate]] = {}
-    for one in union(bundle):
-        groups.setdefault(anatomy(one).raw_subject, []).append(one)
+    for certificate in union(bundle):
+        groups.setdefault(anatomy(certificate).raw_subject, []).append(certificate)
     for group in groups.values():
-        keys = {one.key_identity for one in group}
-        ids = {one.subject_key_id for one in group if one.subject_key_id}
+        keys = {certificate.key_identity for certificate in group}
+        ids = {certificate.subject_key_id for certificate in group if certificate.subject_key_id}
         if len(ids) < len(keys) and len(keys) > 1:
             yield BundleFinding(
                 kind=BundleFindingKind.AMBIGUOUS_SUBJECT,
                 detail=f"{len(keys)} CAs are named `{group[0].subject}`, and their key identifiers "
                 "do not tell them apart: OpenSSL peers try the first only",
-                certificates=tuple(one.fingerprint for one in group),
+                certificates=tuple(certificate.fingerprint for certificate in group),
             )
 
 

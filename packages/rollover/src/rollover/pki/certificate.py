@@ -28,10 +28,9 @@ from cryptography.x509.oid import (
 from rollover.errors import PemError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint
-from rollover.pki import der as raw
+from rollover.pki.der import Outline, RawExtension, outline
 
-# What path validation needs of a certificate beyond the facts that everybody sees.
-
+# What path validation needs beyond the facts that everybody sees.
 
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
@@ -91,7 +90,7 @@ class Anatomy(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=False):
     path_length: int | None
     constraints: x509.NameConstraints | None
     raw_constraints: bytes
-    extensions: tuple[raw.RawExtension, ...]
+    extensions: tuple[RawExtension, ...]
     critical: tuple[str, ...]
     """Object identifiers of all extensions that are marked critical."""
     unhandled: tuple[str, ...]
@@ -114,12 +113,12 @@ _COUNTRY = b"\x06\x03\x55\x04\x06"
 @functools.lru_cache(maxsize=8192)
 def dissect(der: bytes) -> Anatomy:
     """Return the parts of a DER certificate; `ValueError` when it is damaged."""
-    parts = raw.outline(der)
+    parts = outline(der)
     parsed, extensions, damage = _opened(der, parts)
     basic = _extension(extensions, x509.BasicConstraints)
-    critical = tuple(found.oid for found in parts.extensions if found.critical)
+    critical = tuple(extension.oid for extension in parts.extensions if extension.critical)
     key = _key_kind(parsed)
-    values = {found.oid: found.value for found in parts.extensions}
+    values = {extension.oid: extension.value for extension in parts.extensions}
     return Anatomy(
         parsed=parsed,
         raw_subject=parts.subject,
@@ -144,7 +143,7 @@ def dissect(der: bytes) -> Anatomy:
     )
 
 
-def _opened(der: bytes, parts: raw.Outline) -> tuple[x509.Certificate, x509.Extensions, str]:
+def _opened(der: bytes, parts: Outline) -> tuple[x509.Certificate, x509.Extensions, str]:
     if not _noisy(parts):
         return _open(der)
     # They exist in the field (`C=USA` in every BOSH agent): the library warns, our verifiers judge.
@@ -155,22 +154,22 @@ def _opened(der: bytes, parts: raw.Outline) -> tuple[x509.Certificate, x509.Exte
         return opened
 
 
-def _noisy(parts: raw.Outline) -> bool:
+def _noisy(parts: Outline) -> bool:
     odd_country = any(_odd_country(name) for name in (parts.subject, parts.issuer_name))
     return (
         odd_country
         or parts.serial <= 0
         or any(
-            found.oid == AUTHORITY_KEY_ID and len(found.value) > KEY_ID_FORM_OCTETS
-            for found in parts.extensions
+            extension.oid == AUTHORITY_KEY_ID and len(extension.value) > KEY_ID_FORM_OCTETS
+            for extension in parts.extensions
         )
     )
 
 
 def _odd_country(name: bytes) -> bool:
     """Say whether a raw name has a country that is not two letters long (X.520 §6.3.1)."""
-    parts = name.split(_COUNTRY)[1:]
-    return any(part[1:2] != b"\x02" for part in parts)
+    countries = name.split(_COUNTRY)[1:]
+    return any(country[1:2] != b"\x02" for country in countries)
 
 
 def _open(der: bytes) -> tuple[x509.Certificate, x509.Extensions, str]:
@@ -253,8 +252,7 @@ def _go_refusal(serial: int, key: str, critical: tuple[str, ...], damage: str) -
     return damage
 
 
-# Whether one certificate's signature was made by another's key, and whether Go would take it.
-
+# Signatures: whether another certificate's key made one, and whether Go would take it.
 
 WEAK_HASHES = frozenset({"md5", "sha1"})
 GO_HASHES = frozenset({"sha256", "sha384", "sha512"})
@@ -309,8 +307,7 @@ def _verify(child: x509.Certificate, key: object, digest: hashes.HashAlgorithm |
             raise UnsupportedAlgorithm("neither stack verifies keys of this kind for TLS")
 
 
-# Reads a DER certificate into the facts that the rest of Rollover works with.
-
+# The facts that the rest of Rollover works with.
 
 DER_LIMIT = 256 * 1024
 """Octets. The largest certificates in the field, with thousands of names, stay below it."""
@@ -463,8 +460,7 @@ def _signature_hash(parsed: x509.Certificate) -> str:
     return algorithm.name if algorithm is not None else ""
 
 
-# Whether a certificate says of itself that it comes from a public CA.
-
+# What it says of its issuer: whether that is a public CA, and who answers for it (OCSP).
 
 _POLICIES = "2.5.29.32"
 _TIMESTAMPS = "1.3.6.1.4.1.11129.2.4.2"
@@ -488,11 +484,9 @@ def is_public(certificate: Certificate) -> bool:
     return False
 
 
-# What a certificate says of OCSP: must it be stapled, and who answers for it?
-
-
 _FEATURES = "1.3.6.1.5.5.7.1.24"
 _STATUS_REQUEST = b"\x02\x01\x05"
+"""The encoded integer 5: the TLS extension `status_request`."""
 
 
 def must_staple(certificate: Certificate) -> bool:
@@ -511,19 +505,19 @@ def names_responder(certificate: Certificate) -> bool:
         )
     except (x509.ExtensionNotFound, ValueError):
         return False
-    return any(each.access_method == AuthorityInformationAccessOID.OCSP for each in access.value)
-
-
-# What makes two leaves alike to every verifier, so that one verdict serves for both.
+    return any(
+        description.access_method == AuthorityInformationAccessOID.OCSP
+        for description in access.value
+    )
 
 
 def shape(certificate: Certificate) -> tuple[Hashable, ...]:
     """Return everything of a leaf that decides its path, but its key's value, its names and dates.
 
-    Two leaves of one shape have the same verdicts as far as the path goes, when the same key
-    issued them, they are served with the same intermediates, both are within their validity, and
-    no CA above them constrains names. Whether their names cover what a dialer expects is a
-    question of its own (`names.covers`).
+    So one verdict serves for many. Two leaves of one shape have the same verdicts as far as the
+    path goes, when the same key issued them, they are served with the same intermediates, both are
+    within their validity, and no CA above them constrains names. Whether their names cover what a
+    dialer expects is a question of its own (`names.covers`).
     """
     found = anatomy(certificate)
     return (

@@ -1,4 +1,7 @@
-"""DER, cut into raw parts and written: names compare and stay byte for byte, as for Go."""
+"""The DER of certificates, cut into raw parts and written.
+
+Names are never decoded and encoded again: they compare and stay byte for byte, as for Go.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,6 @@ import functools
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
-
-# Cuts a certificate's DER into its raw parts, so that names compare byte for byte as Go does.
-
 
 BOOLEAN = 0x01
 INTEGER = 0x02
@@ -59,6 +59,7 @@ def element(data: bytes, offset: int, *, limit: int) -> Element:
     if offset + 2 > limit:
         raise DamagedDerError("it ends in the middle of an element")
     tag, length, body = data[offset], data[offset + 1], offset + 2
+    # Nothing in the frame of a certificate has one (RFC 5280 §4.1).
     if tag & _HIGH_TAG == _HIGH_TAG:
         raise DamagedDerError("it holds a tag of several octets")
     if length >= _LONG_FORM:
@@ -153,12 +154,12 @@ def _dotted(body: bytes) -> str:
             arc = 0
     if not arcs:
         raise DamagedDerError("an object identifier is empty")
+    # X.690 §8.19.4: the first two arcs are one number, and only below 2 is the second under 40.
     top = min(arcs[0] // 40, 2)
-    return ".".join(str(part) for part in (top, arcs[0] - 40 * top, *arcs[1:]))
+    return ".".join(str(arc) for arc in (top, arcs[0] - 40 * top, *arcs[1:]))
 
 
-# Writes the DER of certificates: names and extensions go in byte for byte as they were given.
-
+# Writing: names and extensions go in byte for byte as they were given.
 
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
@@ -183,8 +184,12 @@ def tlv(tag: int, *parts: bytes) -> bytes:
     return bytes((tag, _LONG_FORM | len(octets))) + octets + body
 
 
+_TRUE = tlv(BOOLEAN, b"\xff")
+
+
 def integer(value: int) -> bytes:
     """Return a number that is not negative."""
+    # Always room for a bit that is 0: with the highest one set it would be negative.
     return tlv(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
@@ -223,7 +228,7 @@ def to_be_signed(
         tlv(SEQUENCE, *(instant(moment) for moment in validity)),
         subject,
         key,
-        tlv(EXTENSIONS, tlv(SEQUENCE, *(_encode_extension(one) for one in extensions))),
+        tlv(EXTENSIONS, tlv(SEQUENCE, *(_encode_extension(extension) for extension in extensions))),
     )
 
 
@@ -247,9 +252,6 @@ def basic_constraints(*, is_ca: bool, path_length: int | None) -> bytes:
     if not is_ca:
         return tlv(SEQUENCE)
     return tlv(SEQUENCE, _TRUE, b"" if path_length is None else integer(path_length))
-
-
-_TRUE = tlv(BOOLEAN, b"\xff")
 
 
 def _encode_extension(found: RawExtension) -> bytes:

@@ -51,7 +51,7 @@ def offer_faults(chain: Sequence[PathLink], bundle: Pool) -> Iterator[Fault]:
     name, byte for byte, an advertised CA as its issuer. With nothing advertised, all is sent.
     """
     subjects = bundle.subjects()
-    if subjects and not any(found.parts.raw_issuer_name in subjects for found in chain):
+    if subjects and not any(link.parts.raw_issuer_name in subjects for link in chain):
         yield paths.fault(
             chain[0],
             FaultKind.NOT_OFFERED,
@@ -63,14 +63,14 @@ def offer_faults(chain: Sequence[PathLink], bundle: Pool) -> Iterator[Fault]:
 
 def readable(links: Sequence[PathLink]) -> list[PathLink]:
     """Return those that Go would load from a bundle; it skips the others without a word."""
-    return [found for found in links if not found.parts.go_refusal]
+    return [link for link in links if not link.parts.go_refusal]
 
 
 def _unreadable_faults(chain: Sequence[PathLink]) -> Iterator[Fault]:
-    for found in chain:
-        if found.parts.go_refusal:
-            detail = f"Go cannot read it: {found.parts.go_refusal}"
-            yield paths.fault(found, FaultKind.MALFORMED, detail)
+    for link in chain:
+        if link.parts.go_refusal:
+            detail = f"Go cannot read it: {link.parts.go_refusal}"
+            yield paths.fault(link, FaultKind.MALFORMED, detail)
 
 
 def _name_faults(leaf: PathLink, name: str | None) -> Iterator[Fault]:
@@ -125,6 +125,7 @@ def _dead_end_faults(
     for parent in islice(search.named_parents(end), MOST_NAMESAKES):
         signed = check(end, parent)
         if signed in (Signed.GOOD, Signed.WEAK):
+            # A path never takes the same key and name twice (alreadyInChain of verify.go).
             lacking = "who issued it is below it in the chain already"
         else:
             detail = _signature_detail(signed, parent)

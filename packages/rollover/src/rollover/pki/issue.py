@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from rollover.errors import SpecError
 from rollover.fleet.certificate import Certificate
 from rollover.fleet.names import Fingerprint
-from rollover.pki import der as pki_der
+from rollover.pki import der
 from rollover.pki.certificate import (
     AUTHORITY_KEY_ID,
     KEY_USAGE_NAMES,
@@ -38,8 +38,7 @@ from rollover.pki.der import SEQUENCE, RawExtension, key_bits
 from rollover.pki.keys import PrivateKey
 from rollover.pki.names import SubjectName, general_name
 
-# What a certificate may be used for, by the part that its owner plays in a NATS fleet.
-
+# Profiles: what a certificate is for, by the part that its owner plays in a NATS fleet.
 
 SERVER_AUTH = "server_auth"
 CLIENT_AUTH = "client_auth"
@@ -94,8 +93,7 @@ PROFILES = MappingProxyType(
 """Every profile by its name."""
 
 
-# What every issued certificate has in common: validity, serial, key identifiers, signature.
-
+# What all have in common: validity, serial, key identifiers, signature.
 
 SUBJECT_KEY_ID = ExtensionOID.SUBJECT_KEY_IDENTIFIER.dotted_string
 
@@ -154,7 +152,7 @@ class Blank(NamedTuple):
 def sign(blank: Blank, key: PrivateKey) -> Certificate:
     """Return the certificate, signed with a hash as strong as the key."""
     algorithm, digest = _algorithm(key)
-    content = pki_der.to_be_signed(
+    content = der.to_be_signed(
         serial=blank.facts.serial,
         algorithm=algorithm,
         issuer=blank.issuer_name,
@@ -164,20 +162,20 @@ def sign(blank: Blank, key: PrivateKey) -> Certificate:
         extensions=blank.extensions,
     )
     signature = _signature(key, content, digest)
-    der = pki_der.signed(content, algorithm=algorithm, signature=signature)
+    signed = der.signed(content, algorithm=algorithm, signature=signature)
     return msgspec.structs.replace(
         blank.facts,
-        fingerprint=Fingerprint(hashlib.sha256(der).hexdigest()),
+        fingerprint=Fingerprint(hashlib.sha256(signed).hexdigest()),
         signature=digest.name if digest else "",
-        der=der,
+        der=signed,
     )
 
 
 def key_ids(subject: bytes, authority: bytes) -> tuple[RawExtension, RawExtension]:
     """Return both key identifier extensions, never critical (RFC 5280 §4.2.1.1 and 2)."""
     return (
-        RawExtension(SUBJECT_KEY_ID, critical=False, value=pki_der.subject_key_id(subject)),
-        RawExtension(AUTHORITY_KEY_ID, critical=False, value=pki_der.authority_key_id(authority)),
+        RawExtension(SUBJECT_KEY_ID, critical=False, value=der.subject_key_id(subject)),
+        RawExtension(AUTHORITY_KEY_ID, critical=False, value=der.authority_key_id(authority)),
     )
 
 
@@ -272,11 +270,11 @@ def _signature(key: PrivateKey, content: bytes, digest: SignatureHash | None) ->
 
 
 _NULL = b"\x05\x00"
-_RSA_SHA256 = pki_der.tlv(SEQUENCE, pki_der.object_identifier("1.2.840.113549.1.1.11"), _NULL)
-_ECDSA_SHA256 = pki_der.tlv(SEQUENCE, pki_der.object_identifier("1.2.840.10045.4.3.2"))
-_ECDSA_SHA384 = pki_der.tlv(SEQUENCE, pki_der.object_identifier("1.2.840.10045.4.3.3"))
-_ECDSA_SHA512 = pki_der.tlv(SEQUENCE, pki_der.object_identifier("1.2.840.10045.4.3.4"))
-_ED25519 = pki_der.tlv(SEQUENCE, pki_der.object_identifier("1.3.101.112"))
+_RSA_SHA256 = der.tlv(SEQUENCE, der.object_identifier("1.2.840.113549.1.1.11"), _NULL)
+_ECDSA_SHA256 = der.tlv(SEQUENCE, der.object_identifier("1.2.840.10045.4.3.2"))
+_ECDSA_SHA384 = der.tlv(SEQUENCE, der.object_identifier("1.2.840.10045.4.3.3"))
+_ECDSA_SHA512 = der.tlv(SEQUENCE, der.object_identifier("1.2.840.10045.4.3.4"))
+_ED25519 = der.tlv(SEQUENCE, der.object_identifier("1.3.101.112"))
 
 
 def _whole_second(instant: datetime) -> datetime:
@@ -285,11 +283,11 @@ def _whole_second(instant: datetime) -> datetime:
             f"the instant {instant.isoformat()} has no time zone",
             hint="give an aware datetime, such as `datetime.now(UTC)`",
         )
+    # The times of a certificate have no fractions (RFC 5280 §4.1.2.5); cut off, never rounded up.
     return instant.astimezone(UTC).replace(microsecond=0)
 
 
-# Issues authorities and leaves. The instant is always an argument: nothing is back-dated.
-
+# Authorities and leaves.
 
 BASIC_CONSTRAINTS = ExtensionOID.BASIC_CONSTRAINTS.dotted_string
 KEY_USAGE = ExtensionOID.KEY_USAGE.dotted_string
@@ -358,7 +356,7 @@ def issue_authority(
         authority_key_id=identifier.hex(),
         key_usages=CA.key_usages,
     )
-    constraints = pki_der.basic_constraints(is_ca=True, path_length=path_length)
+    constraints = der.basic_constraints(is_ca=True, path_length=path_length)
     extensions = (
         RawExtension(BASIC_CONSTRAINTS, critical=True, value=constraints),
         RawExtension(KEY_USAGE, critical=True, value=_key_usage(CA.key_usages)),
@@ -383,7 +381,7 @@ def issue_leaf(  # noqa: PLR0913 - keyword-only: what a certificate says, and wh
     """Return a leaf of `profile`, signed by the authority, its names in the order given.
 
     `key` is the leaf's private key, or only its public key (DER of the public key info). The
-    lifetime is clipped to the authority's end, as `signing.validity_within` says: `not_after`
+    lifetime is clipped to the authority's end, as `validity_within` says: `not_after`
     of the result tells. `SpecError` when names or the authority's key do not fit.
     """
     check_issuer(authority, authority_key)
@@ -392,7 +390,10 @@ def issue_leaf(  # noqa: PLR0913 - keyword-only: what a certificate says, and wh
     alternatives = x509.SubjectAlternativeName([general_name(name) for name in names])
     validity = validity_within(authority, not_before=not_before, lifetime=lifetime)
     own_id, issuer_id = key_id(public.spki), authority_key_id(authority)
-    usages = _usages(profile, public)
+    wanted = {*profile.key_usages}
+    if public.kind.startswith("rsa"):
+        wanted |= {*profile.rsa_key_usages}
+    usages = tuple(usage for usage in KEY_USAGE_NAMES if usage in wanted)
     facts = Certificate(
         fingerprint=UNSIGNED,
         subject=subject.rfc4514_string(),
@@ -492,14 +493,9 @@ def renewed(
     )
 
 
-def _usages(profile: Profile, key: PublicKey) -> tuple[str, ...]:
-    wanted = {*profile.key_usages, *(profile.rsa_key_usages if key.kind.startswith("rsa") else ())}
-    return tuple(name for name in KEY_USAGE_NAMES if name in wanted)
-
-
 @functools.lru_cache(maxsize=64)
 def _usage_extensions(profile: Profile, usages: tuple[str, ...]) -> tuple[RawExtension, ...]:
-    constraints = pki_der.basic_constraints(is_ca=profile.is_ca, path_length=None)
+    constraints = der.basic_constraints(is_ca=profile.is_ca, path_length=None)
     found = (
         RawExtension(BASIC_CONSTRAINTS, critical=True, value=constraints),
         RawExtension(KEY_USAGE, critical=True, value=_key_usage(usages)),
@@ -539,10 +535,6 @@ def _name(common_name: str, organization: str) -> x509.Name:
 
 
 # Cross-signing: the new authority's key vouched for by the old one, for peers that trust either.
-#
-# Served after a leaf of the new authority, the cross certificate leads peers which trust only the
-# old authority to it, and is ignored by peers which trust the new one. It must be *served*: in a
-# bundle it is an anchor for Go alone (nats.md §4).
 
 
 def cross_sign(
@@ -554,6 +546,10 @@ def cross_sign(
     lifetime: timedelta | None = None,
 ) -> Certificate:
     """Return a certificate of `subject_ca`'s subject, key and SKI, issued by `by`.
+
+    Served after a leaf of the new authority, it leads peers which trust only the old one to it,
+    and is ignored by peers which trust the new one. It must be *served*: in a bundle it is an
+    anchor for Go alone.
 
     Its validity lies within that of both: it begins at `not_before` or when the later one does,
     and is clipped to the end of the earlier one (without `lifetime`: lasts until then).

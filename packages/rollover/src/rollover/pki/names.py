@@ -15,9 +15,6 @@ from cryptography import x509
 
 from rollover.errors import SpecError
 
-# Whether a certificate's names cover the one that a dialer expects (RFC 6125 §6.4, as Go).
-
-
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -54,21 +51,13 @@ def labels(host: str) -> tuple[str, ...]:
 
 
 def _dns_covers(pattern: str, host: str) -> bool:
-    if not _valid_pattern(pattern) or not _valid_host(host):
+    if not _valid_labels(pattern.removeprefix("*.")) or not _valid_labels(host.removesuffix(".")):
         # Go falls back to plain equality for names that are none, such as `nats/client`.
         return bool(pattern) and pattern.lower() == host.lower()
     wanted, given = labels(host), tuple(pattern.lower().split("."))
     if len(wanted) != len(given):
         return False
     return given[1:] == wanted[1:] and given[0] in ("*", wanted[0])
-
-
-def _valid_host(host: str) -> bool:
-    return _valid_labels(host.removesuffix("."))
-
-
-def _valid_pattern(pattern: str) -> bool:
-    return _valid_labels(pattern.removeprefix("*."))
 
 
 def _valid_labels(name: str) -> bool:
@@ -81,8 +70,7 @@ def _valid_label(label: str) -> bool:
     return label.isascii() and all(letter.isalnum() or letter in "-_" for letter in label)
 
 
-# Subject alternative names: which form a text is, and whether it is well made.
-
+# Making: which form a text is, and whether it is well made.
 
 LONGEST_DNS_NAME = 253
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")

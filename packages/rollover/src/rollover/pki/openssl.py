@@ -82,11 +82,11 @@ class OpensslStack:
         self, question: Question, *, chain: Sequence[PathLink], bundle: Sequence[PathLink]
     ) -> list[Fault]:
         """Return everything for which an OpenSSL peer refuses the chain; empty when it accepts."""
-        unreadable = [one for one in (*chain, *bundle) if not self._readable(one)]
+        unreadable = [link for link in (*chain, *bundle) if not self._readable(link)]
         if unreadable:
             return [
-                paths.fault(one, FaultKind.MALFORMED, "OpenSSL cannot read it")
-                for one in unreadable
+                paths.fault(link, FaultKind.MALFORMED, "OpenSSL cannot read it")
+                for link in unreadable
             ]
         found = [*_name_faults(chain[0], question.name), *_key_faults(chain[0])]
         return found + self._path_faults(question, chain, bundle)
@@ -94,7 +94,7 @@ class OpensslStack:
     def _path_faults(
         self, question: Question, chain: Sequence[PathLink], bundle: Sequence[PathLink]
     ) -> list[Fault]:
-        known = {one.certificate.der: one for one in (*chain, *bundle)}
+        known = {link.certificate.der: link for link in (*chain, *bundle)}
         found: list[Fault] = []
         instant: datetime | None = question.instant
         usage: Usage | None = question.usage
@@ -120,7 +120,7 @@ class OpensslStack:
         usage: Usage | None,
     ) -> OpensslOutcome:
         store = self._store(bundle, instant=instant, usage=usage)
-        leaf, *others = (self._convert(one) for one in chain)
+        leaf, *others = (self._convert(link) for link in chain)
         try:
             path = crypto.X509StoreContext(store, leaf, others).get_verified_chain()
         except crypto.X509StoreContextError as error:
@@ -130,7 +130,7 @@ class OpensslStack:
                 detail=f"{text} (OpenSSL error {code})",
                 culprit=_der(error.certificate),
             )
-        return OpensslOutcome(path=tuple(_der(one) for one in path))
+        return OpensslOutcome(path=tuple(_der(certificate) for certificate in path))
 
     def _store(
         self, bundle: Sequence[PathLink], *, instant: datetime | None, usage: Usage | None

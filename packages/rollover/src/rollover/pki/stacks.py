@@ -19,6 +19,10 @@ from rollover.pki import go, openssl
 from rollover.pki.certificate import Signed, check_signature
 from rollover.pki.paths import PathLink, Pool, path_link
 
+_NOTHING_PRESENTED = Verdict(
+    (Fault(kind=FaultKind.NO_CERTIFICATE, detail="no certificate is presented"),)
+)
+
 
 class Verifier:
     """Answers questions about the certificates that it was made with; implements `Accepts`.
@@ -44,6 +48,7 @@ class Verifier:
         if not question.chain:
             return _NOTHING_PRESENTED
         faults = self._faults(question)
+        # Another anchor may have accepted it; only a refusal can be wrong for want of the roots.
         if faults and SYSTEM_ROOTS in question.bundle:
             faults = _with_unknown_roots(faults)
         return Verdict(tuple(faults))
@@ -68,7 +73,9 @@ class Verifier:
         return found
 
     def _known(self, fingerprints: Sequence[Fingerprint]) -> list[PathLink]:
-        return [self._link(one) for one in fingerprints if one != SYSTEM_ROOTS]
+        return [
+            self._link(fingerprint) for fingerprint in fingerprints if fingerprint != SYSTEM_ROOTS
+        ]
 
     def _link(self, fingerprint: Fingerprint) -> PathLink:
         found = self._links.get(fingerprint)
@@ -94,11 +101,6 @@ class Verifier:
             found = check_signature(child.parts, by=parent.parts)
             self._signatures[pair] = found
         return found
-
-
-_NOTHING_PRESENTED = Verdict(
-    (Fault(kind=FaultKind.NO_CERTIFICATE, detail="no certificate is presented"),)
-)
 
 
 def _offers_by_list(question: Question) -> bool:

@@ -50,8 +50,6 @@ from rollover.probe.stream import (
 )
 from rollover.probe.target import Port, Target, parse_address
 
-# Distinguished names from a CertificateRequest, as the text that people compare.
-
 
 def rfc4514(der: bytes) -> str:
     """Return the RFC 4514 text of a DER name, the same as `Certificate.subject` of that CA.
@@ -63,9 +61,6 @@ def rfc4514(der: bytes) -> str:
         return x509.Name.from_bytes(der).rfc4514_string()
     except ValueError:
         return f"#{der.hex()}"
-
-
-# What a handshake showed: the chain that is served, the CAs that are accepted, the verdict.
 
 
 class ClientVerdict(StrEnum):
@@ -128,21 +123,7 @@ class Handshake(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_seconds: float = 0.0
 
 
-# What to say inside TLS on each kind of port, so that the peer shows whether it accepted us.
-#
-# In TLS 1.3 a server judges the client's certificate after the client's handshake has returned,
-# so only what it sends next proves anything. Observed with nats-server 2.15.1, TLS 1.2 and 1.3:
-#
-# =========== ============================= ==================================== kind we say an
-# accepted peer answers =========== =============================
-# ==================================== client CONNECT, PING PONG, or -ERR of its own authorization
-# route nothing INFO gateway nothing INFO leafnode PING PONG, or -ERR of its own authorization
-# websocket an upgrade request an HTTP status line mqtt CONNECT of an unknown level CONNACK 1, no
-# session is made monitoring HEAD / an HTTP status line plain nothing a session ticket, or
-# whatever comes =========== ============================= ====================================
-#
-# Client and leaf node ports with `handshake_first` send INFO of their own accord, too.
-
+# What is said inside TLS.
 
 _CONNECT = connect(
     {
@@ -184,8 +165,7 @@ def prompt(target: Target) -> bytes:
     return _PROMPTS.get(target.port, b"")
 
 
-# Dials ports with real handshakes, one or hundreds at once, and reports what each showed.
-
+# Dialling.
 
 CONCURRENCY = 64
 PLAIN_PATIENCE_SECONDS = 1.0
@@ -258,6 +238,7 @@ class _Attempt:
             with closing(carrier):
                 self._converse(carrier, context)
         except (OSError, BadProtocol) as error:
+            # A refusal is what was to be found out: that it broke the connection is no failure.
             if not self._refused():
                 self.failure, self.detail = _explain(error, reached=self.reached)
 
@@ -279,11 +260,11 @@ class _Attempt:
             self.accepted = True
             return
         tls.send(prompt(self.target), self.deadline)
-        said = tls.receive(self.deadline)
-        if not said:
+        received = tls.receive(self.deadline)
+        if not received:
             raise ConnectionResetError("the peer closed the connection after the handshake")
         self.accepted = True
-        self.answer = _first_line(said)
+        self.answer = _first_line(received)
 
     def _await_sign(self, tls: TlsStream) -> None:
         """Wait a little for proof on a port whose protocol is not known; silence is no failure.
@@ -294,11 +275,11 @@ class _Attempt:
             self.accepted = True
             return
         try:
-            said = tls.settle(self.deadline.within(PLAIN_PATIENCE_SECONDS))
+            received = tls.settle(self.deadline.within(PLAIN_PATIENCE_SECONDS))
         except TimeoutError:
             return
-        self.accepted = bool(said) or tls.seen.ticket
-        self.answer = _first_line(said)
+        self.accepted = bool(received) or tls.seen.ticket
+        self.answer = _first_line(received)
 
     def _refused(self) -> bool:
         seen = self.tls.seen if self.tls else None
@@ -344,8 +325,8 @@ class _Attempt:
             return ()
 
 
-def _first_line(said: bytes) -> str:
-    line = said.partition(b"\n")[0].strip()[:_ANSWER_LIMIT]
+def _first_line(received: bytes) -> str:
+    line = received.partition(b"\n")[0].strip()[:_ANSWER_LIMIT]
     return line.decode() if line.isascii() and line.decode().isprintable() else ""
 
 

@@ -69,7 +69,7 @@ class ClientIdentity:
         return hash(self.fingerprints)
 
     def __repr__(self) -> str:
-        return f"Identity({short(self.fingerprints[0])})"
+        return f"ClientIdentity({short(self.fingerprints[0])})"
 
     def __reduce__(self) -> str:
         raise TypeError("an identity holds a private key and is never serialised")

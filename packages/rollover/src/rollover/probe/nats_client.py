@@ -16,9 +16,22 @@ from typing import NamedTuple, Self, TypeVar
 import msgspec
 
 from rollover.errors import Denied, NotFound, SpecError
-from rollover.probe import nats_protocol as nats
+from rollover.probe import nats_protocol
 from rollover.probe.identity import ClientIdentity, Login
-from rollover.probe.nats_protocol import LINE_LIMIT, BadProtocol, ServerInfo, parse_info, printable
+from rollover.probe.nats_protocol import (
+    LINE_LIMIT,
+    BadProtocol,
+    Event,
+    Info,
+    Message,
+    Parser,
+    Ping,
+    Pong,
+    ServerInfo,
+    ServerRefusal,
+    parse_info,
+    printable,
+)
 from rollover.probe.stream import (
     Deadline,
     NotTls,
@@ -31,9 +44,6 @@ from rollover.probe.stream import (
     secure,
 )
 from rollover.probe.target import parse_address
-
-# Reads the INFO line with which a NATS server greets.
-
 
 _INFO = b"INFO "
 
@@ -73,16 +83,9 @@ def read_greeting_before_tls(stream: Stream, deadline: Deadline) -> ServerInfo:
     return info
 
 
-# A small synchronous NATS client: one connection, over TLS or not, for requests and their
-# answers.
-#
-# Made for asking the system account of a server, and agents in the director's name; for messaging
-# there are real clients.
-
-
 _REPLIES_SID = 1
 
-E = TypeVar("E", bound=nats.Event)
+E = TypeVar("E", bound=Event)
 Shake = Callable[[TcpStream], TlsStream]
 
 
@@ -93,7 +96,7 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where its owner has replies sent; empty: only `request` and `request_many` are used."""
     no_responders: bool = True
     """The server tells at once when nobody listens on a subject; who waits for them wants none."""
-    payload_limit: int = nats.PAYLOAD_LIMIT
+    payload_limit: int = nats_protocol.PAYLOAD_LIMIT
     operation: str = ""
     """What errors call the whole conversation; empty: each request by its subject."""
     refused_hint: str = "check the user, its password or certificate, and its permissions"
@@ -116,10 +119,10 @@ class NatsConnection:
         self._stream = stream
         self._system = system
         self._options = options
-        self._parser = nats.Parser(payload_limit=options.payload_limit)
+        self._parser = Parser(payload_limit=options.payload_limit)
         self._events = deque(self._parser.feed(greeting.rest))
         self._inbox = f"_INBOX.{secrets.token_hex(12)}"
-        self._asked = 0
+        self._requests = 0
 
     def request(self, subject: str, payload: bytes = b"", *, timeout_seconds: float) -> bytes:
         """Send a request and return the payload of the first reply.
@@ -150,11 +153,11 @@ class NatsConnection:
         """Send lines of the protocol, such as publications whose replies `messages` yields."""
         self._stream.send(data, deadline)
 
-    def messages(self, deadline: Deadline) -> Iterator[nats.Message]:
+    def messages(self, deadline: Deadline) -> Iterator[Message]:
         """Yield messages of the subscription as they come in, until the time is over."""
         with suppress(TimeoutError):
             while True:
-                yield self._await(nats.Message, deadline)
+                yield self._await(Message, deadline)
 
     def close(self) -> None:
         """Close the connection."""
@@ -182,9 +185,11 @@ class NatsConnection:
             options |= {"headers": True, "no_responders": True}
         if login is not None:
             options |= {"user": login.user, "pass": login.password}
-        replies = nats.subscribe(self._options.subscription or f"{self._inbox}.*", _REPLIES_SID)
-        self._stream.send(nats.connect(options) + replies + nats.PING, deadline)
-        self._await(nats.Pong, deadline)
+        replies = nats_protocol.subscribe(
+            self._options.subscription or f"{self._inbox}.*", _REPLIES_SID
+        )
+        self._stream.send(nats_protocol.connect(options) + replies + nats_protocol.PING, deadline)
+        self._await(Pong, deadline)
 
     def _ask(self, subject: str, payload: bytes, deadline: Deadline) -> str:
         if not subject or any(letter.isspace() or not letter.isprintable() for letter in subject):
@@ -194,15 +199,15 @@ class NatsConnection:
                 f"a request of {len(payload)} octets; the server takes {self.info.max_payload}",
                 hint="send less, or raise `max_payload` on the server",
             )
-        self._asked += 1
-        reply = f"{self._inbox}.{self._asked}"
-        self._stream.send(nats.publish(subject, payload, reply=reply), deadline)
+        self._requests += 1
+        reply = f"{self._inbox}.{self._requests}"
+        self._stream.send(nats_protocol.publish(subject, payload, reply=reply), deadline)
         return reply
 
     def _reply(self, subject: str, reply: str, deadline: Deadline) -> bytes:
-        while (message := self._await(nats.Message, deadline)).subject != reply:
+        while (message := self._await(Message, deadline)).subject != reply:
             pass  # a late answer to an earlier request
-        if message.status == nats.NO_RESPONDERS:
+        if message.status == nats_protocol.NO_RESPONDERS:
             raise NotFound(
                 "nobody listens on this subject",
                 system=self._system,
@@ -217,12 +222,12 @@ class NatsConnection:
             event = self._next_event(deadline)
             if isinstance(event, kind):
                 return event
-            if isinstance(event, nats.Info):
+            if isinstance(event, Info):
                 self.info = event.server
-            if isinstance(event, nats.Ping):
-                self._stream.send(nats.PONG, deadline)
-            if isinstance(event, nats.ServerRefusal):
-                step = "connect" if not self._asked else "request"
+            if isinstance(event, Ping):
+                self._stream.send(nats_protocol.PONG, deadline)
+            if isinstance(event, ServerRefusal):
+                step = "connect" if not self._requests else "request"
                 raise Denied(
                     f"the server answers `{event.text}`",
                     system=self._system,
@@ -230,7 +235,7 @@ class NatsConnection:
                     hint=self._options.refused_hint,
                 )
 
-    def _next_event(self, deadline: Deadline) -> nats.Event:
+    def _next_event(self, deadline: Deadline) -> Event:
         while not self._events:
             data = self._stream.receive(deadline)
             if not data:
@@ -273,20 +278,15 @@ def connect(
     with adapter_errors(system=address, operation=operation), ExitStack() as undo:
         carrier = dial(where, deadline)
         undo.callback(carrier.close)
-        stream, greeting = (
-            _tls_first(carrier, shake, deadline)
-            if handshake_first
-            else _info_first(carrier, shake, deadline, tls_demanded=demanded)
-        )
+        if handshake_first:
+            stream: Stream = shake(carrier)
+            greeting = read_greeting(stream, deadline)
+        else:
+            stream, greeting = _info_first(carrier, shake, deadline, tls_demanded=demanded)
         connection = NatsConnection(stream, greeting, system=address, options=options)
         connection.login(login, deadline)
         undo.pop_all()
     return connection
-
-
-def _tls_first(carrier: TcpStream, shake: Shake, deadline: Deadline) -> tuple[Stream, Greeting]:
-    stream = shake(carrier)
-    return stream, read_greeting(stream, deadline)
 
 
 def _info_first(
@@ -299,5 +299,5 @@ def _info_first(
     if not greeting.info.tls_required:
         return carrier, greeting
     if greeting.rest:
-        raise nats.BadProtocol("bytes in the clear between INFO and TLS")
+        raise BadProtocol("bytes in the clear between INFO and TLS")
     return shake(carrier), greeting

@@ -210,6 +210,7 @@ def all_connections(fetch: FetchPage, *, page: int = PAGE) -> tuple[ConnectionVi
         found.extend(_named(connection) for connection in view.connections if connection.cid > last)
         if not view.connections or offset + len(view.connections) >= view.total:
             return tuple(found)
+        # The last one once more: that it is still there proves that nothing has moved.
         offset, step = offset + len(view.connections) - 1, 1
 
 

@@ -24,8 +24,7 @@ from rollover.probe.identity import ClientIdentity
 from rollover.probe.nats_protocol import BadProtocol
 from rollover.probe.target import Address, Versions
 
-# The names of TLS alerts, and which of them are a verdict on the certificate presented.
-
+# Alerts, and which of them are a verdict on the certificate presented.
 
 ALERTS = MappingProxyType(
     {
@@ -84,8 +83,7 @@ def alert_name(code: int) -> str:
     return ALERTS.get(code, f"alert_{code}")
 
 
-# TLS contexts, one for each identity and set of options, made in memory and kept while in use.
-
+# Contexts, made in memory: no key ever lies in a file for it.
 
 _RANGES = {
     Versions.ANY: (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION),
@@ -235,8 +233,7 @@ def openssl_reason(error: SSL.Error) -> str:
     return ", ".join(texts) or "no reason given"
 
 
-# Byte streams with deadlines: TCP, and TLS on top of it.
-
+# Streams.
 
 CHUNK = 65536
 _NO_RECORD = "wrong version number"
@@ -307,6 +304,7 @@ def dial(address: Address, deadline: Deadline) -> TcpStream:
         try:
             connection.settimeout(deadline.left() / (len(found) - position))
             connection.connect(where)
+            # Each line waits for its answer: Nagle's delay would come on top of it.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             connection.close()
@@ -351,6 +349,7 @@ class TlsStream:
         self._tls = SSL.Connection(context, carrier.socket)
         self._tls.set_app_data(self.seen)
         self._tls.set_connect_state()
+        # An address is never sent (RFC 6066 §3).
         if server_name and ip_address(server_name) is None:
             self._tls.set_tlsext_host_name(server_name.encode("ascii"))
 
@@ -398,7 +397,7 @@ class TlsStream:
     def served(self) -> list[bytes]:
         """Return the DER of the chain that the peer sent, in its order."""
         chain = self._tls.get_peer_cert_chain() or []
-        return [crypto.dump_certificate(crypto.FILETYPE_ASN1, item) for item in chain]
+        return [crypto.dump_certificate(crypto.FILETYPE_ASN1, served) for served in chain]
 
     def advertised(self) -> list[bytes]:
         """Return the DER of the CA names that the peer says it accepts, duplicates included."""
@@ -416,6 +415,7 @@ class TlsStream:
                 raise self._broken(error) from error
 
     def _wait(self, event: int, deadline: Deadline) -> None:
+        # Not `select`, which cannot wait for descriptors from 1024 on.
         poller = select.poll()
         poller.register(self._carrier.socket, event)
         if not poller.poll(math.ceil(deadline.left() * 1000)):
@@ -435,8 +435,7 @@ class TlsStream:
                 )
 
 
-# TLS to a server whose certificate must be trusted and bear the right name.
-
+# A server whose certificate must be trusted and bear the right name.
 
 _HOSTNAME_MISMATCH = 62
 """X509_V_ERR_HOSTNAME_MISMATCH."""
@@ -462,6 +461,7 @@ def secure(
 
 
 def _check_name(tls: TlsStream, expected: str) -> None:
+    # Here and not in OpenSSL, which also takes the common name and partial wildcards.
     names = parse_der(tls.served()[0], place="the server's certificate").names
     if not covers(names, expected):
         raise TlsBroken(
@@ -471,8 +471,7 @@ def _check_name(tls: TlsStream, expected: str) -> None:
         )
 
 
-# Turns what breaks below into the errors that a person can meet.
-
+# Errors that a person can meet.
 
 _DISTRUST = MappingProxyType(
     {

@@ -18,12 +18,6 @@ from rollover.engine.ports import Addition
 from rollover.errors import StaleError, StoreError
 from rollover.fleet.certificate import CertificateVersion, FlagChange
 
-# The rules of certificate names and flags, pure: refusals are values.
-#
-# They are CredHub's (at most one transitional version of a name) and those that make a plan able
-# to rely on the flags (what signs is a CA, has its key, and is the only one).
-
-
 LONGEST_NAME: Final = 1024
 
 
@@ -126,9 +120,6 @@ def _version_refusals(version: CertificateVersion) -> Iterator[ChangeRefusal]:
             message=f"{place} has no private key here and cannot be the signing one",
             hint="store the version together with its key",
         )
-
-
-# What a change to the credential store comes to, decided the same way for every implementation.
 
 
 def new_version(

@@ -18,12 +18,9 @@ from rollover.errors import StoreError
 from rollover.fleet.certificate import CertificateVersion, FlagChange, Flags
 from rollover.fleet.names import Fingerprint
 from rollover.fleet.secret import SecretBytes
-from rollover.store import credential_rules as decisions
-from rollover.store import sealing
+from rollover.store import credential_rules, sealing
 from rollover.store.database import Database, open_database
 from rollover.store.sealing import Sealed, SealingKeys
-
-# The credential store in memory, for plans that shall leave nothing behind.
 
 
 class MemoryCredentials:
@@ -56,13 +53,13 @@ class MemoryCredentials:
         for version in self.versions(name):
             if version.number == number:
                 return version
-        raise decisions.no_such_version(name, number)
+        raise credential_rules.no_such_version(name, number)
 
     def private_key(self, name: str, number: int) -> SecretBytes:
         """Return the PEM private key of one version."""
         self.version(name, number)
         if (name, number) not in self._keys:
-            raise decisions.no_key(name, number)
+            raise credential_rules.no_key(name, number)
         return self._keys[name, number]
 
     def add(
@@ -91,7 +88,7 @@ class MemoryCredentials:
     def _add(self, addition: Addition) -> CertificateVersion:
         name, existing = addition.name, self.versions(addition.name)
         number = self._last_numbers.get(name, 0) + 1
-        version = decisions.new_version(existing, addition, number=number)
+        version = credential_rules.new_version(existing, addition, number=number)
         self._versions[name] = (version, *existing)
         self._last_numbers[name] = number
         if addition.key is not None:
@@ -101,7 +98,7 @@ class MemoryCredentials:
     def set_flags(self, name: str, changes: tuple[FlagChange, ...]) -> None:
         """Change the flags of some versions of a name together, or of none."""
         with self._lock:
-            self._versions[name] = decisions.flagged_versions(
+            self._versions[name] = credential_rules.flagged_versions(
                 self.versions(name), changes, name=name
             )
 
@@ -111,14 +108,11 @@ class MemoryCredentials:
             kept = []
             for version in self.versions(name):
                 if version.number == number:
-                    decisions.check_forgettable(version)
+                    credential_rules.check_forgettable(version)
                 else:
                     kept.append(version)
             self._versions[name] = tuple(kept)
             self._keys.pop((name, number), None)
-
-
-# The credential store in an SQLite file; private keys are sealed before they reach it.
 
 
 _SELECT: Final = """
@@ -179,7 +173,7 @@ class SqliteCredentials:
                 (name, number),
             ).fetchone()
         if row is None:
-            raise decisions.no_key(name, number)
+            raise credential_rules.no_key(name, number)
         return sealing.unseal(self._keys, Sealed(*row), name=name, number=number)
 
     def add(
@@ -202,7 +196,7 @@ class SqliteCredentials:
 
     def _add(self, connection: sqlite3.Connection, addition: Addition) -> CertificateVersion:
         name = addition.name
-        version = decisions.new_version(
+        version = credential_rules.new_version(
             _versions(connection, name), addition, number=_last_number(connection, name) + 1
         )
         _insert(connection, version)
@@ -214,7 +208,9 @@ class SqliteCredentials:
     def set_flags(self, name: str, changes: tuple[FlagChange, ...]) -> None:
         """Change the flags of some versions of a name together, or of none."""
         with self._database.writing() as connection:
-            after = decisions.flagged_versions(_versions(connection, name), changes, name=name)
+            after = credential_rules.flagged_versions(
+                _versions(connection, name), changes, name=name
+            )
             # First none, then those wanted: the database allows one of each at any moment.
             connection.execute(
                 "UPDATE versions SET transitional = 0, signing = 0 WHERE name = ?", (name,)
@@ -230,7 +226,8 @@ class SqliteCredentials:
         with self._database.writing() as connection:
             for version in _versions(connection, name):
                 if version.number == number:
-                    decisions.check_forgettable(version)
+                    credential_rules.check_forgettable(version)
+            # Its key goes with it: the schema deletes in cascade.
             connection.execute("DELETE FROM versions WHERE name = ? AND number = ?", (name, number))
 
     def reseal(self) -> int:
@@ -272,7 +269,7 @@ def _versions(connection: sqlite3.Connection, name: str) -> tuple[CertificateVer
 def _version(connection: sqlite3.Connection, name: str, number: int) -> CertificateVersion:
     row = connection.execute(f"{_SELECT} AND number = ?", (name, number)).fetchone()
     if row is None:
-        raise decisions.no_such_version(name, number)
+        raise credential_rules.no_such_version(name, number)
     return _from_row(row)
 
 
@@ -297,6 +294,7 @@ def _from_row(row: Row) -> CertificateVersion:
 
 
 def _last_number(connection: sqlite3.Connection, name: str) -> int:
+    # Kept apart from the versions: a number is never used again, whatever was forgotten.
     row = connection.execute(
         "SELECT last_number FROM certificate_names WHERE name = ?", (name,)
     ).fetchone()

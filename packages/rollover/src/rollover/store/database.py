@@ -24,9 +24,9 @@ Failure = type[StoreError | JournalError]
 
 _SETTINGS: Final = (
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
+    "PRAGMA synchronous = FULL",  # NORMAL, usual with WAL, may lose the last commits
     "PRAGMA foreign_keys = ON",
-    "PRAGMA secure_delete = ON",
+    "PRAGMA secure_delete = ON",  # what was forgotten is overwritten: a row may hold a key
     "PRAGMA trusted_schema = OFF",
 )
 
@@ -74,6 +74,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run a block as one durable transaction; anything raised in it undoes all of it."""
         with self._lock, translated(self.path, self._failure):
+            # Locks now: a transaction that only then turns to writing cannot wait for another.
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
@@ -91,7 +91,8 @@ class SqliteJournal:
     def verify(self) -> Head:
         """Walk the whole chain and return its head; `JournalError` names the first bad entry."""
         with self._database.reading() as connection:
-            return journal.verify_entries(_all(connection))
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY sequence")  # noqa: S608 -- a constant
+            return journal.verify_entries(_from_row(row) for row in rows)
 
     def close(self) -> None:
         """Close the file."""
@@ -104,11 +105,6 @@ class SqliteJournal:
         self.close()
 
 
-def _all(connection: sqlite3.Connection) -> Iterator[Entry]:
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY sequence")  # noqa: S608 -- a constant
-    return (_from_row(row) for row in rows)
-
-
 def _checked_head(connection: sqlite3.Connection) -> Head:
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM entries ORDER BY sequence DESC LIMIT 1"  # noqa: S608 -- a constant
@@ -116,6 +112,7 @@ def _checked_head(connection: sqlite3.Connection) -> Head:
     if row is None:
         return journal.EMPTY_HEAD
     last = _from_row(row)
+    # Never continue a chain whose last entry was changed: the new one would vouch for it.
     return journal.check_entry(Head(sequence=last.sequence - 1, hash=last.previous), last)
 
 

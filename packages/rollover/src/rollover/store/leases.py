@@ -18,7 +18,6 @@ from rollover.store.database import Database, open_database
 
 # Which process this is, and whether another one on this machine still lives (Linux /proc).
 
-
 _PROC = Path("/proc")
 _STATE, _START_TIME = 0, 19
 """Fields 3 and 22 of proc_pid_stat(5), counted behind the name in brackets (field 2)."""
@@ -68,6 +67,7 @@ def life(pid: int) -> Life | None:
         status = (_PROC / str(pid) / "stat").read_text("latin-1")
     except OSError:
         return None
+    # The name in brackets may itself hold brackets and spaces.
     fields = status.rpartition(")")[2].split()
     return Life(fields[_START_TIME], fields[_STATE] in {"Z", "X"})
 
@@ -94,9 +94,6 @@ def _boot() -> str:
         return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
     except OSError:
         return ""
-
-
-# Leases in an SQLite file: for the processes of one machine, taken over from dead ones at once.
 
 
 def open_leases(path: Path, *, dead: Callable[[Holder], bool] = is_known_dead) -> SqliteLeases:
@@ -143,6 +140,7 @@ class SqliteLeases:
     def release(self, lease: Lease) -> None:
         """Give the lease back; does nothing when somebody else holds it by now."""
         with self._database.writing() as connection:
+            # The row stays, for its token: the next holder's must be higher.
             connection.execute(
                 "UPDATE leases SET holder = NULL WHERE name = ? AND token = ?",
                 (lease.name, lease.token),

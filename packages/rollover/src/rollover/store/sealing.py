@@ -59,6 +59,7 @@ def keys_from_file(path: Path) -> SealingKeys:
     The file holds one key of 32 bytes in base64 on a line; the first seals. Any other mode, owner
     or content is a `StoreError` with the remedy.
     """
+    # Two processes may both come here: `make_private_file` keeps the key of the first.
     if not path.exists():
         files.make_private_directory(path.parent)
         files.make_private_file(path, _line(secrets.token_bytes(KEY_BYTES)))

@@ -48,13 +48,14 @@ def apply(
     Raises `failure` for a database of another program and for one that a newer version made.
     """
     known = shipped(component)
+    # As a rule there is nothing to do, and then no other process is waited for.
     if _version(connection, component) == known[-1].number:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         _claim(connection, path=path, failure=failure)
         connection.execute(_RECORD)
-        done = _version(connection, component)
+        done = _version(connection, component)  # once more: another process may have been faster
         if done > known[-1].number:
             raise failure(  # noqa: TRY301 -- the transaction has to end on this path too
                 f"`{path}` has schema {component}/{done}, this version of Rollover knows up to "
