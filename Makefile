@@ -4,8 +4,8 @@
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Labs wait more than they compute: more workers than cores keep the cores busy.
-JOBS ?= 4
+# Labs wait more than they compute: three workers keep two cores busy.
+JOBS ?= 3
 # Leaves first: whoever stands behind needs those before it.
 PACKAGES := nats-config bosh-interpolate nats-rotating-client rollover rollover-lab
 PROJECTS := $(PACKAGES:%=packages/%/pyproject.toml)

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rigs.patience import Patience
 from rigs.rotating import SMALL, begin, command, entries, holds, trusted_and_presented
+from rollover.codec.fleet_file import read_fleet, write_fleet
 from rollover.fleet.journal import EntryKind
 from rollover_lab.nats.lab import Lab, running
 
@@ -24,6 +26,7 @@ SEED = 20261122
 LATEST_SECONDS = 1.2
 """Random kills come within this time after a run has written its first entry."""
 RUN_SECONDS = 60.0
+CONFIRM_SECONDS = 300.0
 
 EACH_ROLLOUT = [EntryKind.ROLLOUT_FINISHED] * 5
 OTHER_STEPS = (
@@ -35,6 +38,17 @@ OTHER_STEPS = (
     EntryKind.CONFIRMED,
 )
 STEPS = {*OTHER_STEPS, EntryKind.ROLLOUT_FINISHED}
+
+
+def _give_time(lab: Lab) -> None:
+    """Let a busy machine take its time over a confirmation: only kills are to end a run here."""
+    path = lab.layout.fleet
+    described = read_fleet(path.read_bytes(), place=str(path))
+    groups = tuple(
+        msgspec.structs.replace(group, confirm_seconds=CONFIRM_SECONDS)
+        for group in described.groups
+    )
+    path.write_bytes(write_fleet(msgspec.structs.replace(described, groups=groups)))
 
 
 def _moments() -> Iterator[EntryKind | float]:
@@ -112,6 +126,7 @@ def test_a_rotator_killed_again_and_again_gets_there_and_loses_nothing(
 ) -> None:
     """SIGKILL behind every rollout, at every kind of step and at random moments: runs go on."""
     with running(SMALL, tmp_path / "lab") as lab:
+        _give_time(lab)
         killed_at = _run_and_kill(lab, kills)
         code, said = command(lab, "rotate", "--yes")
         assert code == 0, said
