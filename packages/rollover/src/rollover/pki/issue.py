@@ -524,9 +524,12 @@ def _values(names: x509.SubjectAlternativeName, form: type[x509.GeneralName]) ->
 
 
 def _name(common_name: str, organization: str) -> x509.Name:
-    if len(common_name) > LONGEST_COMMON_NAME:
+    # The RFC counts characters, `cryptography` refuses by the bytes of UTF-8.
+    size = len(common_name.encode())
+    if size > LONGEST_COMMON_NAME:
         raise SpecError(
-            f"the common name `{common_name}` has {len(common_name)} characters, "
+            f"the common name `{common_name}` has {size} "
+            f"{'characters' if common_name.isascii() else 'bytes'}, "
             f"at most {LONGEST_COMMON_NAME} are allowed",
             hint="shorten it; long names belong among the subject alternative names",
         )

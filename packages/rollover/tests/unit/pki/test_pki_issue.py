@@ -186,8 +186,14 @@ def test_a_public_key_is_enough() -> None:
 
 def test_a_common_name_has_a_limit() -> None:
     """64 characters (RFC 5280); longer names belong among the SANs."""
-    with pytest.raises(SpecError, match="at most 64"):
+    with pytest.raises(SpecError, match="has 65 characters, at most 64"):
         _leaf(common_name="x" * 65)
+
+
+def test_the_limit_of_a_common_name_is_one_of_bytes() -> None:
+    """40 letters that take two bytes each are too many, and are told as bytes."""
+    with pytest.raises(SpecError, match="has 80 bytes, at most 64"):
+        _leaf(common_name="ü" * 40)
 
 
 def _odd_original() -> Forged:
