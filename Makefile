@@ -86,11 +86,11 @@ soak: .venv/ready
 	@ROLLOVER_EXAMPLES_FACTOR=20 $(BIN)/python -m pytest -n $(JOBS) --timeout 7200 packages/*/tests/properties
 
 bench: .venv/ready
-	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
 
 wheels: .venv/ready
-	@for each in $(PACKAGES); do $(BIN)/python -m pip wheel --quiet --disable-pip-version-check \
-	  --no-deps --no-build-isolation --wheel-dir dist packages/$$each || exit 1; done
+	@for package in $(PACKAGES); do $(BIN)/python -m pip wheel --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation --wheel-dir dist packages/$$package || exit 1; done
 	@ls dist
 
 lock:

@@ -146,7 +146,7 @@ def _error_classes() -> list[type[errors.RolloverError]]:
         for _, each in inspect.getmembers(errors, inspect.isclass)
         if issubclass(each, errors.RolloverError)
     ]
-    return [each for each in found if each.__module__ == errors.__name__]
+    return [entry for entry in found if entry.__module__ == errors.__name__]
 
 
 def rules() -> str:

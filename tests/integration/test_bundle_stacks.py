@@ -107,7 +107,7 @@ def test_what_kubectl_writes_is_a_source_and_the_same_object(tmp_path: Path, kin
                        "--namespace", "nats", "-o", ours)  # fmt: skip
     assert ran.code == ExitCode.DONE, ran.talk
     (one,), (other,) = (
-        kubernetes.read_manifests(each.read_bytes(), place="m") for each in (theirs, ours)
+        kubernetes.read_manifests(entry.read_bytes(), place="m") for entry in (theirs, ours)
     )
     assert (one.ref, dict(one.data)) == (other.ref, dict(other.data))
     again = tmp_path / "again.pem"

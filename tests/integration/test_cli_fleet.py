@@ -38,13 +38,13 @@ def test_the_topology_of_a_real_fleet(small: Lab) -> None:
     """Every instance was seen, and every link works."""
     seen = commands.run("topology", "--fleet", small.layout.fleet, "--links", "--output", "json")
     topology = seen.json["topology"]
-    instances = [each for group in topology["groups"] for each in group["instances"]]
+    instances = [instance for group in topology["groups"] for instance in group["instances"]]
     assert {instance["availability"] for instance in instances} == {"ready"}
     assert {tuple(e["trusts"]) for instance in instances for e in instance["endpoints"]} == {
         ("nats-ca@1",)
     }
-    assert [(each["links"], each["working"]) for each in topology["links"]] == [(6, 6), (18, 18)]
-    assert all(each["works"] for each in topology["every_link"])
+    assert [(link["links"], link["working"]) for link in topology["links"]] == [(6, 6), (18, 18)]
+    assert all(entry["works"] for entry in topology["every_link"])
 
 
 def test_expiry_is_told_as_early_as_asked_for(small: Lab) -> None:
@@ -58,7 +58,7 @@ def test_the_authority_is_listed_with_its_users(small: Lab) -> None:
     """Twelve endpoints trust and present it; the lab brought its key in."""
     ran = commands.run("authority", "list", "--fleet", small.layout.fleet, "--output", "json")
     found = ran.json["versions"]
-    assert [(each["trusted_by"], each["presented_by"], each["key_here"]) for each in found] == [
+    assert [(entry["trusted_by"], entry["presented_by"], entry["key_here"]) for entry in found] == [
         (12, 12, True)
     ]
 

@@ -48,8 +48,8 @@ def test_a_port_of_every_kind_shows_its_chain_and_whom_it_asks_for(
     ran = commands.run("inspect", url, "--ca", running.folder / "ca.pem", "--output", "json")
     assert ran.code == ExitCode.DONE, ran.talk
     (source,) = ran.json["inspection"]["sources"]
-    assert [each["subject"] for each in source["certificates"]] == ["CN=n1"]
-    assert {each["answer"] for each in source["chains"]} == {"accepted"}
+    assert [certificate["subject"] for certificate in source["certificates"]] == ["CN=n1"]
+    assert {chain["answer"] for chain in source["chains"]} == {"accepted"}
     live = source["live"]
     # A port that refuses us in TLS 1.2 would have completed no handshake; these speak TLS 1.3.
     assert live["protocol"] == "TLSv1.3"
@@ -115,7 +115,9 @@ def test_a_configuration_is_shown_block_by_block(running: Running) -> None:
     """Every `tls` block with its files, judged by Go for what its context does."""
     ran = commands.run("inspect", running.folder / "server.conf", "--output", "json")
     assert ran.code == ExitCode.DONE, ran.talk
-    sources = {each["name"].rpartition(": ")[2]: each for each in ran.json["inspection"]["sources"]}
+    sources = {
+        source["name"].rpartition(": ")[2]: source for source in ran.json["inspection"]["sources"]
+    }
     assert {"tls", "cluster.tls", "gateway.tls", "leafnodes.tls", "mqtt.tls"} <= sources.keys()
     judged = {(source["usage"], source["stack"]) for source in sources["cluster.tls"]["chains"]}
     assert judged == {("server", "go"), ("client", "go")}

@@ -198,7 +198,7 @@ def test_holdouts_are_those_with_a_retired_or_unknown_issuer(single: Rig) -> Non
         "old-one": "CN=old",
         "stranger": "",
     }
-    assert {each.connection for each in by_account} == {each.connection for each in found}
+    assert {entry.connection for entry in by_account} == {entry.connection for entry in found}
 
 
 def test_connections_that_cannot_be_listed_are_no_proof(single: Rig) -> None:

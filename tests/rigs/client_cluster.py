@@ -131,7 +131,7 @@ class Node:
     def connections(self, name: str) -> list[dict[str, Any]]:
         """Return the open connections of clients called `name`, with their certificates."""
         answer = self.monitoring("connz?auth=true&limit=1024")
-        return [each for each in answer.get("connections", []) if each.get("name") == name]
+        return [entry for entry in answer.get("connections", []) if entry.get("name") == name]
 
 
 class Cluster:
@@ -173,7 +173,7 @@ class Cluster:
         return all(
             node.monitoring("healthz").get("status") == "ok"
             and node.monitoring("jsz").get("meta_cluster", {}).get("leader")
-            and len({each["remote_name"] for each in node.monitoring("routez")["routes"]}) == 2
+            and len({route["remote_name"] for route in node.monitoring("routez")["routes"]}) == 2
             for node in self.nodes
         )
 

@@ -46,7 +46,7 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="space"):
             files.atomic_write(path, bytes(8192), mode=0o600, durable=True)
         assert path.read_bytes() == b"old"
-        assert sorted(each.name for each in disk.path.iterdir()) == ["file", "filler"]
+        assert sorted(entry.name for entry in disk.path.iterdir()) == ["file", "filler"]
 
 
 def test_a_directory_that_is_gone_has_no_names_to_keep(tmp_path: Path) -> None:

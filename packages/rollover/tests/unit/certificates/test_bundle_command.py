@@ -101,7 +101,7 @@ def test_todays_trust_then_wider(tmp_path: Path) -> None:
     out = tmp_path / "out.pem"
     ran = commands.run("bundle", "build", "--today", config, "-o", out, "--output", "json")
     assert ran.code == ExitCode.DONE, ran.talk
-    assert [each["wider"] for each in ran.json["bundle"]["members"]] == [False]
+    assert [member["wider"] for member in ran.json["bundle"]["members"]] == [False]
     wider = write(tmp_path / "wider.pem", ca("X1"))
     commands.run("bundle", "build", "--today", config, "--wider", wider, "-o", out)
     assert subjects(out) == ["CN=Acme Root", "CN=X1"]
@@ -165,7 +165,7 @@ def test_check_says_on_which_stacks_a_bundle_fails(tmp_path: Path) -> None:
     expired = forge("late", CA._replace(days=(-9, -1)), now=NOW)
     ran = commands.run("bundle", "check", write(path, good, expired), "--output", "json")
     assert ran.code == ExitCode.DONE
-    assert [each["kind"] for each in ran.json["bundle"]["remarks"]] == ["expired"]
+    assert [remark["kind"] for remark in ran.json["bundle"]["remarks"]] == ["expired"]
     leaf = forge("n1", LEAF, by=good, now=NOW)
     assert commands.run("bundle", "check", write(path, good, leaf)).code == ExitCode.REFUSED
 

@@ -74,8 +74,10 @@ def test_an_expired_leaf_is_refused_for_the_uses_it_is_meant_for(tmp_path: Path)
     ran = commands.run("inspect", path, "--output", "json")
     assert ran.code == ExitCode.REFUSED
     (source,) = ran.json["inspection"]["sources"]
-    assert {each["usage"] for each in source["chains"]} == {"client"}
-    leaf = next(each for each in source["certificates"] if each["subject"] == "CN=old")
+    assert {chain["usage"] for chain in source["chains"]} == {"client"}
+    leaf = next(
+        certificate for certificate in source["certificates"] if certificate["subject"] == "CN=old"
+    )
     assert leaf["days_left"] < 0
     assert "expired" in commands.run("inspect", path).out
 
@@ -215,7 +217,7 @@ def test_authorities_that_signed_each_other_are_shown_once(tmp_path: Path) -> No
     path.write_bytes(pem(*crossed))
     ran = commands.run("inspect", path, "--output", "json")
     (source,) = ran.json["inspection"]["sources"]
-    assert [each["depth"] for each in source["certificates"]] == [0, 1]
+    assert [certificate["depth"] for certificate in source["certificates"]] == [0, 1]
     first, second = source["certificates"]
     assert (first["signed_by"], second["signed_by"]) == (
         second["fingerprint"], first["fingerprint"],

@@ -70,7 +70,7 @@ def test_a_warning_is_no_failure(desk: Desk) -> None:
 def test_json_has_rule_place_and_remedy(desk: Desk) -> None:
     """Every finding says what a pipeline needs."""
     ran = run("check", sane(desk, more="timeout: 0.1"), "--output", "json")
-    found = [each for one in ran.json["report"]["checked"] for each in one["findings"]]
+    found = [finding for one in ran.json["report"]["checked"] for finding in one["findings"]]
     names = {item["rule"]: item for item in found}
     assert {"timeout-too-low", "peers-not-verified"} <= set(names)
     assert names["timeout-too-low"]["place"].startswith(str(desk.configs[0]))
@@ -176,11 +176,11 @@ def test_sarif_keeps_to_the_schema(desk: Desk) -> None:
         assert rule["fullDescription"]["text"]
         assert rule["help"]["text"]
     assert told["results"]
-    for each in told["results"]:
-        assert each["level"] in LEVELS
-        assert each["message"]["text"]
-        assert ids[each["ruleIndex"]] == each["ruleId"]
-        for location in each["locations"]:
+    for result in told["results"]:
+        assert result["level"] in LEVELS
+        assert result["message"]["text"]
+        assert ids[result["ruleIndex"]] == result["ruleId"]
+        for location in result["locations"]:
             region = location["physicalLocation"].get("region", {"startLine": 1})
             assert region["startLine"] >= 1
             assert region.get("startColumn", 1) >= 1
@@ -203,8 +203,8 @@ def test_sarif_names_files_relative_to_the_working_directory(
 def _uris(told: dict[str, Any]) -> set[str]:
     return {
         location["physicalLocation"]["artifactLocation"]["uri"]
-        for each in told["results"]
-        for location in each["locations"]
+        for result in told["results"]
+        for location in result["locations"]
     }
 
 
@@ -218,7 +218,7 @@ def test_sarif_tells_findings_apart_and_knows_them_again(desk: Desk) -> None:
 
 
 def _fingerprints(told: dict[str, Any]) -> list[str]:
-    return [each["partialFingerprints"]["primaryLocationLineHash"] for each in told["results"]]
+    return [result["partialFingerprints"]["primaryLocationLineHash"] for result in told["results"]]
 
 
 def test_sarif_gives_every_finding_of_a_fleet_a_file(desk: Desk) -> None:
@@ -240,8 +240,8 @@ def test_sarif_says_that_relative_paths_begin_at_the_root_of_the_sources(
     told = sarif(desk, "n1.conf")
     artifacts = [
         location["physicalLocation"]["artifactLocation"]
-        for each in told["results"]
-        for location in each["locations"]
+        for result in told["results"]
+        for location in result["locations"]
     ]
     assert {"uri": "n1.conf", "uriBaseId": "%SRCROOT%"} in artifacts
     for rule in told["tool"]["driver"]["rules"]:
@@ -266,7 +266,7 @@ def test_what_is_found_in_many_places_is_told_once(desk: Desk) -> None:
     assert len(lines) == 1
     assert lines[0].endswith("; likewise n1 tls, n2 tls, n3 tls and 5 more")
     report = run("check", *configs, "--output", "json").json["report"]
-    findings = [each for one in report["checked"] for each in one["findings"]]
+    findings = [finding for one in report["checked"] for finding in one["findings"]]
     assert len([finding for finding in findings if finding["rule"] == "timeout-too-low"]) == len(
         names
     )
@@ -291,7 +291,7 @@ def test_a_unit_says_where_relative_paths_begin(desk: Desk) -> None:
 def test_sarif_keeps_silenced_findings_as_suppressed(desk: Desk) -> None:
     """A suppression has its kind and the reason."""
     told = sarif(desk, sane(desk, more="timeout: 0.1"), "--silence", "timeout-too-low=slow link")
-    hidden = [each for each in told["results"] if each["ruleId"] == "timeout-too-low"]
+    hidden = [result for result in told["results"] if result["ruleId"] == "timeout-too-low"]
     assert [item["suppressions"] for item in hidden] == [
         [{"kind": "external", "justification": "slow link"}]
     ]
@@ -313,7 +313,7 @@ def test_the_configurations_of_a_fleet_are_checked_too(desk: Desk) -> None:
     )
     fleet.write_text(f"{text}silenced: [{{rule: timeout-too-low, reason: slow link}}]\n")
     ran = run("check", "--fleet", fleet, "--output", "json")
-    findings = [each for one in ran.json["report"]["checked"] for each in one["findings"]]
+    findings = [finding for one in ran.json["report"]["checked"] for finding in one["findings"]]
     assert [
         finding["silenced"] for finding in findings if finding["rule"] == "timeout-too-low"
     ] == ["slow link"]
@@ -342,7 +342,7 @@ def test_what_cannot_be_read_names_its_place_once(desk: Desk) -> None:
         path.write_text(text, encoding="utf-8")
         ran = run("check", path)
         assert ran.code == 3
-        (line,) = (each for each in ran.out.splitlines() if message in each)
+        (line,) = (entry for entry in ran.out.splitlines() if message in entry)
         assert line.startswith(f"      {path}{place}: {path}: ")
         assert line.count(place) == 1
 

@@ -58,7 +58,7 @@ def test_check_as_json_has_every_rule(fleet: Path) -> None:
     """Also those that found nothing."""
     ran = commands.run("check", "--fleet", fleet, "--output", "json")
     assert ran.json["schema"] == "rollover.report/1"
-    checked = {each["rule"]: each["findings"] for each in ran.json["report"]["checked"]}
+    checked = {entry["rule"]: entry["findings"] for entry in ran.json["report"]["checked"]}
     assert checked["instance-unreachable"][0]["severity"] == "evidence-missing"
     assert checked["broken-now"] == []
 
@@ -94,7 +94,7 @@ def test_an_authority_is_brought_in_once(fleet: Path) -> None:
     words = ("authority", "import", "nats-ca", "--certificate", home / "ca.pem",
              "--key", home / "ca.key", "--fleet", fleet)  # fmt: skip
     before = commands.run("authority", "list", "--fleet", fleet, "--output", "json").json
-    assert [each["key_here"] for each in before["versions"]] == [False]
+    assert [entry["key_here"] for entry in before["versions"]] == [False]
     assert commands.run(*words).code == ExitCode.DONE
     assert commands.run(*words).code == ExitCode.DONE
     after = commands.run("authority", "list", "--fleet", fleet, "--output", "json").json
@@ -184,7 +184,7 @@ def test_files_that_do_not_belong_are_refused_by_name(
     assert "hint: " in ran.talk
     assert "PRIVATE KEY" not in ran.talk.replace("`-----BEGIN PRIVATE KEY-----`", "")
     listed = commands.run("authority", "list", "--fleet", fleet, "--output", "json").json
-    assert [each["key_here"] for each in listed["versions"]] == [False]
+    assert [version["key_here"] for version in listed["versions"]] == [False]
 
 
 def test_a_key_that_others_can_read_is_told_and_taken(fleet: Path) -> None:
@@ -201,10 +201,10 @@ def test_explain_needs_no_fleet_and_lists_every_rule() -> None:
     """A rule by its id, all of them without one."""
     listed = commands.run("explain", "--output", "json").json
     assert listed["schema"] == "rollover.rules/1"
-    for each in listed["rules"]:
-        shown = commands.run("explain", each["id"])
+    for rule in listed["rules"]:
+        shown = commands.run("explain", rule["id"])
         assert shown.code == ExitCode.DONE
-        assert shown.out.startswith(each["id"])
+        assert shown.out.startswith(rule["id"])
 
 
 def test_explain_guesses_what_was_meant() -> None:

@@ -81,7 +81,7 @@ def test_a_source_is_given_the_signer_and_those_it_feeds_only_an_issuer() -> Non
     assert b"PRIVATE KEY" in given[SIGNER].signer.key.reveal()
     assert given[SIGNER].chain is None
     assert given["director"].chain is not None
-    assert {each.subject for each in given[SIGNER].bundle} == {"CN=CA 1", "CN=CA 2"}
+    assert {certificate.subject for certificate in given[SIGNER].bundle} == {"CN=CA 1", "CN=CA 2"}
     for order in (*reissued, *withdrawn):
         (material,) = order.endpoints
         assert material.issuer.subject == "CN=CA 2"

@@ -29,8 +29,8 @@ from rollover.platforms.bosh.director_http import (
 def every(kind: type[httpx2.HTTPError]) -> Iterator[type[httpx2.HTTPError]]:
     """A class of errors of the library, and all below it."""
     yield kind
-    for each in kind.__subclasses__():
-        yield from every(each)
+    for subclass in kind.__subclasses__():
+        yield from every(subclass)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ def chain(*served: str, shape: Shape = LEAF, context: str = "top", more: str = "
         between = desk.authority("Acme Inter", by=desk.root)
         known = {"inter": between, "root": desk.root}
         leaf = desk.leaf(by=between, shape=shape)
-        block = Tls((leaf, *(known[each] for each in served)), (), more)
+        block = Tls((leaf, *(known[name] for name in served)), (), more)
         trust = Tls((desk.leaf(),), (desk.root, between), "verify: true")
         desk.with_blocks("n1", {context: block, "mqtt": trust}, inside={})
 
@@ -167,9 +167,9 @@ def side(name: str, *trust: str, more: str = "", own: str = "Acme Root") -> Call
 
     def make(desk: Desk) -> Tls:
         names = dict.fromkeys((own, *trust))
-        made = {each: _authority(desk, each) for each in names}
+        made = {entry: _authority(desk, entry) for entry in names}
         leaf = desk.leaf(f"{name}.example", by=made[own], subject=name)
-        return Tls((leaf,), tuple(made[each] for each in trust), more)
+        return Tls((leaf,), tuple(made[name] for name in trust), more)
 
     return make
 
@@ -282,7 +282,7 @@ def client_bundle(*trust: str) -> Make:
     """A server whose one client is known, and who trusts these CAs."""
 
     def make(desk: Desk) -> None:
-        made = tuple(_authority(desk, each) for each in trust)
+        made = tuple(_authority(desk, name) for name in trust)
         desk.server(top=Tls((desk.leaf(),), made, "verify: true"))
         desk.client("app", desk.leaf("app.example", by=made[0], subject="app"))
 
@@ -429,7 +429,7 @@ def stapled(
         known = {"inter": between, "root": desk.root}
         made = desk.leaf(by=between, shape=LEAF._replace(extra=extra))
         trusted = (known[trust],) if trust else ()
-        block = Tls((made, *(known[each] for each in served)), trusted)
+        block = Tls((made, *(known[name] for name in served)), trusted)
         desk.with_blocks("n1", {context: block}, more=f"ocsp {{ mode: {mode} }}", inside={})
 
     return make
