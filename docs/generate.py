@@ -26,7 +26,7 @@ from rollover.codec.fleet_file import schema
 from rollover.delivery import client_status
 from rollover.fleet import description, journal
 from rollover.platforms.bosh import login
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.site import KEY_VARIABLE
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -152,7 +152,7 @@ def _error_classes() -> list[type[errors.RolloverError]]:
 def rules() -> str:
     """Return every rule as `rollover explain` tells it."""
     parts = ["# Rules\n", "`rollover explain RULE` shows one of them.\n"]
-    for rule in CATALOGUE.rules:
+    for rule in whole_catalogue().rules:
         parts += [
             f"## `{rule.id}`\n",
             f"**{rule.title}** ({rule.severity})\n",

@@ -39,7 +39,7 @@ from rollover.fleet.secret import SecretBytes
 from rollover.pki.issue import ROUTE, issue_authority, issue_leaf
 from rollover.pki.keys import generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.store.credentials import MemoryCredentials
 from rollover.store.leases import this_process
 from rollover_lab.nats import lab
@@ -124,7 +124,7 @@ def planned(described: FleetDescription, request: Request) -> Plan:
         leases=MemoryLeases(),
         clock=lambda: NOW,
         holder=this_process(),
-        catalogue=CATALOGUE,
+        catalogue=whole_catalogue,
     )
     authority.bring_into(site, successors=2 if request.standby else 1)
     return Rollover(site).plan(request)

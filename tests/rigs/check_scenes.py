@@ -18,7 +18,7 @@ from rollover.fleet.description import (
 )
 from rollover.fleet.fleet import Fleet, Group, Link
 from rollover.fleet.names import Fingerprint
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.rules.context import RuleKnowledge
 from rollover.rules.report import Report, check
 from rollover.rules.rule import Finding
@@ -118,7 +118,7 @@ def run(
             expires_within=expires_within,
         ),
         now=build.NOW,
-        catalogue=CATALOGUE,
+        catalogue=whole_catalogue(),
     )
 
 

@@ -44,7 +44,7 @@ from rollover.pki.certificate import Signed, anatomy, check_signature
 from rollover.pki.issue import LEAF_NODE, issue_authority, issue_leaf
 from rollover.pki.keys import PrivateKey, generate, to_pem
 from rollover.pki.pem import write_certificates
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.store.credentials import MemoryCredentials
 
 AUTHORITY = AuthorityName("nats-ca")
@@ -224,7 +224,7 @@ class MemoryFleet:
             leases=self.leases,
             clock=self.clock,
             holder=Holder(host="here", pid=1, task=task),
-            catalogue=CATALOGUE,
+            catalogue=whole_catalogue,
             pause_requested=lambda: self.paused,
             waits=Waits(**waits),
             recover=recover,

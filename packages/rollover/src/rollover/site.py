@@ -41,7 +41,7 @@ from rollover.platforms.nats.clients import NatsClients
 from rollover.platforms.nats.described_group import DescribedGroup
 from rollover.platforms.nats.discovery import Discovery, DiscoveryRemark
 from rollover.platforms.nats.servers import NatsServers, configured
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.store import state_files
 from rollover.store.credentials import MemoryCredentials, open_credentials
 from rollover.store.journal import open_journal
@@ -181,7 +181,7 @@ def open_fleet(
             leases=stack.enter_context(open_leases(state / state_files.LEASES)),
             clock=now,
             holder=this_process(),
-            catalogue=CATALOGUE,
+            catalogue=whole_catalogue,
             pause_requested=(state / state_files.PAUSE).exists,
             recover=recover,
             waits=waits,

@@ -179,7 +179,7 @@ def _pairs(texts: Sequence[str]) -> dict[Path, Path]:
 def _silence(text: str) -> Silence:
     """Return the entry of one `--silence RULE[:SUBJECT]=REASON`."""
     from rollover.fleet.description import Silence  # noqa: PLC0415 - not needed for `--help`
-    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415 - imports every rule
+    from rollover.rule_catalogue import whole_catalogue  # noqa: PLC0415 - imports every rule
 
     named, _, reason = text.partition("=")
     name, _, subject = named.partition(":")
@@ -188,7 +188,7 @@ def _silence(text: str) -> Silence:
             f"`--silence {text}` says no rule or no reason",
             hint="write `RULE=REASON`, or `RULE:SUBJECT=REASON` (`*` stands for anything)",
         )
-    if CATALOGUE.rule(name) is None:
+    if whole_catalogue().rule(name) is None:
         raise SpecError(f"there is no rule `{name}`", hint="`rollover explain` lists them all")
     return Silence(rule=name, subject=subject or "*", reason=reason.strip())
 
@@ -267,9 +267,9 @@ def write_sarif(path: Path, report: Report, *, described: Path | None = None) ->
     `described`: the fleet file of the report, in which findings stand that no other file holds.
     """
     from rollover.cli.sarif import sarif_log  # noqa: PLC0415 - imports every rule
-    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415 - likewise
+    from rollover.rule_catalogue import whole_catalogue  # noqa: PLC0415 - likewise
 
-    base, rules = Path.cwd(), CATALOGUE.rules
+    base, rules = Path.cwd(), whole_catalogue().rules
     log = sarif_log(report, rules, version=__version__, base=base, described=described)
     text = msgspec.json.format(msgspec.json.encode(log), indent=2)
     try:

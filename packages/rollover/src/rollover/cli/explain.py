@@ -25,19 +25,19 @@ def command(**values: Any) -> None:
     from difflib import get_close_matches  # noqa: PLC0415 - for a wrong word only
 
     from rollover.errors import SpecError  # noqa: PLC0415
-    from rollover.rule_catalogue import CATALOGUE  # noqa: PLC0415
+    from rollover.rule_catalogue import whole_catalogue  # noqa: PLC0415
 
     printer = settings_of(values).printer()
-    wanted = values["rule"]
+    wanted, catalogue = values["rule"], whole_catalogue()
     if wanted is None:
         if printer.json:
-            printer.data("rules", CATALOGUE.rules)
+            printer.data("rules", catalogue.rules)
         else:
-            show_rules(printer, CATALOGUE.rules)
+            show_rules(printer, catalogue.rules)
         return
-    found = CATALOGUE.rule(wanted)
+    found = catalogue.rule(wanted)
     if found is None:
-        near = get_close_matches(wanted, [rule.id for rule in CATALOGUE.rules], n=1, cutoff=0.5)
+        near = get_close_matches(wanted, [rule.id for rule in catalogue.rules], n=1, cutoff=0.5)
         meant = f"did you mean `{near[0]}`? " if near else ""
         raise SpecError(
             f"there is no rule `{wanted}`", hint=f"{meant}`rollover explain` lists them all"

@@ -24,7 +24,7 @@ from rollover.fleet.goal import About, MaterialKind
 from rollover.fleet.names import AuthorityName, Fingerprint, RuleId
 from rollover.fleet.secret import SecretBytes
 from rollover.pki.pem import PEM_LIMIT
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 
 LEAST_DIGITS = 8
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -84,8 +84,10 @@ def _version(library: Rollover, authority: AuthorityName, digits: str | None) ->
 
 def overrides_of(values: tuple[str, ...]) -> dict[RuleId, str]:
     """Return rule and reason of each `RULE=REASON`; an override without a reason is refused."""
+    if not values:
+        return {}  # the catalogue takes a while to load
     overrides: dict[RuleId, str] = {}
-    allowed = overridable(CATALOGUE)
+    allowed = overridable(whole_catalogue())
     for override in values:
         rule, _, reason = (part.strip() for part in override.partition("="))
         if rule not in allowed:

@@ -49,7 +49,7 @@ class FleetContext:
 
     `known` is what the platforms recognise bundles and peers by, too; the store of its authorities
     is that of this fleet. `recover`: whoever does not answer may be made anew.
-    `catalogue` has every rule that its platforms can find.
+    `catalogue` returns every rule that platforms can find; that may load much, so it is asked late.
     """
 
     def __init__(  # noqa: PLR0913 - the ports of the engine, each by its name
@@ -62,7 +62,7 @@ class FleetContext:
         leases: Leases,
         clock: Callable[[], datetime],
         holder: Holder,
-        catalogue: Catalogue,
+        catalogue: Callable[[], Catalogue],
         pause_requested: Callable[[], bool] = lambda: False,
         recover: bool = False,
         waits: Waits = Waits(),  # noqa: B008 - it is frozen

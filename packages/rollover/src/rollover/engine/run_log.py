@@ -6,6 +6,7 @@ The journal gets plain values only, in words that a status can read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import cast
 
 import msgspec
@@ -171,9 +172,12 @@ class RunLog:
         self._site = site
         self._rotation = rotation
         self._conduct = conduct
-        self._overridable = overridable(site.catalogue)
         self._answered: set[tuple[RuleId, str]] = set()
         self._found: set[Finding] = set()
+
+    @cached_property
+    def _overridable(self) -> frozenset[RuleId]:
+        return overridable(self._site.catalogue())
 
     def record(self, kind: EntryKind, *, subject: str = "", data: EntryData | None = None) -> None:
         """Add an entry to the journal."""

@@ -64,7 +64,7 @@ def check_fleet(
             expires_within=timedelta(days=expiry_days),
         ),
         now=observed.at,
-        catalogue=site.catalogue,
+        catalogue=site.catalogue(),
         known=dict(platform_findings.by_group(site, Moment.CHECK)),
     )
 

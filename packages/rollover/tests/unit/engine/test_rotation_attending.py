@@ -22,7 +22,7 @@ from rollover.fleet.fleet import EndpointRef
 from rollover.fleet.journal import EntryKind
 from rollover.fleet.names import EndpointName, InstanceName, RuleId
 from rollover.platforms.bosh.rules import agents
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.rules.rule import Finding, Severity, found
 
 LOCKED = found(agents.LOCKED, "deployment/web", "it is locked", severity=Severity.ERROR)
@@ -112,7 +112,7 @@ def test_what_stands_in_the_way_ends_the_run_and_is_named(
     assert outcome.ending is ending
     assert outcome.message == f"{finding.rule}: {finding.subject}: {finding.message}"
     assert outcome.hint.startswith(finding.remedy.rstrip("."))
-    answerable = finding.rule in overridable(CATALOGUE)
+    answerable = finding.rule in overridable(whole_catalogue())
     assert (f"--override {finding.rule}=REASON" in outcome.hint) is answerable
     assert len(outcome.rollouts) == {Moment.BEFORE: 0, Moment.BETWEEN: 1, Moment.AFTER: 5}[at]
     assert EntryKind.FINISHED not in {entry.kind for entry in fleet.journal.entries()}

@@ -30,7 +30,7 @@ from rollover.pki.certificate import parse_der
 from rollover.pki.pem import write_certificates
 from rollover.platforms.nats.rules.context import ConfigContext, FileFacts
 from rollover.platforms.nats.rules.report import AREAS, check_configs
-from rollover.rule_catalogue import CATALOGUE
+from rollover.rule_catalogue import whole_catalogue
 from rollover.rules.rule import Severity
 
 Make = Callable[[Desk], object]
@@ -828,5 +828,5 @@ def test_texts_of_findings_can_be_shown_anywhere(desk: Desk) -> None:
 
 def test_ids_of_rules_are_their_own() -> None:
     """No two rules of the whole program share an id."""
-    ids = [rule.id for rule in CATALOGUE.rules]
+    ids = [rule.id for rule in whole_catalogue().rules]
     assert len(ids) == len(set(ids))
